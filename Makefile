@@ -1,0 +1,71 @@
+# What a clone needs: `make demo` to see it work, `make test` and `make check` to change it.
+# Everything is installed into .venv from the hashed requirements.lock; PYTHON=... picks the interpreter.
+
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))
+ifndef PYTHON
+# Each candidate is run, not just found: a version manager's shim exists without its interpreter.
+PYTHON := $(shell for candidate in python3.11 python3.12 python3.13 python3.10 python3 python; do \
+	$$candidate -c '$(SUPPORTED)' 2>/dev/null && { echo $$candidate; break; }; done)
+endif
+
+# A narrowed run cannot reach the whole suite's coverage.
+COVERAGE ?= $(if $(ARGS),0,85)
+
+.PHONY: help setup demo simulator test check format lock clean
+.DEFAULT_GOAL := help
+
+help: ## Say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+setup: $(INSTALLED) ## Install the plugin and its tools into .venv (quick when nothing changed)
+
+demo: $(INSTALLED) ## Generate a video against the local simulator, from credentials to saved file
+	$(BIN)/genvideo demo $(ARGS)
+
+simulator: $(INSTALLED) ## Serve both providers' protocols locally
+	$(BIN)/genvideo simulate $(ARGS)
+
+test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them
+	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
+
+check: $(INSTALLED) ## Formatting, lint and strict types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+format: $(INSTALLED) ## Format, and fix what can be fixed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins that still fit stay; UPGRADE=--upgrade takes the newest of everything. Without the machine's
+# own settings, only files of the public index are hashed.
+lock: $(INSTALLED) ## Pin and hash every dependency for Python 3.10 to 3.13
+	$(PIP) install --quiet --target $(VENV)/lock --upgrade uv
+	echo '-e .[media,simulator]' | $(VENV)/lock/bin/uv pip compile - --group dev --no-config --quiet \
+		--universal --python-version 3.10 --generate-hashes --no-annotate --no-emit-package prefect-genvideo \
+		--custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock
+
+clean: ## Remove everything that was installed, built or cached
+	rm -rf $(VENV) dist demo-output .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	find src tests flows blocks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The lock is complete, so nothing is resolved; the project itself is linked, not copied.
+$(INSTALLED): requirements.lock pyproject.toml | $(BIN)/pip
+	@echo "Installing into $(VENV) with $$($(BIN)/python --version); the first time takes a minute or two"
+	@$(PIP) install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+# Debian splits `ensurepip` from Python; with pip alone, virtualenv does as well.
+$(BIN)/pip:
+	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { \
+		echo "Python 3.10, 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python"; exit 1; }
+	@rm -rf $(VENV); $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); tools=$$(mktemp -d); \
+		$(PYTHON) -m pip install --quiet --target "$$tools" virtualenv \
+		&& PYTHONPATH="$$tools" $(PYTHON) -m virtualenv --quiet $(VENV); made=$$?; rm -rf "$$tools"; test $$made = 0; } || { \
+		echo "$(PYTHON) has neither ensurepip nor pip: on Debian and Ubuntu, apt-get install python3-venv"; exit 1; }

@@ -1,0 +1,57 @@
+"""AI video generation as Prefect tasks, blocks and flows: never paid for twice, never lost, proved before it lands.
+
+Prefect imports this package whenever it loads its collections, so names are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
+    from prefect_genvideo.flows import generate_video, reconcile_videos
+    from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+    from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
+
+__all__ = [
+    "Generation",
+    "LocalDestination",
+    "S3Destination",
+    "SenseAudioCredentials",
+    "StoredVideo",
+    "SudashuiCredentials",
+    "VideoRequest",
+    "create_video",
+    "generate_video",
+    "reconcile_videos",
+    "save_video",
+    "upload_asset",
+    "wait_for_video",
+]
+
+_HOMES = {
+    "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials"),
+    "models": ("Generation", "StoredVideo", "VideoRequest"),
+    "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
+    "flows": ("generate_video", "reconcile_videos"),
+}
+_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Load a public name from the module that defines it."""
+    if name not in _MODULE_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """Names for people and for `prefect block register -m`, which looks at the module's members."""
+    return sorted({*globals(), *__all__})
+
+
+# A lookup of a saved block imports its collection and then expects the types to be known.
+if "prefect.blocks.core" in sys.modules:
+    import_module(f"{__name__}.blocks")

@@ -1,0 +1,189 @@
+"""Who pays: one block type a provider, and clients shared by everything that runs on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
+from weakref import WeakKeyDictionary
+
+from prefect.blocks.abstract import CredentialsBlock
+from pydantic import Field, SecretStr, field_validator
+
+from prefect_genvideo.providers import get_provider
+from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.settings import get_settings
+
+_DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+
+
+@dataclass
+class _Shared:
+    """A client in use, and by how many."""
+
+    client: VideoClient
+    users: int = 0
+
+
+_SHARED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], _Shared]] = WeakKeyDictionary()
+
+
+def check_url(url: str) -> str:
+    """Return an API address without a trailing slash.
+
+    Raises:
+        ValueError: No http(s) URL with a host, one with a user, query or fragment, or plain http to a public host.
+    """
+    parts = urlsplit(url.strip())
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host:
+        raise ValueError(f"must be an http(s) address with a host, not {url!r}")
+    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must not hold a user, a query or a fragment: the key belongs into api_key")
+    if parts.scheme == "http" and not _is_local(host):
+        raise ValueError(f"must be https: the key would cross the network to {host} in the clear")
+    return url.strip().rstrip("/")
+
+
+def _is_local(host: str) -> bool:
+    """Loopback and private addresses, and names without a dot (a service beside ours), may be spoken to in plain."""
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
+
+
+class ProviderCredentials(CredentialsBlock):
+    """What every provider's credentials share. A plug-in provider subclasses it and names its provider."""
+
+    provider: ClassVar[str] = ""
+
+    api_key: SecretStr = Field(default=..., description="API key of the provider. Generations are paid by its account.")
+
+    _urls: ClassVar[tuple[str, ...]] = ("base_url",)
+
+    @field_validator("api_key")
+    @classmethod
+    def _key_is_usable(cls, value: SecretStr) -> SecretStr:
+        key = value.get_secret_value().strip()
+        if not key or not key.isascii() or any(c.isspace() for c in key):
+            raise ValueError("must be a key without spaces, as the provider's console shows it")
+        return SecretStr(key)
+
+    def _arguments(self) -> dict[str, Any]:
+        settings = get_settings()
+        return {
+            "api_key": self.api_key.get_secret_value(),
+            "stall_timeout": settings.stall_timeout,
+            "allow_private": settings.allow_private,
+            **{name: getattr(self, name) for name in self._urls},
+        }
+
+    def get_client(self) -> VideoClient:
+        """Return a new client of the provider; use it as an async context manager.
+
+        Returns:
+            The client: `upload`, `create`, `get`, `models`, `validate`, `open_video`.
+        """
+        return get_provider(self.provider)(**self._arguments())
+
+    @property
+    def account(self) -> str:
+        """Fingerprint of provider, address and key (16 hex digits); safe to show and to use in cache keys."""
+        return self.get_client().account
+
+    @asynccontextmanager
+    async def lease(self) -> AsyncIterator[VideoClient]:
+        """Share one client with everybody on this event loop who holds equal credentials.
+
+        The last one to leave closes it. Connections are kept for the length of a flow, not of a call.
+        """
+        loop = asyncio.get_running_loop()
+        clients = _SHARED.setdefault(loop, {})
+        arguments = self._arguments()
+        key = (self.provider, *sorted(arguments.items()))
+        shared = clients.get(key) or clients.setdefault(key, _Shared(get_provider(self.provider)(**arguments)))
+        shared.users += 1
+        try:
+            yield shared.client
+        finally:
+            shared.users -= 1
+            if shared.users == 0:
+                clients.pop(key, None)
+                await shared.client.aclose()
+
+
+class SudashuiCredentials(ProviderCredentials):
+    """Key and addresses of a Sudashui account.
+
+    Example:
+        Load stored credentials and generate a video:
+        ```python
+        from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
+
+        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
+        destination = await S3Destination.aload("BLOCK_NAME")
+        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        ```
+        In synchronous code, `SudashuiCredentials.load("BLOCK_NAME")` does the same.
+    """
+
+    _block_type_name = "Sudashui Credentials"
+    _block_type_slug = "sudashui-credentials"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/sudashui.png"  # type: ignore[assignment]
+    _documentation_url = _DOCS  # type: ignore[assignment]
+    _urls: ClassVar[tuple[str, ...]] = ("base_url", "files_url")
+    provider: ClassVar[str] = "sudashui"
+
+    base_url: str = Field(
+        default="https://api.sudashuiapi.com",
+        title="API address",
+        description="Address of the API without `/v1`. Change it for an own gateway or the simulator.",
+    )
+    files_url: str = Field(
+        default="https://files.sudashuiapi.com",
+        title="Upload address",
+        description="Address that reference files are uploaded to.",
+    )
+
+    @field_validator("base_url", "files_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return check_url(value)
+
+
+class SenseAudioCredentials(ProviderCredentials):
+    """Key and address of a SenseAudio account.
+
+    Example:
+        Load stored credentials and generate a video:
+        ```python
+        from prefect_genvideo import S3Destination, SenseAudioCredentials, generate_video
+
+        credentials = await SenseAudioCredentials.aload("BLOCK_NAME")
+        destination = await S3Destination.aload("BLOCK_NAME")
+        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        ```
+        In synchronous code, `SenseAudioCredentials.load("BLOCK_NAME")` does the same.
+    """
+
+    _block_type_name = "SenseAudio Credentials"
+    _block_type_slug = "senseaudio-credentials"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/senseaudio.png"  # type: ignore[assignment]
+    _documentation_url = _DOCS  # type: ignore[assignment]
+    provider: ClassVar[str] = "senseaudio"
+
+    base_url: str = Field(
+        default="https://api.senseaudio.cn",
+        title="API address",
+        description="Address of the API without `/v1`. Change it for the simulator.",
+    )
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return check_url(value)

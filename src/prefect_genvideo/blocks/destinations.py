@@ -1,0 +1,176 @@
+"""Where videos go: a bucket or a directory, with the ledger beside them."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any, Literal
+
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr, field_validator
+
+from prefect_genvideo.keys import DEFAULT_TEMPLATE, check_template
+from prefect_genvideo.ledger import Ledger, Sleep
+from prefect_genvideo.settings import get_settings
+from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
+
+_DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+_TEMPLATE_FIELDS = "{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}"
+
+
+class VideoDestination(Block):
+    """What every destination offers to the tasks. Not a block type of its own."""
+
+    key_template: str = Field(
+        default=DEFAULT_TEMPLATE,
+        description=f"Name of a video below the prefix. Fields: {_TEMPLATE_FIELDS}.",
+    )
+    ledger_mode: Literal["strict", "weak"] = Field(
+        default="strict",
+        description=(
+            "strict needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
+            "twice. weak works without them, but two runs with one key in the same second may both pay."
+        ),
+    )
+
+    @field_validator("key_template")
+    @classmethod
+    def _template_is_usable(cls, value: str) -> str:
+        problems = check_template(value)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
+
+    @abstractmethod
+    def get_store(self) -> ObjectStore:
+        """Return the store below this destination's prefix."""
+
+    def get_ledger(self, say: Any = None, sleep: Sleep | None = None) -> Ledger:
+        """Return the ledger that lies beside the videos.
+
+        Args:
+            say: Called with a message each time a write has to be repeated.
+            sleep: Seam for tests.
+        """
+        seams: dict[str, Any] = {"sleep": sleep} if sleep else {}
+        patience = get_settings().ledger_patience
+        return Ledger(self.get_store(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say, **seams)
+
+
+class S3Destination(VideoDestination):
+    """A bucket (AWS S3 or compatible) that videos are streamed into.
+
+    Example:
+        Load a stored destination and generate into it:
+        ```python
+        from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
+
+        destination = await S3Destination.aload("BLOCK_NAME")
+        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
+        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        ```
+        In synchronous code, `S3Destination.load("BLOCK_NAME")` does the same.
+    """
+
+    _block_type_name = "Video S3 Destination"
+    _block_type_slug = "s3-video-destination"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
+    _documentation_url = _DOCS  # type: ignore[assignment]
+
+    bucket: str = Field(
+        default=..., min_length=3, max_length=255, description="Bucket name, without `s3://`.", examples=["my-videos"]
+    )
+    prefix: str = Field(default="", description="Folder in the bucket, e.g. `campaigns/spring`. Nothing leaves it.")
+    region: str = Field(default="", description="AWS region, e.g. `eu-central-1`. Empty: from the environment.")
+    endpoint_url: str = Field(default="", description="Address of an S3-compatible server. Empty: AWS.")
+    access_key_id: str = Field(
+        default="", description="Access key id. Empty: boto3's default chain (environment, profile, instance role)."
+    )
+    secret_access_key: SecretStr = Field(default=SecretStr(""), description="Secret of the access key id.")
+    session_token: SecretStr = Field(default=SecretStr(""), description="Session token of temporary credentials.")
+    encryption: Literal["none", "AES256", "aws:kms"] = Field(
+        default="none", description="Server-side encryption of what is written; none leaves it to the bucket."
+    )
+    kms_key_id: str = Field(default="", description="KMS key, with `aws:kms`. Empty: the account's default key.")
+    storage_class: Literal["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"] = Field(
+        default="STANDARD", description="Storage class of the videos."
+    )
+
+    @field_validator("bucket")
+    @classmethod
+    def _bucket_is_a_name(cls, value: str) -> str:
+        if value.startswith("s3://") or "/" in value:
+            raise ValueError(f"must be a bucket name without s3:// and folders, not {value!r}")
+        return value
+
+    @field_validator("endpoint_url")
+    @classmethod
+    def _endpoint_is_address(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError(f"must begin with http:// or https://, not {value!r}")
+        return value.rstrip("/")
+
+    def get_store(self) -> ObjectStore:
+        """Return the store below the prefix; boto3 is loaded here, not before."""
+        return S3Store(
+            self.bucket,
+            self.prefix,
+            region=self.region or None,
+            endpoint_url=self.endpoint_url or None,
+            access_key_id=self.access_key_id or None,
+            secret_access_key=self.secret_access_key.get_secret_value() or None,
+            session_token=self.session_token.get_secret_value() or None,
+            sse=None if self.encryption == "none" else self.encryption,
+            sse_kms_key_id=self.kms_key_id or None,
+            storage_class=None if self.storage_class == "STANDARD" else self.storage_class,
+        )
+
+
+class LocalDestination(VideoDestination):
+    """A folder that videos are written into: for one machine, or a file system that all workers share.
+
+    Example:
+        Load a stored destination and generate into it:
+        ```python
+        from prefect_genvideo import LocalDestination, SudashuiCredentials, generate_video
+
+        destination = await LocalDestination.aload("BLOCK_NAME")
+        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
+        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        ```
+        In synchronous code, `LocalDestination.load("BLOCK_NAME")` does the same.
+    """
+
+    _block_type_name = "Video Local Destination"
+    _block_type_slug = "local-video-destination"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/folder.png"  # type: ignore[assignment]
+    _documentation_url = _DOCS  # type: ignore[assignment]
+
+    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
+
+    def get_store(self) -> ObjectStore:
+        """Return the store in the folder."""
+        return LocalStore(Path(self.path).expanduser())
+
+
+class BorrowedS3Destination(VideoDestination):
+    """A `prefect_aws.S3Bucket` seen as a destination; made by `as_destination`, never saved."""
+
+    _block_type_name = "Borrowed S3 Bucket"
+    _block_type_slug = "borrowed-s3-bucket"
+
+    s3_bucket: Any = Field(default=..., description="The prefect-aws block.")
+
+    def get_store(self) -> ObjectStore:
+        """Return a store that uses the block's own client."""
+        block = self.s3_bucket
+        return S3Store.from_client(block.credentials.get_s3_client(), block.bucket_name, block.bucket_folder)
+
+
+def as_destination(block: Any) -> Any:
+    """Return a destination for one of ours or a `prefect_aws.S3Bucket`; anything else as it is.
+
+    prefect-aws need not be installed: the block is known by where its class comes from.
+    """
+    kinds = {f"{cls.__module__.split('.')[0]}.{cls.__name__}" for cls in type(block).__mro__}
+    return BorrowedS3Destination(s3_bucket=block) if "prefect_aws.S3Bucket" in kinds else block

@@ -1,0 +1,136 @@
+"""The main job on a machine that has nothing: simulator, S3 server, two providers, two videos through Prefect."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import Iterator
+from importlib.resources import as_file, files
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from prefect_genvideo.blocks import S3Destination
+    from prefect_genvideo.models import StoredVideo
+    from prefect_genvideo.simulator import Simulator
+
+_BUCKET = "genvideo-demo"
+_S3_KEY = "DEMOKEYDEMOKEYDEMO"
+_SETTINGS = {
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "DO_NOT_TRACK": "1",
+    # The simulator answers at once; the learned schedule would wait for a real provider's minutes.
+    "PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "0.5",
+}
+
+
+def run_demo(folder: str, *, keep: bool = False) -> None:
+    """Generate one video with each provider and save both into a local S3 server.
+
+    Args:
+        folder: Where local copies and Prefect's database go.
+        keep: Leave the servers running until Ctrl-C.
+    """
+    home = Path(folder).resolve()
+    home.mkdir(parents=True, exist_ok=True)
+    # An own Prefect home: the demo neither needs nor touches the profile of whoever tries it.
+    os.environ.update({**_SETTINGS, "PREFECT_HOME": str(home / "prefect")})
+    for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
+        os.environ.pop(name, None)
+    console = Console(highlight=False, soft_wrap=True)
+    from prefect_genvideo.simulator import SimulatorConfig, running_simulator
+
+    with running_simulator(SimulatorConfig(polls_to_finish=3)) as simulator, _s3_server() as endpoint:
+        console.print(f"Simulator of both providers: {simulator.url}\nS3 server: {endpoint}, bucket {_BUCKET}\n")
+        began = time.monotonic()
+        made = asyncio.run(_generate(simulator, endpoint, home))
+        console.print(f"\n[bold]Two videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]")
+        for video, copy in made:
+            console.print(f"  {video.provider:<10} {video.uri}\n             local copy to open: {copy}", markup=False)
+        console.print(_next_steps(home), markup=False)
+        if keep:
+            console.print("Servers are running; Ctrl-C ends them.")
+            with contextlib.suppress(KeyboardInterrupt):
+                signal.pause()
+
+
+async def _generate(simulator: Simulator, endpoint: str, home: Path) -> list[tuple[StoredVideo, Path]]:
+    from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, generate_video
+
+    destination = S3Destination.model_validate(
+        {
+            "bucket": _BUCKET,
+            "prefix": "videos",
+            "region": "us-east-1",
+            "endpoint_url": endpoint,
+            "access_key_id": _S3_KEY,
+            "secret_access_key": _S3_KEY,
+        }
+    )
+    sudashui = SudashuiCredentials.model_validate(
+        {"api_key": simulator.key, "base_url": simulator.sudashui_url, "files_url": simulator.sudashui_files_url}
+    )
+    senseaudio = SenseAudioCredentials.model_validate({"api_key": simulator.key, "base_url": simulator.senseaudio_url})
+    with as_file(files("prefect_genvideo.simulator") / "cat.jpg") as picture:
+        first = await generate_video(
+            "Let the cat in @image1 look up and blink, cinematic",
+            model="sd-2-fast-720p",
+            credentials=sudashui,
+            destination=destination,
+            duration=4,
+            images=[str(picture)],
+        )
+        second = await generate_video(
+            "The cat turns its head, slow zoom in",
+            model="doubao-seedance-2-0-260128",
+            credentials=senseaudio,
+            destination=destination,
+            duration=4,
+            resolution="480p",
+            aspect_ratio="1:1",
+            first_frame=str(picture),
+        )
+    return [(video, await _copy(destination, video, home)) for video in (first, second)]
+
+
+@contextlib.contextmanager
+def _s3_server() -> Iterator[str]:
+    """An S3 server with conditional writes, in this process."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        httpx.put(f"http://{host}:{port}/{_BUCKET}").raise_for_status()
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+async def _copy(destination: S3Destination, video: StoredVideo, home: Path) -> Path:
+    store, copy = destination.get_store(), home / f"{video.provider}.mp4"
+    with copy.open("wb") as file:
+        async for chunk in store.read(store.relative_key(video.key)):
+            file.write(chunk)
+    return copy
+
+
+def _next_steps(home: Path) -> str:
+    return f"""
+See the runs, covers and progress in Prefect's UI:
+  PREFECT_HOME={home / "prefect"} .venv/bin/prefect server start
+
+With a real key, the same for real:
+  export SUDASHUI_API_KEY=sk-...
+  .venv/bin/genvideo generate "a cat in the rain, cinematic" --model sd-2-fast-720p --to videos
+"""

@@ -1,0 +1,174 @@
+"""What can go wrong, sorted by what the caller must do about it.
+
+```
+GenVideoError
+├── InvalidRequestError        a rule is broken; nothing was sent         → mend the request
+├── RejectedError              the provider refused; nothing was made     → mend, do not resend
+│   ├── AuthenticationError    the key
+│   ├── QuotaError             the money or the account
+│   └── ModelUnavailableError  the model
+├── TransientError             nothing was made, or nothing was said      → again, bounded
+│   └── RateLimitedError
+├── UnknownOutcomeError        a create went out; its fate is not known   → a person decides
+├── GenerationFailedError      the provider ended the task                → another request
+│   └── NoVideoError           it "succeeded" without a video
+├── GenerationTimeoutError     our deadline passed; the task id is kept   → resume
+├── TaskLostError              the provider does not know the id          → a person decides
+├── DownloadError              the file did not come whole                → again
+│   └── LinkExpiredError       the link is refused                        → ask for a fresh one
+└── DestinationError           the store refused or failed
+```
+
+Every text that enters an error is redacted first: keys and the query strings of signed links never leave.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from prefect_genvideo.models import Problem
+
+_SECRETS = (
+    (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), r"\1 ***"),
+    (re.compile(r"\bsk-[A-Za-z0-9_\-*.]+"), "sk-***"),
+    (re.compile(r"(https?://)[^\s/@\"'<>]+@"), r"\1***@"),
+    (re.compile(r"(https?://[^\s?#\"'<>]+)\?[^\s\"'<>)\]}]+"), r"\1?***"),
+    (re.compile(r"(data:[a-z]+/[a-z0-9.+\-]+(?:;[a-z0-9=\-]+)*,)[A-Za-z0-9+/=_\-%]{32,}", re.I), r"\1***"),
+)
+
+
+def redact(text: str, limit: int = 500) -> str:
+    """Return `text` without keys, URL credentials, signed query strings and data URLs.
+
+    Args:
+        text: Anything that a provider said or that is about to be shown.
+        limit: Longest result in characters; the rest is cut.
+
+    Returns:
+        The text, safe to log, store and show.
+    """
+    for pattern, replacement in _SECRETS:
+        text = pattern.sub(replacement, text)
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+class GenVideoError(Exception):
+    """The root of the tree; catch it to catch everything this package raises.
+
+    Attributes:
+        retryable: Whether the same step may be done again by a machine.
+        provider: Name of the provider, when one was involved.
+        task_id: The provider's id of the generation, when there is one. It is what a resume needs.
+        status_code: HTTP status of the answer, when there was one.
+        reason: The provider's own word or slug for the cause, redacted.
+        retry_after: Seconds the provider asked us to wait.
+    """
+
+    retryable: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool | None = None,
+        provider: str | None = None,
+        task_id: str | None = None,
+        status_code: int | None = None,
+        reason: str | None = None,
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__("\n".join(redact(line, 1000) for line in message.splitlines()))
+        if retryable is not None:
+            self.retryable = retryable
+        self.provider = provider
+        self.task_id = task_id
+        self.status_code = status_code
+        self.reason = redact(reason) if reason else None
+        self.retry_after = retry_after
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Keep every attribute when the error is pickled into a result store or sent to another process."""
+        return (_rebuild, (type(self), self.args, self.__dict__.copy()))
+
+
+def _rebuild(cls: type[GenVideoError], args: tuple[Any, ...], state: dict[str, Any]) -> GenVideoError:
+    error = cls.__new__(cls)
+    Exception.__init__(error, *args)
+    error.__dict__.update(state)
+    return error
+
+
+class InvalidRequestError(GenVideoError):
+    """One or more documented rules are broken. Nothing was sent, nothing was paid.
+
+    Attributes:
+        problems: Every broken rule: field, value, limit and the rule's source.
+    """
+
+    def __init__(self, message: str, *, problems: Sequence[Problem] = (), provider: str | None = None) -> None:
+        super().__init__("\n".join([message, *(f"- {problem}" for problem in problems)]), provider=provider)
+        self.problems = list(problems)
+
+
+class RejectedError(GenVideoError):
+    """The provider refused. Nothing was made; the same request will be refused again."""
+
+
+class AuthenticationError(RejectedError):
+    """The key is missing, wrong, expired or exhausted. Check the credentials block."""
+
+
+class QuotaError(RejectedError):
+    """No money, a frozen account, or a limit of the key. Stop sending for this account."""
+
+
+class ModelUnavailableError(RejectedError):
+    """The model is unknown to the provider or not served now; another model may be."""
+
+
+class TransientError(GenVideoError):
+    """It is proven that nothing was made, or the answer says nothing. Doing it again is safe, bounded."""
+
+    retryable = True
+
+
+class RateLimitedError(TransientError):
+    """Too many requests or too many running tasks; wait (`retry_after` when the provider said so)."""
+
+
+class UnknownOutcomeError(GenVideoError):
+    """A create went out and its fate is not known. A machine never sends it again."""
+
+
+class GenerationFailedError(GenVideoError):
+    """The provider ended the task without a video; `reason` says why."""
+
+
+class NoVideoError(GenerationFailedError):
+    """The provider reported success and gave no usable link within the grace period."""
+
+
+class GenerationTimeoutError(GenVideoError):
+    """Our own deadline passed. The task goes on at the provider; run again to resume it."""
+
+
+class TaskLostError(GenVideoError):
+    """The provider does not know the task id."""
+
+
+class DownloadError(GenVideoError):
+    """The video did not arrive whole and proved. Never a reason for a new create."""
+
+    retryable = True
+
+
+class LinkExpiredError(DownloadError):
+    """The link was refused (401, 403, 404); query the task for a fresh one."""
+
+
+class DestinationError(GenVideoError):
+    """The destination store refused or failed; the video is still at the provider."""

@@ -1,0 +1,114 @@
+"""One video: validate, upload, create, wait, save, show."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import anyio.to_thread
+from prefect import flow
+from prefect.runtime import flow_run
+from pydantic import JsonValue
+
+from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.runs import derive_key, flow_run_id
+from prefect_genvideo.settings import get_settings
+from prefect_genvideo.showing import show_video
+from prefect_genvideo.staging import stage
+from prefect_genvideo.steps import make_fetchable
+from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
+
+AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
+Resolution = Literal["default", "480p", "720p", "1080p"]
+
+
+def _run_name() -> str:
+    parameters: dict[str, Any] = flow_run.parameters or {}
+    prompt = " ".join(str(parameters.get("prompt", "")).split())
+    return f"{prompt[:60]}{'…' if len(prompt) > 60 else ''} · {parameters.get('model', '')}".strip(" ·") or "video"
+
+
+@flow(name="generate-video", flow_run_name=_run_name, persist_result=False)
+async def generate_video(
+    prompt: str,
+    model: str,
+    credentials: Credentials,
+    destination: Destination,
+    duration: float = 0,
+    aspect_ratio: AspectRatio = "16:9",
+    resolution: Resolution = "default",
+    images: Sequence[str] = (),
+    videos: Sequence[str] = (),
+    audios: Sequence[str] = (),
+    first_frame: str = "",
+    last_frame: str = "",
+    options: dict[str, JsonValue] | None = None,
+    idempotency_key: str = "",
+    timeout: float = 0,
+) -> StoredVideo:
+    """Generate one video and land it in the destination. Paid once, whatever is retried, rerun or crashes.
+
+    Args:
+        prompt: What the video shows. References are named `@image1`, `@video1`, `@audio1` in the order given below.
+        model: Model name. Sudashui: `sd-2-fast-720p`, `sd-2-720p`, `sd-2-1080p` (or `sd-api-2-…`). SenseAudio:
+            `doubao-seedance-2-0-260128`, `Seedance-Pro-1.5`, `SenseAudio-Video-1.0`. Others pass unchecked.
+        credentials: Whose account pays: a Sudashui or SenseAudio credentials block.
+        destination: Where the video goes: an S3 or local destination block.
+        duration: Seconds; 0 takes the model's default. Sudashui 4-15, SenseAudio by model.
+        aspect_ratio: Width to height. `21:9` and `adaptive` are for Sudashui only.
+        resolution: For SenseAudio; at Sudashui the model name decides.
+        images: Reference images: http(s) links, `s3://` URIs or paths on the worker.
+        videos: Reference videos, likewise.
+        audios: Reference audios, likewise.
+        first_frame: Image that the video starts with; not together with references.
+        last_frame: Image that the video ends with.
+        options: Fields of the vendor, e.g. `{"generate_audio": true, "camera_fixed": false}`.
+        idempotency_key: One key stands for one paid video, e.g. an event's id. Empty: this flow run is the key, so
+            that a retry never pays again and a new run makes a new video.
+        timeout: Seconds the generation may take once started; 0 takes the setting (one hour).
+
+    Returns:
+        Where the video is, its size, hash and manifest.
+
+    Raises:
+        GenVideoError: See `prefect_genvideo.errors`; each says what to do.
+    """
+    request = VideoRequest(
+        model=model,
+        prompt=prompt,
+        duration=(int(duration) if float(duration).is_integer() else duration) or None,
+        aspect_ratio=aspect_ratio,
+        resolution=None if resolution == "default" else resolution,
+        images=tuple(images),
+        videos=tuple(videos),
+        audios=tuple(audios),
+        first_frame=first_frame or None,
+        last_frame=last_frame or None,
+        options=options or {},
+    )
+    return await _generate(request, credentials, destination, idempotency_key or None, timeout or None)
+
+
+async def _generate(
+    request: VideoRequest, credentials: Any, destination: Any, idempotency_key: str | None, timeout: float | None
+) -> StoredVideo:
+    allow_local = get_settings().allow_local_files
+    async with open_studio(credentials, destination) as studio:
+        async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
+            await anyio.to_thread.run_sync(studio.check, request, staged.media)
+            identities = dict(staged.identities)
+            key = idempotency_key or await derive_key(studio.fingerprint(request, identities))
+            known = await studio.find(studio.draft(key, request, identities, flow_run_id=flow_run_id()))
+            ready = request
+            if known is None:
+                run_logger().info("Checked: no rule of %s is broken. Key: %s", studio.client.title, key)
+                ready = await make_fetchable(
+                    studio, request, staged, lambda name, source: upload_asset(source, credentials, destination)
+                )
+            generation = await create_video(ready, credentials, destination, key, identities)
+        done = await wait_for_video(generation, credentials, destination, timeout)
+        video = await save_video(done, credentials, destination)
+        video = video.model_copy(update={"reused": known is not None})
+        await show_video(studio, video, request)
+    return video

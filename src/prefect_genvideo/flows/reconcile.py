@@ -1,0 +1,48 @@
+"""Fetch what was paid for and left behind."""
+
+from __future__ import annotations
+
+from prefect import flow
+from prefect.artifacts import acreate_table_artifact
+
+from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.reconciling import ReconciledRow, reconcile
+from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+
+
+@flow(name="reconcile-videos", persist_result=False)
+async def reconcile_videos(
+    credentials: Credentials, destination: Destination, fail_on_unknown: bool = False, at_once: int = 8
+) -> list[ReconciledRow]:
+    """Go through unfinished generations of one account, save what is ready and report the rest. Costs nothing.
+
+    Args:
+        credentials: Whose generations.
+        destination: Where their ledger is and their videos go.
+        fail_on_unknown: End as Failed when a create's fate is not known, so that alerts fire.
+        at_once: Generations looked after at the same time.
+
+    Returns:
+        One row for each unfinished record: key, outcome, detail, URI of a video that was saved now.
+
+    Raises:
+        UnknownOutcomeError: With `fail_on_unknown`, when there are such records.
+    """
+    logger = run_logger()
+    async with open_studio(credentials, destination) as studio:
+        report = await reconcile(studio, at_once=at_once)
+    for row in report.rows:
+        logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
+    logger.info("Reconciled %d unfinished records: %s", len(report.rows), report.counts or "nothing was left behind")
+    table = [row.model_dump(mode="json", exclude_none=True) for row in report.rows]
+    await acreate_table_artifact(
+        table=table or [{"outcome": "nothing left behind"}],
+        key="reconciled-videos",
+        description="Unfinished generations and what became of them.",
+    )
+    unknown = [row.key for row in report.rows if row.outcome == "unknown"]
+    if unknown and fail_on_unknown:
+        raise UnknownOutcomeError(
+            f"{len(unknown)} generations wait for a person, see `genvideo ledger list`: {', '.join(unknown[:20])}"
+        )
+    return report.rows

@@ -1,0 +1,124 @@
+"""The JSON document beside every video. It is written last: where it is, the video has been proved."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.storage.base import ObjectStore
+
+SCHEMA_VERSION = 1
+MEDIA_TYPE = "video/mp4"
+
+
+class StoredFile(BaseModel):
+    """A file in the destination.
+
+    Attributes:
+        key: Key relative to the destination's prefix.
+        etag: What the store said of it when it was saved.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    key: str
+    size: int
+    sha256: str
+    etag: str | None = None
+    media_type: str = MEDIA_TYPE
+
+
+class VideoFile(StoredFile):
+    """The video, with what its `moov` box says where that could be read."""
+
+    seconds: float | None = None
+    width: int | None = None
+    height: int | None = None
+    codec: str | None = None
+
+
+class Manifest(BaseModel):
+    """What was wanted, what came of it, and where it is.
+
+    Attributes:
+        request: The request, without data URLs and signatures.
+        source_host: Host the video came from; the link itself is a secret while it lives.
+        cost: The provider's own opaque figure.
+    """
+
+    model_config = ConfigDict(extra="ignore")
+
+    schema_version: int = SCHEMA_VERSION
+    kind: Literal["prefect-genvideo/video"] = "prefect-genvideo/video"
+    provider: str
+    model: str
+    task_id: str
+    idempotency_key: str | None = None
+    flow_run: str | None = None
+    request: dict[str, Any] = Field(default_factory=dict)
+    video: VideoFile
+    cover: StoredFile | None = None
+    source_host: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    saved_at: datetime | None = None
+    cost: float | None = None
+
+    def to_json(self) -> bytes:
+        """The document: indented, sorted, UTF-8, one line feed at the end."""
+        document = self.model_dump(mode="json")
+        return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
+
+    def stored(self, store: ObjectStore, *, reused: bool = False) -> StoredVideo:
+        """The video as tasks hand it on."""
+        video = self.video
+        return StoredVideo(
+            uri=store.uri(video.key),
+            bucket=store.bucket,
+            key=store.full_key(video.key),
+            size=video.size,
+            sha256=video.sha256,
+            manifest_uri=store.uri(manifest_key(video.key)),
+            cover_uri=store.uri(self.cover.key) if self.cover else None,
+            task_id=self.task_id,
+            provider=self.provider,
+            model=self.model,
+            idempotency_key=self.idempotency_key,
+            etag=video.etag,
+            duration=video.seconds,
+            width=video.width,
+            height=video.height,
+            created_at=self.created_at,
+            saved_at=self.saved_at,
+            cost=self.cost,
+            reused=reused,
+        )
+
+
+def manifest_key(key: str) -> str:
+    """Key of the manifest beside a video, e.g. `a/b.json` for `a/b.mp4`."""
+    return f"{key.removesuffix('.mp4')}.json"
+
+
+async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:
+    """The manifest beside the video at `key`; None when there is none.
+
+    Raises:
+        DestinationError: Something else lies at the manifest's key, or the store failed.
+    """
+    found = await store.get(manifest_key(key))
+    if found is None:
+        return None
+    try:
+        return Manifest.model_validate_json(found[0])
+    except ValidationError as error:
+        uri = store.uri(manifest_key(key))
+        raise DestinationError(
+            f"{uri}: this is no manifest of a video. Move it away, or save the video under another key."
+        ) from error

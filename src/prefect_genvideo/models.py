@@ -1,0 +1,178 @@
+"""The plain data that steps hand to one another. Serialisable, so that any process can take over."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+GenerationState = Literal["queued", "running", "succeeded", "failed"]
+TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed"})
+NO_REASON = "(no reason given)"
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One broken rule.
+
+    Attributes:
+        field: The request's field, e.g. `duration` or `images[2]`.
+        value: What was given, shortened and redacted.
+        limit: What is allowed, in words and numbers.
+        source: Where the rule comes from, e.g. `Sudashui API: 基础参数`.
+    """
+
+    field: str
+    value: str
+    limit: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.field} = {self.value}: {self.limit} [{self.source}]"
+
+
+class VideoRequest(BaseModel):
+    """One wanted video, in terms that every provider shares.
+
+    Assets are strings: an http(s) URL, an `s3://bucket/key` URI, a data URL or a local path. What a model allows is
+    checked by `validate()` of the provider's client; here only the shape is.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str = Field(min_length=1, max_length=200, description="Model name as the provider lists it.")
+    prompt: str = Field(default="", max_length=20_000, description="What the video shows.")
+    duration: int | float | None = Field(default=None, description="Length in seconds; None = model's default.")
+    aspect_ratio: str | None = Field(default=None, description="Width to height, e.g. `16:9`.")
+    resolution: str | None = Field(default=None, description="e.g. `720p`; part of the model name at Sudashui.")
+    images: tuple[str, ...] = Field(default=(), description="Reference images, `@image1` being the first.")
+    videos: tuple[str, ...] = Field(default=(), description="Reference videos, `@video1` being the first.")
+    audios: tuple[str, ...] = Field(default=(), description="Reference audios, `@audio1` being the first.")
+    first_frame: str | None = Field(default=None, description="Image the video starts with.")
+    last_frame: str | None = Field(default=None, description="Image the video ends with.")
+    timeout: int | None = Field(default=None, description="Seconds after which the provider itself gives up.")
+    options: dict[str, JsonValue] = Field(default_factory=dict, description="Vendor fields, e.g. camera_fixed.")
+
+    @property
+    def mode(self) -> Literal["references", "frames"]:
+        """`frames` when a first or last frame is given, else `references`."""
+        return "frames" if self.first_frame or self.last_frame else "references"
+
+    def assets(self) -> dict[str, str]:
+        """All assets by field, e.g. `{"images[0]": "cat.jpg", "first_frame": "s3://b/k.png"}`."""
+        found = {
+            f"{field}[{i}]": value
+            for field in ("images", "videos", "audios")
+            for i, value in enumerate(getattr(self, field))
+        }
+        frames = {"first_frame": self.first_frame, "last_frame": self.last_frame}
+        return found | {field: value for field, value in frames.items() if value}
+
+    def with_assets(self, resolved: dict[str, str]) -> VideoRequest:
+        """Return a copy whose assets are replaced, keyed as in `assets()`."""
+        update: dict[str, Any] = {
+            field: tuple(resolved.get(f"{field}[{i}]", value) for i, value in enumerate(getattr(self, field)))
+            for field in ("images", "videos", "audios")
+        }
+        for field in ("first_frame", "last_frame"):
+            if getattr(self, field):
+                update[field] = resolved.get(field, getattr(self, field))
+        return self.model_copy(update=update)
+
+    def fingerprint(self, identities: dict[str, str] | None = None) -> str:
+        """SHA-256 (hex) of what is wanted, stable across processes.
+
+        Args:
+            identities: Asset identities that stand in for the strings, keyed as in `assets()`: a content hash for
+                a local file, a link without its signature.
+        """
+        wanted = self.with_assets(identities or {}).model_dump(mode="json", exclude_defaults=True)
+        canonical = json.dumps(wanted, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+class UploadedAsset(BaseModel):
+    """A reference file that the provider can fetch.
+
+    Attributes:
+        url: Signed link; a secret while it lives, so it is not shown.
+        expires_at: When the link dies; None when it does not say.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    url: str = Field(repr=False)
+    expires_at: datetime | None = None
+
+
+class Generation(BaseModel):
+    """What a provider says about one task.
+
+    Attributes:
+        state: `queued`, `running`, `succeeded` or `failed`. `running` with a `reason` means: reported done, but no
+            usable link yet.
+        progress: Percent, 0-100. Decoration: it may stand still or fall.
+        reason: Why it failed, or why a reported success does not count yet.
+        started_at: When the provider began, where it says so.
+        cost: The provider's own opaque figure, where it gives one. None is unknown, never 0.
+        idempotency_key: Key of the ledger's record, when the task was created under one.
+        raw: The provider's answer as it came.
+    """
+
+    provider: str
+    task_id: str
+    state: GenerationState
+    progress: int | None = None
+    video_url: str | None = Field(default=None, repr=False)
+    cover_url: str | None = Field(default=None, repr=False)
+    reason: str | None = None
+    created_at: datetime | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    cost: float | None = None
+    idempotency_key: str | None = None
+    raw: dict[str, Any] = Field(default_factory=dict, repr=False)
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether the provider has said its last word."""
+        return self.state in TERMINAL_STATES
+
+
+class StoredVideo(BaseModel):
+    """A proved video in the destination.
+
+    Attributes:
+        uri: `s3://bucket/key` or `file:///path`.
+        bucket: Bucket, or None for a local destination.
+        key: Key in the bucket, or path below the local destination.
+        size: Bytes.
+        sha256: Hash of the bytes, hex.
+        manifest_uri: The JSON document beside the video.
+        cover_uri: The cover picture beside it, when there is one.
+        reused: Whether an earlier generation was used instead of a new one.
+    """
+
+    uri: str
+    bucket: str | None = None
+    key: str
+    size: int
+    sha256: str
+    manifest_uri: str
+    cover_uri: str | None = None
+    task_id: str
+    provider: str
+    model: str
+    idempotency_key: str | None = None
+    etag: str | None = None
+    duration: float | None = None
+    width: int | None = None
+    height: int | None = None
+    created_at: datetime | None = None
+    saved_at: datetime | None = None
+    cost: float | None = None
+    reused: bool = False

@@ -1,0 +1,66 @@
+"""The assets of a request: are the strings well formed, and what do the local ones hold. No network."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.media import MediaInfo, asset_kind, inspect_bytes, inspect_file, split_data_url
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.providers.answers import is_link
+from prefect_genvideo.providers.rules import shown
+
+_S3 = re.compile(r"s3://[^/\s?#]{1,255}/[^\x00-\x1f]{1,1024}", re.IGNORECASE)
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://")
+_FORMS = "http(s) link with a host, s3://bucket/key, data URL or local path"
+_SOURCE = "VideoRequest: assets"
+
+
+def gather(request: VideoRequest, known: Mapping[str, MediaInfo]) -> tuple[dict[str, MediaInfo], list[Problem]]:
+    """Look at every asset.
+
+    Args:
+        request: The request.
+        known: Facts found elsewhere, keyed as in `request.assets()`; those assets are not looked at again.
+
+    Returns:
+        The facts by field, and what is wrong with the strings or with the files they name.
+    """
+    facts: dict[str, MediaInfo] = {}
+    problems: list[Problem] = []
+    for field, text in request.assets().items():
+        if field in known:
+            facts[field] = known[field]
+            continue
+        limit, info = _look(text)
+        if limit:
+            problems.append(Problem(field, shown(text), limit, _SOURCE))
+        if info:
+            facts[field] = info
+    return facts, problems
+
+
+def not_links(request: VideoRequest) -> list[Problem]:
+    """Every asset that is not an http(s) link yet."""
+    return [
+        Problem(field, shown(text), "an http(s) link by now: upload or presign the asset first", _SOURCE)
+        for field, text in request.assets().items()
+        if not is_link(text)
+    ]
+
+
+def _look(text: str) -> tuple[str, MediaInfo | None]:
+    kind = asset_kind(text)
+    if kind == "http":
+        return ("" if is_link(text) else _FORMS), None
+    if kind == "s3":
+        return ("" if _S3.fullmatch(text) else _FORMS), None
+    if not text.strip() or (kind == "local" and _SCHEME.match(text)):
+        return _FORMS, None
+    try:
+        if kind == "data":
+            return "", inspect_bytes(split_data_url(text)[1], digest=False)
+        return "", inspect_file(text, digest=False)
+    except InvalidRequestError as error:
+        return str(error), None

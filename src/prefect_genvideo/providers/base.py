@@ -1,0 +1,318 @@
+"""What every provider's client can do, and what they share: checking, sending, judging, downloading.
+
+A client is single-shot: it classifies what came back and never retries by itself. Retrying, polling and recording
+belong to its callers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from contextlib import AbstractAsyncContextManager
+from datetime import timedelta
+from pathlib import Path
+from types import TracebackType
+from typing import Any, ClassVar, TypeVar
+from urllib.parse import quote, urlsplit
+
+import anyio.to_thread
+import httpx
+
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.media import MediaInfo, asset_kind
+from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers import http
+from prefect_genvideo.providers.answers import is_link
+from prefect_genvideo.providers.assets import gather
+from prefect_genvideo.providers.download import DownloadRules, VideoStream, open_video
+from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
+from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
+
+READ_TIMEOUT = http.READ_TIMEOUT
+STALL_TIMEOUT = 45.0
+_SMALL_BODY = 1024 * 1024
+
+ClientT = TypeVar("ClientT", bound="VideoClient")
+
+
+class VideoClient(ABC):
+    """A provider of generated videos.
+
+    Attributes:
+        name: Short name, as used in blocks, ledgers and errors.
+        title: Name as people write it.
+        uploads: Whether local assets can be uploaded here.
+        poll_floor: Seconds; the provider knows nothing newer in between.
+        reports_queue: Whether `queued` really means that work has not begun; deadlines run from the start of work.
+        upload_lifetime: How long an uploaded asset's link can be relied on; None without uploads.
+        default_base_url: Where the API is.
+        documented_models: Models whose rules are known; others pass with the general rules only.
+    """
+
+    name: ClassVar[str]
+    title: ClassVar[str]
+    uploads: ClassVar[bool]
+    poll_floor: ClassVar[float]
+    reports_queue: ClassVar[bool] = True
+    upload_lifetime: ClassVar[timedelta | None] = None
+    default_base_url: ClassVar[str]
+    documented_models: ClassVar[tuple[str, ...]] = ()
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        *,
+        timeout: float = READ_TIMEOUT,
+        stall_timeout: float = STALL_TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+        allow_private: bool = False,
+    ) -> None:
+        """Make a client; nothing is sent.
+
+        Args:
+            api_key: The account's key. Goes to the API's own hosts only.
+            base_url: Where the API is, without `/v1`; the provider's by default.
+            timeout: Seconds without a byte of an answer before a call is given up.
+            stall_timeout: Seconds without a byte of a video before a download is given up.
+            transport: Stands in for the network. The caller closes it.
+            allow_private: Whether results may come from private and loopback hosts.
+
+        Raises:
+            InvalidRequestError: The key or the URL cannot be used at all.
+        """
+        self._key = _checked_key(api_key, self.title)
+        self.base_url = checked_base_url(base_url or self.default_base_url, "base_url", self.title)
+        self._timeout = timeout
+        self._stall_timeout = stall_timeout
+        self._transport = transport
+        self._allow_private = allow_private
+        self._clients: dict[bool, httpx.AsyncClient] = {}
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(base_url={self.base_url!r})"
+
+    async def __aenter__(self: ClientT) -> ClientT:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection. The client must not be used afterwards."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
+
+    @property
+    def account(self) -> str:
+        """Fingerprint of key and address, 16 hex digits. Tells accounts apart and does not reveal the key."""
+        key = hashlib.sha512(self._key.encode()).digest()
+        return hashlib.blake2b(self.base_url.encode(), key=key, digest_size=8).hexdigest()
+
+    # What a provider fills in
+
+    @abstractmethod
+    def effective(self, request: VideoRequest) -> VideoRequest:
+        """Return the request with the model's defaults filled in where the API requires a value."""
+
+    @abstractmethod
+    def body(self, request: VideoRequest) -> dict[str, Any]:
+        """Return the JSON body that `create` sends, with local images inlined where the provider takes them.
+
+        Raises:
+            InvalidRequestError: An asset cannot be read.
+        """
+
+    @abstractmethod
+    def rules(self, model: str) -> tuple[Rule, ...]:
+        """Return the documented rules that a request for this model must keep."""
+
+    @abstractmethod
+    async def upload(
+        self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
+    ) -> UploadedAsset:
+        """Upload a reference file. Safe to repeat.
+
+        Args:
+            source: Path, data URL or content.
+            filename: Name to give it; the path's by default.
+            media_type: What it is when its content does not show it.
+
+        Raises:
+            InvalidRequestError: The file is missing, of a wrong kind or too large, or there is no upload here.
+            RejectedError: The provider refused it.
+            TransientError: It did not get through.
+        """
+
+    @abstractmethod
+    async def models(self) -> list[str]:
+        """Return the names of the models that the account is offered now.
+
+        Raises:
+            RejectedError: The key was refused.
+            TransientError: The list could not be fetched.
+        """
+
+    @abstractmethod
+    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
+        """Return the task id of a create's answer, or raise what the answer means."""
+
+    @abstractmethod
+    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
+        """Return what a query's answer says, or raise what it means."""
+
+    @abstractmethod
+    def _unsendable(self, request: VideoRequest) -> list[Problem]:
+        """Return every asset that cannot go into a body as it stands."""
+
+    _create_path: ClassVar[str]
+    _query_path: ClassVar[str]  # with {task_id}
+
+    # What they share
+
+    def validate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> list[Problem]:
+        """Return every documented rule that the request breaks, all at once. Uses no network.
+
+        Args:
+            request: The request; defaults are filled in first.
+            media: Facts of assets, keyed as in `request.assets()`. Local files and data URLs that are not in it
+                are inspected here; links are taken on trust.
+        """
+        full = self.effective(request)
+        facts, problems = gather(full, media or {})
+        return problems + problems_of(self.rules(full.model), Wanted(full, facts))
+
+    async def create(self, request: VideoRequest) -> str:
+        """Start a generation, which costs money, and return its task id. Sent once, never again by itself.
+
+        Raises:
+            InvalidRequestError: A rule is broken; nothing was sent.
+            RejectedError: The provider refused; nothing was made.
+            TransientError: It is proven that nothing was made; it may be sent again.
+            UnknownOutcomeError: It went out and its fate is not known.
+        """
+        content = await self._content(request)
+        reply = await self._exchange("POST", self._create_path, content=content, fresh=True)
+        return await self._task_id_of(reply, request)
+
+    async def get(self, task_id: str) -> Generation:
+        """Ask about a task once.
+
+        Raises:
+            TransientError: The answer says nothing about the task.
+            TaskLostError: The provider does not know the id. Right after a create that may pass.
+        """
+        path = self._query_path.format(task_id=quote(task_id, safe=""))
+        return self._generation_of(await self._exchange("GET", path), task_id)
+
+    def open_video(
+        self, url: str, *, offset: int = 0, if_range: str | None = None
+    ) -> AbstractAsyncContextManager[VideoStream]:
+        """Open a result as a stream of verified bytes.
+
+        Args:
+            url: The generation's `video_url`.
+            offset: Byte to go on from; heeded only together with `if_range`.
+            if_range: ETag of the earlier bytes. Where the stream really starts is in its `offset`.
+
+        Raises:
+            LinkExpiredError: The link is refused; query the task for a fresh one.
+            DownloadError: It is no video, the address is refused, or it does not come.
+        """
+        rules = DownloadRules(
+            origin=self.base_url,
+            key=self._key,
+            trusted=self._trusted_hosts(),
+            allow_private=self._allow_private,
+            stall_timeout=self._stall_timeout,
+            provider=self.name,
+            transport=self._transport,
+        )
+        return open_video(rules, url, offset=offset, if_range=if_range)
+
+    def _trusted_hosts(self) -> frozenset[str]:
+        return frozenset({urlsplit(self.base_url).hostname or ""})
+
+    def _client(self, fresh: bool) -> httpx.AsyncClient:
+        if fresh not in self._clients:
+            self._clients[fresh] = new_client(
+                read_timeout=self._timeout, keep_alive=not fresh, transport=self._transport
+            )
+        return self._clients[fresh]
+
+    async def _exchange(
+        self,
+        method: str,
+        path: str,
+        *,
+        content: bytes | None = None,
+        files: Mapping[str, Any] | None = None,
+        fresh: bool = False,
+    ) -> Reply:
+        """Send one request with the key, to `path` below the base URL or to an absolute URL of our own."""
+        headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}
+        if content is not None:
+            headers["Content-Type"] = "application/json"
+        small = files is None and len(content or b"") <= _SMALL_BODY
+        return await exchange(
+            self._client(fresh),
+            method,
+            self.base_url + path if path.startswith("/") else path,
+            headers=headers,
+            content=content,
+            files=files,
+            deadline=http.CONNECT_TIMEOUT + 2 * self._timeout if small else None,
+            secret=self._key,
+        )
+
+    async def _content(self, request: VideoRequest) -> bytes:
+        """The body's bytes, or every problem. Assets are read in a thread: they may be large."""
+        if any(asset_kind(text) in {"local", "data"} for text in request.assets().values()):
+            return await anyio.to_thread.run_sync(self._checked_content, request)
+        return self._checked_content(request)
+
+    def _checked_content(self, request: VideoRequest) -> bytes:
+        problems = self.validate(request)
+        reported = {problem.field for problem in problems}
+        problems += [problem for problem in self._unsendable(request) if problem.field not in reported]
+        if problems:
+            raise InvalidRequestError(
+                f"{self.title} would refuse this request; nothing was sent:",
+                problems=problems,
+                provider=self.name,
+            )
+        try:
+            return json.dumps(self.body(request), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        except ValueError:
+            raise self._invalid("The request holds text that cannot be written as UTF-8 JSON.") from None
+
+    def _invalid(self, message: str) -> InvalidRequestError:
+        return InvalidRequestError(f"{self.title}: {message}", provider=self.name)
+
+    def _error(self, table: tuple[Row, ...], facts: Facts, task_id: str | None = None) -> GenVideoError:
+        return to_error(judge(table, facts), facts, title=self.title, provider=self.name, task_id=task_id)
+
+
+def _checked_key(api_key: str, title: str) -> str:
+    key = api_key.strip()
+    if not key or not key.isascii() or not key.isprintable() or " " in key:
+        raise InvalidRequestError(f"{title}: the API key is empty or holds characters that no HTTP header can carry.")
+    return key
+
+
+def checked_base_url(url: str, field: str, title: str) -> str:
+    """Return the URL without a trailing slash or `/v1`.
+
+    Raises:
+        InvalidRequestError: It is no plain http(s) URL: no host, or with credentials, query or fragment.
+    """
+    cleaned = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
+    parts = urlsplit(cleaned) if is_link(cleaned) else None
+    if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
+        raise InvalidRequestError(f"{title}: {field} must be an http(s) URL without credentials, query and fragment.")
+    return cleaned

@@ -1,0 +1,338 @@
+"""Results as streams of verified bytes.
+
+Trusts bytes, not headers: `ftyp` at the start, every announced byte, whole MP4 boxes at the end. The key goes to the
+API's own origin and only for its content path, never across a redirect.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpx
+
+from prefect_genvideo.errors import DownloadError, LinkExpiredError
+from prefect_genvideo.mp4 import BoxWalker
+from prefect_genvideo.providers.addresses import public_addresses, refuse_literal
+from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
+from prefect_genvideo.providers.http import new_client, raw_chunks
+
+MAX_REDIRECTS = 5
+MAX_SIZE = 8 * 1024**3
+_MAX_ERROR_BODY = 16 * 1024
+_ERROR_BODY_SECONDS = 5.0
+_REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_REFUSED = frozenset({401, 403, 404})
+_FINAL = frozenset({410, 451})
+_CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_FTYP_END = 8
+
+
+@dataclass(frozen=True)
+class DownloadRules:
+    """What a download may do.
+
+    Attributes:
+        origin: The API's base URL; the key goes nowhere else.
+        key: The account's key.
+        trusted: Hosts that may be private: those of the URLs the operator configured.
+        allow_private: Whether every host may be private.
+        stall_timeout: Seconds without a byte before giving up.
+        provider: Name, for errors.
+        transport: Stands in for the network; names are then not resolved here.
+        max_size: Bytes; a larger file is refused.
+    """
+
+    origin: str
+    key: str
+    trusted: frozenset[str] = frozenset()
+    allow_private: bool = False
+    stall_timeout: float = 45.0
+    provider: str = ""
+    transport: httpx.AsyncBaseTransport | None = None
+    max_size: int = MAX_SIZE
+
+
+class VideoStream:
+    """A result while it arrives. Iterate it once.
+
+    Attributes:
+        size: Bytes of the whole file; None when the server does not say.
+        etag: Strong ETag, quotes included; None when there is none.
+        offset: Byte of the file at which this stream starts: 0, or the wanted one when the server proved it.
+        resumable: Whether a cut stream can be gone on with by `offset` and `if_range=etag`.
+    """
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        chunks: AsyncIterator[bytes],
+        rules: DownloadRules,
+        *,
+        offset: int,
+        size: int | None,
+    ) -> None:
+        self.offset = offset
+        self.size = size
+        self.etag = _strong_etag(response)
+        ranges = response.headers.get("accept-ranges", "").strip().lower() == "bytes"
+        self.resumable = bool(self.etag and size) and (ranges or response.status_code == 206)
+        self._chunks = chunks
+        self._rules = rules
+        self._head = b""
+
+    async def begin(self) -> None:
+        """Read the first bytes and see that they are a video's."""
+        while self.offset == 0 and len(self._head) < _FTYP_END:
+            chunk = await self._next()
+            if chunk is None:
+                break
+            self._head += chunk
+        if self.offset == 0 and self._head[4:8] != b"ftyp":
+            what = "empty body" if not self._head else "not a video"
+            raise _failed(self._rules, f"The answer is no MP4 file ({what}).", reason=what)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the file's bytes in order; the end is reached only when they are proved whole.
+
+        Raises:
+            DownloadError: The stream was cut, stalled, is larger than announced or allowed, or no whole MP4 file.
+        """
+        walker = BoxWalker() if self.offset == 0 else None
+        position = self.offset
+        chunk: bytes | None = self._head or await self._next()
+        while chunk is not None:
+            position += len(chunk)
+            self._check_size(position)
+            if walker:
+                walker.feed(chunk)
+            yield chunk
+            chunk = await self._next()
+        if self.size is not None and position != self.size:
+            raise _failed(self._rules, f"{position} of {self.size} bytes arrived.", reason="incomplete")
+        if walker:
+            walker.finish()
+
+    def _check_size(self, position: int) -> None:
+        if position > self._rules.max_size:
+            raise _too_large(self._rules)
+        if self.size is not None and position > self.size:
+            raise _failed(self._rules, f"More than the announced {self.size} bytes arrived.", reason="too long")
+
+    async def _next(self) -> bytes | None:
+        error: DownloadError
+        try:
+            return await anext(self._chunks, None)
+        except httpx.TimeoutException:
+            seconds = self._rules.stall_timeout
+            error = _failed(self._rules, f"No byte arrived for {seconds:g} s.", reason="stalled")
+        except (httpx.HTTPError, httpx.StreamError, OSError):
+            error = _failed(self._rules, "The connection was lost before the end.", reason="connection lost")
+        # Raised out here so that no request, with its key, hangs on the error.
+        raise error
+
+
+@asynccontextmanager
+async def open_video(
+    rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
+) -> AsyncGenerator[VideoStream, None]:
+    """Open a result; see `VideoClient.open_video`."""
+    ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
+    async with _client(rules, url) as client:
+        response = await _follow(client, rules, url, ranged)
+        start, size = _extent(response, offset if ranged else 0, if_range)
+        if start is None:
+            # The server answered a part that is not ours to use, or refused the range: start over.
+            await response.aclose()
+            response = await _follow(client, rules, url, {})
+            start, size = _extent(response, 0, None)
+        try:
+            if response.status_code != 200 and not (start and response.status_code == 206):
+                raise await _refusal(response, rules)
+            if (size or 0) > rules.max_size:
+                raise _too_large(rules)
+            stream = VideoStream(response, raw_chunks(response), rules, offset=start or 0, size=size)
+            await stream.begin()
+            yield stream
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+
+def _client(rules: DownloadRules, url: str) -> httpx.AsyncClient:
+    # Never keeps a connection: two hosts behind one pinned address must not share one.
+    return new_client(
+        read_timeout=rules.stall_timeout,
+        keep_alive=False,
+        use_proxies=_proxied(url),
+        transport=rules.transport,
+    )
+
+
+def _proxied(url: str) -> bool:
+    """Whether an environment's proxy makes the connection; it then also resolves the name."""
+    try:
+        parsed = httpx.URL(url)
+        proxies = getproxies()
+        configured = proxies.get(parsed.scheme) or proxies.get("all")
+        return bool(configured) and not proxy_bypass(parsed.host)
+    except (httpx.InvalidURL, OSError, ValueError):
+        return False
+
+
+async def _follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
+    """Request `url` and go along with at most five redirects, each address checked anew."""
+    target = _parsed(rules, url)
+    key = _key_header(rules, target)
+    for _ in range(MAX_REDIRECTS + 1):
+        response = await _request(client, rules, target, {**headers, **key})
+        if response.status_code not in _REDIRECTS:
+            return response
+        await response.aclose()
+        key = {}
+        target = _redirected(rules, target, response.headers.get("location", ""))
+    raise _failed(rules, f"More than {MAX_REDIRECTS} redirects.", reason="too many redirects", retryable=False)
+
+
+def _redirected(rules: DownloadRules, base: httpx.URL, location: str) -> httpx.URL:
+    try:
+        joined = str(base.join(location)) if location else ""
+    except (httpx.InvalidURL, ValueError):
+        joined = ""
+    return _parsed(rules, joined)
+
+
+def _parsed(rules: DownloadRules, url: str) -> httpx.URL:
+    """Return the URL without user and password, or refuse what is no http(s) link."""
+    try:
+        if is_link(url):
+            # Without this, httpx would turn a user in the link into an Authorization header.
+            return httpx.URL(url).copy_with(username=None, password=None, fragment=None)
+    except (httpx.InvalidURL, ValueError):
+        pass
+    raise _failed(rules, "The link is no http(s) URL.", reason="bad link", retryable=False)
+
+
+def _key_header(rules: DownloadRules, url: httpx.URL) -> dict[str, str]:
+    own = _origin(url) == _origin(httpx.URL(rules.origin)) and _CONTENT_PATH.search(url.path)
+    return {"Authorization": f"Bearer {rules.key}"} if own else {}
+
+
+def _origin(url: httpx.URL) -> tuple[str, str, int]:
+    return url.scheme, url.host.lower(), url.port or _DEFAULT_PORTS.get(url.scheme, 0)
+
+
+async def _request(
+    client: httpx.AsyncClient, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
+) -> httpx.Response:
+    """Send one GET to checked addresses only."""
+    error: DownloadError | None = None
+    for target, extra, extensions in await _routes(rules, url):
+        request = client.build_request(
+            "GET", target, headers={**headers, **extra, "Accept": "*/*"}, extensions=extensions
+        )
+        try:
+            return await client.send(request, stream=True, auth=None)
+        except (httpx.ConnectError, httpx.ConnectTimeout):
+            error = _failed(rules, f"{url.host} does not answer.", reason="not connected")
+        except httpx.TimeoutException:
+            error = _failed(rules, f"{url.host} did not answer in time.", reason="timeout")
+            break
+        except (httpx.HTTPError, OSError, ValueError):
+            error = _failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")
+            break
+    raise error or _failed(rules, f"{url.host} has no address.", reason="host not found")
+
+
+async def _routes(rules: DownloadRules, url: httpx.URL) -> list[tuple[httpx.URL, dict[str, str], dict[str, str]]]:
+    """Where to connect: (URL to send to, extra headers, extensions), the best first."""
+    if rules.allow_private or url.host in rules.trusted:
+        return [(url, {}, {})]
+    if rules.transport is not None or _proxied(str(url)):
+        refuse_literal(url.host)
+        return [(url, {}, {})]
+    port = url.port or _DEFAULT_PORTS[url.scheme]
+    addresses = await public_addresses(url.host, port)
+    # Pinned: the connection goes to the checked address, while name and certificate stay the link's.
+    host = url.netloc.decode("ascii")
+    return [
+        (url.copy_with(host=address), {"Host": host}, {"sni_hostname": url.raw_host.decode("ascii")})
+        for address in addresses
+    ]
+
+
+def _extent(response: httpx.Response, offset: int, if_range: str | None) -> tuple[int | None, int | None]:
+    """Return (first byte, size of the whole file); the first byte is None when a fresh request is needed."""
+    length = response.headers.get("content-length", "")
+    size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
+    if response.status_code == 206:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+        first, last, total = (int(group) for group in found.groups()) if found else (-1, -1, -1)
+        proved = offset > 0 and first == offset and last == total - 1 and response.headers.get("etag") == if_range
+        return (offset, total) if proved else (None, None)
+    if response.status_code == 416 and offset:
+        return None, None
+    return 0, size
+
+
+def _strong_etag(response: httpx.Response) -> str | None:
+    etag = response.headers.get("etag", "").strip()
+    return etag if len(etag) > 2 and etag.startswith('"') and etag.endswith('"') else None
+
+
+async def _refusal(response: httpx.Response, rules: DownloadRules) -> DownloadError:
+    """The error of an answer that brings no video."""
+    status = response.status_code
+    said = await _said(response)
+    detail = f" ({said})" if said else ""
+    if status in _REFUSED:
+        error = LinkExpiredError(
+            f"The link is refused (HTTP {status}){detail}; query the task for a fresh one.",
+            status_code=status,
+            reason=said or "link refused",
+        )
+    else:
+        error = DownloadError(
+            f"The file server answered HTTP {status}{detail}.",
+            retryable=status not in _FINAL,
+            status_code=status,
+            reason=said or f"HTTP {status}",
+            retry_after=retry_after(response.headers),
+        )
+    error.provider = rules.provider or None
+    return error
+
+
+async def _said(response: httpx.Response) -> str:
+    """What an error answer says, when it is short JSON."""
+    body = bytearray()
+    with anyio.move_on_after(_ERROR_BODY_SECONDS):
+        try:
+            async for chunk in raw_chunks(response):
+                body += chunk
+                if len(body) > _MAX_ERROR_BODY:
+                    break
+        except (httpx.HTTPError, httpx.StreamError, OSError):
+            pass
+    answer = as_object(parse_json(bytes(body)))
+    inner = as_object(answer.get("error"))
+    return as_text(inner.get("message")) or as_text(answer.get("message"))
+
+
+def _failed(rules: DownloadRules, message: str, *, reason: str, retryable: bool | None = None) -> DownloadError:
+    return DownloadError(message, retryable=retryable, provider=rules.provider or None, reason=reason)
+
+
+def _too_large(rules: DownloadRules) -> DownloadError:
+    return _failed(
+        rules,
+        f"The file is larger than the allowed {rules.max_size} bytes.",
+        reason="too large",
+        retryable=False,
+    )

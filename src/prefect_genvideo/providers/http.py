@@ -1,0 +1,207 @@
+"""One way to talk HTTP: shared TLS, timeouts by phase, and a reply that never raises.
+
+A create that failed is only safe to send again when it cannot have arrived. So every exchange ends in a `Reply` that
+says what came back and, when nothing did, whether the request can have been sent.
+"""
+
+from __future__ import annotations
+
+import functools
+import ssl
+import zlib
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import anyio
+import httpx
+
+from prefect_genvideo.providers.answers import parse_json, retry_after
+
+CONNECT_TIMEOUT = 10.0
+WRITE_TIMEOUT = 60.0
+POOL_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+ANSWER_LIMIT = 8 * 1024 * 1024
+
+NOT_SENT = "not sent"
+TIMED_OUT = "timeout"
+LOST = "connection lost"
+TOO_LARGE = "answer too large"
+
+# Everything that fails before the first byte of the request is on the wire.
+_BEFORE_SENDING = (
+    httpx.ConnectError,
+    httpx.ConnectTimeout,
+    httpx.PoolTimeout,
+    httpx.ProxyError,
+    httpx.UnsupportedProtocol,
+)
+_KEEPALIVE = 5.0  # shorter than any gateway's idle limit, so that a poll rarely meets a dead connection
+
+
+@functools.lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """The process's one TLS context; building one costs some 80 ms of CPU."""
+    return httpx.create_ssl_context()
+
+
+@functools.lru_cache(maxsize=1)
+def user_agent() -> str:
+    """`prefect-genvideo/<version>`."""
+    try:
+        return f"prefect-genvideo/{version('prefect-genvideo')}"
+    except PackageNotFoundError:
+        return "prefect-genvideo"
+
+
+def new_client(
+    *,
+    read_timeout: float = READ_TIMEOUT,
+    keep_alive: bool = True,
+    use_proxies: bool = True,
+    transport: httpx.AsyncBaseTransport | None = None,
+) -> httpx.AsyncClient:
+    """Return a client that follows no redirect and carries no key.
+
+    Args:
+        read_timeout: Seconds without a byte before giving up.
+        keep_alive: False opens a fresh connection for every request. A create needs that: a request lost on a
+            connection that the other side was just closing has an unknown outcome.
+        use_proxies: Whether HTTPS_PROXY and its kin count.
+        transport: Stands in for the network.
+    """
+    return httpx.AsyncClient(
+        verify=tls_context() if transport is None else True,
+        transport=_Shared(transport) if transport else None,
+        trust_env=use_proxies,
+        follow_redirects=False,
+        timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
+        limits=httpx.Limits(
+            max_connections=100,
+            max_keepalive_connections=20 if keep_alive else 0,
+            keepalive_expiry=_KEEPALIVE,
+        ),
+        headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
+    )
+
+
+class _Shared(httpx.AsyncBaseTransport):
+    """Lends an injected transport to several clients; its owner closes it."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        return await self._transport.handle_async_request(request)
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What came of one request.
+
+    Attributes:
+        status: HTTP status; 0 when there was no answer.
+        body: The answer, possibly cut when `failure` is set.
+        json: The body as JSON; None when it is none.
+        failure: `not sent`, `timeout`, `connection lost` or `answer too large`; empty when the answer came whole.
+        content_type: As declared, lower case.
+        retry_after: Seconds the other side asked us to wait.
+    """
+
+    status: int = 0
+    body: bytes = b""
+    json: Any = None
+    failure: str = ""
+    content_type: str = ""
+    retry_after: float | None = None
+
+    @property
+    def is_html(self) -> bool:
+        """Whether the body is a web page."""
+        start = self.body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+        looks = start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
+        return self.json is None and (looks or ("html" in self.content_type and start.startswith(b"<")))
+
+
+async def exchange(
+    client: httpx.AsyncClient,
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    content: bytes | None = None,
+    files: Mapping[str, Any] | None = None,
+    deadline: float | None = None,
+    secret: str = "",
+) -> Reply:
+    """Send one request and return what came of it. Raises nothing but cancellation.
+
+    Args:
+        client: From `new_client`.
+        method: HTTP method.
+        url: Absolute URL.
+        headers: Of this request only, e.g. the key.
+        content: Body.
+        files: Multipart fields; files are streamed.
+        deadline: Seconds for everything together. None where a body of any size goes out.
+        secret: Text that is blanked out in the answer: some gateways echo the key.
+    """
+    with anyio.move_on_after(deadline):
+        try:
+            request = client.build_request(method, url, headers=headers, content=content, files=files)
+            response = await client.send(request, stream=True, auth=None)
+        except _BEFORE_SENDING:
+            return Reply(failure=NOT_SENT)
+        except (httpx.InvalidURL, UnicodeError):
+            return Reply(failure=NOT_SENT)
+        except httpx.TimeoutException:
+            return Reply(failure=TIMED_OUT)
+        except (httpx.HTTPError, OSError, ValueError):
+            return Reply(failure=LOST)
+        try:
+            return await _read(response, secret)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+    return Reply(failure=TIMED_OUT)
+
+
+async def _read(response: httpx.Response, secret: str) -> Reply:
+    body = bytearray()
+    failure = ""
+    try:
+        async for chunk in _decoded(response):
+            body += chunk
+            if len(body) > ANSWER_LIMIT:
+                failure = TOO_LARGE
+                break
+    except httpx.TimeoutException:
+        failure = TIMED_OUT
+    except (httpx.HTTPError, httpx.StreamError, OSError, ValueError, zlib.error):
+        failure = LOST
+    content = bytes(body[:ANSWER_LIMIT])
+    if secret:
+        content = content.replace(secret.encode(), b"***")
+    return Reply(
+        status=response.status_code,
+        body=content,
+        json=None if failure else parse_json(content),
+        failure=failure,
+        content_type=response.headers.get("content-type", "").lower(),
+        retry_after=retry_after(response.headers),
+    )
+
+
+def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body as it comes off the wire, or at once when a transport delivered it whole."""
+    return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+
+
+async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body, unpacked within bounds: we ask for no compression, yet some proxies compress all the same."""
+    packed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip", "deflate"}
+    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if packed and not response.is_stream_consumed else None
+    async for chunk in raw_chunks(response):
+        yield unpack.decompress(chunk, ANSWER_LIMIT + 1) if unpack else chunk

@@ -1,0 +1,126 @@
+"""One wanted video as the ledger knows it: the record, its states, and its name in the store."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import socket
+import uuid
+from datetime import datetime, timezone
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field, JsonValue
+
+from prefect_genvideo.errors import InvalidRequestError, redact
+from prefect_genvideo.models import Problem, StoredVideo
+
+LedgerState = Literal["intent", "submitted", "succeeded", "saved", "rejected", "failed", "unknown"]
+
+#: Where a record may go from each state. A state may always be rewritten as itself (heartbeat, new facts).
+MOVES: dict[LedgerState, frozenset[LedgerState]] = {
+    "intent": frozenset({"submitted", "rejected", "unknown"}),
+    "submitted": frozenset({"succeeded", "failed", "rejected"}),
+    "succeeded": frozenset({"saved", "submitted"}),
+    "saved": frozenset(),
+    "rejected": frozenset({"intent", "submitted"}),
+    "failed": frozenset({"rejected", "submitted"}),
+    "unknown": frozenset({"submitted", "rejected"}),
+}
+
+#: Records that reconciling has nothing to do with any more.
+SETTLED: frozenset[LedgerState] = frozenset({"saved", "failed", "rejected"})
+
+_PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+class LedgerRecord(BaseModel):
+    """All that is known of one wanted video. Readable by a person; holds no secret.
+
+    Attributes:
+        key: The idempotency key as the caller gave it.
+        claim: Random id of the claim that owns the key; a new one after each release.
+        holder: `host:pid` of the process that sent (or sends) the create.
+        account: Fingerprint of provider, address and API key; not the key.
+        fingerprint: SHA-256 of the request.
+        posts: How many times a create was sent under this claim.
+        cost: The provider's own figure; None is unknown, never 0.
+        stored: The saved video, once there is one.
+    """
+
+    version: int = 1
+    key: str
+    state: LedgerState = "intent"
+    claim: str = Field(default_factory=lambda: uuid.uuid4().hex)
+    holder: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    provider: str
+    model: str
+    account: str
+    fingerprint: str
+    request: dict[str, JsonValue] = Field(default_factory=dict)
+    video_key: str | None = None
+    task_id: str | None = None
+    reason: str | None = None
+    link: str | None = None
+    posts: int = 0
+    cost: float | None = None
+    seconds: float | None = None
+    resolution: str | None = None
+    flow_run_id: str | None = None
+    task_run_id: str | None = None
+    created_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+    updated_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
+    submitted_at: datetime | None = None
+    finished_at: datetime | None = None
+    stored: StoredVideo | None = None
+
+    def to_bytes(self) -> bytes:
+        """The record as indented JSON, ending in a newline."""
+        return (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
+
+
+def file_name(key: str) -> str:
+    """Name of a key's record: the key itself where it is plain, else a readable slug and a hash of it."""
+    if _PLAIN_KEY.fullmatch(key):
+        return f"{key}.json"
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "-", key).strip("-._")[:60] or "key"
+    return f"{slug}~{hashlib.sha256(key.encode()).hexdigest()[:16]}.json"
+
+
+def check_key(key: str) -> None:
+    """Refuse keys that nobody can name or type.
+
+    Raises:
+        InvalidRequestError: Empty, longer than 300 characters, or holding control characters.
+    """
+    if not key.strip() or len(key) > 300 or any(ord(c) < 32 for c in key):
+        problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters", "prefect-genvideo")
+        raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
+
+
+def holder_is_gone(record: LedgerRecord) -> bool:
+    """Whether the process that sent the create is known to have ended (only knowable on its own host)."""
+    host, _, pid = record.holder.rpartition(":")
+    if host != socket.gethostname() or not pid.isdigit():
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        return False
+    return False
+
+
+def shown(value: Any) -> dict[str, JsonValue]:
+    """A request as the ledger and manifests show it: no data URLs, no signatures."""
+
+    def clean(item: Any) -> Any:
+        if isinstance(item, str):
+            return redact(item, 4000)
+        if isinstance(item, dict):
+            return {str(k): clean(v) for k, v in item.items()}
+        return [clean(v) for v in item] if isinstance(item, list | tuple) else item
+
+    return clean(json.loads(json.dumps(value)))

@@ -1,0 +1,50 @@
+"""Settings of the plugin: `PREFECT_INTEGRATIONS_GENVIDEO_*` in the environment, a profile or `prefect.toml`."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+
+
+class GenVideoSettings(PrefectBaseSettings):
+    """What an operator may change without touching a flow. Times in seconds."""
+
+    model_config: ClassVar[SettingsConfigDict] = build_settings_config(("integrations", "genvideo"))
+
+    poll_interval: float | None = Field(
+        default=None, gt=0, description="Ask the provider every so many seconds instead of by the learned schedule."
+    )
+    timeout: float = Field(
+        default=3600, gt=0, description="Seconds a generation may take once it has started; the task id is kept."
+    )
+    create_patience: float = Field(
+        default=900, ge=0, description="Seconds for which rate and concurrency limits are waited out before a create."
+    )
+    create_attempts: int = Field(
+        default=3, ge=1, le=10, description="Creates sent at most when it is proven each time that nothing was made."
+    )
+    stale_after: float = Field(
+        default=180, gt=0, description="Seconds after which a recorded intent without a task id counts as crashed."
+    )
+    ledger_patience: float = Field(
+        default=600, ge=0, description="Seconds for which a ledger store that is down is tried again."
+    )
+    allow_private: bool = Field(
+        default=False, description="Fetch videos from private and loopback addresses too (own gateways, tests)."
+    )
+    allow_local_files: bool = Field(
+        default=True,
+        description="Read reference files from the worker's disk. Switch off where parameters are untrusted.",
+    )
+    max_video_gib: float = Field(default=8, gt=0, description="Largest video that is downloaded, in GiB.")
+    stall_timeout: float = Field(
+        default=45, gt=0, description="Seconds without a byte after which a download counts as stuck."
+    )
+
+
+def get_settings() -> GenVideoSettings:
+    """Return the settings as the environment has them now."""
+    return GenVideoSettings()

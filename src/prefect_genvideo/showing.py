@@ -1,0 +1,105 @@
+"""What people find in the UI when a video is done: its cover, a link and the facts."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from urllib.parse import quote
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.studio import run_logger
+
+_COVER_WIDTH = 480
+_COVER_LIMIT = 4 * 1024 * 1024
+
+
+async def show_video(studio: Studio, video: StoredVideo, request: VideoRequest) -> None:
+    """Create the video's artifact. Showing is a courtesy: its failure is logged, the video is safe already."""
+    try:
+        cover = await cover_image(studio, video)
+        await acreate_markdown_artifact(
+            markdown=video_markdown(video, request, cover),
+            key=artifact_key("video", video.task_id),
+            description=f"{video.model}: {' '.join(request.prompt.split())[:120]}",
+        )
+    except Exception as error:
+        run_logger().warning("The artifact could not be made: %s", type(error).__name__)
+
+
+def artifact_key(kind: str, name: str) -> str:
+    """A key as Prefect wants it: lower-case letters, digits and dashes."""
+    return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
+
+
+async def cover_image(studio: Studio, video: StoredVideo) -> str | None:
+    """The cover as a small JPEG data URL, so that the artifact needs no signed link and never dies.
+
+    Returns:
+        The data URL; None without a cover, without Pillow, or when the store cannot be read now.
+    """
+    if video.cover_uri is None:
+        return None
+    try:
+        store = studio.ledger.store
+        found = await store.get(store.relative_key(video.key).removesuffix(".mp4") + ".cover.jpg")
+    except DestinationError:
+        return None
+    return thumbnail(found[0]) if found and len(found[0]) <= _COVER_LIMIT else None
+
+
+def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
+    """A picture scaled to at most `width` pixels, as a JPEG data URL; None for no picture or no Pillow."""
+    try:
+        from PIL import Image
+    except ImportError:
+        return None
+    try:
+        with Image.open(io.BytesIO(picture)) as image:
+            image.thumbnail((width, width))
+            small = io.BytesIO()
+            image.convert("RGB").save(small, "JPEG", quality=80)
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+
+def video_markdown(video: StoredVideo, request: VideoRequest, cover: str | None) -> str:
+    """The artifact's text.
+
+    Args:
+        video: The saved video.
+        request: What was asked for.
+        cover: Image URL or data URL of the cover.
+    """
+    size = f"{video.width}×{video.height}" if video.width and video.height else "unknown"
+    seconds = f"{video.duration:g} s" if video.duration else "unknown"
+    facts = {
+        "Video": f"[{_code(video.uri)}]({quote(video.uri, safe=':/')})",
+        "Model": f"{video.model} ({video.provider})",
+        "Length, pixels": f"{seconds}, {size}",
+        "Bytes": f"{video.size:,}",
+        "SHA-256": _code(video.sha256),
+        "Task id": _code(video.task_id),
+        "Key": _code(video.idempotency_key or "none"),
+        "Paid": "earlier; this run used it again" if video.reused else "by this run",
+        "Cost, as the provider reports it": "unknown" if video.cost is None else f"{video.cost:g}",
+        "Manifest": _code(video.manifest_uri),
+    }
+    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    picture = f"![cover]({cover})\n\n" if cover else ""
+    prompt = "> " + (_plain(request.prompt) or "(no prompt)")
+    return f"{picture}{prompt}\n\n| | |\n|---|---|\n{rows}\n"
+
+
+def _plain(text: str) -> str:
+    """Text of strangers that must not become markup."""
+    return re.sub(r"([\\`*_{}\[\]()<>#|!~])", r"\\\1", " ".join(text.split()))
+
+
+def _code(text: str) -> str:
+    return "`" + text.replace("`", "'").replace("|", "¦") + "`"

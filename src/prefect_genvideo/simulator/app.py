@@ -1,0 +1,245 @@
+"""The routes: both providers on one port, and the control calls below `/_sim`."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+from collections.abc import AsyncGenerator, Callable
+from typing import Any, cast
+
+import anyio
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from prefect_genvideo.simulator import senseaudio, sudashui
+from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
+from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.state import SimulatorState, Task
+from prefect_genvideo.simulator.wire import Answer, Handler, page, respond, with_fault
+
+SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
+_SHOWN = 50
+
+
+def create_app(config: SimulatorConfig | None = None, state: SimulatorState | None = None) -> Starlette:
+    """Build the ASGI application.
+
+    Args:
+        config: How it behaves.
+        state: A state to use instead of a new one made from `config`.
+    """
+    state = state or SimulatorState(config or SimulatorConfig())
+    files = Files(state)
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        yield
+        state.close()
+
+    routes = [*_sudashui_routes(state, files), *_senseaudio_routes(state, files), *_Control(state, files).routes()]
+    app = Starlette(routes=routes, lifespan=lifespan)
+    app.state.simulator = state
+    return app
+
+
+def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
+    side = sudashui.Sudashui(state, files)
+
+    def on(path: str, method: str, op: str, handler: Handler, *, public: bool = False) -> Route:
+        check = None if public else sudashui.refuse_key
+        return Route(path, _endpoint(state, "sudashui", op, handler, check, sudashui.FAULT_ANSWERS), methods=[method])
+
+    async def lost(request: Request) -> Response:
+        if request.path_params.get("rest", "").startswith("v1/"):
+            path = request.url.path.removeprefix(SUDASHUI)
+            text = f"Invalid URL ({request.method} {path})"
+            return respond((404, {"error": {"message": text, "type": "invalid_request_error", "code": ""}}))
+        return respond((200, sudashui.WEB_PAGE))
+
+    return [
+        on(f"{SUDASHUI}/v1/video/generations", "POST", "create", side.create),
+        on(f"{SUDASHUI}/v1/video/generations/{{task_id}}", "GET", "status", side.status),
+        on(f"{SUDASHUI}/v1/models", "GET", "models", side.models),
+        on(f"{SUDASHUI}/v1/videos/{{task_id}}/content", "GET", "content", side.content),
+        on(FILES, "POST", "upload", files.upload),
+        on(f"{FILES}/", "POST", "upload", files.upload),
+        on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, public=True),
+        on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_cover, public=True),
+        on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, public=True),
+        Route(SUDASHUI, lost, methods=["GET", "POST"]),
+        Route(f"{SUDASHUI}/{{rest:path}}", lost, methods=["GET", "POST"]),
+    ]
+
+
+def _senseaudio_routes(state: SimulatorState, files: Files) -> list[Route]:
+    side = senseaudio.SenseAudio(state, files)
+
+    def on(path: str, method: str, op: str, handler: Handler, *, public: bool = False) -> Route:
+        check = None if public else senseaudio.refuse_key
+        return Route(
+            path, _endpoint(state, "senseaudio", op, handler, check, senseaudio.FAULT_ANSWERS), methods=[method]
+        )
+
+    marked = f"{SENSE_FILES}/video_add_watermark/{{folder}}/{{file_id}}"
+    return [
+        on(f"{SENSEAUDIO}/v1/video/create", "POST", "create", side.create),
+        on(f"{SENSEAUDIO}/v1/video/status", "GET", "status", side.status),
+        on(f"{SENSEAUDIO}/v1/models", "GET", "models", side.models),
+        on(f"{SENSE_FILES}/video/{{file_id}}", "GET", "download", files.senseaudio_file, public=True),
+        on(marked, "GET", "download", files.senseaudio_file, public=True),
+        on(f"{SENSE_FILES}/image/{{name}}", "GET", "asset", files.senseaudio_image, public=True),
+    ]
+
+
+def _endpoint(
+    state: SimulatorState,
+    provider: str,
+    op: str,
+    handler: Handler,
+    refuse_key: Callable[[str | None, str], Answer | None] | None,
+    answers: dict[str, Callable[[str], Answer]],
+) -> Callable[[Request], Any]:
+    """Count the call, let faults strike, check the key, then handle it."""
+
+    async def checked(request: Request, fault: Any) -> Response:
+        if refuse_key is not None:
+            key = _bearer(request)
+            if answer := refuse_key(key, op):
+                return respond(answer)
+            request.state.account = key
+        return await handler(request, fault)
+
+    async def endpoint(request: Request) -> Response:
+        state.calls[op] += 1
+        delay, fault = 0.0, None
+        if state.faults.on:
+            delay, fault = state.faults.take(op, provider, await _text(state, request, op))
+        if delay:
+            await anyio.sleep(delay)
+        if fault is None:
+            return await checked(request, None)
+        return await with_fault(request, fault, checked, answers, op)
+
+    return endpoint
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, key = request.headers.get("authorization", "").partition(" ")
+    return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+async def _text(state: SimulatorState, request: Request, op: str) -> str:
+    """What a fault's `match` looks into: the path, the prompt, and for a create the body."""
+    parts = [request.url.path, request.url.query]
+    if op == "create":
+        body = (await request.body()).decode(errors="replace")
+        # Bodies may carry their Chinese as \\u escapes; a match must find it either way.
+        parts += [body, body.encode().decode("unicode_escape", errors="replace") if "\\u" in body else ""]
+    ids = {part.removesuffix(".mp4") for part in request.url.path.split("/")} | {request.query_params.get("id", "")}
+    for name in ids:
+        if task := state.tasks.get(name) or state.files.get(name):
+            parts += [task.task_id, task.wanted.prompt]
+    return "\n".join(parts)
+
+
+class _Control:
+    """What tests and people steer the simulator with; no key is asked."""
+
+    def __init__(self, state: SimulatorState, files: Files) -> None:
+        self._state, self._files = state, files
+
+    def routes(self) -> list[Route]:
+        return [
+            Route("/", self.index),
+            Route("/_sim/state", self.report),
+            Route("/_sim/config", self.configure, methods=["POST"]),
+            Route("/_sim/faults", self.add_faults, methods=["POST"]),
+            Route("/_sim/faults", self.clear_faults, methods=["DELETE"]),
+            Route("/_sim/reset", self.reset, methods=["POST"]),
+            Route("/_sim/expire-links", self.expire, methods=["POST"]),
+            Route("/_sim/tasks/{task_id}/{verb}", self.steer, methods=["POST"]),
+        ]
+
+    async def report(self, request: Request) -> Response:
+        return JSONResponse(self._state.snapshot())
+
+    async def configure(self, request: Request) -> Response:
+        changes = await _json(request)
+        if not isinstance(changes, dict):
+            return _bad("send an object of settings")
+        try:
+            self._state.reconfigure(cast("dict[str, Any]", changes))
+        except (ValueError, TypeError) as problem:
+            return _bad(str(problem))
+        return JSONResponse(self._state.snapshot()["config"])
+
+    async def add_faults(self, request: Request) -> Response:
+        body = await _json(request)
+        items = cast("list[object]", body) if isinstance(body, list) else [body]
+        try:
+            self._state.faults.add(*[parse_fault(item) for item in items])
+        except (ValueError, TypeError) as problem:
+            return _bad(str(problem))
+        return JSONResponse(self._state.snapshot()["faults"])
+
+    async def clear_faults(self, request: Request) -> Response:
+        self._state.faults.clear()
+        return JSONResponse(self._state.snapshot()["faults"])
+
+    async def reset(self, request: Request) -> Response:
+        self._state.reset()
+        return JSONResponse({"billed": 0})
+
+    async def expire(self, request: Request) -> Response:
+        self._state.expire_links("upload" if request.query_params.get("kind") == "upload" else "result")
+        return JSONResponse({"expired": True})
+
+    async def steer(self, request: Request) -> Response:
+        task_id, verb = str(request.path_params["task_id"]), request.path_params["verb"]
+        body = await _json(request)
+        facts = cast("dict[str, Any]", body) if isinstance(body, dict) else {}
+        reason = str(facts.get("reason", "content_policy_violation"))
+        verbs: dict[str, Callable[[], Task]] = {
+            "advance": lambda: self._state.advance(task_id),
+            "finish": lambda: self._state.finish(task_id),
+            "fail": lambda: self._state.fail(task_id, reason, facts.get("message")),
+        }
+        if verb not in verbs:
+            return _bad(f"known: {', '.join(verbs)}", 404)
+        try:
+            return JSONResponse(verbs[verb]().to_json())
+        except KeyError:
+            return _bad("no such task", 404)
+
+    async def index(self, request: Request) -> Response:
+        rows = "".join(self._row(task) for task in reversed(list(self._state.tasks.values())[-_SHOWN:]))
+        head = "<tr><th>Task<th>Provider<th>Prompt<th>State<th>Clip</tr>"
+        base, billed = html.escape(origin(request)), self._state.billed
+        return page(
+            "genvideo simulator",
+            f"<body><h1>genvideo simulator</h1><p>Sudashui <code>{base}{SUDASHUI}</code>, files "
+            f"<code>{base}{FILES}/</code> · SenseAudio <code>{base}{SENSEAUDIO}</code> · keys start with "
+            f"<code>sk-sim</code> · {billed} generations billed · <a href='/_sim/state'>state</a></p>"
+            f"<table>{head}{rows}</table></body>",
+        )
+
+    def _row(self, task: Task) -> str:
+        link = ""
+        if task.done and not task.failed:
+            clip, cover = self._files.result_paths(task)
+            link = f"<a href='{html.escape(clip)}'><img height=48 loading=lazy src='{html.escape(cover)}'></a>"
+        cells = (task.task_id, task.provider, task.wanted.prompt[:80], f"{task.state} {task.reason}")
+        return "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells) + f"<td>{link}</tr>"
+
+
+async def _json(request: Request) -> object:
+    try:
+        return await request.json()
+    except ValueError:
+        return None
+
+
+def _bad(text: str, status: int = 400) -> Response:
+    return JSONResponse({"error": text}, status)

@@ -1,0 +1,48 @@
+"""When a task is how far. Pure functions; the stages are shared by both providers."""
+
+from __future__ import annotations
+
+import math
+import random
+
+from prefect_genvideo.simulator.config import SimulatorConfig
+
+STORED, SUBMITTED, QUEUED, RUNNING, DONE = range(5)
+
+_PATH = (STORED, SUBMITTED, QUEUED, RUNNING)
+_SHORT_PATHS = {1: (), 2: (RUNNING,), 3: (SUBMITTED, RUNNING), 4: (STORED, SUBMITTED, RUNNING)}
+# Share of the run after which each stage is left: most of a run is spent generating.
+WAITING_SHARE = 0.08
+_SHARES = ((0.01, STORED), (0.03, SUBMITTED), (WAITING_SHARE, QUEUED), (1.0, RUNNING))
+
+
+def stage_after_polls(polls: int, polls_to_finish: int) -> int:
+    """Stage that query number `polls` (from 1) reports when query `polls_to_finish` reports the end."""
+    if polls >= polls_to_finish:
+        return DONE
+    path = _SHORT_PATHS.get(polls_to_finish, _PATH)
+    return path[min(polls, len(path)) - 1] if polls > 0 else STORED
+
+
+def stage_at(elapsed: float, run_s: float) -> int:
+    """Stage of a task that was created `elapsed` seconds ago and runs `run_s` seconds."""
+    if elapsed >= run_s:
+        return DONE
+    return next((stage for share, stage in _SHARES if elapsed < share * run_s), DONE)
+
+
+def last_refresh(now: float, started: float, every: float) -> float:
+    """Moment of the latest refresh of all rows, which is what a query sees; `now` without refreshes."""
+    return now if every <= 0 else started + math.floor((now - started) / every) * every
+
+
+def draw_duration(config: SimulatorConfig, rng: random.Random) -> float:
+    """Seconds that a new task will run, scaled to real time."""
+    median, spread = config.duration_median_s, config.duration_spread
+    if config.duration_kind == "lognormal":
+        drawn = median * math.exp(rng.gauss(0.0, spread))
+    elif config.duration_kind == "uniform":
+        drawn = rng.uniform(median * (1 - spread), median * (1 + spread))
+    else:
+        drawn = median
+    return max(drawn, 0.0) * config.scale

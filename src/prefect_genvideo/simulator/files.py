@@ -1,0 +1,167 @@
+"""Uploads, result clips, covers: everything that is a file, for both sides."""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+from collections.abc import Callable
+from functools import partial
+from pathlib import PurePosixPath
+
+import anyio
+import anyio.to_thread
+from starlette.datastructures import UploadFile
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefect_genvideo.simulator.faults import Fault
+from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size
+from prefect_genvideo.simulator.rules import UPLOAD_LIMITS
+from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task, Upload
+from prefect_genvideo.simulator.wire import EXPIRED_XML, FileResponse, respond
+
+FILES = "/sudashui-files"
+SENSE_FILES = "/senseaudio-files"
+_MB = 1024 * 1024
+_TOO_LARGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
+
+
+class Files:
+    """Takes uploads and hands out clips.
+
+    Args:
+        state: Tasks and uploads.
+    """
+
+    def __init__(self, state: SimulatorState) -> None:
+        self.state = state
+        self.cache = ClipCache(state.config.cache_bytes)
+        # Two encoders at most: a burst of downloads must leave a core for the answers.
+        self._threads = anyio.CapacityLimiter(2)
+
+    async def upload(self, request: Request, fault: Fault | None) -> Response:
+        """Take one multipart field `file` and answer with a signed link."""
+        async with request.form(max_files=1, max_fields=8) as form:
+            file = form.get("file")
+            if not isinstance(file, UploadFile):
+                return respond((400, {"error": "file is required"}))
+            name = re.sub(r"[^\w.\-]+", "_", PurePosixPath((file.filename or "").replace("\\", "/")).name) or "file"
+            known = UPLOAD_LIMITS.get(PurePosixPath(name).suffix.lower())
+            if known is None:
+                return respond((400, {"error": "unsupported file type"}))
+            media_type, most = known
+            if (file.size or 0) >= most * _MB:
+                return respond((413, _TOO_LARGE))
+            upload = await anyio.to_thread.run_sync(partial(self.state.keep, name, media_type, file.file))
+        return respond((200, {"url": f"{origin(request)}{self.upload_path(upload)}"}))
+
+    def upload_path(self, upload: Upload) -> str:
+        """Path and signature under which an upload can be read back."""
+        path = f"{FILES}/proxy/{urllib.parse.quote(upload.name)}"
+        return f"{path}?{self.state.sign('upload', path)}"
+
+    def result_paths(self, task: Task) -> tuple[str, str]:
+        """Fresh signed paths of the clip and its cover, as Sudashui links look."""
+        paths = (f"{FILES}/proxy/generating/{task.file_id}/{name}" for name in ("output.mp4", "first.jpg"))
+        clip, cover = (f"{path}?{self.state.sign('result', path)}" for path in paths)
+        return clip, cover
+
+    async def sudashui_clip(self, request: Request, fault: Fault | None) -> Response:
+        """Serve a result to whoever has a valid link."""
+        return await self._sudashui_result(request, fault, cover=False)
+
+    async def sudashui_cover(self, request: Request, fault: Fault | None) -> Response:
+        """Serve the cover picture of a result to whoever has a valid link."""
+        return await self._sudashui_result(request, fault, cover=True)
+
+    async def _sudashui_result(self, request: Request, fault: Fault | None, *, cover: bool) -> Response:
+        if not self._signed("result", request):
+            return respond((403, EXPIRED_XML))
+        task = self.state.files.get(str(request.path_params["file_id"]))
+        if task is None or not task.done or task.failed:
+            return not_found()
+        return await self.send_result(request, task, fault, cover=cover)
+
+    async def sudashui_asset(self, request: Request, fault: Fault | None) -> Response:
+        """Read an upload back."""
+        if not self._signed("upload", request):
+            return respond((403, EXPIRED_XML))
+        return self._uploaded(request, self.state.uploads.get(str(request.path_params["rest"])), fault)
+
+    def _signed(self, kind: LinkKind, request: Request) -> bool:
+        query, path = request.query_params, urllib.parse.quote(request.scope["path"])
+        return self.state.link_is_good(kind, path, query.get("expires", ""), query.get("sig", ""))
+
+    async def senseaudio_file(self, request: Request, fault: Fault | None) -> Response:
+        """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension."""
+        task = self.state.files.get(str(request.path_params["file_id"]).removesuffix(".mp4"))
+        if task is None or not task.done or task.failed:
+            return not_found()
+        return await self.send_result(request, task, fault)
+
+    async def senseaudio_image(self, request: Request, fault: Fault | None) -> Response:
+        """Serve back a picture that came inline."""
+        name = f"image/{request.path_params['name']}"
+        return self._uploaded(request, self.state.uploads.get(name), fault)
+
+    async def send_result(self, request: Request, task: Task, fault: Fault | None, *, cover: bool = False) -> Response:
+        """Render the clip or the cover if nobody asked before, and send it."""
+        spec, size = self.spec(task), self.state.config.clip_bytes
+        work: Callable[[], Content] = partial(self.cache.cover, spec) if cover else partial(self.cache.clip, spec, size)
+        self.cache.limit = self.state.config.cache_bytes
+        content = await anyio.to_thread.run_sync(work, limiter=self._threads)
+        if request.method == "GET" and not cover:
+            self.state.downloads += 1
+            task.downloads += 1
+        return self._file(request, content, "image/jpeg" if cover else "video/mp4", fault)
+
+    def spec(self, task: Task) -> ClipSpec:
+        """What the clip of a task shows."""
+        wanted, config = task.wanted, self.state.config
+        picture = next(filter(None, map(self.find_upload, wanted.images)), None)
+        path = picture.path if picture else None
+        width, height = frame_size(wanted.resolution, wanted.ratio, path, config.full_size)
+        label = f"{wanted.model} · {wanted.seconds:g} s · {wanted.ratio} · {wanted.resolution}"
+        return ClipSpec(
+            wanted.prompt, label, wanted.seconds, width, height, config.fps, picture.sha256 if picture else "", path
+        )
+
+    def find_upload(self, link: str) -> Upload | None:
+        """The upload behind one of our links, whether or not the link still lives."""
+        path = urllib.parse.unquote(urllib.parse.urlsplit(link).path)
+        for prefix in (f"{FILES}/proxy/", f"{SENSE_FILES}/"):
+            if path.startswith(prefix):
+                return self.state.uploads.get(path.removeprefix(prefix))
+        return None
+
+    def link_is_dead(self, link: str) -> bool:
+        """Whether it is one of our upload links and can no longer be fetched. Foreign links count as alive."""
+        parts = urllib.parse.urlsplit(link)
+        if not parts.path.startswith(f"{FILES}/proxy/"):
+            return False
+        query = dict(urllib.parse.parse_qsl(parts.query))
+        alive = self.state.link_is_good("upload", parts.path, query.get("expires", ""), query.get("sig", ""))
+        return not alive or self.find_upload(link) is None
+
+    def _uploaded(self, request: Request, upload: Upload | None, fault: Fault | None) -> Response:
+        if upload is None:
+            return not_found()
+        content = Content(upload.path.read_bytes(), 0, f'"{upload.sha256[:32]}"')
+        return self._file(request, content, upload.media_type, fault)
+
+    def _file(self, request: Request, content: Content, media_type: str, fault: Fault | None) -> Response:
+        return FileResponse(request, content, media_type, fault, self._sent)
+
+    def _sent(self, count: int) -> None:
+        self.state.bytes_sent += count
+
+
+def origin(request: Request) -> str:
+    """Scheme and host as the client wrote them, so that links work through any name or port mapping."""
+    return f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
+
+
+def not_found() -> Response:
+    """What an object store says about an unknown key."""
+    xml = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>'
+    return respond((404, xml))

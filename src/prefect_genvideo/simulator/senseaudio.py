@@ -1,0 +1,198 @@
+"""The SenseAudio side: bodies and errors as documented and as recorded."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import io
+import json
+import re
+import uuid
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import Any, cast
+
+import anyio.to_thread
+from starlette.requests import Request
+from starlette.responses import Response
+
+from prefect_genvideo.simulator import clock
+from prefect_genvideo.simulator.faults import Fault
+from prefect_genvideo.simulator.files import SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
+from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, always, respond
+
+MOST_BODY = 64 * 1024 * 1024
+_DATA_URL = re.compile(r"data:(image/[a-z+.\-]+);base64,(.*)", re.DOTALL)
+_IMAGE_ROLES = ("first_frame", "reference", "last_frame")
+
+
+def error(status: int, code: str, message: str, ref_code: int | None = None) -> Answer:
+    """The one envelope there is; `ref_code` is what a client should branch on."""
+    body: dict[str, Any] = {"code": code, "message": message}
+    return status, body if ref_code is None else {**body, "ref_code": ref_code}
+
+
+def invalid(words: str) -> Answer:
+    """A refused parameter: the prose stands in both fields."""
+    return error(400, words, words, 400_000)
+
+
+_BUSY = error(500, "internal", "服务繁忙，请稍后再试", 500_000)
+_NO_MONEY = error(400, "invalid", "余额不足", 400_001)
+_CONCURRENCY = error(400, "invalid", "并发已满", 400_015)
+
+FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
+    "500_e1": always(_BUSY),
+    "502_html": always((502, BAD_GATEWAY)),
+    "html_200": always((200, "<!doctype html><html></html>")),
+    "429": always(error(429, "too_many_requests", "请求过于频繁", 429_000)),
+    "quota": always(_NO_MONEY),
+    "concurrency": always(_CONCURRENCY),
+    "not_found": always(error(404, "not_found", "任务不存在", 404_000)),
+    "expired_link": always((403, EXPIRED_XML)),
+}
+
+
+def refuse_key(key: str | None, op: str) -> Answer | None:
+    """What is said about a bad key, or None for a good one."""
+    if key and key.startswith("sk-sim") and key != "sk-sim-expired":
+        return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
+    return error(401, "authentication_error", "incorrect API key provided")
+
+
+class SenseAudio:
+    """Handlers of `/v1/…` below the SenseAudio base.
+
+    Args:
+        state: Tasks and money.
+        files: Where results are served.
+    """
+
+    def __init__(self, state: SimulatorState, files: Files) -> None:
+        self.state, self.files = state, files
+
+    async def create(self, request: Request, fault: Fault | None) -> Response:
+        """Check, bill, answer with the task id and nothing else."""
+        raw, account = await request.body(), request.state.account
+        if len(raw) > MOST_BODY:
+            return respond((413, "<html><head><title>413 Request Entity Too Large</title></head></html>"))
+        body = _object(raw)
+        if body is None:
+            return respond(error(400, "invalid", "invalid JSON", 400_000))
+        model = SENSEAUDIO_MODELS.get(str(body.get("model")))
+        if model is None:
+            return respond(_BUSY)  # recorded: a model that is not known is answered as a busy server
+        if words := senseaudio_problem(body, model):
+            return respond(invalid(words))
+        most = self.state.config.max_concurrency
+        if most is not None and self.state.open_tasks(account) >= most:
+            return respond(_CONCURRENCY)
+        content = await self._without_inline_data(body["content"], origin(request))
+        if content is None:
+            return respond(invalid("图片链接无效"))
+        task = self.state.accept("senseaudio", account, _wanted({**body, "content": content}))
+        if fault is not None and fault.kind == "moderation":
+            self.state.doom(task, str(fault.params.get("reason", "内容审核未通过")), fault.params.get("message"))
+        return respond((200, {"task_id": task.task_id}))
+
+    async def _without_inline_data(self, content: list[dict[str, Any]], base: str) -> list[dict[str, Any]] | None:
+        """Replace data URLs by links of our own, as the real answers show them; None if one is broken."""
+        stored: list[dict[str, Any]] = []
+        for item in content:
+            url = str(item.get("url", ""))
+            if self.files.link_is_dead(url):
+                return None
+            if found := _DATA_URL.match(url):
+                try:
+                    data = io.BytesIO(base64.b64decode(found.group(2), validate=True))
+                except binascii.Error:
+                    return None
+                upload = await anyio.to_thread.run_sync(
+                    partial(self.state.keep, str(uuid.uuid4()), found.group(1), data, folder="image")
+                )
+                url = f"{base}{SENSE_FILES}/{upload.name}"
+            stored.append({**item, "url": url} if "url" in item else item)
+        return stored
+
+    async def status(self, request: Request, fault: Fault | None) -> Response:
+        """Answer with the flat record of the task."""
+        task = self.state.find(request.query_params.get("id", ""), request.state.account)
+        if task is None:
+            return respond(FAULT_ANSWERS["not_found"]("status"))
+        self.state.poll(task)
+        record = self._record(task, origin(request))
+        if fault is not None and fault.kind == "unknown_word":
+            record |= {"status": str(fault.params.get("word", "moderating")), "progress": 60}
+            record.pop("video_url", None)
+        elif record["status"] == "completed":
+            text = f"{task.task_id} {task.wanted.prompt}"
+            if self.state.faults.take("status", "senseaudio", text, ("empty_creations",))[1]:
+                record["video_url"] = ""
+        return respond((200, record))
+
+    def _record(self, task: Task, base: str) -> dict[str, Any]:
+        wanted = task.wanted
+        options = wanted.request.get("provider_specific")
+        extra: dict[str, Any] = dict(cast("Mapping[str, Any]", options)) if isinstance(options, Mapping) else {}
+        marked = SENSEAUDIO_MODELS[wanted.model].watermark and wanted.request.get("watermark") is not False
+        if marked and task.done and not task.failed:
+            extra["watermark_url"] = f"{base}{SENSE_FILES}/logo2.png"
+        record: dict[str, Any] = {
+            "id": task.record_id,
+            "model": wanted.model,
+            "task_id": task.task_id,
+            "status": "pending",  # recorded: covers the whole run, "processing" was never seen
+            "progress": 50 if task.stage >= clock.QUEUED else 0,
+            "duration": int(wanted.seconds),
+            "is_new": True,
+            "created_at": int(task.created),
+            "prompt": "",
+            "resolution": wanted.resolution,
+            "content": wanted.request["content"],
+            "ratio": wanted.ratio,
+            "provider_specific": extra,
+        }
+        if not task.done:
+            return record
+        record |= {"progress": 100, "completed_at": int(task.done_at or task.created)}
+        if task.failed:
+            return record | {"status": "failed"} | ({"error_message": task.message} if task.message else {})
+        path = f"video_add_watermark/{task.file_id}/{task.file_id}.mp4" if marked else f"video/{task.file_id}"
+        return record | {"status": "completed", "video_url": f"{base}{SENSE_FILES}/{path}"}
+
+    async def models(self, request: Request, fault: Fault | None) -> Response:
+        """List the video models."""
+        wanted = request.query_params.get("mode", "video") == "video"
+        data = [
+            {"id": name, "display_name": name, "mode": "video", "owned_by": "senseaudio"}
+            for name in SENSEAUDIO_MODELS
+            if wanted
+        ]
+        return respond((200, {"object": "list", "data": data, "has_more": False}))
+
+
+def _object(raw: bytes) -> dict[str, Any] | None:
+    try:
+        body: object = json.loads(raw)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
+
+
+def _wanted(body: Mapping[str, Any]) -> Wanted:
+    content = cast("list[dict[str, Any]]", body["content"])
+    text = next(str(item["text"]) for item in content if item.get("type") == "text")
+    images = sorted(
+        (item for item in content if item.get("type") == "image"), key=lambda item: _IMAGE_ROLES.index(item["role"])
+    )
+    return Wanted(
+        model=str(body["model"]),
+        prompt=text,
+        seconds=float(body["duration"]),
+        ratio=str(body["ratio"]),
+        resolution=str(body["resolution"]),
+        images=tuple(str(item["url"]) for item in images),
+        request=body,
+    )

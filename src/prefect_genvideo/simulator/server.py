@@ -1,0 +1,263 @@
+"""Running it: in a thread for tests, in the foreground for people."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Generator, Mapping
+from typing import Any
+
+import uvicorn
+from starlette.types import ASGIApp, Receive, Scope, Send
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from prefect_genvideo.simulator.app import SENSEAUDIO, SUDASHUI, create_app
+from prefect_genvideo.simulator.config import SimulatorConfig
+from prefect_genvideo.simulator.faults import FaultSet
+from prefect_genvideo.simulator.files import FILES
+from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task
+from prefect_genvideo.simulator.wire import CUT_EXTENSION
+
+DEMO_KEY = "sk-sim-demo"
+_START_S = 15.0
+
+
+class CuttableProtocol(H11Protocol):
+    """Uvicorn's HTTP protocol, with a way for the application to cut its connection."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        inner: ASGIApp = self.app
+
+        async def app(scope: Scope, receive: Receive, send: Send) -> None:
+            scope.setdefault("extensions", {})[CUT_EXTENSION] = self._cut
+            await inner(scope, receive, send)
+
+        self.app = app
+
+    def _cut(self, reset: bool) -> None:
+        sock = self.transport.get_extra_info("socket")
+        if sock is not None and reset:
+            # Closing without lingering sends a reset instead of an orderly end.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.transport.abort()
+
+
+class _Server(uvicorn.Server):
+    """Tells when it listens, and stops without waiting for calls that hang on purpose."""
+
+    def __init__(self, config: uvicorn.Config, ready: Callable[[], object]) -> None:
+        super().__init__(config)
+        self._ready = ready
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._ready()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType] - untyped union
+        await super().shutdown(sockets)
+
+
+class Simulator:
+    """A running simulator, steered from Python. Every method may be called from any thread.
+
+    Attributes:
+        state: All it knows.
+        url: Where it listens, e.g. `http://127.0.0.1:40123`.
+        key: A key that is accepted.
+    """
+
+    key = DEMO_KEY
+
+    def __init__(self, url: str, state: SimulatorState) -> None:
+        self.url, self.state = url, state
+
+    @property
+    def sudashui_url(self) -> str:
+        """Base URL of the Sudashui API."""
+        return f"{self.url}{SUDASHUI}"
+
+    @property
+    def sudashui_files_url(self) -> str:
+        """Base URL of the Sudashui upload host."""
+        return f"{self.url}{FILES}/"
+
+    @property
+    def senseaudio_url(self) -> str:
+        """Base URL of the SenseAudio API."""
+        return f"{self.url}{SENSEAUDIO}"
+
+    @property
+    def faults(self) -> FaultSet:
+        """The faults that are on: `.add(Fault(...))`, `.clear()`, `.hits`."""
+        return self.state.faults
+
+    @property
+    def billed(self) -> int:
+        """Generations that were accepted and are paid, of all accounts."""
+        return self.state.billed
+
+    @property
+    def by_account(self) -> dict[str, int]:
+        """Generations that were accepted, by key."""
+        return dict(self.state.by_account)
+
+    @property
+    def tasks(self) -> list[Task]:
+        """All tasks, oldest first."""
+        return list(self.state.tasks.values())
+
+    @property
+    def calls(self) -> dict[str, int]:
+        """HTTP calls so far by operation: `create`, `status`, `download` … (absent = none)."""
+        return dict(self.state.calls)
+
+    @property
+    def downloads(self) -> int:
+        """Clips that began to be sent."""
+        return self.state.downloads
+
+    def task(self, task_id: str) -> Task:
+        """One task. Raises `KeyError` for an unknown id."""
+        return self.state.tasks[task_id]
+
+    def reset(self, config: SimulatorConfig | None = None) -> None:
+        """Forget tasks, bills, uploads, faults and counters; back to the first config or to `config`."""
+        self.state.reset(config)
+
+    def configure(self, **changes: Any) -> SimulatorConfig:
+        """Change settings while running, e.g. `configure(clock="manual")`; tasks stay."""
+        return self.state.reconfigure(changes)
+
+    def advance(self, task_id: str) -> Task:
+        """Move a task one stage on."""
+        return self.state.advance(task_id)
+
+    def finish(self, task_id: str) -> Task:
+        """End a task well."""
+        return self.state.finish(task_id)
+
+    def fail(self, task_id: str, reason: str = "content_policy_violation", message: str | None = None) -> Task:
+        """End a task badly."""
+        return self.state.fail(task_id, reason, message)
+
+    def expire_links(self, kind: LinkKind = "result") -> None:
+        """Let all links that were given out so far be refused."""
+        self.state.expire_links(kind)
+
+    def snapshot(self) -> Mapping[str, Any]:
+        """What `GET /_sim/state` answers."""
+        return self.state.snapshot()
+
+
+@contextlib.contextmanager
+def running_simulator(
+    config: SimulatorConfig | None = None, port: int = 0, host: str = "127.0.0.1"
+) -> Generator[Simulator]:
+    """Run a simulator in a thread of this process.
+
+    Args:
+        config: How it behaves.
+        port: TCP port; 0 = any free one.
+        host: Address to listen on.
+
+    Yields:
+        The running simulator.
+
+    Raises:
+        OSError: The port is taken.
+        RuntimeError: The server did not come up.
+    """
+    state = SimulatorState(config or SimulatorConfig())
+    sock = _listen(host, port)
+    ready = threading.Event()
+    server = _server(state, ready.set)
+    thread = threading.Thread(target=server.run, args=([sock],), name="genvideo-simulator", daemon=True)
+    thread.start()
+    try:
+        if not ready.wait(_START_S):
+            raise RuntimeError("the simulator did not come up")
+        yield Simulator(_url(host, sock.getsockname()[1]), state)
+    finally:
+        server.should_exit = True
+        thread.join(_START_S)
+        sock.close()
+        state.close()
+
+
+def serve(host: str = "127.0.0.1", port: int = 8787, config: SimulatorConfig | None = None) -> None:
+    """Run a simulator in the foreground until Ctrl-C, after saying where it is and how to use it.
+
+    Args:
+        host: Address to listen on. Anyone who reaches it can steer it: only loopback is safe.
+        port: TCP port; 0 = any free one.
+        config: How it behaves; None = real durations at a tenth of the time.
+
+    Raises:
+        OSError: The port is taken.
+    """
+    state = SimulatorState(config or SimulatorConfig(clock="time", scale=0.1))
+    sock = _listen(host, port)
+    text = usage(Simulator(_url(host, sock.getsockname()[1]), state))
+    try:
+        with contextlib.suppress(KeyboardInterrupt):
+            _server(state, lambda: print(text, flush=True)).run([sock])
+    finally:
+        sock.close()
+        state.close()
+
+
+def usage(simulator: Simulator) -> str:
+    """What a person needs to know to use it: addresses, keys, control calls."""
+    return f"""genvideo simulator: {simulator.url}  (tasks and clips in the browser)
+
+  Sudashui     base_url   {simulator.sudashui_url}
+               files_url  {simulator.sudashui_files_url}
+  SenseAudio   base_url   {simulator.senseaudio_url}
+  api_key      {simulator.key}    any key that starts with sk-sim is one account
+               sk-sim-broke has no money, sk-sim-expired is refused
+
+  SudashuiCredentials(api_key="{simulator.key}", base_url="{simulator.sudashui_url}",
+                      files_url="{simulator.sudashui_files_url}")
+  SenseAudioCredentials(api_key="{simulator.key}", base_url="{simulator.senseaudio_url}")
+
+  curl {simulator.url}/_sim/state
+  curl {simulator.url}/_sim/faults -d '{{"kind": "lost_after", "op": "create", "times": 1}}'
+  clock {simulator.state.config.clock}, scale {simulator.state.config.scale:g}; Ctrl-C stops it"""
+
+
+def _server(state: SimulatorState, ready: Callable[[], object]) -> _Server:
+    config = uvicorn.Config(
+        create_app(state=state),
+        http=CuttableProtocol,
+        loop="asyncio",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        timeout_graceful_shutdown=1,
+        backlog=2048,
+    )
+    return _Server(config, ready)
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # With the protocol named, asyncio sets TCP_NODELAY on connections; without, each answer takes 40 ms.
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((host, port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def _url(host: str, port: int) -> str:
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - shown, not bound
+    return f"http://{shown}:{port}"

@@ -1,0 +1,328 @@
+"""What the simulator knows: tasks, money, uploads, links. One lock, no I/O but the upload folder."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+import random
+import secrets
+import shutil
+import string
+import tempfile
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+from prefect_genvideo.simulator import clock
+from prefect_genvideo.simulator.config import SimulatorConfig
+from prefect_genvideo.simulator.faults import FaultSet
+
+STAGE_NAMES = ("stored", "submitted", "queued", "running", "done")
+_ALPHABET = string.ascii_letters + string.digits
+_COPY_CHUNK = 1024 * 1024
+
+LinkKind = Literal["result", "upload"]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One generation in terms that both sides share.
+
+    Attributes:
+        seconds: Asked length of the clip.
+        ratio: e.g. `16:9` or `adaptive`.
+        resolution: e.g. `720p`.
+        images: Links of the pictures, the first frame or `@image1` being first.
+        request: The body as it came, inline data shortened.
+    """
+
+    model: str
+    prompt: str
+    seconds: float
+    ratio: str
+    resolution: str
+    images: tuple[str, ...] = ()
+    request: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass
+class Task:
+    """One generation that was accepted, which is to say: paid for.
+
+    Attributes:
+        created: Unix time.
+        run_s: Seconds it takes with the `time` clock.
+        stage: See `clock`: 0 stored … 4 done.
+        reason: Why it failed, in the provider's words; only meaningful when `failed`.
+        message: The longer text that goes with the reason.
+        started_at: Unix time when it began to run; None before that.
+        done_at: Unix time when it was over; None while it is not.
+        seen_done_at: Unix time of the first query that reported the end.
+    """
+
+    task_id: str
+    provider: str
+    account: str
+    wanted: Wanted
+    row_id: int
+    record_id: str
+    file_id: str
+    created: float
+    started_mono: float
+    run_s: float
+    stage: int = clock.STORED
+    failed: bool = False
+    reason: str = ""
+    message: str = ""
+    polls: int = 0
+    downloads: int = 0
+    started_at: float | None = None
+    done_at: float | None = None
+    seen_done_at: float | None = None
+
+    @property
+    def done(self) -> bool:
+        """Whether the provider has said its last word."""
+        return self.stage == clock.DONE
+
+    @property
+    def state(self) -> str:
+        """`stored`, `submitted`, `queued`, `running`, `succeeded` or `failed`."""
+        return ("failed" if self.failed else "succeeded") if self.done else STAGE_NAMES[self.stage]
+
+    def to_json(self) -> dict[str, Any]:
+        """All facts as JSON types."""
+        facts = asdict(self)
+        return {**facts.pop("wanted"), **facts, "state": self.state}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One reference file that was handed in."""
+
+    name: str
+    path: Path
+    media_type: str
+    size: int
+    sha256: str
+
+
+class SimulatorState:
+    """Tasks, bills, uploads and counters of one simulator; safe to use from any thread.
+
+    Args:
+        config: How it behaves.
+        monotonic: The clock that durations are measured with.
+    """
+
+    def __init__(self, config: SimulatorConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._lock = threading.RLock()
+        self._monotonic = monotonic
+        self.faults = FaultSet()
+        self._folder: Path | None = None
+        self._initial = config
+        self.reset()
+
+    def reset(self, config: SimulatorConfig | None = None) -> None:
+        """Forget everything and start over with `config`, or with the first one."""
+        with self._lock:
+            self.config = config or self._initial
+            self.faults.reset(self.config.faults, self.config.seed)
+            self._rng = random.Random(self.config.seed)  # noqa: S311 - durations, not secrets
+            self._started = self._monotonic()
+            self._secret = secrets.token_bytes(32)
+            self._link_ages: Counter[str] = Counter()
+            self._upload_ms = 0
+            self.tasks: dict[str, Task] = {}
+            self.files: dict[str, Task] = {}
+            self.uploads: dict[str, Upload] = {}
+            self.calls: Counter[str] = Counter()
+            self.by_account: Counter[str] = Counter()
+            self._open: dict[str, set[str]] = {}
+            self.downloads = 0
+            self.bytes_sent = 0
+            self.close()
+
+    def close(self) -> None:
+        """Delete the uploaded files."""
+        with self._lock:
+            if self._folder is not None:
+                shutil.rmtree(self._folder, ignore_errors=True)
+                self._folder = None
+
+    def reconfigure(self, changes: Mapping[str, Any]) -> SimulatorConfig:
+        """Change some values while running; tasks, bills and other faults stay.
+
+        Raises:
+            ValueError: A name or a value is not known.
+        """
+        with self._lock:
+            self.config = self.config.changed(changes)
+            if "faults" in changes:
+                self.faults.clear()
+                self.faults.add(*self.config.faults)
+            return self.config
+
+    # Tasks and money
+
+    @property
+    def billed(self) -> int:
+        """Generations that were accepted. Each is paid, whether or not its id reached anybody."""
+        return sum(self.by_account.values())
+
+    def accept(self, provider: str, account: str, wanted: Wanted) -> Task:
+        """Make and bill one task."""
+        with self._lock:
+            number = len(self.tasks)
+            record, file_id = str(uuid.uuid4()), str(uuid.uuid4())
+            chars = "".join(secrets.choice(_ALPHABET) for _ in range(32))
+            task = Task(
+                task_id=f"task_{chars}" if provider == "sudashui" else str(uuid.uuid4()),
+                provider=provider,
+                account=account,
+                wanted=wanted,
+                row_id=690_033 + number,
+                record_id=record,
+                file_id=file_id,
+                created=time.time(),
+                started_mono=self._monotonic(),
+                run_s=clock.draw_duration(self.config, self._rng),
+            )
+            self.tasks[task.task_id] = self.files[file_id] = task
+            self.by_account[account] += 1
+            self._open.setdefault(account, set()).add(task.task_id)
+            return task
+
+    def find(self, task_id: str, account: str) -> Task | None:
+        """The task, if it is of this account."""
+        task = self.tasks.get(task_id)
+        return task if task is not None and task.account == account else None
+
+    def poll(self, task: Task) -> Task:
+        """Count one query and move the task on as the clock says."""
+        with self._lock:
+            task.polls += 1
+            self._move(task)
+            if task.done and task.seen_done_at is None:
+                task.seen_done_at = time.time()
+            return task
+
+    def open_tasks(self, account: str) -> int:
+        """Tasks of the account that are not over."""
+        with self._lock:
+            for task_id in list(self._open.get(account, ())):
+                self._move(self.tasks[task_id])
+            return len(self._open.get(account, ()))
+
+    def advance(self, task_id: str) -> Task:
+        """Move a task one stage on. Raises `KeyError` for an unknown id."""
+        with self._lock:
+            task = self.tasks[task_id]
+            return self._set(task, min(task.stage + 1, clock.DONE))
+
+    def finish(self, task_id: str) -> Task:
+        """End a task well. Raises `KeyError` for an unknown id."""
+        with self._lock:
+            return self._set(self.tasks[task_id], clock.DONE)
+
+    def fail(self, task_id: str, reason: str, message: str | None = None) -> Task:
+        """End a task badly. Raises `KeyError` for an unknown id."""
+        with self._lock:
+            self.doom(self.tasks[task_id], reason, message)
+            return self._set(self.tasks[task_id], clock.DONE)
+
+    def doom(self, task: Task, reason: str, message: str | None = None) -> None:
+        """Let a task fail when it ends."""
+        task.failed, task.reason, task.message = True, reason, reason if message is None else message
+
+    def _move(self, task: Task) -> None:
+        if task.done or self.config.clock == "manual":
+            return
+        if self.config.clock == "immediate":
+            stage = clock.stage_after_polls(task.polls, self.config.polls_to_finish)
+        else:
+            every = self.config.refresh_s * self.config.scale if task.provider == "sudashui" else 0.0
+            seen = clock.last_refresh(self._monotonic(), self._started, every)
+            stage = clock.stage_at(seen - task.started_mono, task.run_s) if task.run_s else clock.DONE
+        self._set(task, max(stage, task.stage))
+
+    def _set(self, task: Task, stage: int) -> Task:
+        now, timed = time.time(), self.config.clock == "time"
+        if stage >= clock.RUNNING and task.started_at is None:
+            task.started_at = min(now, task.created + clock.WAITING_SHARE * task.run_s) if timed else now
+        if stage == clock.DONE and not task.done:
+            task.done_at = min(now, task.created + task.run_s) if timed else now
+            self._open.get(task.account, set[str]()).discard(task.task_id)
+        task.stage = stage
+        return task
+
+    # Links
+
+    def sign(self, kind: LinkKind, path: str) -> str:
+        """Query string that opens `path` for a while."""
+        config = self.config
+        lifetime = config.link_lifetime_s if kind == "result" else config.upload_lifetime_s
+        expires = math.ceil(time.time() + lifetime) if lifetime else 0
+        return f"expires={expires}&sig={self._signature(kind, path, str(expires))}"
+
+    def link_is_good(self, kind: LinkKind, path: str, expires: str, sig: str) -> bool:
+        """Whether the link is ours, unchanged and still alive."""
+        alive = expires.isdigit() and time.time() < int(expires)
+        return alive and hmac.compare_digest(sig, self._signature(kind, path, expires))
+
+    def expire_links(self, kind: LinkKind = "result") -> None:
+        """Let every link that was given out so far be refused from now on."""
+        with self._lock:
+            self._link_ages[kind] += 1
+
+    def _signature(self, kind: LinkKind, path: str, expires: str) -> str:
+        text = f"{kind}\n{self._link_ages[kind]}\n{path}\n{expires}"
+        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:40]
+
+    # Uploads
+
+    def keep(self, name: str, media_type: str, source: BinaryIO, folder: str | None = None) -> Upload:
+        """Store one file as `<folder>/<name>`, or as `<ms>/<ms>-<name>` without a folder. Blocks on the disk."""
+        with self._lock:
+            self._folder = self._folder or Path(tempfile.mkdtemp(prefix="genvideo-simulator-"))
+            self._upload_ms = max(int(time.time() * 1000), self._upload_ms + 1)
+            number, disk = self._upload_ms, self._folder
+        target, digest, size = disk / str(number), hashlib.sha256(), 0
+        with target.open("wb") as out:
+            while chunk := source.read(_COPY_CHUNK):
+                digest.update(chunk)
+                size += out.write(chunk)
+        full_name = f"{folder}/{name}" if folder else f"{number}/{number}-{name}"
+        upload = Upload(full_name, target, media_type, size, digest.hexdigest())
+        with self._lock:
+            self.uploads[upload.name] = upload
+        return upload
+
+    # Report
+
+    def snapshot(self) -> dict[str, Any]:
+        """Everything worth asserting, as JSON types."""
+        with self._lock:
+            if self.config.clock == "time":
+                for task in self.tasks.values():
+                    self._move(task)
+            return {
+                "billed": self.billed,
+                "by_account": dict(self.by_account),
+                "calls": dict(self.calls),
+                "downloads": self.downloads,
+                "bytes_sent": self.bytes_sent,
+                "uploads": [
+                    {"name": u.name, "media_type": u.media_type, "size": u.size, "sha256": u.sha256}
+                    for u in self.uploads.values()
+                ],
+                "faults": {"active": [asdict(f) for f in self.faults.active], "hits": dict(self.faults.hits)},
+                "config": asdict(self.config),
+                "tasks": [task.to_json() for task in self.tasks.values()],
+            }

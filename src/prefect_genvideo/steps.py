@@ -1,0 +1,300 @@
+"""The steps of one video under its ledger record: prepare, create, wait, save. No Prefect inside.
+
+Tasks and flows wrap these; a batch calls them directly, one task run a video.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio.to_thread
+
+from prefect_genvideo.budgets import BudgetGuard
+from prefect_genvideo.creating import CreatePolicy, Creator, Submission
+from prefect_genvideo.errors import (
+    GenerationFailedError,
+    InvalidRequestError,
+    TaskLostError,
+    UnknownOutcomeError,
+)
+from prefect_genvideo.gates import AccountGate
+from prefect_genvideo.keys import render_key
+from prefect_genvideo.ledger import Entry, Ledger, LedgerConflictError, Sleep
+from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
+from prefect_genvideo.polling import History, Schedule, history_key
+from prefect_genvideo.records import LedgerRecord, shown
+from prefect_genvideo.staging import Staged
+from prefect_genvideo.waiting import FixedInterval, NextGap, Waiter, Watch
+
+if TYPE_CHECKING:
+    from prefect_genvideo.media import MediaInfo
+    from prefect_genvideo.providers.base import VideoClient
+
+Say = Callable[[str], None]
+Event = Literal[
+    "generation.submitted", "generation.succeeded", "generation.failed", "generation.unknown", "video.saved"
+]
+Announce = Callable[[Event, LedgerRecord], None]
+Progress = Callable[[int, int | None], Awaitable[None]]
+
+
+def _silent(*told: object) -> None:
+    del told
+
+
+@dataclass(frozen=True)
+class Studio:
+    """Everything the steps need: one account, one destination, and how patient to be.
+
+    Attributes:
+        client: The provider's client; whoever made it closes it.
+        ledger: The records beside the videos; its store takes the videos too.
+        key_template: Where a video goes below the store's prefix.
+        policy: How patiently creates are tried.
+        gate: Shared by all who send for the account in one run; None: this one stands alone.
+        budget: Caps on what this run and the day may cost.
+        poll_interval: Fixed seconds between questions; None is the learned schedule.
+        timeout: Seconds a generation may take once it has started.
+        say: Takes messages for people.
+        announce: Told of everything that automations may want to react to.
+        sleep: Seam for tests.
+    """
+
+    client: VideoClient
+    ledger: Ledger
+    key_template: str
+    policy: CreatePolicy = field(default_factory=CreatePolicy)
+    gate: AccountGate | None = None
+    budget: BudgetGuard | None = None
+    poll_interval: float | None = None
+    timeout: float | None = 3600
+    say: Say = _silent
+    announce: Announce = _silent
+    sleep: Sleep = anyio.sleep
+
+    def check(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> None:
+        """Raise `InvalidRequestError` with every documented rule that the request breaks."""
+        problems = self.client.validate(request, media)
+        if problems:
+            broken = "a rule is" if len(problems) == 1 else f"{len(problems)} rules are"
+            raise InvalidRequestError(
+                f"{self.client.title} would refuse this request, {broken} broken; nothing was sent.",
+                problems=problems,
+                provider=self.client.name,
+            )
+
+    def fingerprint(self, request: VideoRequest, identities: Mapping[str, str]) -> str:
+        """SHA-256 of what is wanted of this provider, defaults of the model filled in."""
+        wanted = self.client.effective(request).fingerprint(dict(identities))
+        return hashlib.sha256(f"{self.client.name}:{wanted}".encode()).hexdigest()
+
+    def draft(self, key: str, request: VideoRequest, identities: Mapping[str, str], **facts: Any) -> LedgerRecord:
+        """The intent to record before the create of `request` under `key`."""
+        full = self.client.effective(request)
+        return LedgerRecord(
+            key=key,
+            provider=self.client.name,
+            model=full.model,
+            account=self.client.account,
+            fingerprint=self.fingerprint(request, identities),
+            request=shown(full.model_dump(mode="json", exclude_defaults=True)),
+            seconds=full.duration,
+            resolution=full.resolution,
+            posts=1,
+            **facts,
+        )
+
+    async def find(self, draft: LedgerRecord) -> Submission | None:
+        """The task that this key has already, so that nothing needs to be uploaded or sent; raises as `create`."""
+        held = await self.ledger.read(draft.key)
+        if held is None or held.record.state == "rejected":
+            return None
+        return await self._creator().resume(held, draft)
+
+    async def create(self, request: VideoRequest, draft: LedgerRecord) -> Submission:
+        """The one task of the key: recorded or new. See `Creator.submit` for what it raises."""
+        await anyio.to_thread.run_sync(self.check, request)
+        try:
+            submission = await self._creator().submit(request, draft)
+        except UnknownOutcomeError as error:
+            self.announce("generation.unknown", draft.model_copy(update={"state": "unknown", "reason": error.reason}))
+            raise
+        if not submission.reused:
+            self.announce("generation.submitted", submission.entry.record)
+        return submission
+
+    def _creator(self) -> Creator:
+        return Creator(
+            self.client,
+            self.ledger,
+            policy=self.policy,
+            gate=self.gate,
+            budget=self.budget,
+            say=self.say,
+            sleep=self.sleep,
+        )
+
+    async def wait(self, task_id: str, entry: Entry | None = None, watch: Watch | None = None) -> Generation:
+        """Wait until the provider has ended the task, and record how it ended.
+
+        Raises:
+            GenerationFailedError: It ended without a video. The record is `failed`.
+            GenerationTimeoutError: The deadline passed. The record stays, a later run resumes.
+            TaskLostError: The provider does not know the id. The record stays, a person decides.
+        """
+        began = entry.record.submitted_at if entry else None
+        age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
+        schedule = await self._schedule(task_id, entry)
+        waiter = Waiter(self.client, schedule, timeout=self.timeout, sleep=self.sleep, watch=watch)
+        try:
+            generation = await waiter.wait(task_id, age=age if age > 2 * self.client.poll_floor else 0.0)
+        except GenerationFailedError as error:
+            failed = await self._record(entry, "failed", reason=error.reason, finished_at=datetime.now(timezone.utc))
+            self._tell("generation.failed", failed)
+            raise
+        except TaskLostError as error:
+            await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
+            raise
+        await self._succeeded(generation, entry)
+        return generation
+
+    async def _succeeded(self, generation: Generation, entry: Entry | None) -> Entry | None:
+        finished = generation.finished_at or datetime.now(timezone.utc)
+        link = (generation.video_url or "").partition("?")[0]
+        moved = await self._record(entry, "succeeded", link=link, finished_at=finished, cost=generation.cost)
+        await self._learn(moved, finished)
+        self._tell("generation.succeeded", moved)
+        return moved
+
+    async def finish(self, generation: Generation, entry: Entry) -> StoredVideo:
+        """Record and save a generation that was found succeeded without having been waited for."""
+        moved = await self._succeeded(generation, entry) if entry.record.state == "submitted" else entry
+        return await self.save(generation, moved, flow_run=entry.record.flow_run_id)
+
+    def _tell(self, event: Event, entry: Entry | None) -> None:
+        if entry is not None:
+            self.announce(event, entry.record)
+
+    async def _record(self, entry: Entry | None, state: Any, **facts: Any) -> Entry | None:
+        """Move the record if there is one; one that another run has moved further already is left as it is."""
+        if entry is None:
+            return None
+        try:
+            return await self.ledger.move(entry, state or entry.record.state, **facts)
+        except LedgerConflictError:
+            return await self.ledger.read(entry.record.key)
+
+    async def _schedule(self, task_id: str, entry: Entry | None) -> NextGap:
+        if self.poll_interval is not None:
+            return FixedInterval(self.poll_interval)
+        history = await self.ledger.history(_bucket(entry.record)) if entry else History()
+        return Schedule(history, floor=self.client.poll_floor, task_id=task_id)
+
+    async def _learn(self, entry: Entry | None, finished: datetime) -> None:
+        if entry is None or entry.record.submitted_at is None:
+            return
+        seconds = (finished - entry.record.submitted_at).total_seconds()
+        await self.ledger.learn(_bucket(entry.record), seconds)
+
+    async def save(
+        self,
+        generation: Generation,
+        entry: Entry | None = None,
+        *,
+        request: Mapping[str, Any] | None = None,
+        flow_run: str | None = None,
+        progress: Progress | None = None,
+    ) -> StoredVideo:
+        """Stream the video into the store, prove it, write its manifest, and record where it is.
+
+        Raises:
+            DownloadError: It did not come whole. The record stays `succeeded`, a later run saves it.
+            DestinationError: The store refused or failed.
+        """
+        from prefect_genvideo.saving import SaveJob, save_generation
+
+        record = entry.record if entry else None
+        key = (record.video_key if record else None) or self._video_key(generation, record)
+        job = SaveJob(
+            generation=generation,
+            key=key,
+            model=record.model if record else str(generation.raw.get("model") or "unknown"),
+            request=request or (record.request if record else {}),
+            idempotency_key=record.key if record else generation.idempotency_key,
+            flow_run=flow_run,
+        )
+        stored = await save_generation(self.client, self.ledger.store, job, progress=progress, sleep=self.sleep)
+        saved = await self._record(entry, "saved", stored=stored, video_key=key)
+        self._tell("video.saved", saved)
+        return stored
+
+    def _video_key(self, generation: Generation, record: LedgerRecord | None) -> str:
+        """Name of the video; from facts that do not change when it is saved again later."""
+        began = (record.created_at if record else None) or generation.created_at or datetime.now(timezone.utc)
+        prompt = record.request.get("prompt", "") if record else ""
+        return render_key(
+            self.key_template,
+            {
+                "date": began,
+                "provider": generation.provider,
+                "model": record.model if record else str(generation.raw.get("model") or "unknown"),
+                "task_id": generation.task_id,
+                "prompt": prompt,
+                "idempotency_key": record.key if record else generation.idempotency_key,
+            },
+        )
+
+
+def _bucket(record: LedgerRecord) -> str:
+    return history_key(record.provider, record.model, record.seconds, record.resolution)
+
+
+async def make_fetchable(
+    studio: Studio,
+    request: VideoRequest,
+    staged: Staged,
+    upload: Callable[[str, str], Awaitable[str]],
+) -> VideoRequest:
+    """Return the request with every local, S3 and data asset turned into something the provider can fetch.
+
+    Args:
+        studio: Whose provider.
+        request: As the caller gave it.
+        staged: Its files.
+        upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
+    """
+    resolved = dict[str, str]()
+    for name, asset in request.assets().items():
+        source = str(staged.files[name]) if name in staged.files else asset
+        if name not in staged.files and not asset.startswith("data:"):
+            continue
+        if studio.client.uploads:
+            resolved[name] = await upload(name, source)
+        elif name in staged.files and staged.media[name].kind != "image":
+            resolved[name] = await _lend(studio, name, staged)
+        else:
+            resolved[name] = source
+    return request.with_assets(resolved)
+
+
+async def _lend(studio: Studio, name: str, staged: Staged) -> str:
+    """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
+    store, path = studio.ledger.store, staged.files[name]
+    key = f"_assets/{staged.media[name].sha256}{path.suffix.lower()}"
+    link = await store.presign(key, 6 * 3600)
+    if link is None:
+        limit = f"{studio.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
+        raise InvalidRequestError(
+            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, "SenseAudio")]
+        )
+    if await store.head(key) is None:
+        async with store.upload(key, content_type=staged.media[name].media_type) as upload:
+            async with await anyio.open_file(path, "rb") as file:
+                while chunk := await file.read(1024 * 1024):
+                    await upload.write(chunk)
+            await upload.commit()
+    return link

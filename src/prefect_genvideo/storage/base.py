@@ -1,0 +1,155 @@
+"""The object-store seam: what the ledger and the saver need of a place where bytes live.
+
+Keys are relative to the store's prefix, separated by `/`, without a leading one; a key that breaks the rules of
+`paths.clean_key` is an `InvalidRequestError`. Every failure of a store is a `DestinationError`; only a definite
+"not there" reads as None.
+
+A write that has begun is finished even when its task is cancelled; the cancellation is delivered afterwards. So a
+cancelled writer may find its own record.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, field
+
+from prefect_genvideo.errors import DestinationError
+
+
+class PreconditionFailedError(DestinationError):
+    """A conditional write lost: the object exists already, or is not the one that was read."""
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """What a store knows about one object.
+
+    Attributes:
+        key: Key relative to the store's prefix.
+        size: Bytes.
+        etag: Opaque version of the content, without quotes. May be empty in listings.
+        metadata: User metadata, lower-case names, where the store keeps any. Empty in listings.
+    """
+
+    key: str
+    size: int
+    etag: str
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+class Upload(ABC):
+    """A write in progress. Nothing is visible at the key until `commit` returns."""
+
+    @abstractmethod
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes; holds at most two parts in memory."""
+
+    @abstractmethod
+    async def restart(self) -> None:
+        """Drop everything written so far and begin again at byte 0."""
+
+    @abstractmethod
+    async def commit(self) -> ObjectInfo:
+        """Make the object visible at its key and return what the store says of it.
+
+        Raises:
+            PreconditionFailedError: `if_absent` was asked for and somebody else's object is there.
+            DestinationError: The store failed, or holds another number of bytes than were written.
+        """
+
+
+class ObjectStore(ABC):
+    """A place where bytes live: a bucket below a prefix, or a directory."""
+
+    @property
+    @abstractmethod
+    def bucket(self) -> str | None:
+        """Bucket name; None where there is no such thing."""
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """Full URI of a key, e.g. `s3://bucket/prefix/key` or `file:///data/videos/key`; of "" the store's own."""
+
+    @abstractmethod
+    def full_key(self, key: str) -> str:
+        """Key with the store's prefix, as the bucket knows it."""
+
+    def relative_key(self, full_key: str) -> str:
+        """The reverse of `full_key`."""
+        return full_key.removeprefix(self.full_key("x")[:-1])
+
+    @abstractmethod
+    async def get(self, key: str) -> tuple[bytes, str] | None:
+        """Whole small object and its ETag, or None when it is definitely not there."""
+
+    @abstractmethod
+    async def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        """Write a small object at once and return its ETag.
+
+        Args:
+            key: Where.
+            data: The bytes.
+            content_type: Media type.
+            if_absent: Only when nothing is there (S3 `If-None-Match: *`).
+            if_match: Only when the object still has this ETag (S3 `If-Match`).
+
+        Raises:
+            PreconditionFailedError: The condition does not hold; with `retryable` set two writers collided
+                (HTTP 409) and neither may have won. A write of our own whose answer was lost is no failure.
+            DestinationError: The store refused or failed; `retryable` says whether again helps.
+        """
+
+    @abstractmethod
+    async def head(self, key: str) -> ObjectInfo | None:
+        """What is at the key, or None when it is definitely not there."""
+
+    @abstractmethod
+    def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        """Every object whose key starts with the text `prefix`, e.g. `_ledger/`, in byte order of the keys."""
+
+    @abstractmethod
+    async def delete(self, key: str) -> None:
+        """Remove an object; no error when there is none."""
+
+    @abstractmethod
+    def read(self, key: str) -> AsyncIterator[bytes]:
+        """The object's bytes in chunks of at most 1 MiB."""
+
+    @abstractmethod
+    def upload(
+        self,
+        key: str,
+        *,
+        content_type: str,
+        metadata: Mapping[str, str] | None = None,
+        if_absent: bool = False,
+        size_hint: int | None = None,
+    ) -> AbstractAsyncContextManager[Upload]:
+        """Begin a streamed write. Leaving the context without `commit` leaves nothing behind.
+
+        Args:
+            key: Where.
+            content_type: Media type.
+            metadata: ASCII facts to keep with the object where the store can, lower-case names.
+            if_absent: `commit` raises `PreconditionFailedError` when somebody else's object is there. Ask only
+                a store whose `conditional_writes()` is true.
+            size_hint: Bytes to expect, when known; sizes the parts of very large objects.
+        """
+
+    @abstractmethod
+    async def presign(self, key: str, seconds: int) -> str | None:
+        """A link that reads the object for a while, or None where there is no such thing."""
+
+    @abstractmethod
+    async def conditional_writes(self) -> bool:
+        """Whether the store honours `if_absent` and `if_match`; probed once with a tiny object, then remembered."""

@@ -1,0 +1,66 @@
+"""What a key may look like, so that no value can leave the store's prefix."""
+
+from __future__ import annotations
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.models import Problem
+
+MAX_KEY_BYTES = 1024
+"""Longest key of an S3 object, UTF-8."""
+
+
+def clean_key(key: str, *, prefix: str = "") -> str:
+    """Return the key below `prefix`, or refuse it.
+
+    Args:
+        key: Relative key, segments separated by `/`, e.g. `2026-11-22/model/task_1.mp4`.
+        prefix: Already cleaned prefix of the store.
+
+    Raises:
+        InvalidRequestError: An empty, `.` or `..` segment, a leading or trailing `/`, a backslash, a control
+            character, or more than 1024 bytes with the prefix.
+    """
+    full = f"{prefix}/{key}" if prefix else key
+    fault = _fault(key.split("/"), full)
+    if fault:
+        raise _refusal("key", key, fault)
+    return full
+
+
+def clean_prefix(prefix: str) -> str:
+    """Return a store's prefix without slashes at its ends; the same rules as for keys."""
+    stripped = prefix.strip("/")
+    fault = _fault(stripped.split("/"), stripped) if stripped else None
+    if fault:
+        raise _refusal("prefix", prefix, fault)
+    return stripped
+
+
+def clean_listing(prefix: str) -> str:
+    """Return the text that a listing starts with; it may end in the middle of a name or with `/`."""
+    *folders, _ = prefix.split("/")
+    fault = _fault(folders or ["-"], prefix)
+    if fault:
+        raise _refusal("prefix", prefix, fault)
+    return prefix
+
+
+def _fault(segments: list[str], full: str) -> str | None:
+    if any(segment in {"", ".", ".."} for segment in segments):
+        return "relative, without empty, `.` or `..` segments"
+    if "\\" in full or any(ord(character) < 32 or ord(character) == 127 for character in full):
+        return "without backslashes and control characters"
+    try:
+        size = len(full.encode())
+    except UnicodeEncodeError:
+        return "text that UTF-8 can express"
+    return f"at most {MAX_KEY_BYTES} bytes with the store's prefix" if size > MAX_KEY_BYTES else None
+
+
+def _refusal(field: str, value: str, limit: str) -> InvalidRequestError:
+    shown = ascii(value)
+    shown = shown if len(shown) <= 120 else shown[:119] + "…"
+    return InvalidRequestError(
+        f"this {field} cannot name an object in the destination",
+        problems=[Problem(field, shown, f"must be {limit}", "rules for keys of a destination")],
+    )

@@ -1,0 +1,152 @@
+"""What S3 and its client say, in words that tell what to check. Knows their names, not their code.
+
+Codes: Amazon S3 API Reference, "Error responses"; exception names: botocore.exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple, cast
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.base import PreconditionFailedError
+
+
+class Meaning(NamedTuple):
+    """What to tell a person, and whether a machine may try again."""
+
+    words: str
+    retryable: bool = False
+
+
+_BUSY = Meaning("the store is busy or failed for a moment", retryable=True)
+_CREDENTIALS = Meaning("the credentials are refused: check access key id, secret key and session token")
+_DENIED = Meaning("access denied: the credentials need {action} on this bucket and prefix{hint}")
+_EXPIRED = Meaning("the session credentials have expired: renew them")
+_REGION = Meaning("the bucket lives in another region: set the destination's region")
+_NETWORK = Meaning("{endpoint} cannot be reached: check the endpoint URL, DNS, proxy and firewall", retryable=True)
+_NO_CREDENTIALS = Meaning("no credentials found: give keys, a profile, an instance role or AWS_* variables")
+
+_CODES: Mapping[str, Meaning] = {
+    "NoSuchBucket": Meaning("the bucket does not exist: check its name, the region and the endpoint URL"),
+    "InvalidBucketName": Meaning("this is no valid bucket name"),
+    "NoSuchKey": Meaning("there is no such object"),
+    "NoSuchUpload": Meaning("the store has forgotten the upload in progress; begin again", retryable=True),
+    "AccessDenied": _DENIED,
+    "AllAccessDisabled": _DENIED,
+    "AccountProblem": Meaning("the account behind the bucket has a problem: ask the store's operator"),
+    "InvalidAccessKeyId": _CREDENTIALS,
+    "SignatureDoesNotMatch": _CREDENTIALS,
+    "InvalidToken": _CREDENTIALS,
+    "ExpiredToken": _EXPIRED,
+    "TokenRefreshRequired": _EXPIRED,
+    "RequestTimeTooSkewed": Meaning("this machine's clock is wrong by more than 15 minutes"),
+    "AuthorizationHeaderMalformed": _REGION,
+    "PermanentRedirect": _REGION,
+    "IllegalLocationConstraintException": _REGION,
+    "BadDigest": Meaning("the bytes changed on their way to the store", retryable=True),
+    "InvalidDigest": Meaning("the store does not accept the MD5 of the body"),
+    "EntityTooLarge": Meaning("the object is larger than the store allows"),
+    "EntityTooSmall": Meaning("a part is smaller than the store allows: raise part_size"),
+    "InvalidStorageClass": Meaning("the store has no such storage class"),
+    "KMS.NotFoundException": Meaning("the KMS key does not exist in the bucket's region"),
+    "KMS.DisabledException": Meaning("the KMS key is disabled"),
+    "XMinioStorageFull": Meaning("the store is full"),
+    "QuotaExceeded": Meaning("the store's quota is used up"),
+    "NotImplemented": Meaning("the store does not know a header of this request"),
+    "InternalError": _BUSY,
+    "OperationAborted": _BUSY,
+    "RequestTimeout": _BUSY,
+    "RequestTimeoutException": _BUSY,
+    "ServiceUnavailable": _BUSY,
+    "SlowDown": _BUSY,
+    "Throttling": _BUSY,
+    "ThrottlingException": _BUSY,
+}
+_STATUSES: Mapping[int, Meaning] = {
+    301: _REGION,
+    400: Meaning("the store calls the request invalid: check region, encryption and endpoint settings"),
+    401: _CREDENTIALS,
+    403: _DENIED,
+    404: Meaning("there is no such bucket or object"),
+    405: Meaning("the store does not allow this: is the endpoint URL that of an S3 API?"),
+    501: _CODES["NotImplemented"],
+}
+_EXCEPTIONS: Mapping[str, Meaning] = {
+    "NoCredentialsError": _NO_CREDENTIALS,
+    "PartialCredentialsError": Meaning("the credentials are incomplete: id and secret key go together"),
+    "CredentialRetrievalError": _NO_CREDENTIALS,
+    "TokenRetrievalError": _EXPIRED,
+    "SSOError": _EXPIRED,
+    "ProfileNotFound": Meaning("AWS_PROFILE names a profile that does not exist on this machine"),
+    "NoRegionError": Meaning("no region known: set the destination's region"),
+    "InvalidRegionError": Meaning("this is no valid region name"),
+    "ParamValidationError": Meaning("a setting or key is not valid for S3: check bucket, key and encryption"),
+    "SSLError": Meaning("no trusted TLS connection to {endpoint}: check the address and the CA bundle"),
+    "ReadTimeoutError": Meaning("the store did not answer in time", retryable=True),
+    "IncompleteReadError": Meaning("the store broke off in the middle of the object", retryable=True),
+    "ResponseStreamingError": Meaning("the store broke off in the middle of the object", retryable=True),
+    "ConnectionError": _NETWORK,
+    "HTTPClientError": _NETWORK,
+    "ValueError": Meaning("the S3 client refuses a setting: check the endpoint URL"),
+}
+_UNKNOWN = Meaning("the S3 client failed")
+_HIDDEN_BY_403 = "; S3 also answers 403 for an object that is not there when s3:ListBucket is missing"
+_ACTIONS: Mapping[str, str] = {
+    "put_object": "s3:PutObject",
+    "create_multipart_upload": "s3:PutObject",
+    "upload_part": "s3:PutObject",
+    "complete_multipart_upload": "s3:PutObject",
+    "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "get_object": "s3:GetObject",
+    "head_object": "s3:GetObject",
+    "delete_object": "s3:DeleteObject",
+    "list_objects_v2": "s3:ListBucket",
+    "generate_presigned_url": "s3:GetObject",
+}
+
+
+def explain(error: Exception, operation: str, uri: str, endpoint: str | None) -> DestinationError:
+    """Turn an exception of the S3 client into a `DestinationError` that says what to check.
+
+    Args:
+        error: What the client raised.
+        operation: Name of the client's method, e.g. `put_object`.
+        uri: What was worked on, e.g. `s3://bucket/key`.
+        endpoint: The configured endpoint URL; None is Amazon's.
+
+    Returns:
+        The error; its `reason` is the store's code, `status_code` the HTTP status where there was an answer.
+    """
+    code, status, said = _answer(error)
+    meaning = _meaning(error, code, status)
+    words = meaning.words.format(
+        action=_ACTIONS.get(operation, operation),
+        endpoint=endpoint or "Amazon S3",
+        hint=_HIDDEN_BY_403 if operation in {"get_object", "head_object"} else "",
+    )
+    kind = PreconditionFailedError if status in {409, 412} and code not in _CODES else DestinationError
+    detail = ", ".join(part for part in (operation, code, said) if part)
+    return kind(f"{uri}: {words} ({detail})", retryable=meaning.retryable, status_code=status, reason=code or None)
+
+
+def _answer(error: Exception) -> tuple[str, int | None, str]:
+    response = cast("dict[str, Any]", getattr(error, "response", None) or {})
+    if not response:
+        return type(error).__name__, None, ""
+    fault = response.get("Error", {})
+    status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+    said = str(fault.get("Message", ""))[:200]
+    return str(fault.get("Code", "")), int(status) if status else None, said
+
+
+def _meaning(error: Exception, code: str, status: int | None) -> Meaning:
+    if code in _CODES:
+        return _CODES[code]
+    if status in {409, 412}:
+        return Meaning("somebody else's object is there, or the object has changed", retryable=status == 409)
+    if status is not None:
+        busy = status >= 500 or status in {408, 429}
+        return _STATUSES.get(status) or (_BUSY if busy else _UNKNOWN)
+    names = (cls.__name__ for cls in type(error).__mro__)
+    return next((_EXCEPTIONS[name] for name in names if name in _EXCEPTIONS), _UNKNOWN)

@@ -1,0 +1,228 @@
+"""A streamed write to S3: one PUT when everything fits into a part, else a multipart upload."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Protocol, TypeVar
+from uuid import uuid4
+
+import anyio
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload
+from prefect_genvideo.storage.threads import finish
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+MIB = 1024 * 1024
+MAX_PARTS = 10_000
+"""Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
+PARTS_PER_SIZE = 1_000
+"""Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
+WRITE_ID = "write-id"
+"""Metadata name of the mark that tells our own write from somebody else's."""
+CONFLICT_PAUSES = (0.1, 0.4, 1.0)
+"""Seconds between tries when two writers collide (HTTP 409)."""
+
+
+class S3Calls(Protocol):
+    """What an upload needs of its store."""
+
+    def uri(self, key: str) -> str:
+        """Full URI of a key."""
+        ...
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        """What is at a key."""
+        ...
+
+    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+        """Call a method of the client on a key."""
+        ...
+
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+        """Call a method that carries a body."""
+        ...
+
+
+async def settle(store: S3Calls, key: str, write_id: str, send: Callable[[], Awaitable[T]]) -> T | None:
+    """Send a conditional write and find out whose it is when the store refuses.
+
+    Returns:
+        The answer, or None when the refused write is a repetition of our own, which got through.
+
+    Raises:
+        PreconditionFailedError: Somebody else's object is there.
+        DestinationError: The store failed.
+    """
+    for pause in (*CONFLICT_PAUSES, None):
+        try:
+            return await send()
+        except DestinationError as error:
+            refused = isinstance(error, PreconditionFailedError)
+            if refused and error.status_code == 409 and pause is not None:
+                await anyio.sleep(pause)
+                continue
+            # After a complete that got through unheard, its repetition finds no upload any more.
+            if not refused and error.reason != "NoSuchUpload":
+                raise
+            there = await store.head(key)
+            if there is None or there.metadata.get(WRITE_ID) != write_id:
+                raise
+            break
+    return None
+
+
+class S3Upload(Upload):
+    """One object on its way. At most two parts are in memory: one filling, one being sent.
+
+    Args:
+        store: The store's requests.
+        key: Key in the store.
+        options: Parameters of the object: content type, encryption, storage class.
+        metadata: ASCII facts to keep with the object.
+        part_size: Bytes of a part, before it grows.
+        if_absent: Refuse to replace an object.
+        size_hint: Bytes to expect, when known.
+    """
+
+    def __init__(
+        self,
+        store: S3Calls,
+        key: str,
+        *,
+        options: Mapping[str, Any],
+        metadata: Mapping[str, str],
+        part_size: int,
+        if_absent: bool,
+        size_hint: int | None,
+    ) -> None:
+        self._store = store
+        self._key = key
+        self._write_id = uuid4().hex
+        self._options = {**options, "Metadata": {**metadata, WRITE_ID: self._write_id}}
+        self._condition = {"IfNoneMatch": "*"} if if_absent else {}
+        self._first_part_size = _part_size(part_size, size_hint)
+        self._begin()
+
+    def _begin(self) -> None:
+        self._buffer = bytearray()
+        self._size = 0
+        self._part_size = self._first_part_size
+        self._upload_id: str | None = None
+        self._parts: list[dict[str, Any]] = []
+        self._sending: asyncio.Task[dict[str, Any]] | None = None
+
+    async def write(self, chunk: bytes) -> None:
+        """Take the next bytes; waits while one part is full and another is still on its way."""
+        self._size += len(chunk)
+        rest = memoryview(chunk)
+        while rest:
+            # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
+            if len(self._buffer) >= self._part_size:
+                await self._send_part()
+            room = self._part_size - len(self._buffer)
+            self._buffer += rest[:room]
+            rest = rest[room:]
+
+    async def restart(self) -> None:
+        """Drop everything written so far and begin again at byte 0."""
+        await self.close()
+        self._begin()
+
+    async def commit(self) -> ObjectInfo:
+        """Make the object visible and return what the store says of it."""
+        if self._upload_id is None:
+            params = {**self._options, **self._condition}
+            await settle(
+                self._store,
+                self._key,
+                self._write_id,
+                lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
+            )
+        else:
+            await self._complete()
+        there = await self._store.head(self._key)
+        if there is None or there.size != self._size:
+            found = "nothing" if there is None else f"{there.size} bytes"
+            raise DestinationError(
+                f"{self._store.uri(self._key)}: wrote {self._size} bytes, the store holds {found}", retryable=True
+            )
+        return there
+
+    async def close(self) -> None:
+        """Abort what was not committed. Never raises: the cause of the abort is the error to see."""
+        if self._sending is not None:
+            await asyncio.wait([self._sending])
+            if not self._sending.cancelled():
+                self._sending.exception()
+            self._sending = None
+        self._buffer = bytearray()
+        if self._upload_id is None:
+            return
+        try:
+            await self._store.call("abort_multipart_upload", self._key, UploadId=self._upload_id)
+        except DestinationError as error:
+            if error.reason != "NoSuchUpload":
+                logger.warning(
+                    "%s: the multipart upload %s could not be aborted and costs storage until a lifecycle rule or "
+                    "a person aborts it: %s",
+                    self._store.uri(self._key),
+                    self._upload_id,
+                    error,
+                )
+        self._upload_id = None
+
+    async def _complete(self) -> None:
+        await self._send_part()
+        await self._wait_for_part()
+        await settle(
+            self._store,
+            self._key,
+            self._write_id,
+            lambda: self._store.call(
+                "complete_multipart_upload",
+                self._key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": self._parts},
+                **self._condition,
+            ),
+        )
+        self._upload_id = None
+
+    async def _create(self) -> None:
+        # Run by finish(): a cancellation in between must not lose the id, or nobody could abort the upload.
+        answer = await self._store.call("create_multipart_upload", self._key, **self._options)
+        self._upload_id = answer["UploadId"]
+
+    async def _send_part(self) -> None:
+        if self._upload_id is None:
+            await finish(self._create())
+        await self._wait_for_part()
+        body, self._buffer = self._buffer, bytearray()
+        number = len(self._parts) + 1
+        self._parts.append({"PartNumber": number})
+        self._sending = asyncio.create_task(
+            self._store.send_body("upload_part", self._key, body, UploadId=self._upload_id, PartNumber=number)
+        )
+        if number % PARTS_PER_SIZE == 0:
+            self._part_size *= 2
+
+    async def _wait_for_part(self) -> None:
+        if self._sending is None:
+            return
+        # Waiting on the task itself would pass a cancellation on to it, and close() has to see the part's end.
+        await asyncio.wait([self._sending])
+        sent, self._sending = self._sending, None
+        self._parts[-1]["ETag"] = sent.result()["ETag"]
+
+
+def _part_size(part_size: int, size_hint: int | None) -> int:
+    if not size_hint:
+        return part_size
+    needed = -(-size_hint // MAX_PARTS)
+    return max(part_size, -(-needed // MIB) * MIB)

@@ -1,0 +1,286 @@
+"""The four steps as Prefect tasks. Only `create_video` spends money, so Prefect never retries or caches it.
+
+Synchronous flows call them through `asyncio.run` or a small async flow; there is one implementation.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Coroutine
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, ParamSpec, TypeVar
+
+from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.context import TaskRunContext
+from prefect.states import Completed
+from prefect.tasks import Task, task
+
+from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.ledger import Entry
+from prefect_genvideo.media import asset_kind
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.progress import ProgressArtifact
+from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
+from prefect_genvideo.staging import stage
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.studio import Credentials, Destination, open_studio, open_uploader, run_logger
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+#: Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider.
+UPLOAD_CACHE = timedelta(minutes=75)
+
+
+async def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
+    """Retry only what says that doing it again is safe, and not before the provider's Retry-After."""
+    del task, task_run
+    error = await state.aresult(raise_on_failure=False)
+    if not isinstance(error, GenVideoError) or not error.retryable:
+        return False
+    if error.retry_after:
+        await asyncio.sleep(min(error.retry_after, 300))
+    return True
+
+
+def _content_and_account(context: TaskRunContext, parameters: dict[str, Any]) -> str | None:
+    """Key of an upload: what is uploaded and to whom. None (no caching) where the content is not at hand."""
+    del context
+    asset, credentials = parameters["asset"], parameters["credentials"]
+    if isinstance(credentials, str) or asset_kind(asset) not in ("local", "data"):
+        return None
+    try:
+        content = asset.encode() if asset_kind(asset) == "data" else Path(asset).expanduser().read_bytes()
+    except OSError:
+        return None
+    return f"genvideo-upload-{credentials.account}-{hashlib.sha256(content).hexdigest()}"
+
+
+def _upload_name() -> str:
+    from prefect.runtime import task_run
+
+    asset = str(task_run.parameters.get("asset", "asset"))
+    return f"upload {Path(asset).name[:60] if asset_kind(asset) in ('local', 's3') else asset_kind(asset)}"
+
+
+def _create_name() -> str:
+    from prefect.runtime import task_run
+
+    request = task_run.parameters.get("request")
+    if not isinstance(request, VideoRequest):
+        return "submit"
+    prompt = " ".join(request.prompt.split())
+    return f"submit {request.model}: {prompt[:48]}{'…' if len(prompt) > 48 else ''}"
+
+
+def _named(verb: str) -> Any:
+    def name() -> str:
+        from prefect.runtime import task_run
+
+        generation = task_run.parameters.get("generation")
+        return f"{verb} {generation.task_id}" if isinstance(generation, Generation) else verb
+
+    return name
+
+
+@task(
+    name="upload-asset",
+    description="Upload a reference image, video or audio file to the provider; returns a link that it can fetch.",
+    task_run_name=_upload_name,
+    cache_policy=CacheKeyFnPolicy(cache_key_fn=_content_and_account),
+    cache_expiration=UPLOAD_CACHE,
+    persist_result=True,
+    retries=3,
+    retry_delay_seconds=[2, 10, 30],
+    retry_condition_fn=is_retryable,
+)
+async def upload_asset(asset: str, credentials: Credentials, destination: Destination | None = None) -> str:
+    """Upload a reference file. Cached by content and account for 75 minutes, less than its link lives.
+
+    Args:
+        asset: Local path, `s3://bucket/key` or data URL. An http(s) URL is returned as it is.
+        credentials: The provider's credentials block. The provider must take uploads (Sudashui does).
+        destination: Its credentials read `s3://` assets of the same bucket; else boto3's default chain does.
+
+    Returns:
+        A signed link; treat it as a secret while it lives.
+
+    Raises:
+        InvalidRequestError: The file is missing, of a wrong kind, or too large.
+        RejectedError: The provider refused it.
+        TransientError: It did not get through after all retries.
+    """
+    if asset_kind(asset) == "http":
+        return asset
+    async with open_uploader(credentials, destination) as (client, store):
+        if asset_kind(asset) == "data":
+            return (await client.upload(asset)).url
+        async with stage(VideoRequest(model="-", images=(asset,)), store) as staged:
+            uploaded = await client.upload(staged.files["images[0]"], filename=Path(asset).name)
+            run_logger().info("Uploaded %s (%d bytes).", Path(asset).name, staged.media["images[0]"].size)
+    return uploaded.url
+
+
+class _SubmitTask(Task[P, R]):
+    """A task whose reused result ends in a state that says so, while a direct call still returns the plain value."""
+
+    def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
+        """Run the task; see `prefect.Task.__call__`."""
+        outcome: Any = super().__call__(*args, return_state=return_state, **kwargs)  # type: ignore[call-overload]
+        return outcome if return_state else _unwrap(outcome)
+
+    def with_options(self, **options: Any) -> Any:
+        """Return a copy with other options, which still unwraps; see `prefect.Task.with_options`."""
+        copy: Any = super().with_options(**options)
+        copy.__class__ = type(self)
+        return copy
+
+
+async def _unwrap(outcome: Coroutine[Any, Any, Any]) -> Any:
+    value = await outcome
+    return await value.aresult() if isinstance(value, State) else value
+
+
+async def _create_video(
+    request: VideoRequest,
+    credentials: Credentials,
+    destination: Destination,
+    idempotency_key: str | None = None,
+    identities: dict[str, str] | None = None,
+) -> Generation:
+    """Send one create, or take up the task that its key has paid for already.
+
+    The ledger in the destination is the cache of this task; Prefect must neither retry nor cache it.
+
+    Args:
+        request: What to generate. Local files must have been uploaded where the provider takes links only.
+        credentials: The provider's credentials block.
+        destination: Where the ledger is, and where the video will go.
+        idempotency_key: One key stands for one paid generation, e.g. an event's id or a calendar slot. Derived from the
+            flow run and the request when not given.
+        identities: What stands for each asset in the request's fingerprint; worked out here when not given.
+
+    Returns:
+        The submitted generation: provider, task id, state `queued`.
+
+    Raises:
+        InvalidRequestError: Rules are broken, or the key belongs to another request. Nothing was sent.
+        RejectedError: The provider refused; nothing was made.
+        TransientError: It could not be sent within the settings' bounds; nothing was made.
+        UnknownOutcomeError: It went out and its fate is not known; held in the ledger for a person.
+        GenerationFailedError: The key's task ended without a video.
+        DestinationError: The ledger cannot be written; nothing was sent, or the message names the task id.
+    """
+    async with open_studio(credentials, destination) as studio:
+        if identities is None:
+            async with stage(request, studio.ledger.store) as staged:
+                identities = dict(staged.identities)
+        key = idempotency_key or await derive_key(studio.fingerprint(request, identities))
+        draft = studio.draft(key, request, identities, flow_run_id=flow_run_id(), task_run_id=task_run_id())
+        submission = await studio.create(request, draft)
+    record = submission.entry.record
+    generation = Generation(
+        provider=record.provider,
+        task_id=record.task_id or "",
+        state="queued",
+        created_at=record.submitted_at,
+        idempotency_key=key,
+    )
+    if not submission.reused:
+        return generation
+    paid = f"{record.submitted_at:%Y-%m-%d %H:%M} UTC" if record.submitted_at else "earlier"
+    message = f"Nothing was paid: task {record.task_id} of key {key!r} was submitted {paid} and is used again."
+    run_logger().info(message)
+    return Completed(name="Reused", message=message, data=generation)  # type: ignore[return-value]  # unwrapped by _SubmitTask
+
+
+create_video = _SubmitTask(
+    _create_video,
+    name="create-video",
+    description="Send one generation to the provider under the ledger: paid once per idempotency key.",
+    task_run_name=_create_name,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=0,
+)
+
+
+@task(
+    name="wait-for-video",
+    description="Ask the provider until the generation has ended. Costs nothing; a rerun takes up the same task.",
+    task_run_name=_named("wait for"),
+    cache_policy=NO_CACHE,  # an answer holds a link that goes stale; asking again is free
+    persist_result=False,
+    retries=2,
+    retry_delay_seconds=[10, 60],
+    retry_condition_fn=is_retryable,
+)
+async def wait_for_video(
+    generation: Generation, credentials: Credentials, destination: Destination, timeout: float | None = None
+) -> Generation:
+    """Wait until the generation has succeeded. Shows one progress artifact.
+
+    Args:
+        generation: What `create_video` returned; provider and task id are enough.
+        credentials: The provider's credentials block.
+        destination: Where the ledger is.
+        timeout: Seconds it may take once started; the setting `timeout` when not given.
+
+    Returns:
+        The succeeded generation with its `video_url`, a link that lives for a while.
+
+    Raises:
+        GenerationFailedError: The provider ended it without a video; `reason` says why.
+        GenerationTimeoutError: The deadline passed; the task id is kept, run again to resume.
+        TaskLostError: The provider does not know the id.
+        AuthenticationError: The key cannot query the task.
+    """
+    async with open_studio(credentials, destination, timeout=timeout) as studio:
+        entry = await entry_of(studio, generation)
+        progress = ProgressArtifact(generation.task_id, run_logger())
+        async with progress:
+            done = await studio.wait(generation.task_id, entry, progress.look)
+        return done.model_copy(update={"idempotency_key": generation.idempotency_key})
+
+
+@task(
+    name="save-video",
+    description="Stream the finished video into the destination; it becomes visible when it is proved.",
+    task_run_name=_named("save"),
+    cache_policy=NO_CACHE,  # the manifest beside the video is its cache, and is verified
+    persist_result=False,
+    retries=3,
+    retry_delay_seconds=[5, 30, 120],
+    retry_condition_fn=is_retryable,
+)
+async def save_video(generation: Generation, credentials: Credentials, destination: Destination) -> StoredVideo:
+    """Save a succeeded generation. One that is saved and verified already is returned as it is.
+
+    Args:
+        generation: What `wait_for_video` returned.
+        credentials: The provider's credentials block, for a fresh link when the old one has died.
+        destination: Where the video goes.
+
+    Returns:
+        Where it is, with size and SHA-256.
+
+    Raises:
+        DownloadError: It did not come whole after all retries; run again to resume.
+        DestinationError: The store refused or failed.
+    """
+    async with open_studio(credentials, destination) as studio:
+        entry = await entry_of(studio, generation)
+        video = await studio.save(generation, entry, flow_run=flow_run_id())
+    run_logger().info("Saved %s (%.1f MB, sha256 %s…).", video.uri, video.size / 1e6, video.sha256[:12])
+    return video
+
+
+async def entry_of(studio: Studio, generation: Generation) -> Entry | None:
+    """The ledger's record of a generation, if it was created under one."""
+    if generation.idempotency_key is None:
+        return None
+    entry = await studio.ledger.read(generation.idempotency_key)
+    return entry if entry is not None and entry.record.task_id == generation.task_id else None

@@ -1,0 +1,72 @@
+"""What every test shares: nothing of the user's machine, and the servers of `tests.fixtures`.
+
+The environment is replaced while this file is imported, because Prefect and boto3 read theirs on import.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import socket
+import tempfile
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+pytest_plugins = ["tests.fixtures.prefect"]
+
+SCRATCH = Path(tempfile.mkdtemp(prefix="genvideo-tests-"))
+
+FOREIGN_PREFIXES = ("PREFECT_", "AWS_", "GENVIDEO_", "SUDASHUI_", "SENSEAUDIO_")
+"""Variables of the user that would change what a test sees."""
+
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
+
+
+def free_port() -> int:
+    """A free port below the range from which the kernel serves `bind(0)`, so that nothing takes it before its server."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def isolate() -> None:
+    """Give the session a home, a Prefect profile and an AWS configuration of its own, all empty."""
+    for name in list(os.environ):
+        if name.upper().startswith(FOREIGN_PREFIXES) or name.upper() in PROXIES:
+            del os.environ[name]
+    os.environ.update(
+        HOME=str(SCRATCH / "home"),
+        AWS_CONFIG_FILE=str(SCRATCH / "no-aws-config"),
+        AWS_SHARED_CREDENTIALS_FILE=str(SCRATCH / "no-aws-credentials"),
+        AWS_EC2_METADATA_DISABLED="true",  # without it, boto3 asks the network for credentials
+        DO_NOT_TRACK="1",
+        PREFECT_HOME=str(SCRATCH / "prefect"),
+        # The address is settled before the server runs: settings read early are right in every thread and process.
+        PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api",
+        PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
+        PREFECT_SERVER_ANALYTICS_ENABLED="false",
+        PREFECT_CLIENT_CSRF_SUPPORT_ENABLED="false",
+        PREFECT_CLIENT_SERVER_VERSION_CHECK_ENABLED="false",
+    )
+    (SCRATCH / "home").mkdir()
+
+
+isolate()
+
+settings.register_profile("dev", deadline=None)
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure() -> None:
+    """Remove what the session wrote, after its servers have stopped."""
+    shutil.rmtree(SCRATCH, ignore_errors=True)

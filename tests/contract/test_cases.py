@@ -1,0 +1,126 @@
+"""Every recorded pair, played by a real server: both clients make of it what `cases.json` says."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.providers import VideoClient
+from tests.contract import cases
+from tests.contract.cases import CLIENTS, KEEPS_THE_RULES, KEY, Case, case_id, verdict_of
+from tests.contract.server import HostMap, ScriptedServer, free_port
+
+JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 60
+
+# Reasons in cases.json that tell the waiter or the saver what to do, rather than what was said.
+ADVICE = {"sud-status-success-result-url-text", "sense-status-completed-blank-url"}
+
+
+def client_of(case: Case, server: ScriptedServer) -> tuple[VideoClient, HostMap]:
+    network = HostMap(free_port() if "refused" in case["response"].get("transport", "") else server.port)
+    timeout = 0.2 if "timeout" in case["response"].get("transport", "") else 5
+    return CLIENTS[case["provider"]](KEY, transport=network, timeout=timeout), network
+
+
+async def outcome(case: Case, client: VideoClient) -> tuple[str, bool, str | None]:
+    """(kind, retryable, result or reason) in the words of cases.json."""
+    try:
+        if case["direction"] == "create":
+            return "accepted", False, await client.create(sendable(case, client))
+        if case["direction"] == "upload":
+            return "accepted", False, (await client.upload(JPEG, "004.jpg")).url
+        path: str = case["request"]["path"]
+        generation = await client.get(path.rpartition("id=")[2] if "id=" in path else path.rpartition("/")[2])
+    except GenVideoError as error:
+        return (*verdict_of(error), error.reason)
+    waiting = generation.state in {"queued", "running"}
+    return generation.state, waiting, generation.video_url or generation.reason
+
+
+def sendable(case: Case, client: VideoClient) -> VideoRequest:
+    request = cases.request_of(case["provider"], case["request"]["body"])
+    return KEEPS_THE_RULES[case["provider"]] if client.validate(request) else request
+
+
+@pytest.mark.parametrize("case", [*cases.of("create"), *cases.of("status"), *cases.of("upload")], ids=case_id)
+async def test_answers_mean_what_was_recorded(case: Case, server: ScriptedServer) -> None:
+    """Kind and retryable decide about money; task ids, links and reasons come out to the letter."""
+    server.handler = cases.playing(case)
+    client, network = client_of(case, server)
+    async with client:
+        kind, retryable, said = await outcome(case, client)
+    await network.aclose()
+    expected = case["expected"]
+    assert (kind, retryable) == (expected["kind"], expected["retryable"])
+    wanted = {expected.get(name) for name in ("task_id", "video_url", "asset_url", "reason")}
+    assert said in wanted or case["id"] in ADVICE
+
+
+@pytest.mark.parametrize("case", [*cases.of("create"), *cases.of("status")], ids=case_id)
+async def test_one_call_is_one_request(case: Case, server: ScriptedServer) -> None:
+    """A client is single-shot: whatever comes back, the POST went out once, to the right place, with the key."""
+    server.handler = cases.playing(case)
+    client, network = client_of(case, server)
+    async with client:
+        await outcome(case, client)
+    await network.aclose()
+    sent = [request for request in server.received if not request.target.startswith("/v1/models")]
+    if "refused" in case["response"].get("transport", ""):
+        assert sent == []
+        return
+    (request,) = sent
+    assert (request.method, request.target) == (case["request"]["method"], case["request"]["path"])
+    assert request.host == case["request"]["host"]
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+
+
+@pytest.mark.parametrize("case", [c for c in cases.of("create") if c["expected"]["kind"] == "accepted"], ids=case_id)
+async def test_accepted_requests_are_sent_as_recorded(case: Case, server: ScriptedServer) -> None:
+    """The body on the wire equals the recorded one in meaning, `metadata.payload` being a JSON string."""
+    server.handler = cases.playing(case)
+    client, network = client_of(case, server)
+    async with client:
+        await client.create(cases.request_of(case["provider"], case["request"]["body"]))
+    await network.aclose()
+    assert server.received[0].headers["content-type"] == "application/json"
+    assert opened(json.loads(server.received[0].body)) == opened(case["request"]["body"])
+
+
+@pytest.mark.parametrize("case", cases.of("create"), ids=case_id)
+async def test_requests_that_break_a_rule_are_never_sent(case: Case, server: ScriptedServer) -> None:
+    """What the provider was recorded to refuse for its parameters is refused here, before any money is at stake."""
+    request = cases.request_of(case["provider"], case["request"]["body"])
+    client, network = client_of(case, server)
+    async with client:
+        problems = client.validate(request)
+        if problems:
+            with pytest.raises(InvalidRequestError) as caught:
+                await client.create(request)
+            assert caught.value.problems == problems
+            assert server.received == []
+    await network.aclose()
+    assert bool(problems) == (case["id"] in REFUSED_HERE)
+
+
+# Parameters that a portable request can express wrongly. The others are wrong in ways that our bodies cannot be.
+REFUSED_HERE = {
+    "sud-create-bad-aspect",
+    "sud-create-bad-duration",
+    "sud-create-bad-duration-http200",
+    "sud-create-400-empty-prompt",
+    "sense-create-400-empty-content",
+    "sense-create-400-timeout",
+}
+
+
+def opened(body: dict[str, object]) -> dict[str, object]:
+    """A body with the payload string replaced by what it says."""
+    metadata = body.get("metadata")
+    if isinstance(metadata, dict):
+        payload: object = metadata["payload"]
+        assert isinstance(payload, str)
+        return {**body, "metadata": json.loads(payload)}
+    return body
