@@ -30,7 +30,7 @@ def main() -> int:
 def summary(report: dict[str, dict[str, Any]]) -> str:
     """The result as two Markdown tables: by peer, and billed/delivered by fault."""
     measured = {name: result for name, result in report.items() if "rows" in result}
-    lines = ["", "| peer | cells | billed/wanted max, one run | with its rerun | delivered/billed | paid and lost |"]
+    lines = ["", "| peer | cells | billed/wanted max, one run | with reruns | delivered/billed | paid and lost |"]
     lines.append("|---|---|---|---|---|---|")
     lines += [
         f"| {result['requirement']} | {result['cells']} | {result['billed_per_wanted_one_run_max']:.2f} "
@@ -41,7 +41,7 @@ def summary(report: dict[str, dict[str, Any]]) -> str:
               for result in report.values() if "skipped" in result]  # fmt: skip
     if not measured:
         return "\n".join(lines)
-    lines += ["", "billed/delivered after the first run, and after the rerun where there was one", ""]
+    lines += ["", "billed/delivered after the first run, and after the reruns where there were any", ""]
     lines += [f"| fault | {' | '.join(measured)} |", "|---" * (len(measured) + 1) + "|"]
     by_cell: dict[str, dict[str, str]] = {}
     for name, result in measured.items():

@@ -1,19 +1,25 @@
 """One wanted video by each SDK, the way its own documentation does it. Runs inside the SDK's environment.
 
-Usage: `python clients.py PEER BASE_URL OUTPUT_FILE TIMEOUT_SECONDS`. A script of this kind is what an orchestrator
-runs, and runs again after a failure: it keeps nothing between two runs.
+The functions are the scripts that an orchestrator runs, and runs again after a failure: they keep nothing between two
+runs. `python clients.py PEER` imports the SDK, then runs its script in a new process for each order on standard
+input: it answers with the process id, waits for a line, lets the script go, and answers with the exit code.
 """
 
 from __future__ import annotations
 
+import importlib
+import json
 import os
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any
 
 PROMPT = "A cat walks over a wet roof at dawn."
 POLL_SECONDS = 0.2
+
+os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # its import would fetch a price list
 
 
 def _save_link(url: str, out: Path, timeout: float) -> None:
@@ -71,7 +77,6 @@ def replicate(base: str, out: Path, timeout: float) -> None:
 
 def litellm(base: str, out: Path, timeout: float) -> None:
     """Create, ask until it is completed, download."""
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # its import would fetch a price list
     import litellm as sdk
 
     options: dict[str, Any] = {"api_base": f"{base}/v1", "api_key": "key", "timeout": timeout}
@@ -93,6 +98,45 @@ CLIENTS = {
     "litellm": litellm,
 }
 
+# fal-client reads its host, which is another one in each cell, when it is imported: its script does that.
+IMPORTS = {"openai": "openai", "runwayml": "runwayml", "replicate": "replicate", "litellm": "litellm"}
+
+
+def _script(peer: str, order: dict[str, Any], go: int) -> None:
+    """The forked process: waits for its go, runs the script, and leaves without the host's clean-up."""
+    log = os.open(order["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    code = 1
+    try:
+        os.read(go, 1)
+        CLIENTS[peer](order["base"], Path(order["out"]), float(order["timeout"]))
+        code = 0
+    except BaseException:  # whatever ends a script is what an orchestrator sees of it
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def serve(peer: str) -> None:
+    """Runs scripts until standard input ends."""
+    if peer in IMPORTS:
+        importlib.import_module(IMPORTS[peer])
+    while line := sys.stdin.readline():
+        reader, writer = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            _script(peer, json.loads(line), reader)
+        print(pid, flush=True)
+        sys.stdin.readline()
+        os.write(writer, b"!")
+        status = os.waitpid(pid, 0)[1]
+        os.close(reader)
+        os.close(writer)
+        print(os.waitstatus_to_exitcode(status), flush=True)
+
+
 if __name__ == "__main__":
-    _, peer, base_url, target, seconds = sys.argv
-    CLIENTS[peer](base_url, Path(target), float(seconds))
+    serve(sys.argv[1])

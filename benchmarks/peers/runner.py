@@ -1,11 +1,9 @@
-"""Runs every cell of the matrix: one fault or one kill, the client, and its rerun when it did not deliver."""
+"""Runs every cell of the matrix: the client with one fault or one kill, and its rerun when it did not deliver."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
@@ -18,8 +16,9 @@ from typing import Any
 
 from benchmarks.peers.environment import PeerUnavailableError, interpreter
 from benchmarks.peers.faults import DEFAULT_FAULTS, FAULTS, KILLS
+from benchmarks.peers.processes import ClientHost
 from benchmarks.peers.servers import Certificate, PeerServer
-from benchmarks.peers.vendors import PEERS, SDK_TIMEOUT, Peer
+from benchmarks.peers.vendors import PEERS, Peer
 
 CHILD_SECONDS = 60.0
 MATRIX_SECONDS = 270.0
@@ -28,21 +27,19 @@ GRACE_SECONDS = 25.0
 ATTEMPTS = 3
 """Measurements of a cell until one is undisturbed."""
 
-_CLIENT = Path(__file__).with_name("clients.py")
-
 
 @dataclass(frozen=True)
 class Cell:
-    """One experiment. With a kill, the first run is killed and the fault (if any) meets the rerun."""
+    """One experiment: a run with a fault or a kill, or a kill and then a fault; and after them a run without."""
 
     fault: str
     kill: str = ""
 
-    def plan(self, run: int) -> tuple[str, str]:
-        """The fault and the kill of run 1 or 2."""
-        if run == 1:
-            return ("none", self.kill) if self.kill else (self.fault, "")
-        return (self.fault, "") if self.kill else ("none", "")
+    @property
+    def plan(self) -> list[tuple[str, str]]:
+        """The (fault, kill) of each run; the runs end when one has delivered."""
+        bad = [("none", self.kill)] * bool(self.kill) + [(self.fault, "")] * (self.fault != "none")
+        return [*bad, ("none", "")]
 
 
 @dataclass
@@ -55,7 +52,7 @@ class Row:
         wanted: Always 1.
         billed: Jobs that the vendor accepted, over all runs.
         delivered: Accepted jobs whose whole video a successful run left on disk.
-        runs: 1, or 2 when the first run failed and the script ran again.
+        runs: 1, or more when a run failed and the script ran again.
         billed_first: Jobs accepted by the end of the first run.
         delivered_first: Delivered by the end of the first run.
         corrupt: Runs that ended with success and a file that is no job's video.
@@ -88,7 +85,7 @@ def run_peers(
         faults: Names in `FAULTS`; the standard matrix by default. The control `none` always runs.
         kills: Names in `KILLS`; all by default.
         peers: Names in `PEERS`; all by default.
-        cross: Also each kill followed by each fault on the rerun (about four times as many cells).
+        cross: Also each kill, with each fault on its rerun, and then a third run (about four times as many cells).
         seconds: Time for all cells, without the installation. Cells not begun by then are counted as `not_run`, and
             so are those that the machine disturbed in each of `ATTEMPTS` measurements.
 
@@ -102,7 +99,7 @@ def run_peers(
     with tempfile.TemporaryDirectory(prefix="genvideo-peers-") as scratch, contextlib.ExitStack() as pools:
         installing = pools.enter_context(ThreadPoolExecutor(2))
         ready = list(zip(chosen, installing.map(_install, chosen), strict=True))
-        bench = _Bench(Path(scratch), time.monotonic() + seconds)
+        bench = pools.enter_context(contextlib.closing(_Bench(Path(scratch), time.monotonic() + seconds)))
         rows = {
             peer.name: pools.enter_context(ThreadPoolExecutor(peer.at_once)).map(
                 partial(bench.measure, peer, python), cells
@@ -145,20 +142,42 @@ class _Bench:
         self._certificate = Certificate.create(scratch)
         self._tls: ssl.SSLContext = self._certificate.context()
         self.idempotency_key_seen: set[str] = set()
+        self.disturbed: dict[str, str] = {}
+        self._hosts: list[ClientHost] = []
+        self._idle: dict[str, list[ClientHost]] = {name: [] for name in PEERS}
+
+    def close(self) -> None:
+        """Ends the processes of all SDKs."""
+        for host in self._hosts:
+            host.close()
+
+    @contextlib.contextmanager
+    def _host(self, peer: Peer, python: Path) -> Iterator[ClientHost]:
+        """Lends a process that nobody uses, or a new one: as many as cells run at once."""
+        idle = self._idle[peer.name]
+        try:
+            host = idle.pop()
+        except IndexError:
+            host = ClientHost(peer, python, self._certificate.chain)
+            self._hosts.append(host)
+        yield host
+        if host.alive:
+            idle.append(host)
 
     def measure(self, peer: Peer, python: Path, cell: Cell) -> Row | None:
         """Measures one cell, again when the machine disturbed it; None when the time or the attempts are up."""
         for _ in range(ATTEMPTS):
             if time.monotonic() > self._deadline:
                 return None
-            row = self._attempt(peer, python, cell)
+            with self._host(peer, python) as host:
+                row = self._attempt(peer, host, cell)
             _say(peer, cell, row)
             if row is not None:
                 return row
         return None
 
-    def _attempt(self, peer: Peer, python: Path, cell: Cell) -> Row | None:
-        """Runs the client, and once more when it did not deliver; None when the machine was too slow for a result.
+    def _attempt(self, peer: Peer, host: ClientHost, cell: Cell) -> Row | None:
+        """Runs the client, and again while it has not delivered; None when the machine was too slow for a result.
 
         It was when a run without a fault fails, or when a client creates again after a proper answer: both would be
         counted against the SDK.
@@ -167,14 +186,14 @@ class _Bench:
         delivered: set[str] = set()
         with PeerServer(peer.vendor, self._tls) as server, tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             exchange = server.exchange
-            while not delivered and row.runs < 2:
+            for fault, kill in cell.plan:
                 row.runs += 1
-                fault, kill = cell.plan(row.runs)
                 exchange.arm(FAULTS[fault], kill)
                 out = Path(folder) / f"video-{row.runs}.mp4"
-                error = self._run_client(peer, python, server, out)
+                error = host.run(server.base, out, exchange.on_kill, min(CHILD_SECONDS, max(self._left(), 0.1)))
                 clean = fault == "none" and not kill
                 if exchange.answered > 1 or (error and clean) or self._left() <= 0:
+                    self.disturbed[peer.name] = error or "a second create after a proper answer"
                     return None
                 if error is None:
                     content = out.read_bytes() if out.exists() else b""
@@ -185,6 +204,8 @@ class _Bench:
                 row.billed, row.delivered = len(exchange.jobs), len(delivered)
                 if row.runs == 1:
                     row.billed_first, row.delivered_first = row.billed, row.delivered
+                if delivered:
+                    break
             if exchange.idempotency_key_seen:
                 self.idempotency_key_seen.add(peer.name)
         return row
@@ -193,37 +214,12 @@ class _Bench:
         """Seconds until even a running cell is given up."""
         return self._deadline + GRACE_SECONDS - time.monotonic()
 
-    def _run_client(self, peer: Peer, python: Path, server: PeerServer, out: Path) -> str | None:
-        """Runs the script once. Returns None for success, else what it said last."""
-        command = [str(python), str(_CLIENT), peer.name, server.base, str(out), str(SDK_TIMEOUT)]
-        environment = {
-            "PATH": os.environ.get("PATH", ""),
-            "HOME": str(out.parent),
-            "SSL_CERT_FILE": str(self._certificate.chain),
-            "PYTHONWARNINGS": "ignore",
-        }
-        with (out.with_suffix(".log")).open("w+") as log:
-            child = subprocess.Popen(command, env=environment, cwd=out.parent, stdout=log, stderr=log)
-            server.exchange.on_kill(child.kill)
-            try:
-                code = child.wait(min(CHILD_SECONDS, max(self._left(), 0.1)))
-            except subprocess.TimeoutExpired:
-                child.kill()
-                child.wait()
-                return f"no end after {CHILD_SECONDS:g} s"
-            finally:
-                server.exchange.on_kill(lambda: None)
-            log.seek(0)
-            said = [line.strip() for line in log.read().splitlines() if line.strip()]
-        if code == 0:
-            return None
-        return "killed" if code < 0 else (said[-1] if said else f"exit code {code}")[:160]
-
 
 def _report(peer: Peer, rows: Sequence[Row | None], bench: _Bench) -> dict[str, Any]:
     done = [row for row in rows if row is not None]
     if not any(row.fault == "none" and not row.kill for row in done):
-        return {"requirement": peer.requirement, "skipped": "its control run, without a fault, did not deliver"}
+        reason = bench.disturbed.get(peer.name, "no time")
+        return {"requirement": peer.requirement, "skipped": f"its control run did not deliver: {reason}"}
     billed, delivered = sum(row.billed for row in done), sum(row.delivered for row in done)
     return {
         "requirement": peer.requirement,
@@ -246,6 +242,6 @@ def _say(peer: Peer, cell: Cell, row: Row | None) -> None:
     said = "disturbed, not counted"
     if row is not None:
         said = f"first run {row.billed_first} billed {row.delivered_first} delivered"
-        said += f"; with its rerun {row.billed} billed {row.delivered} delivered" if row.runs > 1 else ""
+        said += f"; with reruns {row.billed} billed {row.delivered} delivered" if row.runs > 1 else ""
         said += f"  ({row.error[:80]})" if row.error else ""
     print(f"{what} {said}", file=sys.stderr, flush=True)

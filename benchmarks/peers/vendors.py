@@ -74,7 +74,7 @@ class Peer:
         vendor: The protocol that its server plays.
         way: How it is used.
         options: What differs from its defaults.
-        at_once: Clients running at a time: few where they compute (imports), more where they sleep.
+        at_once: Clients running at a time: more where they mostly sleep.
     """
 
     name: str
@@ -213,7 +213,7 @@ _PEERS = (
         RUNWAY,
         "text_to_video.create().wait_for_task_output(), then the link with httpx",
         f"{_TIMEOUT} (default 60); retries as shipped (2)",
-        at_once=3,
+        at_once=5,
     ),
     Peer(
         "fal-client",

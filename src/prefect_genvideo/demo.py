@@ -8,7 +8,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,7 +102,7 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> list[tup
 
 
 @contextlib.contextmanager
-def _s3_server() -> Iterator[str]:
+def _s3_server() -> Generator[str]:
     """An S3 server with conditional writes, in this process."""
     from moto.server import ThreadedMotoServer
 

@@ -21,7 +21,11 @@ async def _open(at: str) -> Ledger:
     from prefect_genvideo.studio import resolve
 
     target = await resolve(destination_from(at), VideoDestination, "at")
-    return target.get_ledger(say=lambda message: err.print(message, style="yellow", markup=False))
+    return target.get_ledger(say=_warn)
+
+
+def _warn(message: str) -> None:
+    err.print(message, style="yellow", markup=False)
 
 
 def _facts(record: LedgerRecord) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from prefect_genvideo.errors import InvalidRequestError
@@ -221,10 +221,30 @@ def _audio_seconds(file: BinaryIO) -> float | None:
     except ImportError:
         return None
     try:
-        return TinyTag.get(file_obj=file, tags=False).duration or None
+        return TinyTag.get(file_obj=cast(BinaryIO, _Patience(file)), tags=False).duration or None
     except Exception:
         # A hostile file raises whatever its parser trips over: seconds unknown.
         return None
+
+
+class _Patience:
+    """A file that can be read from only so often: in a file of junk, the search for an MP3 frame takes seconds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = 20_000
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError("no audio within reach")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -70,16 +70,13 @@ class History:
         """Seconds, oldest first."""
         return self._durations
 
-    def add(self, seconds: float, *, unfinished_at: float | None = None) -> None:
+    def add(self, seconds: float) -> None:
         """Remember one finished generation.
 
         Args:
-            seconds: Its duration: by the provider's own times where it gives them, else its age when it was seen done.
-            unfinished_at: Age at the last check before, when `seconds` is an age of ours. The end lies in between, and
-                the middle is remembered; else every lag would be learned as work.
+            seconds: Its duration by the provider's own times where it gives them, else its age when it was seen done.
+                That includes the lag, which is small beside the spread and does not add up.
         """
-        if unfinished_at is not None and 0.0 <= unfinished_at < seconds:
-            seconds = (seconds + unfinished_at) / 2.0
         self._durations = (*self._durations, *_sane([seconds]))[-self._size :]
 
     def to_json(self) -> str:

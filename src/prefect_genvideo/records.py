@@ -116,11 +116,12 @@ def holder_is_gone(record: LedgerRecord) -> bool:
 def shown(value: Any) -> dict[str, JsonValue]:
     """A request as the ledger and manifests show it: no data URLs, no signatures."""
 
-    def clean(item: Any) -> Any:
+    def clean(item: JsonValue) -> JsonValue:
         if isinstance(item, str):
             return redact(item, 4000)
         if isinstance(item, dict):
-            return {str(k): clean(v) for k, v in item.items()}
-        return [clean(v) for v in item] if isinstance(item, list | tuple) else item
+            return {key: clean(value) for key, value in item.items()}
+        return [clean(value) for value in item] if isinstance(item, list) else item
 
-    return clean(json.loads(json.dumps(value)))
+    cleaned = clean(json.loads(json.dumps(value)))
+    return cleaned if isinstance(cleaned, dict) else {"value": cleaned}

@@ -21,9 +21,10 @@ _COVER_LIMIT = 4 * 1024 * 1024
 async def show_video(studio: Studio, video: StoredVideo, request: VideoRequest) -> None:
     """Create the video's artifact. Showing is a courtesy: its failure is logged, the video is safe already."""
     try:
-        cover = await cover_image(studio, video)
+        # A small picture inside the text needs no signed link and never dies.
+        cover = await cover_bytes(studio, video)
         await acreate_markdown_artifact(
-            markdown=video_markdown(video, request, cover),
+            markdown=video_markdown(video, request, thumbnail(cover) if cover else None),
             key=artifact_key("video", video.task_id),
             description=f"{video.model}: {' '.join(request.prompt.split())[:120]}",
         )
@@ -36,20 +37,17 @@ def artifact_key(kind: str, name: str) -> str:
     return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
 
 
-async def cover_image(studio: Studio, video: StoredVideo) -> str | None:
-    """The cover as a small JPEG data URL, so that the artifact needs no signed link and never dies.
-
-    Returns:
-        The data URL; None without a cover, without Pillow, or when the store cannot be read now.
-    """
+async def cover_bytes(studio: Studio, video: StoredVideo) -> bytes | None:
+    """The cover that lies beside the video; None when there is none or the store cannot be read now."""
     if video.cover_uri is None:
         return None
+    store = studio.ledger.store
+    name = store.relative_key(video.key).removesuffix(".mp4") + ".cover." + video.cover_uri.rpartition(".")[2]
     try:
-        store = studio.ledger.store
-        found = await store.get(store.relative_key(video.key).removesuffix(".mp4") + ".cover.jpg")
+        found = await store.get(name)
     except DestinationError:
         return None
-    return thumbnail(found[0]) if found and len(found[0]) <= _COVER_LIMIT else None
+    return found[0] if found and len(found[0]) <= _COVER_LIMIT else None
 
 
 def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
@@ -58,10 +56,10 @@ def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
         from PIL import Image
     except ImportError:
         return None
+    small = io.BytesIO()
     try:
         with Image.open(io.BytesIO(picture)) as image:
             image.thumbnail((width, width))
-            small = io.BytesIO()
             image.convert("RGB").save(small, "JPEG", quality=80)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None

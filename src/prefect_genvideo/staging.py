@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,7 +42,7 @@ class Staged:
 @asynccontextmanager
 async def stage(
     request: VideoRequest, home: ObjectStore | None = None, *, allow_local: bool = True
-) -> AsyncIterator[Staged]:
+) -> AsyncGenerator[Staged]:
     """Bring the request's local and S3 assets within reach, for the length of the context.
 
     Args:

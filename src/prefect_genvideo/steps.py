@@ -9,8 +9,9 @@ import hashlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import anyio
 import anyio.to_thread
 
 from prefect_genvideo.budgets import BudgetGuard
@@ -19,13 +20,14 @@ from prefect_genvideo.errors import (
     GenerationFailedError,
     InvalidRequestError,
     TaskLostError,
+    TransientError,
     UnknownOutcomeError,
 )
 from prefect_genvideo.gates import AccountGate
 from prefect_genvideo.keys import render_key
 from prefect_genvideo.ledger import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
-from prefect_genvideo.polling import History, Schedule, history_key
+from prefect_genvideo.polling import Backoff, History, Schedule, history_key
 from prefect_genvideo.records import LedgerRecord, shown
 from prefect_genvideo.staging import Staged
 from prefect_genvideo.waiting import FixedInterval, NextGap, Waiter, Watch
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from prefect_genvideo.media import MediaInfo
     from prefect_genvideo.providers.base import VideoClient
 
+T = TypeVar("T")
 Say = Callable[[str], None]
 Event = Literal[
     "generation.submitted", "generation.succeeded", "generation.failed", "generation.unknown", "video.saved"
@@ -146,6 +149,9 @@ class Studio:
             GenerationTimeoutError: The deadline passed. The record stays, a later run resumes.
             TaskLostError: The provider does not know the id. The record stays, a person decides.
         """
+        kept = await self.kept(entry)
+        if entry is not None and kept is not None:
+            return _ended(entry.record)
         began = entry.record.submitted_at if entry else None
         age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
         schedule = await self._schedule(task_id, entry)
@@ -160,7 +166,17 @@ class Studio:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
         await self._succeeded(generation, entry)
-        return generation
+        return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None})
+
+    async def kept(self, entry: Entry | None) -> StoredVideo | None:
+        """The saved video of a record, if the store still has it as it was proved; no provider is asked."""
+        stored = entry.record.stored if entry else None
+        if stored is None:
+            return None
+        store = self.ledger.store
+        there = await store.head(store.relative_key(stored.key))
+        same = there is not None and there.size == stored.size and (stored.etag in (None, there.etag))
+        return stored.model_copy(update={"reused": True}) if same else None
 
     async def _succeeded(self, generation: Generation, entry: Entry | None) -> Entry | None:
         finished = generation.finished_at or datetime.now(timezone.utc)
@@ -217,6 +233,9 @@ class Studio:
         """
         from prefect_genvideo.saving import SaveJob, save_generation
 
+        kept = await self.kept(entry)
+        if kept is not None:
+            return kept
         record = entry.record if entry else None
         key = (record.video_key if record else None) or self._video_key(generation, record)
         job = SaveJob(
@@ -235,7 +254,7 @@ class Studio:
     def _video_key(self, generation: Generation, record: LedgerRecord | None) -> str:
         """Name of the video; from facts that do not change when it is saved again later."""
         began = (record.created_at if record else None) or generation.created_at or datetime.now(timezone.utc)
-        prompt = record.request.get("prompt", "") if record else ""
+        prompt = str(record.request.get("prompt", "")) if record else ""
         return render_key(
             self.key_template,
             {
@@ -247,6 +266,29 @@ class Studio:
                 "idempotency_key": record.key if record else generation.idempotency_key,
             },
         )
+
+
+def _ended(record: LedgerRecord) -> Generation:
+    return Generation(
+        provider=record.provider,
+        task_id=record.task_id or "",
+        state="succeeded",
+        progress=100,
+        created_at=record.submitted_at,
+        finished_at=record.finished_at,
+        cost=record.cost,
+        idempotency_key=record.key,
+    )
+
+
+async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, sleep: Sleep = anyio.sleep) -> T:
+    """Repeat a step that is safe to repeat, a few times, while it fails for reasons that pass."""
+    for attempt in range(1, attempts):
+        try:
+            return await call()
+        except TransientError as error:
+            await sleep(Backoff().delay(attempt, error.retry_after))
+    return await call()
 
 
 def _bucket(record: LedgerRecord) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
@@ -22,8 +22,10 @@ from prefect_genvideo.blocks import (
     VideoDestination,
     as_destination,
 )
+from prefect_genvideo.budgets import Budget, BudgetGuard
 from prefect_genvideo.creating import CreatePolicy
 from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.gates import gate_of
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.records import LedgerRecord
@@ -72,21 +74,27 @@ async def resolve(block: Any, kind: type[BlockT], field: str) -> BlockT:
 
 
 @asynccontextmanager
-async def open_studio(credentials: Any, destination: Any, *, timeout: float | None = None) -> AsyncIterator[Studio]:
+async def open_studio(
+    credentials: Any, destination: Any, *, timeout: float | None = None, budget: Budget | None = None
+) -> AsyncGenerator[Studio]:
     """Open what the steps need, for the length of a task or flow.
 
     Args:
         credentials: Credentials block, or the name of a saved one.
         destination: Destination block, a `prefect_aws.S3Bucket`, or the name of a saved one.
         timeout: Seconds a generation may take once started; the setting when not given.
+        budget: Caps on what this run and the day may cost; none when not given.
     """
     settings, logger = get_settings(), run_logger()
     payer = await resolve(credentials, ProviderCredentials, "credentials")
     target = await resolve(as_destination(destination), VideoDestination, "destination")
+    ledger = target.get_ledger(say=logger.warning)
     async with payer.lease() as client:
         yield Studio(
             client=client,
-            ledger=target.get_ledger(say=logger.warning),
+            ledger=ledger,
+            gate=gate_of(run, client.account) if (run := flow_run_id()) else None,
+            budget=BudgetGuard(ledger, budget) if budget is not None else None,
             key_template=target.key_template,
             policy=CreatePolicy(
                 attempts=settings.create_attempts,
@@ -101,7 +109,7 @@ async def open_studio(credentials: Any, destination: Any, *, timeout: float | No
 
 
 @asynccontextmanager
-async def open_uploader(credentials: Any, destination: Any) -> AsyncIterator[tuple[VideoClient, ObjectStore | None]]:
+async def open_uploader(credentials: Any, destination: Any) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
     """Open the provider's client, and the destination's store when one was given."""
     payer = await resolve(credentials, ProviderCredentials, "credentials")
     store = None

@@ -10,7 +10,7 @@ import hashlib
 from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
@@ -22,6 +22,7 @@ from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.ledger import Entry
 from prefect_genvideo.media import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.producing import generation_of
 from prefect_genvideo.progress import ProgressArtifact
 from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
 from prefect_genvideo.staging import stage
@@ -129,7 +130,8 @@ class _SubmitTask(Task[P, R]):
 
     def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
         """Run the task; see `prefect.Task.__call__`."""
-        outcome: Any = super().__call__(*args, return_state=return_state, **kwargs)  # type: ignore[call-overload]
+        call: Any = super().__call__
+        outcome: Any = call(*args, return_state=return_state, **kwargs)
         return outcome if return_state else _unwrap(outcome)
 
     def with_options(self, **options: Any) -> Any:
@@ -140,8 +142,8 @@ class _SubmitTask(Task[P, R]):
 
 
 async def _unwrap(outcome: Coroutine[Any, Any, Any]) -> Any:
-    value = await outcome
-    return await value.aresult() if isinstance(value, State) else value
+    value: Any = await outcome
+    return await cast("State[Any]", value).aresult() if isinstance(value, State) else value
 
 
 async def _create_video(
@@ -182,13 +184,7 @@ async def _create_video(
         draft = studio.draft(key, request, identities, flow_run_id=flow_run_id(), task_run_id=task_run_id())
         submission = await studio.create(request, draft)
     record = submission.entry.record
-    generation = Generation(
-        provider=record.provider,
-        task_id=record.task_id or "",
-        state="queued",
-        created_at=record.submitted_at,
-        idempotency_key=key,
-    )
+    generation = generation_of(submission)
     if not submission.reused:
         return generation
     paid = f"{record.submitted_at:%Y-%m-%d %H:%M} UTC" if record.submitted_at else "earlier"
@@ -242,8 +238,7 @@ async def wait_for_video(
         entry = await entry_of(studio, generation)
         progress = ProgressArtifact(generation.task_id, run_logger())
         async with progress:
-            done = await studio.wait(generation.task_id, entry, progress.look)
-        return done.model_copy(update={"idempotency_key": generation.idempotency_key})
+            return await studio.wait(generation.task_id, entry, progress.look)
 
 
 @task(

@@ -11,6 +11,7 @@ from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoCl
 from tests.contract.cases import CLIENTS, KEY
 from tests.contract.server import HostMap, ScriptedServer
 
+
 @pytest_asyncio.fixture(scope="session")
 async def shared_server() -> AsyncIterator[ScriptedServer]:
     async with ScriptedServer() as server:

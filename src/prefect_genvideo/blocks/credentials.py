@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -97,7 +97,7 @@ class ProviderCredentials(CredentialsBlock):
         return self.get_client().account
 
     @asynccontextmanager
-    async def lease(self) -> AsyncIterator[VideoClient]:
+    async def lease(self) -> AsyncGenerator[VideoClient]:
         """Share one client with everybody on this event loop who holds equal credentials.
 
         The last one to leave closes it. Connections are kept for the length of a flow, not of a call.

@@ -26,7 +26,7 @@ from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoReq
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
-from prefect_genvideo.providers.download import DownloadRules, VideoStream, open_video
+from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, open_video
 from prefect_genvideo.providers.http import Reply, exchange, new_client
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
 from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
@@ -211,7 +211,7 @@ class VideoClient(ABC):
         return self._generation_of(await self._exchange("GET", path), task_id)
 
     def open_video(
-        self, url: str, *, offset: int = 0, if_range: str | None = None
+        self, url: str, *, offset: int = 0, if_range: str | None = None, max_size: int = MAX_SIZE
     ) -> AbstractAsyncContextManager[VideoStream]:
         """Open a result as a stream of verified bytes.
 
@@ -219,6 +219,7 @@ class VideoClient(ABC):
             url: The generation's `video_url`.
             offset: Byte to go on from; heeded only together with `if_range`.
             if_range: ETag of the earlier bytes. Where the stream really starts is in its `offset`.
+            max_size: Bytes; a larger file is refused.
 
         Raises:
             LinkExpiredError: The link is refused; query the task for a fresh one.
@@ -232,6 +233,7 @@ class VideoClient(ABC):
             stall_timeout=self._stall_timeout,
             provider=self.name,
             transport=self._transport,
+            max_size=max_size,
         )
         return open_video(rules, url, offset=offset, if_range=if_range)
 

@@ -9,7 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from urllib.parse import urljoin
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -28,6 +29,7 @@ _ERROR_BODY_SECONDS = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED = frozenset({401, 403, 404})
 _FINAL = frozenset({410, 451})
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -50,7 +52,7 @@ class DownloadRules:
     """
 
     origin: str
-    key: str
+    key: str = field(repr=False)
     trusted: frozenset[str] = frozenset()
     allow_private: bool = False
     stall_timeout: float = 45.0
@@ -202,8 +204,8 @@ async def _follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, hea
 
 def _redirected(rules: DownloadRules, base: httpx.URL, location: str) -> httpx.URL:
     try:
-        joined = str(base.join(location)) if location else ""
-    except (httpx.InvalidURL, ValueError):
+        joined = location if _SCHEME.match(location) else urljoin(str(base), location) if location else ""
+    except ValueError:
         joined = ""
     return _parsed(rules, joined)
 

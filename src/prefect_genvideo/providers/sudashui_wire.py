@@ -201,7 +201,9 @@ def _opened(reply: Reply, answer: JsonObject) -> tuple[str, str, str]:
 
 def _reason(code: str, inner_code: str, words: str, reply: Reply) -> str:
     """The provider's own word for the cause: its slug when that is a specific one, else what it wrote."""
-    if code not in _GENERIC_CODES and not is_success(code):
+    if is_success(code):
+        code = ""
+    if code not in _GENERIC_CODES:
         return code
     said = _KEY_ECHO.sub("", _REQUEST_ID.sub("", words)).strip()
     if "***" in said or said.startswith("<"):

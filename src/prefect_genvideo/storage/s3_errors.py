@@ -24,6 +24,7 @@ _CREDENTIALS = Meaning("the credentials are refused: check access key id, secret
 _DENIED = Meaning("access denied: the credentials need {action} on this bucket and prefix{hint}")
 _EXPIRED = Meaning("the session credentials have expired: renew them")
 _REGION = Meaning("the bucket lives in another region: set the destination's region")
+_CORRUPTED = Meaning("the bytes changed on their way to the store", retryable=True)
 _NETWORK = Meaning("{endpoint} cannot be reached: check the endpoint URL, DNS, proxy and firewall", retryable=True)
 _NO_CREDENTIALS = Meaning("no credentials found: give keys, a profile, an instance role or AWS_* variables")
 
@@ -44,7 +45,8 @@ _CODES: Mapping[str, Meaning] = {
     "AuthorizationHeaderMalformed": _REGION,
     "PermanentRedirect": _REGION,
     "IllegalLocationConstraintException": _REGION,
-    "BadDigest": Meaning("the bytes changed on their way to the store", retryable=True),
+    "BadDigest": _CORRUPTED,
+    "XAmzContentSHA256Mismatch": _CORRUPTED,
     "InvalidDigest": Meaning("the store does not accept the MD5 of the body"),
     "EntityTooLarge": Meaning("the object is larger than the store allows"),
     "EntityTooSmall": Meaning("a part is smaller than the store allows: raise part_size"),

@@ -7,7 +7,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from anyio import CancelScope, CapacityLimiter, to_thread
-from anyio.lowlevel import RunVar
+from anyio.lowlevel import RunVar, checkpoint_if_cancelled
 
 T = TypeVar("T")
 
@@ -36,7 +36,9 @@ async def finish(work: Coroutine[Any, Any, T]) -> T:
         if not task.cancelled():
             task.exception()  # retrieved, or asyncio would warn that nobody looked at it
         raise cancelled
-    return task.result()
+    result = task.result()
+    await checkpoint_if_cancelled()
+    return result
 
 
 async def in_thread(work: Callable[[], T]) -> T:

@@ -1,0 +1,184 @@
+"""Many videos in one run: checked before the first one costs money, bounded, resumable, reported."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Annotated, Any, Literal
+
+from prefect import flow, task
+from prefect.cache_policies import NO_CACHE
+from prefect.runtime import task_run
+from prefect.utilities.annotations import quote
+from pydantic import Field
+
+from prefect_genvideo.batching import Batch, Item, plan_batch
+from prefect_genvideo.budgets import Budget, BudgetError
+from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError
+from prefect_genvideo.gates import AccountStoppedError
+from prefect_genvideo.limits import ensure_limit, slots_for
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.producing import Produced, Producer
+from prefect_genvideo.reporting import publish
+from prefect_genvideo.reports import BatchFailedError, BatchReport, BatchRow, RowState
+from prefect_genvideo.runs import flow_run_id, task_run_id
+from prefect_genvideo.settings import get_settings
+from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+
+FailOn = Literal["any", "share", "never"]
+NO_BUDGET = Budget()
+
+
+def _row_name() -> str:
+    return str(task_run.parameters.get("label", "video"))
+
+
+@task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+async def generate_row(label: str, work: Any) -> Produced:
+    """One row of a batch, from create to save, as one task run.
+
+    Args:
+        label: What the UI shows.
+        work: The row's item and its producer, quoted so that Prefect does not look for futures inside.
+    """
+    del label
+    producer, item = work.unquote()
+    return await producer.make(item.choices)
+
+
+@flow(name="generate-videos", persist_result=False)
+async def generate_videos(
+    requests: str | list[VideoRequest],
+    credentials: Credentials,
+    destination: Destination,
+    max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 20,
+    account_slots: Annotated[int, Field(ge=0)] = 0,
+    fail_on: FailOn = "any",
+    failed_share: Annotated[float, Field(ge=0, le=1)] = 0.1,
+    budget: Budget = NO_BUDGET,
+    wait: Literal["finish", "collect"] = "finish",
+    idempotency_key: str = "",
+    rows: str = "",
+    more_credentials: Sequence[Credentials] = (),
+) -> BatchReport:
+    """Generate a batch: a manifest or a list of requests. A rerun of the same run does only what is missing.
+
+    Args:
+        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or `s3://` URI), or a list of requests.
+        credentials: Whose account pays for rows that name no provider of their own.
+        destination: Where videos, ledger and report go.
+        max_in_flight: Generations under way at most in this run.
+        account_slots: Generations under way at most for the account over all runs and workers; 0 is no shared limit.
+        fail_on: When the run fails: on `any` bad video, on a `share` above `failed_share`, or `never`.
+        failed_share: Share of bad videos that is accepted with `fail_on = share`, 0-1.
+        budget: Caps on generations and seconds of video per run and per day; 0 is no cap.
+        wait: `finish` waits and saves; `collect` only submits, and the scheduled reconcile flow fetches the videos.
+        idempotency_key: Key of the batch, e.g. a date; rows without a key of their own are keyed below it. Empty: the
+            flow run is the key.
+        rows: Only these rows of the list, e.g. `201-400`; empty: all.
+        more_credentials: Accounts of other providers that rows or their fallbacks name.
+
+    Returns:
+        One row a video, with state, reason, link and task id; also stored as `report.json` beside the videos.
+
+    Raises:
+        InvalidRequestError: Rows break rules; all problems of all rows at once, nothing was sent.
+        BatchFailedError: More videos failed than `fail_on` accepts; the good ones are saved.
+    """
+    logger = run_logger()
+    async with AsyncExitStack() as stack:
+        studios = [
+            await stack.enter_async_context(open_studio(payer, destination, budget=budget))
+            for payer in (credentials, *more_credentials)
+        ]
+        batch = await plan_batch(
+            requests, studios, key=idempotency_key or None, rows=rows, allow_local=get_settings().allow_local_files
+        )
+        logger.info(
+            "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
+        )
+        if account_slots:
+            for studio in studios:
+                await ensure_limit(studio, account_slots)
+        producer = Producer(
+            slot=slots_for(account_slots > 0),
+            collect=wait == "collect",
+            allow_local=get_settings().allow_local_files,
+            flow_run=flow_run_id(),
+            task_run=task_run_id,
+        )
+        report = await _run(batch, producer, max_in_flight)
+        report = await publish(studios[0], report, name=f"{batch.key}-{rows}" if rows else batch.key)
+    logger.info("%s. Report: %s", report.summary(), report.report_uri)
+    judge(report, fail_on, failed_share)
+    return report
+
+
+async def _run(batch: Batch, producer: Producer, max_in_flight: int) -> BatchReport:
+    places = asyncio.Semaphore(max_in_flight)
+    rows = await asyncio.gather(*(_row(item, producer, places) for item in batch.items))
+    return BatchReport(key=batch.key, rows=list(rows))
+
+
+async def _row(item: Item, producer: Producer, places: asyncio.Semaphore) -> BatchRow:
+    request, studio = item.choices[0].request, item.choices[0].studio
+    row = BatchRow(
+        number=item.number,
+        key=item.choices[0].key,
+        model=request.model,
+        provider=studio.client.name,
+        prompt=request.prompt[:200],
+        state="failed",
+    )
+    async with places:
+        began = time.monotonic()
+        try:
+            made = await generate_row(item.label, quote((producer, item)))
+        except GenVideoError as error:
+            return row.model_copy(
+                update={
+                    "state": _state_of(error),
+                    "reason": str(error),
+                    "error": type(error).__name__,
+                    "task_id": error.task_id,
+                    "seconds": time.monotonic() - began,
+                    "attempts": 1,
+                }
+            )
+        return _made(row, made, time.monotonic() - began)
+
+
+def _state_of(error: GenVideoError) -> RowState:
+    if isinstance(error, AccountStoppedError | BudgetError):
+        return "skipped"
+    return "unknown" if isinstance(error, UnknownOutcomeError) else "failed"
+
+
+def _made(row: BatchRow, made: Produced, seconds: float) -> BatchRow:
+    return row.model_copy(
+        update={
+            "state": "pending" if made.video is None else "saved",
+            "key": made.choice.key,
+            "model": made.choice.request.model,
+            "provider": made.generation.provider,
+            "task_id": made.generation.task_id,
+            "uri": made.video.uri if made.video else None,
+            "video": made.video,
+            "seconds": seconds,
+            "attempts": made.attempts,
+        }
+    )
+
+
+def judge(report: BatchReport, fail_on: FailOn, failed_share: float) -> None:
+    """Raise `BatchFailedError` when more videos failed than the policy accepts."""
+    accepted = {"any": 0.0, "share": failed_share, "never": 1.0}[fail_on]
+    if report.failed_share() > accepted:
+        first = next(row for row in report.rows if row.state not in ("saved", "pending"))
+        raise BatchFailedError(
+            f"{report.summary()}. First: row {first.number}, {first.reason} Report: {report.report_uri}. The good "
+            "ones are saved; retry this run and only the missing ones are made.",
+            report=report,
+        )

@@ -1,0 +1,135 @@
+"""A saved preset: "product teaser 9:16" is a pick in the UI and one line in anyone's flow."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+from uuid import uuid4
+
+from prefect.blocks.abstract import JobBlock, JobRun
+from pydantic import Field
+
+from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
+from prefect_genvideo.producing import generation_of, send
+from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
+from prefect_genvideo.staging import stage
+from prefect_genvideo.studio import open_studio
+
+
+class VideoRun(JobRun[StoredVideo]):
+    """A generation that a `VideoJob` has started.
+
+    Attributes:
+        generation: Provider, task id and idempotency key; plain data, enough to resume anywhere.
+    """
+
+    def __init__(self, job: VideoJob, generation: Generation) -> None:
+        self._job = job
+        self.generation = generation
+
+    async def wait_for_completion(self) -> None:  # type: ignore[override]  # the base's annotation names its logger
+        """Wait until the provider has ended the generation.
+
+        Raises:
+            GenerationFailedError: It ended without a video.
+            GenerationTimeoutError: The deadline passed; the task id is kept.
+        """
+        async with open_studio(self._job.credentials, self._job.destination) as studio:
+            entry = await studio.ledger.read(self.generation.idempotency_key or "")
+            self.generation = await studio.wait(self.generation.task_id, entry)
+
+    async def fetch_result(self) -> StoredVideo:
+        """Save the video, or return the saved one.
+
+        Raises:
+            InvalidRequestError: It has not been waited for.
+            DownloadError: It did not come whole; call again to resume.
+        """
+        if self.generation.state != "succeeded":
+            problem = Problem("generation", self.generation.state, "succeeded: wait_for_completion() first", "VideoRun")
+            raise InvalidRequestError("The video is not ready.", problems=[problem])
+        async with open_studio(self._job.credentials, self._job.destination) as studio:
+            entry = await studio.ledger.read(self.generation.idempotency_key or "")
+            return await studio.save(self.generation, entry, flow_run=flow_run_id())
+
+
+class VideoJob(JobBlock[StoredVideo]):
+    """A preset: what to generate, who pays, and where it goes.
+
+    Example:
+        Start a saved preset with today's prompt:
+        ```python
+        from prefect_genvideo import VideoJob
+
+        teaser = await VideoJob.aload("BLOCK_NAME")
+        run = await teaser.trigger("A cat discovers the sea")
+        await run.wait_for_completion()
+        video = await run.fetch_result()
+        ```
+        In synchronous code, `VideoJob.load("BLOCK_NAME")` loads it.
+    """
+
+    _block_type_name = "Video Job"
+    _block_type_slug = "video-job"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/video-job.png"  # type: ignore[assignment]
+    _documentation_url = "https://github.com/prefect-genvideo/prefect-genvideo#readme"  # type: ignore[assignment]
+
+    credentials: SudashuiCredentials | SenseAudioCredentials = Field(
+        default=..., description="Whose account pays for it."
+    )
+    destination: S3Destination | LocalDestination = Field(default=..., description="Where the videos go.")
+    model: str = Field(default="sd-2-fast-720p", description="Model name, as the provider lists it.")
+    prompt: str = Field(default="", description="Prompt of the preset; `{prompt}` is where a run's own prompt goes.")
+    duration: float = Field(default=0, ge=0, description="Seconds; 0 takes the model's default.")
+    aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"] = Field(
+        default="16:9", description="Width to height; 21:9 and adaptive are for Sudashui."
+    )
+    resolution: Literal["default", "480p", "720p", "1080p"] = Field(
+        default="default", description="For SenseAudio; at Sudashui the model name decides."
+    )
+    images: list[str] = Field(default_factory=list, description="Reference images: links, s3:// URIs or paths.")
+    options: dict[str, Any] = Field(default_factory=dict, description="Fields of the vendor, e.g. camera_fixed.")
+
+    def request(self, prompt: str = "") -> VideoRequest:
+        """The request of a run.
+
+        Args:
+            prompt: Goes where the preset says `{prompt}`, else behind the preset's own prompt.
+        """
+        own = self.prompt
+        text = own.replace("{prompt}", prompt) if "{prompt}" in own else " ".join(filter(None, parts))
+        return VideoRequest(
+            model=self.model,
+            prompt=text,
+            duration=(int(self.duration) if self.duration.is_integer() else self.duration) or None,
+            aspect_ratio=self.aspect_ratio,
+            resolution=None if self.resolution == "default" else self.resolution,
+            images=tuple(self.images),
+            options=self.options,
+        )
+
+    async def trigger(self, prompt: str = "", idempotency_key: str = "") -> VideoRun:  # type: ignore[override]  # the base takes none
+        """Start a generation, or take up the one that its key has paid for.
+
+        Args:
+            prompt: What this one shows; see `request`.
+            idempotency_key: One key stands for one paid video. Empty: the flow run and the request are the key; outside
+                of runs every call is a new video.
+
+        Returns:
+            The run, whose task id is safely in the ledger.
+
+        Raises:
+            GenVideoError: As `create_video`.
+        """
+        request, run, task = self.request(prompt), flow_run_id(), task_run_id()
+        async with (
+            open_studio(self.credentials, self.destination) as studio,
+            stage(request, studio.ledger.store) as staged,
+        ):
+            fingerprint = studio.fingerprint(request, staged.identities)
+            key = idempotency_key or (await derive_key(fingerprint) if run or task else f"job-{uuid4()}")
+            draft = studio.draft(key, request, staged.identities, flow_run_id=run, task_run_id=task)
+            submission = await studio.find(draft) or await send(studio, request, staged, draft)
+        return VideoRun(self, generation_of(submission))

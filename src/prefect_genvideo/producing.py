@@ -1,0 +1,182 @@
+"""One video from request to store, with its fallbacks: what a batch does for each of its rows. No Prefect inside."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass
+
+import anyio.to_thread
+
+from prefect_genvideo.creating import Submission
+from prefect_genvideo.errors import (
+    GenVideoError,
+    ModelUnavailableError,
+    QuotaError,
+    RejectedError,
+    TransientError,
+)
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.records import LedgerRecord
+from prefect_genvideo.staging import Staged, stage
+from prefect_genvideo.steps import Studio, make_fetchable, patiently
+from prefect_genvideo.waiting import Watch
+
+#: Kinds of failure that a row may name for its alternatives. All are proven to have made nothing. A refusal by
+#: moderation ends a generation, so it is none of them: another provider must not be asked to make it after all.
+FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
+    "quota": (QuotaError,),
+    "model_unavailable": (ModelUnavailableError,),
+    "provider_down": (TransientError,),
+    "rejected": (RejectedError,),
+}
+
+Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to get a row's video.
+
+    Attributes:
+        studio: Whose account and which destination.
+        request: What is asked for.
+        key: Idempotency key of this way; fallbacks have their own.
+        on: Kinds of failure of the way before that lead here; see `FALLBACK_KINDS`.
+    """
+
+    studio: Studio
+    request: VideoRequest
+    key: str
+    on: frozenset[str] = frozenset()
+
+    def follows(self, error: GenVideoError) -> bool:
+        """Whether this way may be tried after that failure."""
+        return any(isinstance(error, FALLBACK_KINDS[kind]) for kind in self.on)
+
+
+@dataclass(frozen=True)
+class Produced:
+    """How a row ended well.
+
+    Attributes:
+        choice: The way that made it.
+        generation: The provider's task.
+        video: The saved video; None when it is collected later.
+        attempts: Ways tried.
+    """
+
+    choice: Choice
+    generation: Generation
+    video: StoredVideo | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Makes rows.
+
+    Attributes:
+        slot: Held from the create to the end of the generation, e.g. a place in an account's concurrency limit.
+        collect: Only submit; a reconciliation fetches the videos later.
+        allow_local: Whether assets on this machine may be read.
+        flow_run: Id of the flow run, for ledger and manifests.
+        task_run: Gives the id of the task run that works on a row.
+    """
+
+    slot: Slot = lambda studio: nullcontext()
+    collect: bool = False
+    allow_local: bool = True
+    flow_run: str | None = None
+    task_run: Callable[[], str | None] = lambda: None
+
+    async def make(self, choices: Sequence[Choice], watch: Watch | None = None) -> Produced:
+        """Make one row's video in the first way that works.
+
+        Args:
+            choices: The ways, the wanted one first. One that has been paid for already is taken up before any other.
+            watch: Sees the wait.
+
+        Raises:
+            GenVideoError: The last way's failure, or the first that leads to no other.
+        """
+        paid = await self._paid(choices)
+        if paid is not None:
+            return await self._make_one(choices[paid], paid + 1, watch)
+        for number, choice in enumerate(choices, start=1):
+            try:
+                return await self._make_one(choice, number, watch)
+            except GenVideoError as error:
+                following = choices[number] if number < len(choices) else None
+                if following is None or not following.follows(error):
+                    raise
+                told = f"{choice.request.model} failed ({error}); trying {following.request.model} instead."
+                following.studio.say(told)
+        raise AssertionError("a row has at least one way")
+
+    async def _paid(self, choices: Sequence[Choice]) -> int | None:
+        """Index of the way that has a task already. Asked first, so that a rerun cannot pay for another one."""
+        if len(choices) == 1:
+            return None
+        for index, choice in enumerate(choices):
+            held = await choice.studio.ledger.read(choice.key)
+            if held is not None and held.record.state != "rejected":
+                return index
+        return None
+
+    async def _make_one(self, choice: Choice, attempts: int, watch: Watch | None) -> Produced:
+        studio, request = choice.studio, choice.request
+        async with stage(request, studio.ledger.store, allow_local=self.allow_local) as staged:
+            draft = studio.draft(
+                choice.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
+            )
+            known = await studio.find(draft)
+            kept = await studio.kept(known.entry) if known is not None else None
+            if known is not None and kept is not None:
+                return Produced(choice, generation_of(known), kept, attempts)
+            async with self.slot(studio):
+                submission = known or await send(studio, request, staged, draft)
+                return await self._follow(choice, submission, attempts, watch)
+
+    async def _follow(self, choice: Choice, submission: Submission, attempts: int, watch: Watch | None) -> Produced:
+        studio, generation = choice.studio, generation_of(submission)
+        if self.collect:
+            return Produced(choice, generation, None, attempts)
+        done = await studio.wait(generation.task_id, submission.entry, watch)
+        entry = await studio.ledger.read(choice.key)
+        video = await studio.save(done, entry, flow_run=self.flow_run)
+        reused = video.model_copy(update={"reused": submission.reused})
+        return Produced(choice, done, reused, attempts)
+
+
+async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+    """Check, upload what the provider cannot fetch, and create under the draft's key.
+
+    Args:
+        studio: Account and destination.
+        request: As the caller gave it.
+        staged: Its files.
+        draft: The intent.
+
+    Raises:
+        GenVideoError: As `Studio.create`, and as the client's `upload`.
+    """
+    await anyio.to_thread.run_sync(studio.check, request, staged.media)
+
+    async def upload(field: str, source: str) -> str:
+        del field
+        return (await patiently(lambda: studio.client.upload(source), sleep=studio.sleep)).url
+
+    return await studio.create(await make_fetchable(studio, request, staged, upload), draft)
+
+
+def generation_of(submission: Submission) -> Generation:
+    """The submitted task as plain data."""
+    record = submission.entry.record
+    return Generation(
+        provider=record.provider,
+        task_id=record.task_id or "",
+        state="succeeded" if record.stored else "queued",
+        created_at=record.submitted_at,
+        idempotency_key=record.key,
+    )

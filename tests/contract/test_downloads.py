@@ -1,0 +1,315 @@
+"""The rules of conduct of a download: where the key goes, which addresses are reached, which bytes are believed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from prefect_genvideo.errors import DownloadError, LinkExpiredError
+from prefect_genvideo.providers import SudashuiClient, VideoClient
+from tests.contract import cases
+from tests.contract.cases import CLIENTS, KEY, Case, case_id, verdict_of
+from tests.contract.server import Answer, HostMap, Received, ScriptedServer, mp4
+
+FILE = mp4(200_000)
+ETAG = '"abc"'
+
+
+async def fetch(client: VideoClient, url: str, **options: Any) -> bytes:
+    async with client.open_video(url, **options) as stream:
+        return b"".join([chunk async for chunk in stream])
+
+
+async def failure(client: VideoClient, url: str, **options: Any) -> DownloadError:
+    with pytest.raises(DownloadError) as caught:
+        await fetch(client, url, **options)
+    return caught.value
+
+
+def serving(answer: Answer) -> Callable[[Received], Answer]:
+    return lambda _: answer
+
+
+# The recorded pairs
+
+
+@pytest.mark.parametrize("case", cases.of("download"), ids=case_id)
+async def test_recorded_downloads(case: Case, server: ScriptedServer, network: HostMap) -> None:
+    """A redirect in a case leads on to a file, so that following it can be seen."""
+    first = cases.answer_of(case)
+    target: str = case["request"]["path"]
+
+    def handle(request: Received) -> Answer:
+        return first if request.target == target else Answer(200, {}, FILE)
+
+    server.handler = handle
+    async with CLIENTS[case["provider"]](KEY, transport=network) as client:
+        try:
+            body = await fetch(client, f"https://{case['request']['host']}{target}")
+        except DownloadError as error:
+            got = verdict_of(error)
+        else:
+            got = ("succeeded", False)
+            assert body == (first.body or FILE)
+    assert got == (case["expected"]["kind"], case["expected"]["retryable"])
+    with_key = [request for request in server.received if "authorization" in request.headers]
+    assert all(request.host == "api.sudashuiapi.com" for request in with_key)
+    assert len(with_key) == (1 if "Authorization" in case["request"]["headers"] else 0)
+
+
+# Bytes
+
+
+async def test_a_whole_file_arrives_with_its_size_and_etag(client: VideoClient, server: ScriptedServer) -> None:
+    """What the saver needs to prove and to resume."""
+    server.handler = serving(Answer(200, {"ETag": ETAG, "Accept-Ranges": "bytes"}, FILE))
+    async with client.open_video(f"{server.url}/v.mp4") as stream:
+        assert (stream.size, stream.etag, stream.offset, stream.resumable) == (len(FILE), ETAG, 0, True)
+        assert b"".join([chunk async for chunk in stream]) == FILE
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer(200, {}, FILE, chunked=True),
+        Answer(200, {}, FILE, close_delimited=True),
+        Answer(200, {"Content-Type": "text/html"}, FILE),
+        Answer(200, {"Content-Type": ""}, FILE),
+    ],
+    ids=["chunked", "until-close", "wrong-type", "no-type"],
+)
+async def test_bytes_count_not_headers(answer: Answer, client: VideoClient, server: ScriptedServer) -> None:
+    """A file without a length or with a wrong type is still a file."""
+    server.handler = serving(answer)
+    assert await fetch(client, f"{server.url}/v.mp4") == FILE
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        (Answer(200, {}, b""), "empty body"),
+        (Answer(204, {}, b""), "HTTP 204"),
+        (Answer(200, {"Content-Type": "video/mp4"}, b"<html>denied</html>"), "not a video"),
+        (Answer(200, {}, b'{"code":"artifact_error"}'), "not a video"),
+        (Answer(200, {}, FILE[:6]), "not a video"),
+        (Answer(200, {}, FILE, length=len(FILE), cut_after=100_000), "connection lost"),
+        (Answer(200, {}, FILE, chunked=True, cut_after=100_000), "connection lost"),
+        (Answer(200, {}, FILE[:100_000], chunked=True), "not a whole MP4"),
+        (Answer(200, {}, FILE[:100_000], close_delimited=True), "not a whole MP4"),
+        (Answer(200, {}, FILE[:100_000]), "not a whole MP4"),
+        (Answer(200, {}, FILE + b"\0" * 9), "not a whole MP4"),
+        (Answer(200, {}, FILE, length=len(FILE), stall_after=100_000), "stalled"),
+        (Answer(reset=True), "connection lost"),
+        (Answer(silent=True), "timeout"),
+    ],
+)
+async def test_what_is_not_a_whole_video_never_ends_well(answer: Answer, reason: str, server: ScriptedServer) -> None:
+    """Each is worth another try, and none is mistaken for a video."""
+    server.handler = serving(answer)
+    async with SudashuiClient(KEY, server.url, stall_timeout=0.2) as client:
+        error = await failure(client, f"{server.url}/v.mp4")
+    assert (error.reason, error.retryable) == (reason, True)
+
+
+async def test_no_video_is_known_on_entering(client: VideoClient, server: ScriptedServer) -> None:
+    """So that nothing is opened in the store for a page of HTML."""
+    server.handler = serving(Answer(200, {}, b"<html>denied</html>"))
+    with pytest.raises(DownloadError):
+        await client.open_video(f"{server.url}/v.mp4").__aenter__()
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_files_have_a_largest_size(chunked: bool, client: VideoClient, server: ScriptedServer) -> None:
+    """Announced or not; again would not help."""
+    server.handler = serving(Answer(200, {}, FILE, chunked=chunked))
+    error = await failure(client, f"{server.url}/v.mp4", max_size=100_000)
+    assert (error.reason, error.retryable) == ("too large", False)
+
+
+async def test_an_error_of_the_consumer_stays_its_own(client: VideoClient, server: ScriptedServer) -> None:
+    """A store that fails while it is written to is no download error."""
+    server.handler = serving(Answer(200, {}, FILE))
+    with pytest.raises(KeyError):
+        async with client.open_video(f"{server.url}/v.mp4") as stream:
+            async for _ in stream:
+                raise KeyError
+
+
+# Statuses
+
+
+@pytest.mark.parametrize(
+    ("status", "expected", "retryable"),
+    [
+        (401, LinkExpiredError, True),
+        (403, LinkExpiredError, True),
+        (404, LinkExpiredError, True),
+        (410, DownloadError, False),
+        (451, DownloadError, False),
+        (400, DownloadError, True),
+        (408, DownloadError, True),
+        (416, DownloadError, True),
+        (429, DownloadError, True),
+        (500, DownloadError, True),
+        (503, DownloadError, True),
+        (206, DownloadError, True),
+    ],
+)
+async def test_statuses(
+    status: int, expected: type[DownloadError], retryable: bool, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Refused links ask for a fresh one, 410 is final, the rest may pass."""
+    body = b'{"error": {"message": "sorry"}}'
+    server.handler = serving(Answer(status, {"Retry-After": "9"}, body))
+    error = await failure(client, f"{server.url}/v.mp4?signature=SECRET")
+    assert type(error) is expected
+    assert (error.retryable, error.status_code, error.reason) == (retryable, status, "sorry")
+    assert "SECRET" not in str(error)
+    assert error.retry_after == (9.0 if expected is DownloadError else None)
+
+
+# Resuming
+
+
+def ranged(total: int = len(FILE), start: int | None = None, etag: str = ETAG) -> Callable[[Received], Answer]:
+    """A server that honours ranges, more or less."""
+
+    def handle(request: Received) -> Answer:
+        wanted = request.headers.get("range")
+        if wanted is None:
+            return Answer(200, {"ETag": etag}, FILE)
+        first = int(wanted.removeprefix("bytes=").removesuffix("-"))
+        shown = first if start is None else start
+        headers = {"ETag": etag, "Content-Range": f"bytes {shown}-{total - 1}/{total}"}
+        return Answer(206, headers, FILE[first:])
+
+    return handle
+
+
+async def test_a_cut_download_goes_on_where_it_stopped(client: VideoClient, server: ScriptedServer) -> None:
+    """206 with the same ETag and the announced range."""
+    server.handler = ranged()
+    async with client.open_video(f"{server.url}/v.mp4", offset=150_000, if_range=ETAG) as stream:
+        assert (stream.offset, stream.size, stream.resumable) == (150_000, len(FILE), True)
+        assert b"".join([chunk async for chunk in stream]) == FILE[150_000:]
+    assert server.received[0].headers["if-range"] == ETAG
+
+
+@pytest.mark.parametrize(
+    "handler",
+    [
+        ranged(etag='"other"'),
+        ranged(start=0),
+        ranged(total=len(FILE) + 5, start=149_995),
+        lambda request: Answer(416) if "range" in request.headers else Answer(200, {}, FILE),
+        lambda request: Answer(206, {"ETag": ETAG}, FILE) if "range" in request.headers else Answer(200, {}, FILE),
+        serving(Answer(200, {"ETag": '"other"'}, FILE)),
+    ],
+    ids=["other-etag", "other-start", "other-range", "416", "no-content-range", "whole-file"],
+)
+async def test_anything_else_starts_over(
+    handler: Callable[[Received], Answer], client: VideoClient, server: ScriptedServer
+) -> None:
+    """A part that is not proved to belong to the earlier bytes is not used."""
+    server.handler = handler
+    async with client.open_video(f"{server.url}/v.mp4", offset=150_000, if_range=ETAG) as stream:
+        assert stream.offset == 0
+        assert b"".join([chunk async for chunk in stream]) == FILE
+
+
+async def test_without_an_etag_nothing_is_resumed(client: VideoClient, server: ScriptedServer) -> None:
+    """A weak one proves nothing about bytes either."""
+    server.handler = serving(Answer(200, {"ETag": 'W/"abc"', "Accept-Ranges": "bytes"}, FILE))
+    async with client.open_video(f"{server.url}/v.mp4", offset=150_000) as stream:
+        assert (stream.offset, stream.etag, stream.resumable) == (0, None, False)
+    assert "range" not in server.received[0].headers
+
+
+# The key
+
+
+@pytest.mark.parametrize(
+    ("url", "sent"),
+    [
+        ("https://api.sudashuiapi.com/v1/videos/task_x/content", True),
+        ("https://API.sudashuiapi.com:443/v1/videos/task_x/content", True),
+        ("http://api.sudashuiapi.com/v1/videos/task_x/content", False),
+        ("https://api.sudashuiapi.com:8443/v1/videos/task_x/content", False),
+        ("https://api.sudashuiapi.com/other/file.mp4", False),
+        ("https://files.sudashuiapi.com/v1/videos/task_x/content", False),
+        ("https://api.sudashuiapi.com.evil.example/v1/videos/task_x/content", False),
+        ("https://evil.example/v1/videos/task_x/content", False),
+    ],
+)
+async def test_the_key_goes_to_the_content_path_of_the_api_only(
+    url: str, sent: bool, server: ScriptedServer, network: HostMap
+) -> None:
+    """Scheme, host and port all count."""
+    server.handler = serving(Answer(200, {}, FILE))
+    async with SudashuiClient(KEY, transport=network) as client:
+        await fetch(client, url)
+    assert ("authorization" in server.received[0].headers) == sent
+
+
+async def test_the_key_does_not_survive_a_redirect(server: ScriptedServer, network: HostMap) -> None:
+    """Not even one that leads back to the API."""
+    start = "/v1/videos/task_x/content"
+
+    def handle(request: Received) -> Answer:
+        hops = {start: "https://evil.example/a", "/a": f"https://api.sudashuiapi.com{start}?again"}
+        return Answer(302, {"Location": hops[request.target]}) if request.target in hops else Answer(200, {}, FILE)
+
+    server.handler = handle
+    async with SudashuiClient(KEY, transport=network) as client:
+        await fetch(client, f"https://api.sudashuiapi.com{start}")
+    assert ["authorization" in request.headers for request in server.received] == [True, False, False]
+
+
+async def test_a_user_in_the_link_is_not_sent(server: ScriptedServer, network: HostMap) -> None:
+    """Links carry signatures in their query, never a login."""
+    server.handler = serving(Answer(200, {}, FILE))
+    async with SudashuiClient(KEY, transport=network) as client:
+        await fetch(client, "https://user:word@files.example/v.mp4#part")
+    assert "authorization" not in server.received[0].headers
+    assert server.received[0].target == "/v.mp4"
+
+
+# Redirects
+
+
+@pytest.mark.parametrize(("hops", "allowed"), [(1, True), (5, True), (6, False)])
+async def test_five_redirects_and_no_more(
+    hops: int, allowed: bool, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Relative ones count like any other."""
+
+    def handle(request: Received) -> Answer:
+        hop = int(request.target.strip("/"))
+        return Answer(307, {"Location": f"/{hop + 1}"}) if hop < hops else Answer(200, {}, FILE)
+
+    server.handler = handle
+    if allowed:
+        assert await fetch(client, f"{server.url}/0") == FILE
+    else:
+        error = await failure(client, f"{server.url}/0")
+        assert (error.reason, error.retryable) == ("too many redirects", False)
+
+
+@pytest.mark.parametrize("location", ["", "ftp://e.com/x", "file:///etc/passwd", "http://", "http://[bad", "//:0/"])
+async def test_a_redirect_leads_to_http_or_nowhere(location: str, client: VideoClient, server: ScriptedServer) -> None:
+    """Anything else is refused for good."""
+    server.handler = serving(Answer(302, {"Location": location}))
+    assert (await failure(client, f"{server.url}/v.mp4")).retryable is False
+    assert len(server.received) == 1
+
+
+@pytest.mark.parametrize(
+    "url", ["", "v.mp4", "ftp://e.com/v.mp4", "https:///v.mp4", "data:video/mp4,x", "https://e.com:x/"]
+)
+async def test_a_link_is_http_or_nothing(url: str, client: VideoClient) -> None:
+    """A bad link is refused before anything is sent."""
+    error = await failure(client, url)
+    assert (error.reason, error.retryable) == ("bad link", False)

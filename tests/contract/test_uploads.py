@@ -1,0 +1,225 @@
+"""Uploads: checked before they are sent, streamed from disk, harmless to repeat."""
+
+from __future__ import annotations
+
+import base64
+import tracemalloc
+from datetime import datetime, timedelta, timezone
+from email import message_from_bytes
+from email.message import Message
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_genvideo import errors
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+from prefect_genvideo.providers.sudashui_rules import UPLOAD_LIMITS
+from tests.contract.cases import KEY
+from tests.contract.server import Answer, Received, ScriptedServer, free_port, mp4
+
+LINK = "https://files.sudashuiapi.com/proxy/1/1-a.jpg?sig=1"
+STORED = Answer(200, {}, b'{"url": "%s"}' % LINK.encode())
+
+CONTENT = {
+    "image/jpeg": b"\xff\xd8\xff\xe0" + b"\0" * 60,
+    "image/png": b"\x89PNG\r\n\x1a\n" + b"\0" * 60,
+    "image/webp": b"RIFF\x40\0\0\0WEBPVP8 " + b"\0" * 60,
+    "video/mp4": mp4(),
+    "video/quicktime": b"\0\0\0\x14ftypqt  " + b"\0" * 60,
+    "audio/mpeg": b"ID3\x04" + b"\0" * 60,
+    "audio/wav": b"RIFF\x40\0\0\0WAVEfmt " + b"\0" * 60,
+}
+
+
+def part(request: Received) -> Message:
+    """The one part of a multipart request."""
+    head = f"Content-Type: {request.headers['content-type']}\r\n\r\n".encode()
+    (only,) = message_from_bytes(head + request.body).get_payload()
+    assert isinstance(only, Message)
+    return only
+
+
+@pytest.mark.parametrize("media_type", CONTENT)
+async def test_every_documented_kind(media_type: str, sudashui: SudashuiClient, server: ScriptedServer) -> None:
+    """Told from the content, and named so that a file host agrees."""
+    server.handler = lambda _: STORED
+    asset = await sudashui.upload(CONTENT[media_type], "my cat №1.exe")
+    (request,) = server.received
+    sent = part(request)
+    assert asset.url == LINK
+    assert (request.method, request.target) == ("POST", "/")
+    assert request.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.get_param("name", header="content-disposition") == "file"
+    assert sent.get_filename() == f"my_cat_1{UPLOAD_LIMITS[media_type].extensions[-1]}"
+    assert sent.get_content_type() == media_type
+    assert sent.get_payload(decode=True) == CONTENT[media_type]
+
+
+@pytest.mark.parametrize(
+    ("given", "name"),
+    [
+        ("004.jpg", "004.jpg"),
+        ("a.JPEG", "a.JPEG"),
+        ("../../etc/x.jpg", "x.jpg"),
+        ('a"\r\nX: y.jpg', "a_X_y.jpg"),
+        ("猫.jpg", "asset.jpg"),
+        ("noextension", "noextension.jpg"),
+        ("." * 9, "asset.jpg"),
+        ("x" * 500 + ".jpg", "x" * 80 + ".jpg"),
+        (None, "asset.jpg"),
+    ],
+)
+async def test_names_are_made_plain(
+    given: str | None, name: str, sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """The name becomes part of a link."""
+    server.handler = lambda _: STORED
+    await sudashui.upload(CONTENT["image/jpeg"], given)
+    assert part(server.received[0]).get_filename() == name
+
+
+async def test_files_and_data_urls(sudashui: SudashuiClient, server: ScriptedServer, tmp_path: Path) -> None:
+    """A path, a string path and a data URL are all uploaded."""
+    server.handler = lambda _: STORED
+    path = tmp_path / "cat.jpg"
+    path.write_bytes(CONTENT["image/jpeg"])
+    encoded = base64.b64encode(CONTENT["image/jpeg"]).decode()
+    for source in (path, str(path), f"data:image/jpeg;base64,{encoded}"):
+        await sudashui.upload(source)
+    assert [part(request).get_payload(decode=True) for request in server.received] == [CONTENT["image/jpeg"]] * 3
+    assert part(server.received[0]).get_filename() == "cat.jpg"
+
+
+async def test_a_large_file_is_not_read_into_memory(
+    sudashui: SudashuiClient, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """Streamed in small pieces; the server's own copy is taken off the count."""
+    size = 24 * 1024 * 1024
+    path = tmp_path / "big.jpg"
+    with path.open("wb") as file:
+        file.write(CONTENT["image/jpeg"])
+        file.truncate(size)
+    seen: list[int] = []
+
+    def handle(request: Received) -> Answer:
+        seen.append(len(request.body))
+        return STORED
+
+    async with ScriptedServer(handle) as remote, SudashuiClient(KEY, remote.url, remote.url) as client:
+        tracemalloc.start()
+        await client.upload(path)
+        held_by_client = tracemalloc.take_snapshot().filter_traces([tracemalloc.Filter(True, "*httpx*")])
+        tracemalloc.stop()
+    assert seen[0] > size
+    assert sum(stat.size for stat in held_by_client.statistics("filename")) < 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize(("media_type", "limit"), [(kind, row.below) for kind, row in UPLOAD_LIMITS.items()])
+async def test_sizes_are_strictly_below_the_limit(
+    media_type: str, limit: int, sudashui: SudashuiClient, server: ScriptedServer, tmp_path: Path
+) -> None:
+    """小于: the figure itself is too large. Nothing is sent."""
+    path = tmp_path / "x"
+    with path.open("wb") as file:
+        file.write(CONTENT[media_type])
+        file.truncate(limit)
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        await sudashui.upload(path)
+    assert caught.value.problems[0].limit.startswith(f"less than {limit} bytes")
+    assert server.received == []
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        b"",
+        b"hello",
+        b"GIF89a" + b"\0" * 60,
+        b"\x1aE\xdf\xa3" + b"\0" * 60,
+        "/no/such/file.jpg",
+        "/",
+        "https://e.com/a.jpg",
+        "s3://bucket/a.jpg",
+        "data:image/png;base64,!!!",
+        "~no-such-user/x",
+        "a\0b",
+    ],
+)
+async def test_what_cannot_be_uploaded_is_not_sent(
+    source: Any, sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """Missing, unreadable or of another kind."""
+    with pytest.raises(errors.InvalidRequestError):
+        await sudashui.upload(source)
+    assert server.received == []
+
+
+async def test_a_media_type_helps_where_the_content_does_not(sudashui: SudashuiClient, server: ScriptedServer) -> None:
+    """Some MP3 files begin with junk."""
+    server.handler = lambda _: STORED
+    await sudashui.upload(b"junk" * 30, "a.mp3", "audio/mpeg")
+    assert part(server.received[0]).get_content_type() == "audio/mpeg"
+
+
+@pytest.mark.parametrize(
+    ("body", "seconds"),
+    [
+        (b'{"url": "%s", "expires": 7200}', 7200),
+        (b'{"data": {"url": "%s", "expires": 60}}', 60),
+        (b'{"url": "%s"}', 5400),
+        (b'{"url": "%s", "expires": "soon"}', 5400),
+        (b'{"url": "%s", "expires": 1e300}', 5400),
+        (b'{"url": "%s", "expires": -1}', 5400),
+    ],
+)
+async def test_links_expire(body: bytes, seconds: int, sudashui: SudashuiClient, server: ScriptedServer) -> None:
+    """When the answer says so, else after 90 minutes."""
+    server.handler = lambda _: Answer(200, {}, body % LINK.encode())
+    asset = await sudashui.upload(CONTENT["image/jpeg"])
+    assert asset.expires_at
+    left = asset.expires_at - datetime.now(timezone.utc)
+    assert abs(left - timedelta(seconds=seconds)) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (Answer(200, {}, b"{}"), errors.TransientError),
+        (Answer(200, {}, b'{"url": "not a link"}'), errors.TransientError),
+        (Answer(200, {}, b"<html></html>"), errors.TransientError),
+        (Answer(500, {}, b'{"url": "https://e.com/x"}'), errors.TransientError),
+        (Answer(502, {}, b"<html></html>"), errors.TransientError),
+        (Answer(429, {"Retry-After": "3"}), errors.RateLimitedError),
+        (Answer(408), errors.TransientError),
+        (Answer(401, {}, b'{"error": "unauthorized"}'), errors.AuthenticationError),
+        (Answer(402), errors.QuotaError),
+        (Answer(403), errors.RejectedError),
+        (Answer(413), errors.RejectedError),
+        (Answer(415), errors.RejectedError),
+        (Answer(302, {"Location": "https://evil.example/"}), errors.RejectedError),
+        (Answer(reset=True), errors.TransientError),
+    ],
+)
+async def test_what_an_upload_without_a_link_means(
+    answer: Answer, expected: type[Exception], sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """Never an unknown outcome: repeating an upload costs nothing."""
+    server.handler = lambda _: answer
+    with pytest.raises(errors.GenVideoError) as caught:
+        await sudashui.upload(CONTENT["image/jpeg"])
+    assert type(caught.value) is expected
+
+
+async def test_a_refused_connection_is_tried_again() -> None:
+    """As is everything else that may pass."""
+    async with SudashuiClient(KEY, files_url=f"http://127.0.0.1:{free_port()}") as client:
+        with pytest.raises(errors.TransientError):
+            await client.upload(CONTENT["image/jpeg"])
+
+
+async def test_senseaudio_says_what_to_do_instead(senseaudio: SenseAudioClient) -> None:
+    """It has no upload."""
+    assert not senseaudio.uploads
+    with pytest.raises(errors.InvalidRequestError, match=r"s3://"):
+        await senseaudio.upload(CONTENT["image/jpeg"])

@@ -1,0 +1,436 @@
+"""What only an S3 store can get wrong: lost answers, collisions, leftover parts, words for errors."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import anyio
+import httpx
+import pytest
+
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.storage import ObjectInfo, PreconditionFailedError, S3Store
+from prefect_genvideo.storage.s3_errors import explain
+from prefect_genvideo.storage.s3_upload import S3Upload
+from tests.fixtures.lossy_proxy import Fault, LossyProxy
+from tests.fixtures.s3 import S3Server
+
+MIB = 1024 * 1024
+CONFLICT = b"<Error><Code>ConditionalRequestConflict</Code><Message>two writers</Message></Error>"
+NOT_IMPLEMENTED = b"<Error><Code>NotImplemented</Code><Message>a header you provided</Message></Error>"
+
+Lossy = tuple[LossyProxy, S3Server]
+
+
+# Lost answers
+
+
+async def test_a_claim_whose_answer_was_lost_is_still_ours(lossy: Lossy) -> None:
+    """boto3 sends the PUT again and meets our own object: the claim is won, not lost."""
+    proxy, server = lossy
+    store = server.store()
+    proxy.faults.append(Fault("PUT", "/k.json"))
+    etag = await store.put("k.json", b"mine", if_absent=True)
+    assert await store.get("k.json") == (b"mine", etag)
+    assert sum(path.endswith("/k.json") for method, path in proxy.seen if method == "PUT") == 2
+
+
+async def test_an_update_whose_answer_was_lost_is_still_ours(lossy: Lossy) -> None:
+    """The same for `if_match`: the object has changed since, by ourselves."""
+    proxy, server = lossy
+    store = server.store()
+    first = await store.put("k.json", b"1")
+    proxy.faults.append(Fault("PUT", "/k.json"))
+    second = await store.put("k.json", b"2", if_match=first)
+    assert await store.get("k.json") == (b"2", second)
+
+
+async def test_equal_bytes_do_not_make_a_claim_ours(lossy: Lossy) -> None:
+    """Two writers of the same bytes are two writers: the mark decides, not the content."""
+    proxy, server = lossy
+    store = server.store()
+    await store.put("k.json", b"same", if_absent=True)
+    proxy.faults.append(Fault("PUT", "/k.json"))
+    with pytest.raises(PreconditionFailedError):
+        await store.put("k.json", b"same", if_absent=True)
+
+
+async def test_a_completed_upload_whose_answer_was_lost_is_committed(lossy: Lossy) -> None:
+    """Completing again finds the object that the first try made."""
+    proxy, server = lossy
+    store = server.store(part_size=5 * MIB)
+    proxy.faults.append(Fault("POST", "uploadId="))
+    async with store.upload("v.mp4", content_type="video/mp4", if_absent=True) as upload:
+        await upload.write(b"x" * (11 * MIB))
+        info = await upload.commit()
+    assert info.size == 11 * MIB
+    assert server.open_uploads(store.bucket) == []
+
+
+# Collisions
+
+
+async def test_a_collision_of_two_writers_is_tried_again(lossy: Lossy) -> None:
+    """409 says that somebody is writing at this moment; a moment later it is settled."""
+    proxy, server = lossy
+    proxy.faults.append(Fault("PUT", "/k.json", status=409, body=CONFLICT))
+    store = server.store()
+    etag = await store.put("k.json", b"mine", if_absent=True)
+    assert await store.get("k.json") == (b"mine", etag)
+
+
+async def test_a_lasting_collision_is_told_and_may_be_tried_later(lossy: Lossy) -> None:
+    """After a few tries the caller has to look again, which the error says."""
+    proxy, server = lossy
+    proxy.faults.append(Fault("PUT", "/k.json", times=99, status=409, body=CONFLICT))
+    with pytest.raises(PreconditionFailedError) as caught:
+        await server.store().put("k.json", b"mine", if_absent=True)
+    assert caught.value.retryable
+    assert caught.value.reason == "ConditionalRequestConflict"
+
+
+async def test_a_store_that_refuses_the_header_has_no_conditional_writes(lossy: Lossy) -> None:
+    """501 to `If-None-Match` is an answer, not a failure."""
+    proxy, server = lossy
+    proxy.faults.append(Fault("PUT", ".probe-", times=99, status=501, body=NOT_IMPLEMENTED))
+    assert await server.store().conditional_writes() is False
+
+
+# Integrity
+
+
+async def test_bytes_that_changed_on_the_way_are_refused(strict_s3: S3Server) -> None:
+    """The server compares the body with its MD5, so a bit that flips in between is found."""
+    with LossyProxy(strict_s3.endpoint_url) as proxy:
+        store = replace(strict_s3, endpoint_url=proxy.url).store()
+        proxy.faults.append(Fault("PUT", "/v.mp4", times=99, corrupt=True))
+        with pytest.raises(DestinationError, match="changed on their way") as caught:
+            await store.put("v.mp4", b"video")
+    assert caught.value.retryable
+    assert await store_without_proxy(strict_s3, store.bucket).head("v.mp4") is None
+
+
+def store_without_proxy(server: S3Server, bucket: str) -> S3Store:
+    """The same bucket, seen directly."""
+    return server.store(bucket=bucket)
+
+
+async def test_a_store_that_confirms_other_bytes_is_not_believed(s3: S3Server) -> None:
+    """A plain ETag is the MD5 of what the store has; moto does not check ours, so the answer gives it away."""
+    with LossyProxy(s3.endpoint_url) as proxy:
+        store = replace(s3, endpoint_url=proxy.url).store()
+        proxy.faults.append(Fault("PUT", "/v.mp4", times=99, corrupt=True))
+        with pytest.raises(DestinationError, match="confirmed other bytes"):
+            await store.put("v.mp4", b"video")
+
+
+# Leftovers
+
+
+async def test_no_parts_stay_behind(s3: S3Server) -> None:
+    """Error, cancellation and restart all abort the multipart upload, which would cost storage for ever."""
+    store = s3.store(part_size=5 * MIB)
+
+    async def broken() -> None:
+        async with store.upload("a.mp4", content_type="video/mp4") as upload:
+            await upload.write(b"x" * (11 * MIB))
+            raise LookupError
+
+    with pytest.raises(LookupError):
+        await broken()
+    with anyio.CancelScope() as scope:
+        async with store.upload("b.mp4", content_type="video/mp4") as upload:
+            await upload.write(b"x" * (11 * MIB))
+            scope.cancel()
+            await anyio.sleep(1)
+    async with store.upload("c.mp4", content_type="video/mp4") as upload:
+        await upload.write(b"x" * (11 * MIB))
+        await upload.restart()
+        await upload.write(b"x")
+        await upload.commit()
+    assert s3.open_uploads(store.bucket) == []
+
+
+async def test_asyncio_cancellation_aborts_too(s3: S3Server) -> None:
+    """`task.cancel()`, as Prefect and `asyncio.timeout` use it, while a part is on its way."""
+    store = s3.store(part_size=5 * MIB)
+    begun = asyncio.Event()
+
+    async def stream() -> None:
+        async with store.upload("a.mp4", content_type="video/mp4") as upload:
+            begun.set()
+            while True:
+                await upload.write(b"x" * MIB)
+
+    task = asyncio.create_task(stream())
+    await begun.wait()
+    await asyncio.sleep(0.05)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert s3.open_uploads(store.bucket) == []
+
+
+async def test_a_failing_abort_is_logged_and_hides_nothing(lossy: Lossy, caplog: pytest.LogCaptureFixture) -> None:
+    """The first error is the one to see; the log names the upload that somebody has to abort."""
+    proxy, server = lossy
+    store = server.store(part_size=5 * MIB)
+    proxy.faults.append(Fault("DELETE", "uploadId=", times=99, status=403, body=b""))
+
+    async def broken() -> None:
+        async with store.upload("a.mp4", content_type="video/mp4") as upload:
+            await upload.write(b"x" * (6 * MIB))
+            raise LookupError
+
+    with caplog.at_level(logging.WARNING), pytest.raises(LookupError):
+        await broken()
+    assert server.open_uploads(store.bucket)[0] in caplog.text
+
+
+# Parts
+
+
+class CountingCalls:
+    """A store that only counts what an upload asks of it."""
+
+    def __init__(self, reported_size: int | None = None) -> None:
+        self.parts: list[int] = []
+        self.reported_size = reported_size
+
+    def uri(self, key: str) -> str:
+        return f"s3://bucket/{key}"
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        size = sum(self.parts) if self.reported_size is None else self.reported_size
+        return ObjectInfo(key, size, "etag")
+
+    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+        return {"UploadId": "1"}
+
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+        self.parts.append(len(body))
+        return {"ETag": "x"}
+
+
+def uploading(calls: CountingCalls, *, part_size: int, size_hint: int | None = None) -> S3Upload:
+    return S3Upload(calls, "k", options={}, metadata={}, part_size=part_size, if_absent=False, size_hint=size_hint)
+
+
+async def test_a_known_length_sizes_the_parts() -> None:
+    """200 GiB need parts of 21 MiB, for there may be 10,000."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=5 * MIB, size_hint=200 * 1024 * MIB)
+    for _ in range(45):
+        await upload.write(b"x" * MIB)
+    await upload.commit()
+    assert calls.parts == [21 * MIB, 21 * MIB, 3 * MIB]
+
+
+async def test_without_a_length_the_parts_double() -> None:
+    """After a thousand parts the size doubles, so that 10,000 parts reach Amazon's largest object."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=8)
+    await upload.write(b"x" * (8 * 1000 + 17))
+    await upload.commit()
+    assert calls.parts == [8] * 1000 + [16, 1]
+    assert sum(8 * MIB * 2**step * 1000 for step in range(10)) > 5 * 1024**2 * MIB
+
+
+async def test_what_fits_a_part_is_one_put() -> None:
+    """Exactly one part is no reason for a multipart upload."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=8)
+    await upload.write(b"x" * 8)
+    await upload.commit()
+    assert calls.parts == [8]
+
+
+async def test_a_store_that_holds_another_length_fails_the_commit() -> None:
+    """What the store says afterwards has to agree with what was written."""
+    upload = uploading(CountingCalls(reported_size=3), part_size=8)
+    await upload.write(b"x" * 5)
+    with pytest.raises(DestinationError, match="wrote 5 bytes, the store holds 3 bytes") as caught:
+        await upload.commit()
+    assert caught.value.retryable
+
+
+# Errors
+
+
+async def test_a_missing_bucket_is_not_a_missing_object(s3: S3Server) -> None:
+    """Only "no such key" reads as None; a ledger that took a lost bucket for an empty one would pay twice."""
+    store = s3.store(bucket="no-such-bucket")
+    for look in (store.get, store.head, store.delete):
+        with pytest.raises(DestinationError, match="bucket does not exist") as caught:
+            await look("k.json")
+        assert not caught.value.retryable
+    with pytest.raises(DestinationError, match="bucket does not exist"):
+        assert [info async for info in store.list()] == []
+
+
+async def test_a_wrong_secret_is_named_and_not_shown(strict_s3: S3Server) -> None:
+    """The text says which credentials to check and holds none of them."""
+    store = strict_s3.store(secret_access_key="very-secret-value")
+    with pytest.raises(DestinationError, match="credentials are refused") as caught:
+        await store.put("k.json", b"x")
+    assert caught.value.status_code == 403
+    assert caught.value.reason == "SignatureDoesNotMatch"
+    assert "very-secret-value" not in str(caught.value)
+
+
+async def test_a_store_that_is_down_may_be_tried_again(s3: S3Server) -> None:
+    """No connection is worth another try, and the endpoint is named."""
+    store = S3Store("bucket", **{**s3.settings, "endpoint_url": "http://127.0.0.1:9"})
+    with pytest.raises(DestinationError, match=r"http://127\.0\.0\.1:9 cannot be reached") as caught:
+        await store.get("k.json")
+    assert caught.value.retryable
+
+
+async def test_without_credentials_the_ways_to_give_them_are_named(s3: S3Server) -> None:
+    """Nothing configured anywhere: the error lists where credentials may come from."""
+    store = S3Store("bucket", endpoint_url=s3.endpoint_url, region="us-east-1")
+    with pytest.raises(DestinationError, match="no credentials found"):
+        await store.get("k.json")
+
+
+class AnsweredError(Exception):
+    """Shaped like botocore's `ClientError`."""
+
+    def __init__(self, code: str, status: int) -> None:
+        super().__init__(code)
+        self.response = {"Error": {"Code": code, "Message": "said"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "words", "retryable"),
+    [
+        ("AccessDenied", 403, "need s3:GetObject", False),
+        ("403", 403, "s3:ListBucket is missing", False),
+        ("ExpiredToken", 400, "have expired", False),
+        ("AuthorizationHeaderMalformed", 400, "another region", False),
+        ("RequestTimeTooSkewed", 403, "clock", False),
+        ("SlowDown", 503, "busy", True),
+        ("InternalError", 500, "busy", True),
+        ("SomethingNew", 500, "busy", True),
+        ("SomethingNew", 418, "the S3 client failed", False),
+        ("KMS.DisabledException", 400, "KMS key is disabled", False),
+        ("PreconditionFailed", 412, "somebody else's object", False),
+    ],
+)
+def test_codes_become_words(code: str, status: int, words: str, retryable: bool) -> None:
+    """Each code says what to check, and whether a machine may try again."""
+    error = explain(AnsweredError(code, status), "get_object", "s3://bucket/key", None)
+    assert words in str(error)
+    assert (error.retryable, error.status_code, error.reason) == (retryable, status, code)
+
+
+# Settings
+
+
+@pytest.mark.parametrize(
+    ("field", "settings"),
+    [
+        ("bucket", {"bucket": ""}),
+        ("bucket", {"bucket": "s3://bucket"}),
+        ("bucket", {"bucket": "bucket/prefix"}),
+        ("endpoint_url", {"endpoint_url": "minio:9000"}),
+        ("access_key_id", {"access_key_id": "id-only"}),
+        ("access_key_id", {"secret_access_key": "secret-only"}),
+        ("sse_kms_key_id", {"sse_kms_key_id": "key", "sse": "AES256"}),
+        ("part_size", {"part_size": MIB}),
+        ("prefix", {"prefix": "a/../b"}),
+    ],
+)
+def test_settings_that_cannot_be_right_are_refused(field: str, settings: dict[str, Any]) -> None:
+    """Before any request, naming the setting; secrets are not repeated."""
+    with pytest.raises(InvalidRequestError) as caught:
+        S3Store(**{"bucket": "bucket", **settings})
+    assert [problem.field for problem in caught.value.problems] == [field]
+    assert "secret-only" not in str(caught.value)
+
+
+def test_uris_name_bucket_prefix_and_key() -> None:
+    """The empty key stands for the store itself."""
+    store = S3Store("bucket", "/videos/2026/")
+    assert store.uri("a/b.mp4") == "s3://bucket/videos/2026/a/b.mp4"
+    assert store.uri("") == "s3://bucket/videos/2026"
+    assert (store.bucket, store.prefix, store.full_key("a.mp4")) == ("bucket", "videos/2026", "videos/2026/a.mp4")
+
+
+async def test_encryption_and_storage_class_reach_the_store(s3: S3Server) -> None:
+    """For small objects, single PUTs and multipart uploads alike."""
+    store = s3.store(sse="AES256", storage_class="STANDARD_IA", part_size=5 * MIB)
+    await store.put("k.json", b"x")
+    for name, size in (("small.mp4", 3), ("large.mp4", 6 * MIB)):
+        async with store.upload(name, content_type="video/mp4") as upload:
+            await upload.write(b"x" * size)
+            await upload.commit()
+    for name in ("k.json", "small.mp4", "large.mp4"):
+        head = s3.client.head_object(Bucket=store.bucket, Key=name)
+        assert (head["ServerSideEncryption"], head["StorageClass"]) == ("AES256", "STANDARD_IA")
+
+
+async def test_a_presigned_link_reads_without_keys(strict_s3: S3Server) -> None:
+    """Also on a server that checks signatures."""
+    store = strict_s3.store("videos")
+    await store.put("a b.png", b"picture")
+    link = await store.presign("a b.png", 60)
+    async with httpx.AsyncClient() as client:
+        answer = await client.get(link)
+    assert (answer.status_code, answer.content) == (200, b"picture")
+    assert strict_s3.secret_access_key not in link
+
+
+async def test_a_ready_client_can_be_used(s3: S3Server) -> None:
+    """As a saved block of another integration gives one."""
+    store = S3Store.from_client(s3.client, s3.new_bucket(), "videos")
+    await store.put("k.json", b"x")
+    assert await store.conditional_writes() is True
+    assert [info.key async for info in store.list()] == ["k.json"]
+
+
+async def test_another_bucket_of_the_same_account(s3: S3Server) -> None:
+    """`beside` keeps the settings and nothing of the prefix."""
+    home = s3.store("videos")
+    other = S3Store.beside(home, s3.new_bucket())
+    await other.put("k.json", b"x")
+    assert other.uri("k.json") == f"s3://{other.bucket}/k.json"
+    assert await home.get("k.json") is None
+
+
+async def test_folder_markers_of_consoles_are_not_listed(s3: S3Server) -> None:
+    """An empty object that stands for a folder is nobody's video."""
+    store = s3.store("videos")
+    for key in ("videos/", "videos/2026/", "videos/2026/a.mp4", "videosque"):
+        s3.client.put_object(Bucket=store.bucket, Key=key, Body=b"")
+    assert [info.key async for info in store.list()] == ["2026/a.mp4"]
+
+
+def test_one_store_serves_several_event_loops(s3: S3Server) -> None:
+    """Prefect runs sync flows in threads with loops of their own; limits and clients must not tie a store to one."""
+    store = s3.store()
+    failures: list[BaseException] = []
+
+    def work(number: int) -> None:
+        try:
+            anyio.run(store.put, f"k{number}", b"x")
+        except BaseException as error:
+            failures.append(error)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
+    caplog.set_level(logging.WARNING, logger="botocore")
+    yield
