@@ -12,7 +12,7 @@ import re
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -219,6 +219,3 @@ def over_http() -> dict[str, Any]:
         print(f"{name:<18}" + "".join(f"{cost!s:>23}" for cost in costs.values()), flush=True)
         result[name] = {distribution: round(cost.ratio, 3) for distribution, cost in costs.items()}
     return result
-
-
-__all__: Sequence[str] = ("over_http",)

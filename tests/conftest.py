@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.prefect"]
+pytest_plugins = ["tests.fixtures.prefect", "tests.fixtures.s3", "tests.fixtures.simulator"]
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="genvideo-tests-"))
 

@@ -5,15 +5,16 @@ Prefect imports this package whenever it loads its collections, so names are loa
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
-    from prefect_genvideo.flows import generate_video, reconcile_videos
+    from prefect_genvideo.flows import generate_video, generate_videos, generate_videos_sharded, reconcile_videos
+    from prefect_genvideo.jobs import VideoJob
     from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
     from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
+    from prefect_genvideo.triggers import request_trigger
 
 __all__ = [
     "Generation",
@@ -22,10 +23,14 @@ __all__ = [
     "SenseAudioCredentials",
     "StoredVideo",
     "SudashuiCredentials",
+    "VideoJob",
     "VideoRequest",
     "create_video",
     "generate_video",
+    "generate_videos",
+    "generate_videos_sharded",
     "reconcile_videos",
+    "request_trigger",
     "save_video",
     "upload_asset",
     "wait_for_video",
@@ -35,7 +40,9 @@ _HOMES = {
     "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials"),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
-    "flows": ("generate_video", "reconcile_videos"),
+    "flows": ("generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos"),
+    "jobs": ("VideoJob",),
+    "triggers": ("request_trigger",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 
@@ -50,8 +57,3 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     """Names for people and for `prefect block register -m`, which looks at the module's members."""
     return sorted({*globals(), *__all__})
-
-
-# A lookup of a saved block imports its collection and then expects the types to be known.
-if "prefect.blocks.core" in sys.modules:
-    import_module(f"{__name__}.blocks")

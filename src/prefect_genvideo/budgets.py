@@ -59,6 +59,7 @@ class BudgetGuard:
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     run: Spent = field(default_factory=lambda: Spent(0, 0.0))
     _day: Spent = field(default_factory=lambda: Spent(0, 0.0))
+    _unlisted: Spent = field(default_factory=lambda: Spent(0, 0.0))
     _counted: tuple[str, float] = ("", float("-inf"))
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -74,10 +75,16 @@ class BudgetGuard:
             problems = self._problems(self.run + one, self._day + one)
             if problems:
                 raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
-            self.run, self._day = self.run + one, self._day + one
+            self.run, self._day, self._unlisted = self.run + one, self._day + one, self._unlisted + one
+
+    def settle(self, draft: LedgerRecord, claimed: bool) -> None:
+        """Say how the claim of a reservation ended: it is in the ledger's own count now, or it is taken back."""
+        self._unlisted -= Spent(1, draft.seconds or 0.0)
+        if not claimed:
+            self.refund(draft)
 
     def refund(self, draft: LedgerRecord) -> None:
-        """Take back a reservation whose create made nothing."""
+        """Take back a claimed create that made nothing."""
         one = Spent(1, draft.seconds or 0.0)
         self.run, self._day = self.run - one, self._day - one
 
@@ -86,7 +93,8 @@ class BudgetGuard:
             return
         day, moment = f"{self.now():%Y-%m-%d}", time.monotonic()
         if self._counted[0] != day or moment - self._counted[1] > _FRESH:
-            self._day = await self.ledger.spent(day, account)
+            unlisted = self._unlisted  # reserved here, and perhaps not in the ledger when it is listed
+            self._day = await self.ledger.spent(day, account) + unlisted
             self._counted = (day, moment)
 
     def _problems(self, run: Spent, day: Spent) -> list[Problem]:

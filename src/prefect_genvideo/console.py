@@ -11,8 +11,9 @@ from rich.console import Console
 
 from prefect_genvideo.errors import GenVideoError
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False, soft_wrap=True)
+# Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
+err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 # Environment variables of each provider's key; the addresses are for own gateways and the simulator.
 _ENVIRONMENT = {

@@ -7,12 +7,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import count
 from typing import TYPE_CHECKING
 
 import anyio
 
 from prefect_genvideo.budgets import BudgetGuard
 from prefect_genvideo.errors import (
+    DestinationError,
     GenerationFailedError,
     GenVideoError,
     InvalidRequestError,
@@ -146,8 +148,7 @@ class Creator:
             claimed = await self.ledger.claim(draft)
             return claimed
         finally:
-            if claimed is None:
-                self._budget.refund(draft)
+            self._budget.settle(draft, claimed is not None)
 
     async def resume(self, held: Entry, draft: LedgerRecord) -> Submission | None:
         """What a held key means for a run that wants it: its task, an error, or None while its holder is sending."""
@@ -197,9 +198,7 @@ class Creator:
     async def _send(self, request: VideoRequest, entry: Entry) -> Entry:
         """Send until an answer settles it: an id, a refusal, an unknown outcome, or the end of patience."""
         backoff, began = Backoff(), time.monotonic()
-        for attempt in range(1, 10_000):
-            if attempt > 1:
-                entry = await self._again(entry, attempt)
+        for attempt in count(1):
             try:
                 return await self._send_once(request, entry)
             except TransientError as error:
@@ -210,23 +209,16 @@ class Creator:
                     raise
                 delay = backoff.delay(attempt, error.retry_after, task_id=entry.record.claim)
                 self._say(f"Nothing was made ({error}); sending again in {delay:.0f} s.")
-                entry = await self._pause(entry, delay, error)
+                entry = await self._prepare(entry, attempt + 1, delay, error)
         raise AssertionError("unreachable: patience ends first")
-
-    async def _again(self, entry: Entry, attempt: int) -> Entry:
-        try:
-            await self._gate.enter()
-        except AccountStoppedError as error:
-            await self._free(entry, error)
-            raise
-        return await self.ledger.move(entry, "intent", posts=attempt)
 
     async def _send_once(self, request: VideoRequest, entry: Entry) -> Entry:
         work = asyncio.ensure_future(self._post_and_record(request, entry))
         try:
             return await asyncio.shield(work)
         except asyncio.CancelledError:
-            await self._let_finish(work, entry)
+            with anyio.CancelScope(shield=True):  # a cancelled scope would cancel the clean-up as well
+                await self._let_finish(work, entry)
             raise
 
     async def _post_and_record(self, request: VideoRequest, entry: Entry) -> Entry:
@@ -248,7 +240,15 @@ class Creator:
             raise unknown from None
         self._say(f"{self.client.title} accepted task {task_id} for key {entry.record.key!r}.")
         now = datetime.now(timezone.utc)
-        return await self.ledger.move(entry, "submitted", task_id=task_id, submitted_at=now, reason=None)
+        try:
+            return await self.ledger.move(entry, "submitted", task_id=task_id, submitted_at=now, reason=None)
+        except DestinationError as error:
+            way = f"It is paid for: `genvideo ledger adopt '{entry.record.key}' {task_id}` keeps it."
+            raise DestinationError(
+                f"Task {task_id} was accepted and could not be recorded. {way} {error}",
+                provider=self.client.name,
+                task_id=task_id,
+            ) from None
 
     async def _let_finish(self, work: asyncio.Future[Entry], entry: Entry) -> None:
         """A cancelled run gives an answer that is under way a few seconds to be recorded, then leaves."""
@@ -264,13 +264,18 @@ class Creator:
             self._say(f"Cancelled after the create: task {work.result().record.task_id} goes on at the provider.")
 
     async def _free(self, entry: Entry, error: GenVideoError) -> None:
-        await self.ledger.move(entry, "rejected", reason=error.reason or str(error))
-        await self.ledger.unspend(entry.record)
         if self._budget is not None:
             self._budget.refund(entry.record)
+        try:
+            await self.ledger.move(entry, "rejected", reason=error.reason or str(error))
+        except LedgerConflictError as conflict:
+            # A person has adopted a task for the key meanwhile, or released it and another run has claimed it.
+            self._say(f"Nothing was made, and the key is not ours to free: {conflict}")
+            return
+        await self.ledger.unspend(entry.record)
 
-    async def _pause(self, entry: Entry, seconds: float, error: GenVideoError) -> Entry:
-        """Sleep before a resend; shows now and then that the claim lives, frees the key when cancelled."""
+    async def _prepare(self, entry: Entry, attempt: int, seconds: float, error: GenVideoError) -> Entry:
+        """Wait for a resend, showing now and then that the claim lives. Giving up frees the key: nothing was made."""
         try:
             while seconds > 0:
                 step = min(seconds, self.policy.heartbeat)
@@ -278,7 +283,11 @@ class Creator:
                 seconds -= step
                 if seconds > 0:
                     entry = await self.ledger.move(entry, "intent")
-            return entry
+            await self._gate.enter()
+            return await self.ledger.move(entry, "intent", posts=attempt)
+        except AccountStoppedError as stopped:
+            await self._free(entry, stopped)
+            raise
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True), anyio.move_on_after(self.policy.cancel_grace):
                 await self._free(entry, error)

@@ -223,12 +223,12 @@ class Fetch:
 
     def _judge(self, error: DownloadError | TransientError) -> GenVideoError:
         """Prepare the next attempt, or raise what no further attempt can mend."""
+        if not error.retryable:
+            raise error
         if isinstance(error, LinkExpiredError):
-            if error.status_code == 410 or self._url in self._refused:
+            if self._url in self._refused:
                 raise self._expired("is refused, also after a fresh query") from error
             self._link_is_stale = True
-        elif not error.retryable:
-            raise error
         if self._size is not None and self._prover.size >= self._size:
             self._resumable = False
         return error

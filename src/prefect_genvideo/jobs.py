@@ -98,7 +98,7 @@ class VideoJob(JobBlock[StoredVideo]):
             prompt: Goes where the preset says `{prompt}`, else behind the preset's own prompt.
         """
         own = self.prompt
-        text = own.replace("{prompt}", prompt) if "{prompt}" in own else " ".join(filter(None, parts))
+        text = own.replace("{prompt}", prompt) if "{prompt}" in own else " ".join(filter(None, (own, prompt)))
         return VideoRequest(
             model=self.model,
             prompt=text,

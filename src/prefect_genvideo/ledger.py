@@ -15,27 +15,35 @@ closed: a record that cannot be read or parsed is an error, never an absence.
 
 from __future__ import annotations
 
+import asyncio
 import time
+import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import anyio
 from pydantic import ValidationError
 
+from prefect_genvideo.durations import Durations
 from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
-from prefect_genvideo.polling import History
-from prefect_genvideo.records import MOVES, SETTLED, LedgerRecord, LedgerState, check_key, file_name
+from prefect_genvideo.records import MOVES, SETTLED, LedgerRecord, LedgerState, check_key, file_name, holder_is_gone
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
 FOLDER = "_ledger"
 _OPEN = f"{FOLDER}/_open"
-_HISTORY = f"{FOLDER}/_history"
 _DAYS = f"{FOLDER}/_days"
-_LEARN_EVERY = 15.0
+#: Nothing is paid before a claim, so a store that is down fails it soon: seconds.
+_CLAIM_PATIENCE = 20.0
+#: Seconds for which an intent is taken to be under way at another holder.
+_FRESH = 180.0
+_PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
+_KEPT: frozenset[LedgerState] = frozenset({*_PAID, "saved"})
 Sleep = Callable[[float], Awaitable[None]]
+T = TypeVar("T")
 
 
 class LedgerConflictError(DestinationError):
@@ -89,10 +97,8 @@ class Ledger:
         self.weak = weak
         self.patience = patience
         self._sleep = sleep
-        self._histories: dict[str, History] = {}
-        self._unwritten: dict[str, list[float]] = {}
-        self._written_at: dict[str, float] = {}
         self.on_trouble: Callable[[str], None] = on_trouble or (lambda message: None)
+        self.durations = Durations(store, f"{FOLDER}/_history", self.on_trouble)
 
     def path(self, key: str) -> str:
         """Key of the record in the store."""
@@ -136,25 +142,47 @@ class Ledger:
                 `weak` was not chosen.
         """
         check_key(draft.key)
-        path, held = self.path(draft.key), await self.read(draft.key)
+        held = await self.read(draft.key)
         if held is not None and held.record.state != "rejected":
             return None
         await self._require_conditional_writes()
+        # Every claim has an id of its own: one draft used twice at once is two claims, of which one wins.
+        draft = draft.model_copy(update={"claim": uuid.uuid4().hex})
+        try:
+            told = f"Ledger {self.uri(draft.key)}: could not claim the key"
+            patience = min(self.patience, _CLAIM_PATIENCE)
+            return await self._patiently(partial(self._claim_once, draft, held), told, patience)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLAIM_PATIENCE):
+                await self._withdraw(draft)
+            raise
+
+    async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
         # The marker goes first: a crash between the two leaves a marker without a record, never the reverse.
-        await self.store.put(self._marker(draft.key), b"", content_type="application/json")
+        await self._mark(draft.key)
         await self.store.put(self._day_marker(draft), b"", content_type="application/json")
         data = draft.to_bytes()
         try:
             etag = await self.store.put(
-                path,
+                self.path(draft.key),
                 data,
                 content_type="application/json",
                 if_absent=held is None and not self.weak,
                 if_match=held.etag if held is not None and not self.weak else None,
             )
         except PreconditionFailedError:
-            return await self._ours_after_all(path, data)
+            return await self._ours_after_all(self.path(draft.key), data)
         return await self._settle_weak_claim(Entry(draft, etag)) if self.weak else Entry(draft, etag)
+
+    async def _withdraw(self, draft: LedgerRecord) -> None:
+        """Free a key whose claim was cancelled: a write that had begun is finished, and nothing was sent."""
+        try:
+            ours = await self.read(draft.key)
+            if ours is not None and (ours.record.claim, ours.record.state) == (draft.claim, "intent"):
+                await self._move_once(ours, "rejected", {"reason": "cancelled before it was sent"})
+                await self.unspend(draft)
+        except DestinationError as error:
+            self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
 
     async def _require_conditional_writes(self) -> None:
         if self.weak or await self.store.conditional_writes():
@@ -178,12 +206,13 @@ class Ledger:
             return Entry(LedgerRecord.model_validate_json(data), found[1])
         return None
 
-    async def move(self, entry: Entry, state: LedgerState, **facts: Any) -> Entry:
+    async def move(self, entry: Entry, state: LedgerState, *, give_up: bool = False, **facts: Any) -> Entry:
         """Move a record on and confirm it. A store that is down is tried again for `patience` seconds.
 
         Args:
             entry: The record as last seen.
             state: Where to; must be allowed by `MOVES`.
+            give_up: A person wants a paid task to be given up; no run may.
             **facts: Attributes of the record to set.
 
         Returns:
@@ -193,29 +222,41 @@ class Ledger:
             LedgerConflictError: Somebody else moved it to where this move is not allowed any more.
             DestinationError: The store stayed down.
         """
+        task_id = facts.get("task_id") or entry.record.task_id
+        told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r} (task {task_id})"
+        write = partial(self._move_once, entry, state, facts, give_up)
+        return await self._patiently(write, told, self.patience, task_id)
+
+    async def _patiently(
+        self, write: Callable[[], Awaitable[T]], told: str, patience: float, task_id: str | None = None
+    ) -> T:
         began, delay = time.monotonic(), 0.5
         while True:
             try:
-                return await self._move_once(entry, state, facts)
+                return await write()
             except LedgerConflictError:
                 raise
             except DestinationError as error:
-                late = time.monotonic() - began > self.patience
-                told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r}"
-                told += f" (task {facts.get('task_id') or entry.record.task_id}): {error}"
-                if late or not error.retryable:
-                    raise DestinationError(told, task_id=facts.get("task_id")) from None
-                self.on_trouble(f"{told}; trying again in {delay:g} s")
+                if not error.retryable or time.monotonic() - began > patience:
+                    raise DestinationError(f"{told}: {error}", task_id=task_id) from None
+                self.on_trouble(f"{told}: {error}; trying again in {delay:g} s")
                 await self._sleep(delay)
                 delay = min(delay * 2, 15)
 
-    async def _move_once(self, entry: Entry, state: LedgerState, facts: dict[str, Any]) -> Entry:
+    async def _move_once(self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False) -> Entry:
+        if self.weak:  # no condition guards the write, so at least it starts from what is there now
+            entry = await self._reread(entry.record)
         for _ in range(5):
             record = entry.record
-            if state != record.state and state not in MOVES[record.state]:
-                raise LedgerConflictError(
-                    f"The ledger record of {record.key!r} is {record.state}, not to be made {state}."
-                )
+            if problem := _refusal(record, state, facts, give_up):
+                # What the caller saw may be old: only what is there now can refuse a move.
+                now = await self._reread(record)
+                if now.etag == entry.etag:
+                    raise LedgerConflictError(f"The ledger record of {record.key!r} {problem}.")
+                entry = now
+                continue
+            if record.state in SETTLED and state not in SETTLED:
+                await self._mark(record.key)
             update = {"state": state, "updated_at": datetime.now(timezone.utc), **facts}
             moved = LedgerRecord.model_validate(record.model_dump() | update)
             path, data = self.path(record.key), moved.to_bytes()
@@ -262,6 +303,9 @@ class Ledger:
     def _marker(self, key: str) -> str:
         return f"{_OPEN}/{file_name(key)}"
 
+    async def _mark(self, key: str) -> None:
+        await self.store.put(self._marker(key), b"", content_type="application/json")
+
     async def _forget_marker(self, key: str) -> None:
         # A marker too many costs one read while reconciling; not worth failing a finished record for.
         try:
@@ -288,48 +332,24 @@ class Ledger:
             if entry is not None and not (unfinished_only and entry.record.state in SETTLED):
                 yield entry
 
-    async def history(self, bucket: str) -> History:
-        """Durations seen so far of comparable generations; empty when there are none or they cannot be read."""
-        if bucket not in self._histories:
-            try:
-                found = await self.store.get(f"{_HISTORY}/{file_name(bucket)}")
-            except DestinationError:
-                found = None
-            self._histories[bucket] = History.from_json(found[0] if found else None)
-        return self._histories[bucket]
-
-    async def learn(self, bucket: str, seconds: float) -> None:
-        """Add a finished duration. Best effort: a lost one only makes the next guess a little worse."""
-        (await self.history(bucket)).add(seconds)
-        pending = self._unwritten.setdefault(bucket, [])
-        pending.append(seconds)
-        now = time.monotonic()
-        # A thousand videos that end together need not write a thousand times.
-        if now - self._written_at.get(bucket, float("-inf")) < _LEARN_EVERY:
-            return
-        self._written_at[bucket], self._unwritten[bucket] = now, []
-        path = f"{_HISTORY}/{file_name(bucket)}"
-        try:
-            found = await self.store.get(path)
-            history = History.from_json(found[0] if found else None)
-            for one in pending:
-                history.add(one)
-            data = history.to_json().encode()
-            await self.store.put(path, data, content_type="application/json", if_match=found[1] if found else None)
-        except PreconditionFailedError:
-            return  # somebody else's durations were learned instead
-        except DestinationError as error:
-            self.on_trouble(f"A duration was not learned: {error}")
-
-    async def adopt(self, key: str, task_id: str) -> Entry:
+    async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
         """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.
 
+        Args:
+            key: The idempotency key.
+            task_id: The provider's id.
+            force: Also when the record has another paid task, which would be given up.
+
         Raises:
+            InvalidRequestError: The record has another task and `force` is off.
             DestinationError: There is no such record, or it has a video already.
         """
         entry = await self.existing(key)
-        reason = f"adopted by hand; was {entry.record.state}"
-        now = datetime.now(timezone.utc)
+        record = entry.record
+        reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
+        if record.state in _PAID and record.task_id != task_id:
+            entry = await self.release(key, force=force)
+            reason += f" with task {record.task_id}"
         return await self.move(entry, "submitted", task_id=task_id, reason=reason, submitted_at=now)
 
     async def release(self, key: str, *, force: bool = False) -> Entry:
@@ -337,23 +357,25 @@ class Ledger:
 
         Args:
             key: The idempotency key.
-            force: Also when the record has a task id, i.e. a paid task that would be given up.
+            force: Also when the record has a paid task, which would be given up, or is being sent right now.
 
         Raises:
-            InvalidRequestError: The record has a task and `force` is off.
+            InvalidRequestError: The record has a task or is being sent, and `force` is off.
             DestinationError: There is no such record, or its video is saved.
         """
         entry = await self.existing(key)
-        record = entry.record
-        if record.state == "submitted" and not force:
+        record, limit = entry.record, None
+        age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
+        if record.state in _PAID:
             limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
-            raise InvalidRequestError(
-                "The key was not released.", problems=[Problem("key", key, limit, "prefect-genvideo ledger")]
-            )
+        elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
+            limit = f"is being sent by {record.holder} since {age:.0f} s; look again in {_FRESH:g} s, or use force"
+        if limit is not None and not force:
+            problem = Problem("key", key, limit, "prefect-genvideo ledger")
+            raise InvalidRequestError("The key was not released.", problems=[problem])
         if record.state == "succeeded":
             entry = await self.move(entry, "submitted")
-            return await self.release(key, force=force)
-        return await self.move(entry, "rejected", reason=f"released by hand; was {record.state}")
+        return await self.move(entry, "rejected", give_up=force, reason=f"released by hand; was {record.state}")
 
     async def existing(self, key: str) -> Entry:
         """The record of `key`; a `DestinationError` when there is none."""
@@ -361,3 +383,14 @@ class Ledger:
         if entry is None:
             raise DestinationError(f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}.")
         return entry
+
+
+def _refusal(record: LedgerRecord, state: LedgerState, facts: dict[str, Any], give_up: bool) -> str | None:
+    """Why a move is not allowed, in words that follow the record's name."""
+    if state != record.state and state not in MOVES[record.state]:
+        return f"is {record.state}, not to be made {state}"
+    if record.state in _KEPT and state == "rejected" and not give_up:
+        return f"has the paid task {record.task_id}, not to be given up"
+    if record.state in _KEPT and state != "rejected" and (other := facts.get("task_id")) not in (None, record.task_id):
+        return f"has the paid task {record.task_id}, not to be replaced by {other}"
+    return None

@@ -93,17 +93,18 @@ def show(key: str, /, *, at: str) -> None:
 
 
 @ledger_app.command
-def adopt(key: str, task_id: str, /, *, at: str) -> None:
+def adopt(key: str, task_id: str, /, *, at: str, force: bool = False) -> None:
     """Tie a task found at the provider to a key; the next run or reconcile fetches its video.
 
     Args:
         key: Idempotency key.
         task_id: The provider's id of the task.
         at: Destination, as for `list`.
+        force: Also when the key has another paid task, which is given up.
     """
 
     async def work() -> None:
-        entry = await (await _open(at)).adopt(key, task_id)
+        entry = await (await _open(at)).adopt(key, task_id, force=force)
         out.print(f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it.")
 
     run(work())
@@ -116,7 +117,7 @@ def release(key: str, /, *, at: str, force: bool = False) -> None:
     Args:
         key: Idempotency key.
         at: Destination, as for `list`.
-        force: Also when it has a paid task, which is given up.
+        force: Also when it has a paid task, which is given up, or is being sent right now.
     """
 
     async def work() -> None:

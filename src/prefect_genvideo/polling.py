@@ -41,7 +41,7 @@ _CELLS = len(_EDGES) - 1
 _PRIOR = ((75.0, 0.25, 0.31), (125.0, 0.25, 0.31), (210.0, 0.25, 0.31), (125.0, 1.5, 0.07))
 _NARROWEST, _WIDEST = round(0.07 / _CELL), round(0.5 / _CELL)
 # The first check waits for more than one unit: the hazard is rising there, which the rule for a constant one ignores.
-# Measured: 1.8 makes lag × calls 4-10 % less than 1.0 does, for every distribution of `benchmarks/waiting.py`.
+# Measured: 1.8 makes lag × calls 1-15 % less than 1.0 does, by the distributions of `benchmarks/waiting.py`.
 _FIRST = 1.8
 # Tasks begin within 0.8 of a unit, which costs them nothing measurable, and stay apart from there.
 _SPREAD, _DRIFT = 0.8, 0.02

@@ -161,7 +161,7 @@ async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: Led
     Raises:
         GenVideoError: As `Studio.create`, and as the client's `upload`.
     """
-    await anyio.to_thread.run_sync(studio.check, request, staged.media)
+    await anyio.to_thread.run_sync(studio.check, request, staged)
 
     async def upload(field: str, source: str) -> str:
         del field

@@ -67,9 +67,15 @@ async def reconcile(studio: Studio, *, at_once: int = 8) -> Reconciled:
         async with limiter:
             report.rows.append(await _one(studio, found))
 
+    broken: GenVideoError | None = None
     async with anyio.create_task_group() as group:
-        async for found in studio.ledger.entries(unfinished_only=True):
-            group.start_soon(one, found)
+        try:
+            async for found in studio.ledger.entries(unfinished_only=True):
+                group.start_soon(one, found)
+        except GenVideoError as error:  # raised inside, the group would wrap it
+            broken = error
+    if broken is not None:
+        raise broken
     report.rows.sort(key=lambda row: row.key)
     return report
 
@@ -80,12 +86,10 @@ async def _one(studio: Studio, found: Entry | GenVideoError) -> ReconciledRow:
     record = found.record
     if record.provider != studio.client.name or record.account != studio.client.account:
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
-    if record.state == "intent":
-        return await _settle_intent(studio, found)
     if record.state == "unknown":
         return _row(record, "unknown", f"{record.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
     try:
-        return await _fetch(studio, found)
+        return await (_settle_intent if record.state == "intent" else _fetch)(studio, found)
     except GenVideoError as error:
         return _row(record, "trouble", str(error))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import anyio.to_thread
 from prefect.artifacts import acreate_image_artifact, acreate_table_artifact
 
-from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.records import file_name
 from prefect_genvideo.reports import BatchReport
 from prefect_genvideo.showing import artifact_key, cover_bytes, thumbnail
@@ -64,12 +64,14 @@ async def publish(studio: Studio, report: BatchReport, name: str | None = None) 
 
 async def _contact_sheet(studio: Studio, report: BatchReport) -> bytes | None:
     """A JPEG of the covers, or None without the extra `media`."""
-    try:
-        from prefect_genvideo.contact_sheet import contact_sheet
-    except ImportError:
-        return None
+    from prefect_genvideo.film import contact_sheet
+
     rows = report.rows[:_ON_SHEET]
     pictures = [
         (await cover_bytes(studio, row.video) if row.video else None, f"{row.number} {row.state}") for row in rows
     ]
-    return await anyio.to_thread.run_sync(contact_sheet, pictures) if pictures else None
+    try:
+        return await anyio.to_thread.run_sync(contact_sheet, pictures)
+    except InvalidRequestError as error:
+        run_logger().info("No contact sheet: %s", error)
+        return None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -31,10 +32,10 @@ FetchCover = Callable[[str], Awaitable["bytes | None"]]
 MAX_COVER = 5 * 1024 * 1024
 """Bytes; a larger cover picture is left out."""
 _COVERS = (
-    (b"\xff\xd8\xff", "jpg", "image/jpeg"),
-    (b"\x89PNG\r\n\x1a\n", "png", "image/png"),
-    (b"GIF8", "gif", "image/gif"),
-    (b"RIFF", "webp", "image/webp"),
+    (re.compile(rb"\xff\xd8\xff"), "jpg", "image/jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
+    (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
 )
 _TASK = "task-id"
 _PROVIDER = "provider"
@@ -256,7 +257,7 @@ class _Saver:
             return None
         try:
             data = await self.fetch_cover(link) or b""
-            kind = next((row for row in _COVERS if data.startswith(row[0])), None)
+            kind = next((row for row in _COVERS if row[0].match(data)), None)
             if kind is None or len(data) > MAX_COVER:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
                 return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,11 +32,13 @@ class Staged:
         files: Local file of every asset that is a local path or was fetched from S3, by field.
         media: What each of those files is, by field.
         identities: What stands for each asset in the request's fingerprint, by field.
+        problems: Assets that are missing, unreadable or not allowed; `Studio.check` raises them with all others.
     """
 
     files: Mapping[str, Path]
     media: Mapping[str, MediaInfo]
     identities: Mapping[str, str]
+    problems: Sequence[Problem] = ()
 
 
 @asynccontextmanager
@@ -49,9 +51,6 @@ async def stage(
         request: The request as the caller gave it.
         home: The destination's store; its credentials read `s3://` assets of the same bucket.
         allow_local: Whether paths on this machine may be read. Off where parameters come from strangers.
-
-    Raises:
-        InvalidRequestError: Assets that are missing, unreadable or not allowed; all of them at once.
     """
     files, problems = dict[str, Path](), list[Problem]()
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
@@ -63,11 +62,14 @@ async def stage(
                 continue
             if found is not None:
                 files[field] = found
-        if problems:
-            raise InvalidRequestError("Reference files cannot be used.", problems=problems)
-        media = {field: await anyio.to_thread.run_sync(inspect_file, path) for field, path in files.items()}
+        media = dict[str, MediaInfo]()
+        for field, path in files.items():
+            try:
+                media[field] = await anyio.to_thread.run_sync(inspect_file, path)
+            except InvalidRequestError as error:
+                problems.append(Problem(field, path.name, str(error), _SOURCE))
         identities = {field: _identity(asset, media.get(field)) for field, asset in request.assets().items()}
-        yield Staged(files, media, identities)
+        yield Staged(files, media, identities, problems)
 
 
 async def _bring(field: str, asset: str, folder: Path, home: ObjectStore | None, allow_local: bool) -> Path | None:

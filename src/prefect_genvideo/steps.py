@@ -5,8 +5,9 @@ Tasks and flows wrap these; a batch calls them directly, one task run a video.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -33,7 +34,6 @@ from prefect_genvideo.staging import Staged
 from prefect_genvideo.waiting import FixedInterval, NextGap, Waiter, Watch
 
 if TYPE_CHECKING:
-    from prefect_genvideo.media import MediaInfo
     from prefect_genvideo.providers.base import VideoClient
 
 T = TypeVar("T")
@@ -79,16 +79,25 @@ class Studio:
     announce: Announce = _silent
     sleep: Sleep = anyio.sleep
 
-    def check(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> None:
+    def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks."""
-        problems = self.client.validate(request, media)
-        if problems:
-            broken = "a rule is" if len(problems) == 1 else f"{len(problems)} rules are"
-            raise InvalidRequestError(
-                f"{self.client.title} would refuse this request, {broken} broken; nothing was sent.",
-                problems=problems,
-                provider=self.client.name,
-            )
+        if problems := self.problems(request, staged):
+            self._refuse(problems)
+
+    def problems(self, request: VideoRequest, staged: Staged | None = None) -> list[Problem]:
+        """Every documented rule that the request breaks, and every asset that cannot be used."""
+        unusable = list(staged.problems) if staged else []
+        named = {problem.field for problem in unusable}
+        broken = self.client.validate(request, staged.media if staged else None)
+        return unusable + [problem for problem in broken if problem.field not in named]
+
+    def _refuse(self, problems: Sequence[Problem]) -> None:
+        broken = "a rule is" if len(problems) == 1 else f"{len(problems)} rules are"
+        raise InvalidRequestError(
+            f"{self.client.title} would refuse this request, {broken} broken; nothing was sent.",
+            problems=problems,
+            provider=self.client.name,
+        )
 
     def fingerprint(self, request: VideoRequest, identities: Mapping[str, str]) -> str:
         """SHA-256 of what is wanted of this provider, defaults of the model filled in."""
@@ -165,7 +174,7 @@ class Studio:
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
-        await self._succeeded(generation, entry)
+        await self._succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
         return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None})
 
     async def kept(self, entry: Entry | None) -> StoredVideo | None:
@@ -178,11 +187,13 @@ class Studio:
         same = there is not None and there.size == stored.size and (stored.etag in (None, there.etag))
         return stored.model_copy(update={"reused": True}) if same else None
 
-    async def _succeeded(self, generation: Generation, entry: Entry | None) -> Entry | None:
+    async def _succeeded(
+        self, generation: Generation, entry: Entry | None, *, seen_until_end: bool = False
+    ) -> Entry | None:
         finished = generation.finished_at or datetime.now(timezone.utc)
         link = (generation.video_url or "").partition("?")[0]
         moved = await self._record(entry, "succeeded", link=link, finished_at=finished, cost=generation.cost)
-        await self._learn(moved, finished)
+        await self._learn(generation, moved, seen_until_end)
         self._tell("generation.succeeded", moved)
         return moved
 
@@ -207,14 +218,20 @@ class Studio:
     async def _schedule(self, task_id: str, entry: Entry | None) -> NextGap:
         if self.poll_interval is not None:
             return FixedInterval(self.poll_interval)
-        history = await self.ledger.history(_bucket(entry.record)) if entry else History()
+        history = await self.ledger.durations.of(_bucket(entry.record)) if entry else History()
         return Schedule(history, floor=self.client.poll_floor, task_id=task_id)
 
-    async def _learn(self, entry: Entry | None, finished: datetime) -> None:
+    async def _learn(self, generation: Generation, entry: Entry | None, seen_until_end: bool) -> None:
+        """Add the duration to the history: by the provider's own clock, else by ours when we saw the end come."""
         if entry is None or entry.record.submitted_at is None:
             return
-        seconds = (finished - entry.record.submitted_at).total_seconds()
-        await self.ledger.learn(_bucket(entry.record), seconds)
+        if generation.finished_at is not None and generation.created_at is not None:
+            seconds = (generation.finished_at - generation.created_at).total_seconds()
+        elif seen_until_end:
+            seconds = (datetime.now(timezone.utc) - entry.record.submitted_at).total_seconds()
+        else:
+            return
+        await self.ledger.durations.learn(_bucket(entry.record), seconds)
 
     async def save(
         self,
@@ -309,18 +326,18 @@ async def make_fetchable(
         staged: Its files.
         upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
     """
-    resolved = dict[str, str]()
-    for name, asset in request.assets().items():
+
+    async def resolve(name: str, asset: str) -> tuple[str, str]:
         source = str(staged.files[name]) if name in staged.files else asset
         if name not in staged.files and not asset.startswith("data:"):
-            continue
+            return name, asset
         if studio.client.uploads:
-            resolved[name] = await upload(name, source)
-        elif name in staged.files and staged.media[name].kind != "image":
-            resolved[name] = await _lend(studio, name, staged)
-        else:
-            resolved[name] = source
-    return request.with_assets(resolved)
+            return name, await upload(name, source)
+        if name in staged.files and staged.media[name].kind != "image":
+            return name, await _lend(studio, name, staged)
+        return name, source
+
+    return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
 
 
 async def _lend(studio: Studio, name: str, staged: Staged) -> str:

@@ -225,9 +225,9 @@ class _Cage(SandboxedEnvironment):
 
 
 def _new_environment() -> _Cage:
-    cage = _Cage(undefined=StrictUndefined, keep_trailing_newline=True, finalize=as_text, optimized=False)
+    cage: Any = _Cage(undefined=StrictUndefined, keep_trailing_newline=True, finalize=as_text, optimized=False)
     cage.globals = {}
-    known = cast("dict[str, Any]", cage.tests)
+    known = cage.tests
     cage.tests = {name: known[name] for name in TESTS}
     cage.filters = metered_filters()
     return cage

@@ -76,6 +76,9 @@ class FixedInterval:
 class Waiter:
     """Waits for one task.
 
+    Attributes:
+        saw_unfinished: Whether the task was seen on its way, so that its end was seen when it came.
+
     Args:
         client: The provider's client.
         schedule: When to ask.
@@ -102,6 +105,7 @@ class Waiter:
         self._clock = clock
         self._sleep = sleep
         self._watch = watch
+        self.saw_unfinished = False
 
     async def wait(self, task_id: str, *, age: float = 0.0) -> Generation:
         """Ask until the provider has said its last word.
@@ -135,13 +139,15 @@ class Waiter:
             if failure is None and look.generation is not None:
                 if _judge(look.generation, graces["no_video"], now):
                     return look.generation
-                silence = Deadline(self.timeout, now)
+                silence, self.saw_unfinished = Deadline(self.timeout, now), True
                 if look.generation.state == "running" or not self.client.reports_queue:
                     deadline.start(now, age=_running_for(look.generation))
             _judge_failure(failure, graces, now)
             if deadline.passed(now) or silence.passed(now):
                 raise self._too_late(task_id, look)
             gap = self.schedule.next_gap(age + look.waited)
+            if graces["no_video"].count:
+                gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
             if failure is not None:
                 gap = max(gap, backoff.delay(look.failures, failure.retry_after, task_id=task_id))
 

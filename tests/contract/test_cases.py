@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -116,11 +117,10 @@ REFUSED_HERE = {
 }
 
 
-def opened(body: dict[str, object]) -> dict[str, object]:
+def opened(body: dict[str, Any]) -> dict[str, Any]:
     """A body with the payload string replaced by what it says."""
-    metadata = body.get("metadata")
-    if isinstance(metadata, dict):
-        payload: object = metadata["payload"]
-        assert isinstance(payload, str)
-        return {**body, "metadata": json.loads(payload)}
-    return body
+    if "metadata" not in body:
+        return body
+    payload = body["metadata"]["payload"]
+    assert isinstance(payload, str)
+    return {**body, "metadata": json.loads(payload)}

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import anyio
 import httpx
@@ -285,7 +284,7 @@ async def test_a_wrong_secret_is_named_and_not_shown(strict_s3: S3Server) -> Non
 
 async def test_a_store_that_is_down_may_be_tried_again(s3: S3Server) -> None:
     """No connection is worth another try, and the endpoint is named."""
-    store = S3Store("bucket", **{**s3.settings, "endpoint_url": "http://127.0.0.1:9"})
+    store = s3.store(bucket="bucket", endpoint_url="http://127.0.0.1:9")
     with pytest.raises(DestinationError, match=r"http://127\.0\.0\.1:9 cannot be reached") as caught:
         await store.get("k.json")
     assert caught.value.retryable
@@ -349,7 +348,7 @@ def test_codes_become_words(code: str, status: int, words: str, retryable: bool)
 def test_settings_that_cannot_be_right_are_refused(field: str, settings: dict[str, Any]) -> None:
     """Before any request, naming the setting; secrets are not repeated."""
     with pytest.raises(InvalidRequestError) as caught:
-        S3Store(**{"bucket": "bucket", **settings})
+        S3Store(**cast("Any", {"bucket": "bucket", **settings}))
     assert [problem.field for problem in caught.value.problems] == [field]
     assert "secret-only" not in str(caught.value)
 
@@ -428,9 +427,3 @@ def test_one_store_serves_several_event_loops(s3: S3Server) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logs(caplog: pytest.LogCaptureFixture) -> Iterator[None]:  # pyright: ignore[reportUnusedFunction] - pytest uses it
-    caplog.set_level(logging.WARNING, logger="botocore")
-    yield

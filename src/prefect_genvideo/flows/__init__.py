@@ -1,6 +1,8 @@
 """Flows that can be deployed as they are or called from other flows."""
 
+from prefect_genvideo.flows.batch import generate_videos
 from prefect_genvideo.flows.generate import generate_video
 from prefect_genvideo.flows.reconcile import reconcile_videos
+from prefect_genvideo.flows.shards import generate_videos_sharded
 
-__all__ = ["generate_video", "reconcile_videos"]
+__all__ = ["generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos"]

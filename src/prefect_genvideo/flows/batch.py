@@ -23,7 +23,7 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.producing import Produced, Producer
 from prefect_genvideo.reporting import publish
 from prefect_genvideo.reports import BatchFailedError, BatchReport, BatchRow, RowState
-from prefect_genvideo.runs import flow_run_id, task_run_id
+from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
 from prefect_genvideo.settings import get_settings
 from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
 
@@ -44,13 +44,13 @@ async def generate_row(label: str, work: Any) -> Produced:
         work: The row's item and its producer, quoted so that Prefect does not look for futures inside.
     """
     del label
-    producer, item = work.unquote()
+    producer, item = work
     return await producer.make(item.choices)
 
 
 @flow(name="generate-videos", persist_result=False)
 async def generate_videos(
-    requests: str | list[VideoRequest],
+    requests: str | list[VideoRequest | dict[str, Any]],
     credentials: Credentials,
     destination: Destination,
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 20,
@@ -87,14 +87,20 @@ async def generate_videos(
         InvalidRequestError: Rows break rules; all problems of all rows at once, nothing was sent.
         BatchFailedError: More videos failed than `fail_on` accepts; the good ones are saved.
     """
-    logger = run_logger()
+    logger, settings = run_logger(), get_settings()
     async with AsyncExitStack() as stack:
         studios = [
             await stack.enter_async_context(open_studio(payer, destination, budget=budget))
             for payer in (credentials, *more_credentials)
         ]
         batch = await plan_batch(
-            requests, studios, key=idempotency_key or None, rows=rows, allow_local=get_settings().allow_local_files
+            requests,
+            studios,
+            derive=derive_key,
+            key=idempotency_key or None,
+            rows=rows,
+            allow_local=settings.allow_local_files,
+            allow_private=settings.allow_private,
         )
         logger.info(
             "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
@@ -105,7 +111,7 @@ async def generate_videos(
         producer = Producer(
             slot=slots_for(account_slots > 0),
             collect=wait == "collect",
-            allow_local=get_settings().allow_local_files,
+            allow_local=settings.allow_local_files,
             flow_run=flow_run_id(),
             task_run=task_run_id,
         )

@@ -96,7 +96,7 @@ async def _generate(
     allow_local = get_settings().allow_local_files
     async with open_studio(credentials, destination) as studio:
         async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
-            await anyio.to_thread.run_sync(studio.check, request, staged.media)
+            await anyio.to_thread.run_sync(studio.check, request, staged)
             identities = dict(staged.identities)
             key = idempotency_key or await derive_key(studio.fingerprint(request, identities))
             known = await studio.find(studio.draft(key, request, identities, flow_run_id=flow_run_id()))

@@ -6,7 +6,7 @@ import asyncio
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.deployments import run_deployment
+from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run as this_run
 from pydantic import Field
 
@@ -15,7 +15,9 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.flows.batch import FailOn, judge
 from prefect_genvideo.reporting import publish, read_report
 from prefect_genvideo.reports import BatchReport
+from prefect_genvideo.runs import derive_key
 from prefect_genvideo.settings import get_settings
+from prefect_genvideo.steps import Studio
 from prefect_genvideo.studio import open_studio, run_logger
 
 
@@ -60,8 +62,15 @@ async def generate_videos_sharded(
     """
     logger = run_logger()
     async with open_studio(credentials, destination) as studio:
-        allow_local = get_settings().allow_local_files
-        batch = await plan_batch(manifest, [studio], key=idempotency_key or None, allow_local=allow_local)
+        settings = get_settings()
+        batch = await plan_batch(
+            manifest,
+            [studio],
+            derive=derive_key,
+            key=idempotency_key or None,
+            allow_local=settings.allow_local_files,
+            allow_private=settings.allow_private,
+        )
         total = len(batch.items)
         spans = [(first, min(first + shard_size, total + 1) - 1) for first in range(1, total + 1, shard_size)]
         logger.info("%d videos in %d shards of %s. Batch key: %s", total, len(spans), deployment, batch.key)
@@ -89,12 +98,12 @@ async def generate_videos_sharded(
 
 
 async def _run_shard(
-    deployment: str, common: dict[str, Any], span: tuple[int, int], key: str, studio: Any
+    deployment: str, common: dict[str, Any], span: tuple[int, int], key: str, studio: Studio
 ) -> BatchReport:
     rows = f"{span[0]}-{span[1]}"
     # A retry of this run asks for new runs of its shards; within one attempt nothing is started twice.
     once = f"{key}-{rows}-{this_run.run_count}"
-    run = await run_deployment(
+    run = await arun_deployment(
         deployment,
         parameters={**common, "rows": rows},
         flow_run_name=f"rows {rows} of {key}",

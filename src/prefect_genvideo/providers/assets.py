@@ -35,7 +35,7 @@ def gather(request: VideoRequest, known: Mapping[str, MediaInfo]) -> tuple[dict[
             continue
         limit, info = _look(text)
         if limit:
-            problems.append(Problem(field, shown(text), limit, _SOURCE))
+            problems.append(Problem(field, _shown(text), limit, _SOURCE))
         if info:
             facts[field] = info
     return facts, problems
@@ -44,10 +44,16 @@ def gather(request: VideoRequest, known: Mapping[str, MediaInfo]) -> tuple[dict[
 def not_links(request: VideoRequest) -> list[Problem]:
     """Every asset that is not an http(s) link yet."""
     return [
-        Problem(field, shown(text), "an http(s) link by now: upload or presign the asset first", _SOURCE)
+        Problem(field, _shown(text), "an http(s) link by now: upload or presign the asset first", _SOURCE)
         for field, text in request.assets().items()
         if not is_link(text)
     ]
+
+
+def _shown(text: str) -> str:
+    """An asset without its query: a broken link may still hold a working signature."""
+    path, mark, _ = text.partition("?")
+    return shown(f"{path}?***" if mark and asset_kind(text) != "local" else text)
 
 
 def _look(text: str) -> tuple[str, MediaInfo | None]:

@@ -151,10 +151,11 @@ async def exchange(
     with anyio.move_on_after(deadline):
         try:
             request = client.build_request(method, url, headers=headers, content=content, files=files)
+        except (httpx.InvalidURL, ValueError, TypeError):
+            return Reply(failure=NOT_SENT)
+        try:
             response = await client.send(request, stream=True, auth=None)
         except _BEFORE_SENDING:
-            return Reply(failure=NOT_SENT)
-        except (httpx.InvalidURL, UnicodeError):
             return Reply(failure=NOT_SENT)
         except httpx.TimeoutException:
             return Reply(failure=TIMED_OUT)

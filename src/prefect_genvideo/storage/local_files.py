@@ -36,6 +36,7 @@ _WORDS: Mapping[int, tuple[str, bool]] = {
     errno.EROFS: ("the file system is read-only", False),
     errno.ENAMETOOLONG: ("a name in the path is longer than the file system allows", False),
     errno.ENOTDIR: ("a file stands where a directory is needed", False),
+    errno.EEXIST: ("a file stands where a directory is needed", False),
     errno.EISDIR: ("a directory stands where a file is needed", False),
     errno.ENOENT: ("there is no such file", False),
     errno.ENOLCK: ("the file system has no locks; use another directory or S3", False),

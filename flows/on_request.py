@@ -1,0 +1,47 @@
+"""Event-triggered: one video per event, keyed by the event's id. The payload is hostile until checked."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from prefect import flow
+
+from prefect_genvideo import StoredVideo, generate_video
+from prefect_genvideo.untrusted import request_from_event
+
+
+@flow(name="on-request", flow_run_name="request {event_id}")
+async def on_request(
+    payload: dict[str, Any],
+    event_id: str,
+    credentials: str = "sudashui-credentials/production",
+    destination: str = "s3-video-destination/production",
+    defaults: dict[str, Any] | None = None,
+    s3_prefixes: list[str] | None = None,
+) -> StoredVideo:
+    """Generate the video that an event asks for. The same event twice is one video.
+
+    Args:
+        payload: The event's payload: prompt, duration, aspect_ratio, images, first_frame, last_frame; the rest is ignored.
+        event_id: The event's id, which is the idempotency key.
+        credentials: Saved credentials block.
+        destination: Saved destination block.
+        defaults: What the payload does not say, and all it may not say, e.g. `{"model": "sd-2-fast-720p"}`.
+        s3_prefixes: Places in S3 that the payload may name references from, e.g. `s3://shop-photos/new/`.
+    """
+    fixed = {"model": "sd-2-fast-720p", **(defaults or {})}
+    request = await request_from_event(payload, fixed, s3_prefixes=s3_prefixes or [])
+    return await generate_video.with_options(name="requested-video")(
+        request.prompt,
+        request.model,
+        credentials=credentials,
+        destination=destination,
+        duration=request.duration or 0,
+        aspect_ratio=request.aspect_ratio or "16:9",
+        resolution=request.resolution or "default",
+        images=request.images,
+        first_frame=request.first_frame or "",
+        last_frame=request.last_frame or "",
+        options=request.options,
+        idempotency_key=f"event-{event_id}",
+    )

@@ -1,0 +1,159 @@
+"""What a batch is: rows, alternatives and problems; and the words its format uses."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+from prefect_genvideo.errors import InvalidRequestError, redact
+from prefect_genvideo.models import Problem, VideoRequest
+
+Numbering = Literal["line", "row"]
+FallbackKind = Literal["quota", "model_unavailable", "provider_down", "rejected"]
+FALLBACK_KINDS: tuple[FallbackKind, ...] = get_args(FallbackKind)
+DEFAULT_KINDS: frozenset[FallbackKind] = frozenset({"quota", "model_unavailable", "provider_down"})
+"""What an alternative stands in for that does not say."""
+
+REQUEST_FIELDS = tuple(VideoRequest.model_fields)
+ROW_FIELDS = (*REQUEST_FIELDS, "provider", "key", "due", "fallback", "tags", "vars")
+"""What a row may set."""
+_SOURCE = "manifest format"
+
+
+@dataclass(frozen=True)
+class ManifestLimits:
+    """How large and slow a batch's file may be.
+
+    Attributes:
+        max_bytes: Bytes of the file.
+        max_yaml_bytes: Bytes of a YAML file, which takes some twenty times as long to read as JSON.
+        max_rows: Rows of the file.
+        max_expanded: Characters and values of all rows together once defaults, alternatives, anchors and templates
+            have been filled in.
+        max_problems: Problems that are listed one by one; more are counted.
+        download_seconds: Seconds a download may take in all.
+        seconds: Seconds that checking all rows may take.
+    """
+
+    max_bytes: int = 32 * 1024 * 1024
+    max_yaml_bytes: int = 4 * 1024 * 1024
+    max_rows: int = 100_000
+    max_expanded: int = 256 * 1024 * 1024
+    max_problems: int = 1_000
+    download_seconds: float = 120.0
+    seconds: float = 300.0
+
+
+@dataclass(frozen=True)
+class Alternative:
+    """Another way to the same video.
+
+    Attributes:
+        on: Kinds of failure it stands in for. A moderation refusal is never one of them.
+        request: The row's request with this alternative's fields in place of the row's.
+        provider: Name of the provider; None is the row's own.
+    """
+
+    on: frozenset[FallbackKind]
+    request: VideoRequest
+    provider: str | None = None
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One wanted video of a batch.
+
+    Attributes:
+        number: Where it stands: the line of a JSONL or CSV file, else the row, from 1.
+        key: Idempotency key; None when the row names none.
+        request: What is wanted; templates are rendered, assets not looked at yet.
+        provider: Name of the provider; None leaves it to the caller.
+        due: When it is wanted, with time zone; a date alone means 00:00 UTC of that day.
+        fallback: What may be tried instead, in order.
+        tags: Free words.
+        vars: The row's own variables.
+    """
+
+    number: int
+    key: str | None
+    request: VideoRequest
+    provider: str | None = None
+    due: datetime | None = None
+    fallback: tuple[Alternative, ...] = ()
+    tags: tuple[str, ...] = ()
+    vars: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+@dataclass(frozen=True)
+class RowProblem:
+    """A broken rule and where.
+
+    Attributes:
+        row: Number as in `ManifestRow`; 0 means the file's `defaults`.
+        key: The row's key as far as known.
+        problem: Field, value, limit.
+    """
+
+    row: int
+    key: str | None
+    problem: Problem
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A batch as it was read.
+
+    Attributes:
+        name: Last part of the source, e.g. `calendar.csv`; empty for a list in memory.
+        rows: Rows without a problem, in the order of the file.
+        problems: Everything that is wrong, in the order of the file.
+        numbering: What the numbers of rows count.
+        unlisted: Problems beyond the listed ones.
+    """
+
+    name: str
+    rows: list[ManifestRow]
+    problems: list[RowProblem]
+    numbering: Numbering = "row"
+    unlisted: int = 0
+
+    def where(self, found: RowProblem) -> str:
+        """The place of a problem in words, e.g. `line 7 (key spring-1)`."""
+        key = f" (key {found.key})" if found.key else ""
+        return f"{self.numbering} {found.row}{key}" if found.row else "defaults"
+
+    def check(self) -> None:
+        """Refuse a batch in which anything is wrong.
+
+        Raises:
+            InvalidRequestError: With all problems; the field of each says its row too.
+        """
+        if self.problems:
+            more = f", and {self.unlisted} more" if self.unlisted else ""
+            raise InvalidRequestError(
+                f"The manifest {self.name or 'in memory'} has {len(self.problems)} problems{more}; nothing was sent.",
+                problems=[replace(p.problem, field=f"{self.where(p)}: {p.problem.field}") for p in self.problems],
+            )
+
+
+def problem(field: str, value: Any, limit: str) -> Problem:
+    """A broken rule of the format, its value shortened and safe to show."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
+        text = type(value).__name__
+    shown = redact(text[:2000].encode("utf-8", "backslashreplace").decode(), 80)
+    return Problem(printable(field)[:120], shown or "(empty)", limit, _SOURCE)
+
+
+def printable(text: str) -> str:
+    """The text, escaped when it holds anything that a terminal should not get."""
+    return text if text.isprintable() else ascii(text)[1:-1]
+
+
+def near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
+    """The one of `names` that `name` is most likely a misspelling of."""
+    return next(iter(difflib.get_close_matches(name[:100].lower(), names, n=1, cutoff=cutoff)), None)

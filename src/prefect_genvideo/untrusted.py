@@ -1,0 +1,110 @@
+"""Requests that come with an event: its sender must not read files, reach inner hosts or spend freely."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import anyio
+
+from prefect_genvideo.errors import DownloadError, InvalidRequestError
+from prefect_genvideo.media import asset_kind
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.providers.addresses import public_addresses, refuse_literal
+
+#: What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise.
+OPEN_FIELDS = frozenset({"prompt", "duration", "aspect_ratio", "images", "first_frame", "last_frame"})
+_MAX_PROMPT = 4_000
+_MAX_ASSETS = 12
+_MAX_LINK = 2_048
+_SOURCE = "untrusted parameters"
+
+
+async def request_from_event(
+    payload: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    *,
+    open_fields: frozenset[str] = OPEN_FIELDS,
+    s3_prefixes: Sequence[str] = (),
+    resolve: bool = True,
+) -> VideoRequest:
+    """Build a request from an event's payload over the deployment's defaults.
+
+    Fields of the payload that are not open are ignored, so that any webhook's body can be passed on. Assets must be
+    public http(s) links, or S3 objects below a prefix that the deployment names.
+
+    Args:
+        payload: The event's payload.
+        defaults: Fields of `VideoRequest` set by the deployment; `model` must be among them or open.
+        open_fields: Fields that the payload may set.
+        s3_prefixes: `s3://bucket/prefix/` places that references may be read from.
+        resolve: Look names of hosts up and refuse private addresses; off in tests without a network.
+
+    Returns:
+        The request; `validate()` of the provider's client has the rules of the model.
+
+    Raises:
+        InvalidRequestError: All problems at once. Nothing was read or sent.
+    """
+    wanted = {**defaults, **{key: value for key, value in payload.items() if key in open_fields and value is not None}}
+    request, problems = _shaped(wanted)
+    if request is not None:
+        if len(request.prompt) > _MAX_PROMPT:
+            problems.append(_problem("prompt", f"{len(request.prompt)} characters", f"at most {_MAX_PROMPT}"))
+        if len(request.assets()) > _MAX_ASSETS:
+            problems.append(_problem("assets", str(len(request.assets())), f"at most {_MAX_ASSETS}"))
+        for field, asset in list(request.assets().items())[: _MAX_ASSETS + 1]:
+            trusted = asset in (defaults.get(field), *_list(defaults.get(field.partition("[")[0])))
+            if not trusted:
+                problems += await _asset_problems(field, asset, s3_prefixes, resolve)
+    if problems or request is None:
+        raise InvalidRequestError("The event's request cannot be used; nothing was sent.", problems=problems)
+    return request
+
+
+def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Problem]]:
+    from pydantic import ValidationError
+
+    try:
+        return VideoRequest.model_validate(dict(wanted)), []
+    except ValidationError as error:
+        return None, [
+            _problem(".".join(map(str, fault["loc"])) or "payload", repr(fault["input"])[:80], fault["msg"])
+            for fault in error.errors(include_url=False)
+        ]
+    except RecursionError:
+        return None, [_problem("payload", "nested too deeply", "plain fields")]
+
+
+async def _asset_problems(field: str, asset: str, s3_prefixes: Sequence[str], resolve: bool) -> list[Problem]:
+    kind, shown = asset_kind(asset), asset[:80]
+    if len(asset) > _MAX_LINK:
+        return [_problem(field, f"{len(asset)} characters", f"a link of at most {_MAX_LINK}")]
+    if kind == "s3":
+        below = any(prefix and asset.startswith(prefix.rstrip("/") + "/") for prefix in s3_prefixes)
+        clean = ".." not in asset.split("/")
+        limit = f"an object below {', '.join(s3_prefixes) or '(no S3 prefix is open here)'}"
+        return [] if below and clean else [_problem(field, shown, limit)]
+    if kind != "http":
+        return [
+            _problem(field, shown, "a public http(s) link; files of the worker and inline data are not open to events")
+        ]
+    try:
+        parts = urlsplit(asset)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        refuse_literal(host)
+        if resolve:
+            with anyio.fail_after(10):
+                await public_addresses(host, port)
+    except (DownloadError, ValueError, TimeoutError) as error:
+        return [_problem(field, shown, f"a public http(s) link ({error})")]
+    return []
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    return tuple(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else ()
+
+
+def _problem(field: str, value: str, limit: str) -> Problem:
+    return Problem(field, value, limit, _SOURCE)

@@ -1,0 +1,251 @@
+"""No sequence of steps, crashes, cancellations, outages, reruns and decisions of people bills a key twice."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from prefect_genvideo.creating import CreatePolicy
+from prefect_genvideo.errors import DestinationError, GenerationFailedError, GenVideoError, InvalidRequestError
+from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.models import Generation
+from prefect_genvideo.reconciling import reconcile
+from prefect_genvideo.records import LedgerRecord
+from prefect_genvideo.steps import Studio
+from tests.fixtures.money import TEMPLATE, FakeProvider, done, on_its_way
+from tests.fixtures.scheduled_runs import HELD, How, Run, World
+
+T = TypeVar("T")
+KEYS = st.sampled_from(["a", "b"])
+HOWS = st.sampled_from(["ok", "ok", "ok", "ok", "fail", "lost", "kill", "refuse", "limit", "reject"])
+NUMBERS = st.integers(0, 5)
+FOREVER = 1e9
+
+
+class LedgerMachine(RuleBasedStateMachine):
+    """Up to four live runs over two keys, moved on one stop at a time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop = asyncio.new_event_loop()
+        self.world = World()
+        self.runs: list[Run] = []
+
+    def play(self, work: Coroutine[Any, Any, T]) -> T:
+        return self.loop.run_until_complete(work)
+
+    def settle(self) -> None:
+        """Let everything move until nothing moves any more."""
+
+        async def quiet() -> None:
+            same, seen = 0, None
+            while same < 12:
+                await asyncio.sleep(0)
+                now = [(id(run.stop), run.ended) for run in self.runs]
+                same, seen = (same + 1, seen) if now == seen else (0, now)
+
+        self.play(quiet())
+        for run in self.runs:
+            self.judge(run)
+
+    def judge(self, run: Run) -> None:
+        """What a run that has ended by itself owes to people."""
+        if run.dead or run.task is None or not run.task.done():
+            return
+        error = None if run.task.cancelled() else run.task.exception()
+        assert error is None or isinstance(error, GenVideoError), repr(error)
+        if not run.task.cancelled() and error is None:
+            entry = run.task.result().entry
+            assert entry.record.task_id in self.world.recorded[run.key]
+        if run.answered is not None and run.answered not in self.world.recorded[run.key]:
+            told = " ".join([str(error), *run.log])
+            assert run.answered in told, "a paid task is neither recorded nor named"
+
+    def live(self) -> list[Run]:
+        return [run for run in self.runs if not run.ended]
+
+    @initialize()
+    def begin(self) -> None:
+        self.settle()
+
+    @precondition(lambda self: len(self.live()) < 4)
+    @rule(
+        key=KEYS,
+        other=st.sampled_from([False, False, False, True]),
+        stale_after=st.sampled_from([-FOREVER, FOREVER]),
+        grace=st.sampled_from([0.0, 30.0]),
+        patience=st.sampled_from([-1.0, 600.0]),
+    )
+    def start(self, key: str, other: bool, stale_after: float, grace: float, patience: float) -> None:
+        """A run wants the key. One that takes every intent for stale stands for clocks that differ."""
+        policy = CreatePolicy(attempts=2, stale_after=stale_after, heartbeat=1, cancel_grace=grace)
+        run = Run(self.world, key, f"{key} other" if other else key, policy, patience)
+        run.start(self.loop)
+        self.runs.append(run)
+        self.settle()
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS, how=HOWS)
+    def move_on(self, number: int, how: How) -> None:
+        """One stop of one run goes well or badly."""
+        self.step(number, how)
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS, steps=st.integers(1, 12))
+    def go_well(self, number: int, steps: int) -> None:
+        """One run has luck for a while."""
+        for _ in range(steps):
+            if self.live():
+                self.step(number, "ok")
+
+    def step(self, number: int, how: How) -> None:
+        run = self.live()[number % len(self.live())]
+        if run.stop is not None:
+            at_post = run.at == "POST"
+            run.go(how if at_post or how in ("ok", "fail", "lost", "kill") else "ok")
+            self.settle()
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS)
+    def kill(self, number: int) -> None:
+        """SIGKILL: nothing of the run moves ever again, but what it has sent may still be accepted."""
+        self.live()[number % len(self.live())].dead = True
+        self.settle()
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS)
+    def cancel(self, number: int) -> None:
+        """SIGTERM or a cancelled flow run."""
+        run = self.live()[number % len(self.live())]
+        assert run.task is not None
+        run.task.cancel()
+        self.settle()
+
+    @precondition(lambda self: bool(self.ghosts()))
+    @rule(number=NUMBERS)
+    def accept_late(self, number: int) -> None:
+        """A create whose sender is gone is accepted after all."""
+        ghosts = self.ghosts()
+        self.world.accept(ghosts[number % len(ghosts)])
+
+    def ghosts(self) -> list[str]:
+        left = list(self.world.on_the_wire)
+        for run in self.live():
+            if run.at == "POST":
+                left.remove(run.key)
+        return left
+
+    @rule(down=st.booleans())
+    def outage(self, down: bool) -> None:
+        """The store goes away, or comes back."""
+        self.world.down = down
+
+    @rule(key=KEYS, force=st.booleans())
+    def release(self, key: str, force: bool) -> None:
+        """A person frees a key."""
+        self.decide(key, force, release=True)
+
+    @rule(key=KEYS, force=st.booleans())
+    def adopt(self, key: str, force: bool) -> None:
+        """A person ties the youngest task that no record knows to its key."""
+        lost = [task for task in self.world.bills[key] if task not in self.world.recorded[key]]
+        if lost:
+            self.decide(key, force, adopted=lost[-1])
+
+    def decide(self, key: str, force: bool, *, adopted: str = "", release: bool = False) -> None:
+        ledger = Ledger(self.world, patience=-1)
+        self.world.by_force = force
+        with contextlib.suppress(InvalidRequestError, DestinationError):
+            if release:
+                self.play(ledger.release(key, force=force))
+                self.world.free(key)
+            else:
+                self.play(ledger.adopt(key, adopted, force=force))
+        self.world.by_force = False
+
+    @rule(
+        stale_after=st.sampled_from([-FOREVER, FOREVER]),
+        answer=st.sampled_from([done(), on_its_way(), on_its_way("queued"), done(state="failed", reason="moderation")]),
+    )
+    def look_after(self, stale_after: float, answer: Generation) -> None:
+        """A reconciliation, which may take an intent that is under way for a stale one."""
+        client = FakeProvider()
+        client.answers = [answer] * 4
+        studio = Studio(client, Ledger(self.world, patience=-1), TEMPLATE, CreatePolicy(stale_after=stale_after))
+        with contextlib.suppress(DestinationError):
+            self.play(reconcile(studio))
+
+    @invariant()
+    def every_record_can_be_read(self) -> None:
+        """Whatever was torn apart: what is in the store is a record, and one that holds a task names it."""
+        for key, data in self.world.objects.items():
+            if key.startswith("_ledger/") and key.count("/") == 1:
+                record = LedgerRecord.model_validate_json(data)
+                assert record.task_id or record.state not in HELD
+                unsettled = record.state in ("intent", "submitted", "succeeded", "unknown")
+                assert not unsettled or f"_ledger/_open/{record.key}.json" in self.world.objects
+
+    def teardown(self) -> None:
+        """However it ended: a person and one more run bring every key to a video, and pay at most what is allowed."""
+        try:
+            self.world.down = False
+            self.world.on_the_wire.clear()
+            for run in self.runs:
+                run.dead = True
+            for key in ("a", "b"):
+                self.bring_home(key)
+        finally:
+            self.close()
+
+    def bring_home(self, key: str) -> None:
+        record = self.world.record(key)
+        if record is None or record.state == "failed":
+            return
+        if record.state in ("intent", "unknown"):
+            lost = [task for task in self.world.bills[key] if task not in self.world.recorded[key]]
+            ledger = Ledger(self.world)
+            self.play(ledger.adopt(key, lost[-1]) if lost else ledger.release(key, force=True))
+            if not lost:
+                self.world.free(key)
+        before = list(self.world.bills[key])
+        run = Run(self.world, key, str(self.world.record(key)), CreatePolicy(stale_after=FOREVER), 600)
+        record = self.world.record(key)
+        assert record is not None
+        paid = record.task_id if record.state in HELD else None
+        run.start(self.loop, fingerprint=record.fingerprint)
+        self.runs.append(run)
+        for _ in range(40):
+            self.settle()
+            if run.stop is None:
+                break
+            run.go("ok")
+        assert run.task is not None
+        assert run.task.done(), run.at
+        with contextlib.suppress(GenerationFailedError):
+            submission = run.task.result()
+            assert submission.reused == (paid is not None)
+            assert paid in (None, submission.entry.record.task_id)
+            assert len(self.world.bills[key]) == len(before) + (paid is None)
+
+    def close(self) -> None:
+        for run in self.runs:
+            run.dead = True
+        for _ in range(5):
+            left = asyncio.all_tasks(self.loop)
+            for task in left:
+                task.cancel()
+            if left:
+                self.play(asyncio.wait(left, timeout=1))  # type: ignore[arg-type] # it is a coroutine
+        self.loop.close()
+
+
+TestLedgerMachine = LedgerMachine.TestCase
+TestLedgerMachine.settings = settings(
+    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)

@@ -1,0 +1,93 @@
+"""Names of videos: what a template may say, and that no value can leave the destination."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.keys import DEFAULT_TEMPLATE, FIELDS, check_template, render_key, slug
+from prefect_genvideo.storage import clean_key
+
+FACTS = {
+    "date": datetime(2026, 11, 22, 1, 30, tzinfo=timezone.utc),
+    "provider": "sudashui",
+    "model": "sd-2-720p",
+    "task_id": "task_0a1b",
+    "prompt": "A cat, surfing: at dusk!",
+    "idempotency_key": "daily-2026-11-22",
+    "flow_run": "6f1c",
+}
+
+
+def test_the_default_name() -> None:
+    """Day, model, task id."""
+    assert render_key(DEFAULT_TEMPLATE, FACTS) == "2026-11-22/sd-2-720p/task_0a1b.mp4"
+    assert check_template(DEFAULT_TEMPLATE) == []
+
+
+def test_every_field_can_be_used() -> None:
+    """Each is replaced by one harmless segment."""
+    template = "/".join(f"{{{field}}}" for field in FIELDS) + ".mp4"
+    assert render_key(template, FACTS) == (
+        "2026-11-22/2026/11/22/sudashui/sd-2-720p/task_0a1b/a-cat-surfing-at-dusk/daily-2026-11-22/6f1c/mp4.mp4"
+    )
+
+
+@pytest.mark.parametrize(
+    ("template", "words"),
+    [
+        ("{modle}/{task_id}.mp4", "{modle} is no field; the fields are {date}"),
+        ("{}.mp4", "{} is no field"),
+        ("{task_id.__class__}.mp4", "is no field"),
+        ("{task_id!r}.mp4", "no format or conversion"),
+        ("{date:%Y}.mp4", "no format or conversion"),
+        ("{task_id.mp4", "braces do not match"),
+        ("{task_id}", "must end in .mp4"),
+        ("videos/.mp4", "must end in .mp4"),
+        ("/{task_id}.mp4", "relative"),
+        ("../{task_id}.mp4", "relative"),
+        ("a//{task_id}.mp4", "relative"),
+        ("a\\{task_id}.mp4", "backslashes"),
+        ("_ledger/{task_id}.mp4", "the ledger's"),
+    ],
+)
+def test_bad_templates_are_told_before_anything_is_paid(template: str, words: str) -> None:
+    """A block with such a template cannot be saved; rendering one fails too."""
+    assert words in "; ".join(check_template(template))
+    with pytest.raises(InvalidRequestError):
+        render_key(template, FACTS)
+
+
+@given(st.text(min_size=1), st.text())
+def test_no_value_leaves_its_segment(task_id: str, prompt: str) -> None:
+    """Whatever a provider or a prompt contains, the name has the template's segments and is a valid key."""
+    key = render_key("{task_id}/{prompt_slug}.mp4", {**FACTS, "task_id": task_id, "prompt": prompt})
+    assert clean_key(key) == key
+    assert key.count("/") == 1
+    assert all(len(segment.encode()) <= 255 for segment in key.split("/"))
+
+
+def test_ids_that_lose_characters_stay_apart() -> None:
+    """Two ids never become one name; a plain id stays as it is."""
+    assert slug("a/b", identity=True) != slug("a:b", identity=True)
+    assert slug("task_1", identity=True) == "task_1"
+    assert slug("x" * 500, identity=True) != slug("x" * 501, identity=True)
+    assert slug("///", identity=True)
+
+
+def test_other_scripts_are_kept() -> None:
+    """A Chinese prompt gives a readable name, cut at whole characters."""
+    assert slug("一只猫，在冲浪") == "一只猫-在冲浪"
+    assert len(slug("猫" * 200, limit=60).encode()) == 60
+
+
+def test_the_day_does_not_depend_on_the_machine() -> None:
+    """Days are UTC; a missing value becomes a word."""
+    evening = datetime(2026, 11, 21, 22, 0, tzinfo=timezone(timedelta(hours=-5)))
+    assert render_key("{date}-{idempotency_key}.mp4", {"date": evening}) == "2026-11-22-none.mp4"
+    assert render_key("{year}{month}{day}.mp4", {"date": datetime(2026, 1, 2)}) == "20260102.mp4"
+    assert render_key("{date}.mp4", {}).startswith("20")
