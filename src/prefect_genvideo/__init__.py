@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
-    from prefect_genvideo.flows import generate_video, generate_videos, generate_videos_sharded, reconcile_videos
+    from prefect_genvideo.flows import (
+        generate_video,
+        generate_videos,
+        generate_videos_sharded,
+        reconcile_videos,
+        storyboard,
+    )
     from prefect_genvideo.jobs import VideoJob
     from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
     from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
@@ -32,6 +38,7 @@ __all__ = [
     "reconcile_videos",
     "request_trigger",
     "save_video",
+    "storyboard",
     "upload_asset",
     "wait_for_video",
 ]
@@ -40,7 +47,7 @@ _HOMES = {
     "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials"),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
-    "flows": ("generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos"),
+    "flows": ("generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos", "storyboard"),
     "jobs": ("VideoJob",),
     "triggers": ("request_trigger",),
 }

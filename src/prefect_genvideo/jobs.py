@@ -6,6 +6,7 @@ from typing import Any, Literal
 from uuid import uuid4
 
 from prefect.blocks.abstract import JobBlock, JobRun
+from prefect.client.schemas.objects import BlockDocument
 from pydantic import Field
 
 from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
@@ -60,14 +61,22 @@ class VideoJob(JobBlock[StoredVideo]):
     Example:
         Start a saved preset with today's prompt:
         ```python
+        import asyncio
+
         from prefect_genvideo import VideoJob
 
-        teaser = await VideoJob.aload("BLOCK_NAME")
-        run = await teaser.trigger("A cat discovers the sea")
-        await run.wait_for_completion()
-        video = await run.fetch_result()
+        teaser = VideoJob.load("BLOCK_NAME")
+
+
+        async def main():
+            run = await teaser.trigger("A cat discovers the sea")
+            await run.wait_for_completion()
+            return await run.fetch_result()
+
+
+        video = asyncio.run(main())
         ```
-        In synchronous code, `VideoJob.load("BLOCK_NAME")` loads it.
+        In an async flow it is `await VideoJob.aload("BLOCK_NAME")`.
     """
 
     _block_type_name = "Video Job"
@@ -83,13 +92,29 @@ class VideoJob(JobBlock[StoredVideo]):
     prompt: str = Field(default="", description="Prompt of the preset; `{prompt}` is where a run's own prompt goes.")
     duration: float = Field(default=0, ge=0, description="Seconds; 0 takes the model's default.")
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"] = Field(
-        default="16:9", description="Width to height; 21:9 and adaptive are for Sudashui."
+        default="16:9",
+        title="Aspect ratio",
+        description="Width to height. `21:9` and `adaptive` are for Sudashui only.",
     )
     resolution: Literal["default", "480p", "720p", "1080p"] = Field(
         default="default", description="For SenseAudio; at Sudashui the model name decides."
     )
-    images: list[str] = Field(default_factory=list, description="Reference images: links, s3:// URIs or paths.")
-    options: dict[str, Any] = Field(default_factory=dict, description="Fields of the vendor, e.g. camera_fixed.")
+    images: list[str] = Field(
+        default_factory=list, description='Reference images: links, S3 URIs or paths, e.g. `["s3://bucket/cat.jpg"]`.'
+    )
+    options: dict[str, Any] = Field(
+        default_factory=dict, description='Fields of the vendor, e.g. `{"camera_fixed": true}`.'
+    )
+
+    @classmethod
+    def _from_block_document(cls, block_document: BlockDocument) -> VideoJob:
+        # Prefect hands over the data of nested blocks without their types, by which alone two kinds of credentials
+        # can be told apart. Its validators heed a `block_type_slug` in the data.
+        for field, reference in block_document.block_document_references.items():
+            nested = block_document.data.get(field)
+            if isinstance(nested, dict):
+                nested["block_type_slug"] = reference["block_document"]["block_type"]["slug"]
+        return super()._from_block_document(block_document)
 
     def request(self, prompt: str = "") -> VideoRequest:
         """The request of a run.

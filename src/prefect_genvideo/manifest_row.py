@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import date, datetime, timezone
 from pathlib import PurePath
 from typing import Any, cast
@@ -22,6 +23,7 @@ from prefect_genvideo.manifest_model import (
     problem,
 )
 from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.providers import provider_names
 from prefect_genvideo.records import check_key
 from prefect_genvideo.templating import is_template, render
 
@@ -114,11 +116,8 @@ def _plain_text(path: str, value: Any) -> str:
 class RowBuilder:
     """Builds one row, noting every fault on the way."""
 
-    def __init__(
-        self, fields: Mapping[str, Any], position: int, today: date, providers: Sequence[str], faults: Faults
-    ) -> None:
+    def __init__(self, fields: Mapping[str, Any], position: int, today: date, faults: Faults) -> None:
         self._fields = fields
-        self._providers = providers
         self._faults = faults
         self._due = self._moment(fields.get("due"))
         self._tags = self._words(fields.get("tags"))
@@ -201,8 +200,8 @@ class RowBuilder:
         return key
 
     def _provider(self, value: Any, path: str) -> str | None:
-        if value is not None and value not in self._providers:
-            self._faults.note(path, value, f"is no provider; there are {', '.join(self._providers)}")
+        if value is not None and value not in _providers():
+            self._faults.note(path, value, f"is no provider; there are {', '.join(_providers())}")
             return None
         return value
 
@@ -290,6 +289,12 @@ class RowBuilder:
         if not items:
             self._faults.note(path, value, f"must name at least one of {', '.join(FALLBACK_KINDS)}")
         return known
+
+
+@functools.lru_cache(maxsize=1)
+def _providers() -> tuple[str, ...]:
+    # Looking through everything that is installed takes some 50 ms; a process's plugins do not change.
+    return tuple(provider_names())
 
 
 def _broken(error: ValidationError, fields: Mapping[str, Any]) -> Iterable[tuple[str, Any]]:

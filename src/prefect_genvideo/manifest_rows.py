@@ -14,7 +14,6 @@ from prefect_genvideo.manifest_formats import RawRow, Table
 from prefect_genvideo.manifest_model import ROW_FIELDS, Manifest, ManifestLimits, RowProblem, near
 from prefect_genvideo.manifest_row import Fault, Faults, RowBuilder, plain
 from prefect_genvideo.models import Problem
-from prefect_genvideo.providers import provider_names
 
 
 class Reader:
@@ -37,7 +36,6 @@ class Reader:
         self._table = table
         self._today = today
         self._limits = limits
-        self._providers = provider_names()
         self._manifest = Manifest(name, [], [], table.numbering)
         self._keys: dict[str, int] = {}
         self._told = set[Problem]()
@@ -75,7 +73,7 @@ class Reader:
             alternatives = fields.get("fallback")
             times = 1 + (min(len(cast("list[Any]", alternatives)), 99) if isinstance(alternatives, list) else 1)
             self._expand((size + self._default_size) * times)
-            row = RowBuilder(fields, position, self._today, self._providers, faults).build(raw.number)
+            row = RowBuilder(fields, position, self._today, faults).build(raw.number)
             self._expand(len(row.request.prompt) if row else 0)
         key = row.key if row else None
         if row and key is not None and self._keys.setdefault(key, raw.number) != raw.number:

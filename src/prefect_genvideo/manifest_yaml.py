@@ -28,6 +28,8 @@ _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 _MERGE = "<<"
+_SLOW_CHARS = 256 * 1024
+_SLOW_BRACKETS = 500
 
 
 def parse_yaml(text: str) -> Any:
@@ -38,9 +40,12 @@ def parse_yaml(text: str) -> Any:
     """
     builder = _Builder()
     parse = cast("Callable[..., Iterable[yaml.Event]]", getattr(yaml, "parse"))  # noqa: B009 -- its stub has no types
+    loader = getattr(yaml, "CBaseLoader", None)
+    # PyYAML's own parser, all there is where it was built without libyaml, takes quadratic time over open brackets.
+    if loader is None and (len(text) > _SLOW_CHARS or text.count("[") + text.count("{") > _SLOW_BRACKETS):
+        raise ValueError("this machine's PyYAML lacks libyaml and takes small files only; write JSON or JSONL")
     try:
-        # libyaml's parser where PyYAML was built with it: ten times as fast.
-        for event in parse(text, Loader=getattr(yaml, "CBaseLoader", yaml.BaseLoader)):
+        for event in parse(text, Loader=loader or yaml.BaseLoader):
             builder.take(event)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:300]) from None

@@ -18,6 +18,7 @@ from urllib.parse import quote
 
 import anyio
 
+from prefect_genvideo.covers import cover_from_video
 from prefect_genvideo.errors import DestinationError, DownloadError
 from prefect_genvideo.fetching import Fetch, Patience, Progress, Prover, Received, Sleep, VideoSource
 from prefect_genvideo.manifest import MEDIA_TYPE, Manifest, StoredFile, VideoFile, manifest_key, read_manifest
@@ -81,7 +82,8 @@ async def save_generation(
         store: The destination.
         job: What to save.
         progress: Awaited with (bytes so far, bytes in all or None).
-        fetch_cover: Fetches the cover picture; its failures never fail the save.
+        fetch_cover: Fetches the provider's cover picture; without one the video's first picture is taken. None: no
+            cover at all. Failures never fail the save.
         patience: How long the download is tried.
         sleep: Seam for tests.
 
@@ -234,7 +236,7 @@ class _Saver:
                     height=movie.height,
                     codec=movie.codec,
                 ),
-                cover=await self._cover(),
+                cover=await self._cover(received.size),
                 source_host=received.host,
                 created_at=generation.created_at,
                 started_at=generation.started_at,
@@ -250,13 +252,14 @@ class _Saver:
         )
         return manifest
 
-    async def _cover(self) -> StoredFile | None:
+    async def _cover(self, size: int) -> StoredFile | None:
         """Keep the cover picture if that is easy; it is decoration, the video is what was paid for."""
-        link = self.job.generation.cover_url
-        if self.fetch_cover is None or not link:
+        if self.fetch_cover is None:
             return None
         try:
-            data = await self.fetch_cover(link) or b""
+            link = self.job.generation.cover_url
+            data = (await self.fetch_cover(link) if link else None) or b""
+            data = data or await cover_from_video(self.store, self.job.key, size) or b""
             kind = next((row for row in _COVERS if row[0].match(data)), None)
             if kind is None or len(data) > MAX_COVER:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)

@@ -263,7 +263,14 @@ class Studio:
             idempotency_key=record.key if record else generation.idempotency_key,
             flow_run=flow_run,
         )
-        stored = await save_generation(self.client, self.ledger.store, job, progress=progress, sleep=self.sleep)
+        stored = await save_generation(
+            self.client,
+            self.ledger.store,
+            job,
+            progress=progress,
+            fetch_cover=self.client.fetch_picture,
+            sleep=self.sleep,
+        )
         saved = await self._record(entry, "saved", stored=stored, video_key=key)
         self._tell("video.saved", saved)
         return stored

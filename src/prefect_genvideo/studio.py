@@ -11,7 +11,7 @@ from prefect.blocks.core import Block
 from prefect.events import emit_event
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
-from pydantic import BeforeValidator
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 
 from prefect_genvideo.blocks import (
     LocalDestination,
@@ -34,9 +34,17 @@ from prefect_genvideo.settings import get_settings
 from prefect_genvideo.steps import Event, Studio
 from prefect_genvideo.storage import ObjectStore
 
-#: A block, or the name of a saved one as `block-type-slug/name` (the way for providers from other packages).
-Credentials = SudashuiCredentials | SenseAudioCredentials | str
-Destination = Annotated[S3Destination | LocalDestination | str, BeforeValidator(as_destination)]
+
+def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Let pass every credentials and destination block, also those of other packages; a form offers only ours."""
+    taken = as_destination(block)
+    return taken if isinstance(taken, ProviderCredentials | VideoDestination) else validate(block)
+
+
+BlockName = Annotated[str, Field(title="Name", examples=["block-type-slug/name"])]
+#: A block, or the name of a saved one as `block-type-slug/name`.
+Credentials = Annotated[SudashuiCredentials | SenseAudioCredentials | BlockName, WrapValidator(_take)]
+Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
 
 BlockT = TypeVar("BlockT", bound=Block)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import httpx
 import pytest
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
@@ -112,6 +113,24 @@ async def test_what_is_not_a_whole_video_never_ends_well(answer: Answer, reason:
     async with SudashuiClient(KEY, server.url, stall_timeout=0.2) as client:
         error = await failure(client, f"{server.url}/v.mp4")
     assert (error.reason, error.retryable) == (reason, True)
+
+
+@pytest.mark.parametrize(("length", "reason"), [(len(FILE) + 1, "incomplete"), (len(FILE) - 1, "too long")])
+async def test_the_announced_length_is_held_against_the_bytes(length: int, reason: str) -> None:
+    """Also where the transport does not do so."""
+
+    def handle(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, content=FILE, headers={"Content-Length": str(length)})
+
+    async with SudashuiClient(KEY, transport=httpx.MockTransport(handle)) as client:
+        assert (await failure(client, "https://e.com/v.mp4")).reason == reason
+
+
+async def test_a_cut_error_page_is_still_that_error(client: VideoClient, server: ScriptedServer) -> None:
+    """What it says is decoration."""
+    server.handler = serving(Answer(403, {}, b'{"message": "x', length=99, cut_after=9))
+    error = await failure(client, f"{server.url}/v.mp4")
+    assert (error.status_code, error.reason) == (403, "link refused")
 
 
 async def test_no_video_is_known_on_entering(client: VideoClient, server: ScriptedServer) -> None:
@@ -322,3 +341,34 @@ async def test_a_link_is_http_or_nothing(url: str, client: VideoClient) -> None:
     """A bad link is refused before anything is sent."""
     error = await failure(client, url)
     assert (error.reason, error.retryable) == ("bad link", False)
+
+
+# Pictures
+
+
+async def test_a_cover_picture_is_fetched_under_the_same_rules(client: VideoClient, server: ScriptedServer) -> None:
+    """No key, a size cap, a whole body or an error."""
+    server.handler = serving(Answer(200, {}, b"picture" * 100, chunked=True))
+    assert await client.fetch_picture(f"{server.url}/c.jpg") == b"picture" * 100
+    assert "authorization" not in server.received[0].headers
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "retryable"),
+    [
+        (Answer(404), LinkExpiredError, True),
+        (Answer(410), DownloadError, False),
+        (Answer(500), DownloadError, True),
+        (Answer(200, {}, b"x" * 2000), DownloadError, False),
+        (Answer(200, {}, b"x" * 900, length=999, cut_after=500), DownloadError, True),
+        (Answer(302, {"Location": "http://10.0.0.1/c.jpg"}), DownloadError, False),
+    ],
+)
+async def test_a_cover_picture_that_does_not_come(
+    answer: Answer, expected: type[DownloadError], retryable: bool, client: VideoClient, server: ScriptedServer
+) -> None:
+    """The saver goes on without it."""
+    server.handler = serving(answer)
+    with pytest.raises(DownloadError) as caught:
+        await client.fetch_picture(f"{server.url}/c.jpg", max_size=1000)
+    assert (type(caught.value), caught.value.retryable) == (expected, retryable)

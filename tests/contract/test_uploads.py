@@ -14,6 +14,7 @@ import pytest
 from prefect_genvideo import errors
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.sudashui_rules import UPLOAD_LIMITS
+from prefect_genvideo.providers.sudashui_upload import opened
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, Received, ScriptedServer, free_port, mp4
 
@@ -159,6 +160,17 @@ async def test_a_media_type_helps_where_the_content_does_not(sudashui: SudashuiC
     server.handler = lambda _: STORED
     await sudashui.upload(b"junk" * 30, "a.mp3", "audio/mpeg")
     assert part(server.received[0]).get_content_type() == "audio/mpeg"
+
+
+async def test_a_file_that_went_away_is_an_invalid_request(tmp_path: Path) -> None:
+    """Should it go between the check and the sending."""
+
+    def open_gone() -> None:
+        with opened(tmp_path / "gone.jpg"):
+            pass
+
+    with pytest.raises(errors.InvalidRequestError, match=r"gone\.jpg cannot be read"):
+        open_gone()
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timezone
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given
@@ -89,6 +90,18 @@ async def test_the_key_is_blanked_out_of_answers() -> None:
     """Some gateways echo it, in whatever field."""
     reply = await reply_to(lambda _: httpx.Response(200, json={"m": "bad sk-1"}), secret="sk-1")
     assert reply.json == {"m": "bad ***"}
+
+
+async def test_an_exchange_has_a_deadline() -> None:
+    """For an answer that drips, byte by byte, below every other timeout."""
+
+    async def hang(_: httpx.Request) -> httpx.Response:
+        await anyio.sleep(60)
+        return httpx.Response(200)
+
+    async with new_client(transport=httpx.MockTransport(hang)) as client:
+        reply = await exchange(client, "GET", "https://e.com/", headers={}, deadline=0.05)
+    assert reply == Reply(failure=http.TIMED_OUT)
 
 
 @pytest.mark.parametrize(

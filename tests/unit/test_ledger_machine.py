@@ -23,13 +23,14 @@ from tests.fixtures.scheduled_runs import HELD, How, Run, World
 
 T = TypeVar("T")
 KEYS = st.sampled_from(["a", "b"])
-HOWS = st.sampled_from(["ok", "ok", "ok", "ok", "fail", "lost", "kill", "refuse", "limit", "reject"])
+HOWS = st.sampled_from(["fail", "lost", "kill", "refuse", "limit", "reject"])
+STOPS = st.sampled_from(["POST", "ANSWER", "put", "get", "sleep"])
 NUMBERS = st.integers(0, 5)
 FOREVER = 1e9
 
 
 class LedgerMachine(RuleBasedStateMachine):
-    """Up to four live runs over two keys, moved on one stop at a time."""
+    """Up to four live runs over two keys, which stop at every call of the store, at their POSTs and at their sleeps."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -91,41 +92,57 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, how=HOWS)
-    def move_on(self, number: int, how: How) -> None:
-        """One stop of one run goes well or badly."""
-        self.step(number, how)
-
-    @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, steps=st.integers(1, 12))
-    def go_well(self, number: int, steps: int) -> None:
-        """One run has luck for a while."""
-        for _ in range(steps):
-            if self.live():
-                self.step(number, "ok")
-
-    def step(self, number: int, how: How) -> None:
-        run = self.live()[number % len(self.live())]
+    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3), how=HOWS)
+    def strike(self, number: int, where: str, skip: int, how: How) -> None:
+        """All goes well for a run until it stands somewhere for the n-th time; there this happens."""
+        run = self.reach(number, where, skip)
         if run.stop is not None:
-            at_post = run.at == "POST"
-            run.go(how if at_post or how in ("ok", "fail", "lost", "kill") else "ok")
+            run.go(how if run.at == "POST" or how in ("ok", "fail", "lost", "kill") else "lost")
             self.settle()
 
     @precondition(lambda self: bool(self.live()))
     @rule(number=NUMBERS)
-    def kill(self, number: int) -> None:
+    def finish(self, number: int) -> None:
+        """A run has luck to its end, or waits for another."""
+        self.reach(number, "the end", 0)
+
+    def reach(self, number: int, where: str, skip: int) -> Run:
+        run = self.live()[number % len(self.live())]
+        for _ in range(14):
+            if run.stop is None or (run.at == where and skip == 0):
+                break
+            skip -= run.at == where
+            run.go("ok")
+            self.settle()
+        return run
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
+    def kill(self, number: int, where: str, skip: int) -> None:
         """SIGKILL: nothing of the run moves ever again, but what it has sent may still be accepted."""
-        self.live()[number % len(self.live())].dead = True
+        self.reach(number, where, skip).dead = True
         self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS)
-    def cancel(self, number: int) -> None:
+    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
+    def cancel(self, number: int, where: str, skip: int) -> None:
         """SIGTERM or a cancelled flow run."""
-        run = self.live()[number % len(self.live())]
+        run = self.reach(number, where, skip)
         assert run.task is not None
         run.task.cancel()
         self.settle()
+
+    @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3), steps=st.integers(1, 6))
+    def outage(self, number: int, where: str, skip: int, steps: int) -> None:
+        """The store goes away while a run moves on, and comes back."""
+        run = self.reach(number, where, skip)
+        self.world.down = True
+        for _ in range(steps):
+            if run.stop is not None:
+                run.go("ok")
+                self.settle()
+        self.world.down = False
 
     @precondition(lambda self: bool(self.ghosts()))
     @rule(number=NUMBERS)
@@ -140,11 +157,6 @@ class LedgerMachine(RuleBasedStateMachine):
             if run.at == "POST":
                 left.remove(run.key)
         return left
-
-    @rule(down=st.booleans())
-    def outage(self, down: bool) -> None:
-        """The store goes away, or comes back."""
-        self.world.down = down
 
     @rule(key=KEYS, force=st.booleans())
     def release(self, key: str, force: bool) -> None:

@@ -212,7 +212,7 @@ def test_an_alternative_is_the_row_with_other_fields() -> None:
     [
         ([{"model": "x", "on": ["moderation"]}], "fallback[0].on", "never tried elsewhere"),
         ([{"model": "x", "on": ["sunday"]}], "fallback[0].on", "no kind of failure"),
-        ([{"model": "x", "on": []}], "fallback[0].on", "at least one"),
+        ([{"model": "x", "on": list[str]()}], "fallback[0].on", "at least one"),
         ([{"on": ["quota"]}], "fallback[0]", "another model"),
         ([{"modle": "x", "model": "y"}], "fallback[0].modle", "did you mean model?"),
         ([{"model": ""}], "fallback[0].model", "model's name"),
@@ -233,9 +233,15 @@ def test_an_alternative_does_not_repeat_the_rows_faults() -> None:
     assert list(limits_by_field({"model": "m", "duration": "x", "fallback": ["a", "b"]})) == ["duration"]
 
 
+def nested(depth: int) -> Any:
+    """A list in a list in a list."""
+    return [nested(depth - 1)] if depth else 1
+
+
 @pytest.mark.parametrize(
     "value",
-    [math.nan, math.inf, 10**400, 2**63, b"bytes", {1: 2}, "\ud800", "a\0b", object(), {"\udfff": 1}],
+    [math.nan, math.inf, 10**5000, 2**63, nested(40), b"bytes", {1: 2}, "\ud800", "a\0b", object(), {"\udfff": 1}],
+    ids=lambda value: type(value).__name__,
 )
 def test_values_that_no_store_can_hold(value: Any) -> None:
     """They are problems of their row, wherever they stand."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from prefect_genvideo import manifest_yaml
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.manifest_formats import Table, read_table
+from prefect_genvideo.manifest_formats import read_table
 from prefect_genvideo.manifest_yaml import parse_yaml
 from prefect_genvideo.manifests import Manifest, ManifestLimits, load_manifest
 from prefect_genvideo.models import VideoRequest
@@ -177,7 +177,7 @@ async def test_other_encodings_are_named(tmp_path: Path, data: bytes, why: str) 
         ("a.json", "[", "line 1 column 2"),
         ("a.json", "[" * 100_000, "nested too deeply"),
         ("a.json", "5", "must be a list"),
-        ("a.yaml", "a: [", "line 1"),
+        ("a.yaml", "a: [", "line 2"),
         ("a.yaml", "just words", "must be a list"),
     ],
 )
@@ -268,7 +268,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("&a [*a]", "names itself"),
         ("*nobody", "names nothing"),
         ("[" * 40 + "]" * 40, "nested deeper"),
-        ("[" * 100_000, "did not find"),
+        ("[" * 100_000, "nested deeper"),
         ("- " * 50_000, "nested deeper"),
         ("&a [&b [" + "[" * 25 + "]" * 25 + "], [[[[[[[*b]]]]]]]]", "nested deeper"),
         ("!!python/object/apply:os.system ['true']", "tag"),
@@ -278,22 +278,25 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("&a x: 1\n*a : 2", "cannot be an alias"),
         ("<<: 5", "takes a mapping"),
         ("a\n---\nb", "more than one"),
-        ("\x07", "line"),
+        ("\x07", "control characters"),
     ],
 )
 def test_yaml_that_is_refused(text: str, why: str) -> None:
     """Bombs, cycles, code and doubles, each with its line where there is one."""
     with pytest.raises(ValueError) as caught:
         parse_yaml(text)
-    assert why in str(caught.value) or why == "line"
+    assert why in str(caught.value)
 
 
 def test_yaml_without_libyaml(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PyYAML's own parser does where its wheel has no libyaml."""
+    """PyYAML's own parser does for small files where there is no libyaml."""
     monkeypatch.delattr(manifest_yaml.yaml, "CBaseLoader", raising=False)
     assert parse_yaml("a: [1, 16:9]") == {"a": [1, "16:9"]}
     with pytest.raises(ValueError, match="nested deeper"):
-        parse_yaml("[" * 1000)
+        parse_yaml("[" * 100)
+    for text in ("[" * 1000, "a" * 300_000):
+        with pytest.raises(ValueError, match="JSONL"):
+            parse_yaml(text)
 
 
 # Anything at all
@@ -317,17 +320,13 @@ FRAGMENTS = st.sampled_from(
 )
 
 
-def read(name: str, data: bytes) -> Table | None:
-    """The table, or None when the file was refused."""
-    try:
-        return read_table(name, data, ManifestLimits())
-    except InvalidRequestError as error:
-        assert str(error).isprintable()
-        return None
-
-
 @settings(max_examples=200)
 @given(NAMES, st.binary(max_size=200) | st.lists(FRAGMENTS, max_size=40).map(lambda parts: "".join(parts).encode()))
 def test_any_bytes_are_a_table_or_refused(name: str, data: bytes) -> None:
     """Nothing but the tree's error leaves, whatever the file holds."""
-    read(name, data)
+    refusal = ""
+    try:
+        read_table(name, data, ManifestLimits())
+    except InvalidRequestError as error:
+        refusal = str(error)
+    assert refusal.isprintable()

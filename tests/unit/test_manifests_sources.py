@@ -94,7 +94,7 @@ async def test_files_that_are_none(tmp_path: Path) -> None:
 async def test_a_file_of_this_machine_where_that_is_not_allowed(tmp_path: Path) -> None:
     """Whether it exists is not told."""
     for source in (tmp_path, tmp_path / "nothing", "data:text/csv,model"):
-        with pytest.raises(InvalidRequestError, match="not allowed here|not a data URL"):
+        with pytest.raises(InvalidRequestError, match=r"not allowed here|not a data URL"):
             await load_manifest(source, allow_local=False)
 
 
@@ -105,14 +105,14 @@ async def test_a_link(web: str) -> None:
     """The name is the last part of the path, whatever redirects say."""
     manifest = await load_manifest(f"{web}/batch%2Ejsonl?token=x", allow_private=True)
     assert (manifest.name, [row.key for row in manifest.rows]) == ("batch.jsonl", ["k"])
-    manifest = await load_manifest(f"{web}/hops?5", allow_private=True, allow_local=False)
+    manifest = await load_manifest(f"{web}/hops?4", allow_private=True, allow_local=False)
     assert (manifest.name, len(manifest.rows)) == ("hops", 1)
 
 
 @pytest.mark.parametrize(
     ("path", "reason", "retryable"),
     [
-        ("hops?6", "too many redirects", False),
+        ("hops?5", "too many redirects", False),
         ("packed", "packed", False),
         ("cut", "connection lost", True),
         ("status/404", "HTTP 404", False),
@@ -224,7 +224,7 @@ FIELDS = st.sampled_from(
 ROWS = st.lists(JSON | st.dictionaries(FIELDS, JSON, max_size=5), max_size=4)
 
 
-@settings(max_examples=150)
+@settings(max_examples=100)
 @given(ROWS, st.dictionaries(FIELDS, JSON, max_size=3))
 def test_any_values_are_rows_or_problems(rows: list[Any], defaults: dict[str, Any]) -> None:
     """Every row is good or has a problem; a good one has a fingerprint; what is shown can be written."""

@@ -196,6 +196,24 @@ def test_broken_data_urls(text: str) -> None:
         split_data_url(text)
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"II*\0" + b"\0" * 60,
+        b"RIFF\0\0\0\0WEBPJUNK" + b"\0" * 60,
+        b"\x89PNG\r\n\x1a\n\0\0\0\rJUNK" + b"\0" * 60,
+        b"\xff\xd8\xff\xd9" + b"\0" * 60,
+        b"\xff\xd8\xff\xff\xff\xd0\xff\x01" + b"\xff\xe0\0\2" * 2000,
+        b"RIFF\0\0\0\0AVI " + b"\0" * 60,
+    ],
+    ids=["tiff", "webp", "png", "jpeg-end", "jpeg-endless", "avi"],
+)
+def test_headers_that_tell_no_sides(data: bytes) -> None:
+    """The kind is known, the rest is not."""
+    info = inspect_bytes(data)
+    assert (info.width, info.height, info.seconds) == (None, None, None)
+
+
 def hostile(data: bytes) -> MediaInfo | None:
     try:
         return inspect_bytes(data, digest=False)

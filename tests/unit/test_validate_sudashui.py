@@ -276,6 +276,13 @@ async def test_create_takes_links_only(asset: str) -> None:
     assert [problem.field for problem in caught.value.problems] == ["images[1]"]
 
 
+async def test_text_that_is_no_utf_8_is_an_invalid_request() -> None:
+    """Half a surrogate pair, for example."""
+    request = VideoRequest(model="sd-2-720p", prompt="x").model_copy(update={"prompt": "\ud800"})
+    with pytest.raises(InvalidRequestError, match="UTF-8"):
+        await SudashuiClient(KEY).create(request)
+
+
 def test_problems_show_no_secrets() -> None:
     """Values are shortened and redacted."""
     asset = f"https://e.com/a b?signature=SECRET{'x' * 500}"

@@ -62,7 +62,9 @@ class ProviderCredentials(CredentialsBlock):
 
     provider: ClassVar[str] = ""
 
-    api_key: SecretStr = Field(default=..., description="API key of the provider. Generations are paid by its account.")
+    api_key: SecretStr = Field(
+        default=..., title="API key", description="API key of the provider. Generations are paid by its account."
+    )
 
     _urls: ClassVar[tuple[str, ...]] = ("base_url",)
 
@@ -123,13 +125,15 @@ class SudashuiCredentials(ProviderCredentials):
     Example:
         Load stored credentials and generate a video:
         ```python
+        import asyncio
+
         from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
 
-        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
-        destination = await S3Destination.aload("BLOCK_NAME")
-        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        credentials = SudashuiCredentials.load("BLOCK_NAME")
+        destination = S3Destination.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat, cinematic", "sd-2-fast-720p", credentials, destination))
         ```
-        In synchronous code, `SudashuiCredentials.load("BLOCK_NAME")` does the same.
+        In an async flow it is `await SudashuiCredentials.aload("BLOCK_NAME")` and `await generate_video(…)`.
     """
 
     _block_type_name = "Sudashui Credentials"
@@ -162,13 +166,15 @@ class SenseAudioCredentials(ProviderCredentials):
     Example:
         Load stored credentials and generate a video:
         ```python
+        import asyncio
+
         from prefect_genvideo import S3Destination, SenseAudioCredentials, generate_video
 
-        credentials = await SenseAudioCredentials.aload("BLOCK_NAME")
-        destination = await S3Destination.aload("BLOCK_NAME")
-        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        credentials = SenseAudioCredentials.load("BLOCK_NAME")
+        destination = S3Destination.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat, cinematic", "Seedance-2.0", credentials, destination))
         ```
-        In synchronous code, `SenseAudioCredentials.load("BLOCK_NAME")` does the same.
+        In an async flow it is `await SenseAudioCredentials.aload("BLOCK_NAME")` and `await generate_video(…)`.
     """
 
     _block_type_name = "SenseAudio Credentials"

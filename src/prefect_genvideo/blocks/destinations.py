@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
-from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from prefect.blocks.core import Block, schema_extra
+from pydantic import ConfigDict, Field, SecretStr, field_validator
 
 from prefect_genvideo.keys import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.ledger import Ledger, Sleep
@@ -15,21 +15,33 @@ from prefect_genvideo.settings import get_settings
 from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
-_TEMPLATE_FIELDS = "{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}"
+_TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
+_SHARED_FIELDS = ("key_template", "ledger_mode")
+
+
+def _place_before_names(schema: dict[str, Any], model: Any) -> None:
+    """Let forms ask for the place first; what all destinations share is inherited and would come before it."""
+    schema_extra(schema, model)
+    properties = schema["properties"]
+    for name in _SHARED_FIELDS:
+        properties[name] = properties.pop(name)
 
 
 class VideoDestination(Block):
     """What every destination offers to the tasks. Not a block type of its own."""
 
+    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_place_before_names)
+
     key_template: str = Field(
         default=DEFAULT_TEMPLATE,
-        description=f"Name of a video below the prefix. Fields: {_TEMPLATE_FIELDS}.",
+        title="Names of videos",
+        description=f"Name of a video below the prefix or folder. Fields: {_TEMPLATE_FIELDS}.",
     )
     ledger_mode: Literal["strict", "weak"] = Field(
         default="strict",
         description=(
-            "strict needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
-            "twice. weak works without them, but two runs with one key in the same second may both pay."
+            "`strict` needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
+            "twice. `weak` works without them, but two runs with one key in the same second may both pay."
         ),
     )
 
@@ -63,13 +75,15 @@ class S3Destination(VideoDestination):
     Example:
         Load a stored destination and generate into it:
         ```python
+        import asyncio
+
         from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
 
-        destination = await S3Destination.aload("BLOCK_NAME")
-        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
-        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        destination = S3Destination.load("BLOCK_NAME")
+        credentials = SudashuiCredentials.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat, cinematic", "sd-2-fast-720p", credentials, destination))
         ```
-        In synchronous code, `S3Destination.load("BLOCK_NAME")` does the same.
+        In an async flow it is `await S3Destination.aload("BLOCK_NAME")` and `await generate_video(…)`.
     """
 
     _block_type_name = "Video S3 Destination"
@@ -82,18 +96,28 @@ class S3Destination(VideoDestination):
     )
     prefix: str = Field(default="", description="Folder in the bucket, e.g. `campaigns/spring`. Nothing leaves it.")
     region: str = Field(default="", description="AWS region, e.g. `eu-central-1`. Empty: from the environment.")
-    endpoint_url: str = Field(default="", description="Address of an S3-compatible server. Empty: AWS.")
+    endpoint_url: str = Field(
+        default="", title="Endpoint URL", description="Address of an S3-compatible server. Empty: AWS."
+    )
     access_key_id: str = Field(
-        default="", description="Access key id. Empty: boto3's default chain (environment, profile, instance role)."
+        default="",
+        title="Access key id",
+        description="Access key id. Empty: boto3's default chain (environment, profile, instance role).",
     )
-    secret_access_key: SecretStr = Field(default=SecretStr(""), description="Secret of the access key id.")
-    session_token: SecretStr = Field(default=SecretStr(""), description="Session token of temporary credentials.")
+    secret_access_key: SecretStr = Field(
+        default=SecretStr(""), title="Secret access key", description="Secret that belongs to the access key id."
+    )
+    session_token: SecretStr = Field(
+        default=SecretStr(""), title="Session token", description="Only with temporary credentials."
+    )
     encryption: Literal["none", "AES256", "aws:kms"] = Field(
-        default="none", description="Server-side encryption of what is written; none leaves it to the bucket."
+        default="none", description="Server-side encryption of what is written; `none` leaves it to the bucket."
     )
-    kms_key_id: str = Field(default="", description="KMS key, with `aws:kms`. Empty: the account's default key.")
+    kms_key_id: str = Field(
+        default="", title="KMS key id", description="With `aws:kms`. Empty: the account's default key."
+    )
     storage_class: Literal["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"] = Field(
-        default="STANDARD", description="Storage class of the videos."
+        default="STANDARD", title="Storage class", description="Storage class of the videos."
     )
 
     @field_validator("bucket")
@@ -132,13 +156,15 @@ class LocalDestination(VideoDestination):
     Example:
         Load a stored destination and generate into it:
         ```python
+        import asyncio
+
         from prefect_genvideo import LocalDestination, SudashuiCredentials, generate_video
 
-        destination = await LocalDestination.aload("BLOCK_NAME")
-        credentials = await SudashuiCredentials.aload("BLOCK_NAME")
-        video = await generate_video("a cat, cinematic", credentials=credentials, destination=destination)
+        destination = LocalDestination.load("BLOCK_NAME")
+        credentials = SudashuiCredentials.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat, cinematic", "sd-2-fast-720p", credentials, destination))
         ```
-        In synchronous code, `LocalDestination.load("BLOCK_NAME")` does the same.
+        In an async flow it is `await LocalDestination.aload("BLOCK_NAME")` and `await generate_video(…)`.
     """
 
     _block_type_name = "Video Local Destination"

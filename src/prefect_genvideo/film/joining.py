@@ -144,8 +144,9 @@ def _fill(out: Any, plan: Plan) -> None:
             for track in tracks:
                 track.begin(number, clip)
             for packet in clip.packets():
-                track = tracks[0] if packet.stream is clip.video else tracks[-1]
-                _mux(out, track.feed(packet))
+                # A sound track of hidden packets only counts as none, and has no place in the film.
+                for track in tracks[:1] if packet.stream is clip.video else tracks[1:]:
+                    _mux(out, track.feed(packet))
             for track in tracks:
                 _mux(out, track.end())
     with _storing():

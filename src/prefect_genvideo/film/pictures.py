@@ -114,7 +114,7 @@ def _last(clip: Clip, from_start: bool) -> Any:
         target = (clip.video.start_time or 0) + clip.video.duration
         try:
             clip.container.seek(max(0, min(target, 2**48)), stream=clip.video)
-        except OSError:
+        except (OSError, ValueError):
             return None
     last = None
     try:

@@ -314,7 +314,7 @@ def _video_obstacle(shots: list[Shot]) -> str:
         if shot.obstacle:
             return f"clip {number}: {shot.obstacle}"
         if what := _difference(shots[0].look, shot.look):
-            return f"clip {number}: {what} differs from the first clip's"
+            return f"clip {number} differs from the first one in its {what}"
     return ""
 
 
@@ -328,7 +328,7 @@ def _audio_obstacle(shots: list[Shot]) -> str:
         if shot.sound is None:
             return f"clip {number} has no sound and others have"
         if what := _difference(first, shot.sound):
-            return f"clip {number}: {what} of the sound differs"
+            return f"the sound of clip {number} differs in its {what}"
         late = shot.sound.span[0] - shot.start > _SILENCE_LIMIT
         if late or (number < len(shots) and shot.end - shot.sound.span[1] > _SILENCE_LIMIT):
             return f"clip {number}: its sound does not last as long as its pictures"

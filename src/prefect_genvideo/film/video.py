@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -17,6 +18,7 @@ _OPTIONS = {"preset": "veryfast", "crf": "18", "forced-idr": "1"}
 _FORCED_KEYFRAME = 1
 _FREE_CHOICE = 0
 _LIMITED_RANGE = 1
+_HALF = Fraction(1, 2)
 _KNOWN_BY_NAME = ("h264", "hevc")
 
 
@@ -109,7 +111,7 @@ class EncodedVideo:
             if time < self._start:
                 continue
             if self._held is not None:
-                slot = self._offset + round((time - self._start) * self._fps)
+                slot = self._offset + math.floor((time - self._start) * self._fps + _HALF)
                 yield from self._write(min(slot, self._until))
             self._held = frame
 

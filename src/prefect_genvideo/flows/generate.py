@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
 
 import anyio.to_thread
 from prefect import flow
 from prefect.runtime import flow_run
-from pydantic import JsonValue
+from pydantic import Field, JsonValue
 
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.runs import derive_key, flow_run_id
@@ -21,6 +21,7 @@ from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
 Resolution = Literal["default", "480p", "720p", "1080p"]
+NO_OPTIONS: Mapping[str, JsonValue] = {}
 
 
 def _run_name() -> str:
@@ -31,8 +32,8 @@ def _run_name() -> str:
 
 @flow(name="generate-video", flow_run_name=_run_name, persist_result=False)
 async def generate_video(
-    prompt: str,
-    model: str,
+    prompt: Annotated[str, Field(examples=["A cat discovers the sea, cinematic, golden hour"])],
+    model: Annotated[str, Field(examples=["sd-2-fast-720p"])],
     credentials: Credentials,
     destination: Destination,
     duration: float = 0,
@@ -43,7 +44,7 @@ async def generate_video(
     audios: Sequence[str] = (),
     first_frame: str = "",
     last_frame: str = "",
-    options: dict[str, JsonValue] | None = None,
+    options: Mapping[str, JsonValue] = NO_OPTIONS,
     idempotency_key: str = "",
     timeout: float = 0,
 ) -> StoredVideo:
@@ -85,7 +86,7 @@ async def generate_video(
         audios=tuple(audios),
         first_frame=first_frame or None,
         last_frame=last_frame or None,
-        options=options or {},
+        options=dict(options),
     )
     return await _generate(request, credentials, destination, idempotency_key or None, timeout or None)
 

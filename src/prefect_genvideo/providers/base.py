@@ -26,7 +26,7 @@ from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoReq
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
-from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, open_video
+from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
 from prefect_genvideo.providers.http import Reply, exchange, new_client
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
 from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
@@ -225,7 +225,22 @@ class VideoClient(ABC):
             LinkExpiredError: The link is refused; query the task for a fresh one.
             DownloadError: It is no video, the address is refused, or it does not come.
         """
-        rules = DownloadRules(
+        return open_video(self._download_rules(max_size), url, offset=offset, if_range=if_range)
+
+    async def fetch_picture(self, url: str, *, max_size: int = 5 * 1024 * 1024) -> bytes:
+        """Fetch a cover picture.
+
+        Args:
+            url: The generation's `cover_url`.
+            max_size: Bytes; a larger file is refused.
+
+        Raises:
+            DownloadError: It does not come, is too large, or its address is refused.
+        """
+        return await fetch_small(self._download_rules(max_size), url)
+
+    def _download_rules(self, max_size: int) -> DownloadRules:
+        return DownloadRules(
             origin=self.base_url,
             key=self._key,
             trusted=self._trusted_hosts(),
@@ -235,7 +250,6 @@ class VideoClient(ABC):
             transport=self._transport,
             max_size=max_size,
         )
-        return open_video(rules, url, offset=offset, if_range=if_range)
 
     def _trusted_hosts(self) -> frozenset[str]:
         return frozenset({urlsplit(self.base_url).hostname or ""})

@@ -167,6 +167,30 @@ async def open_video(
                 await response.aclose()
 
 
+async def fetch_small(rules: DownloadRules, url: str) -> bytes:
+    """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
+
+    Raises:
+        DownloadError: It does not come, or is larger than `rules.max_size`.
+    """
+    async with _client(rules, url) as client:
+        response = await _follow(client, rules, url, {})
+        try:
+            if response.status_code != 200:
+                raise await _refusal(response, rules)
+            data = bytearray()
+            async for chunk in raw_chunks(response):
+                data += chunk
+                if len(data) > rules.max_size:
+                    raise _too_large(rules)
+            return bytes(data)
+        except httpx.HTTPError:
+            raise _failed(rules, "The file did not come whole.", reason="connection lost") from None
+        finally:
+            with anyio.CancelScope(shield=True):
+                await response.aclose()
+
+
 def _client(rules: DownloadRules, url: str) -> httpx.AsyncClient:
     # Never keeps a connection: two hosts behind one pinned address must not share one.
     return new_client(

@@ -1,0 +1,153 @@
+"""A film of shots that continue one another; a failed shot is made again alone."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import anyio.to_thread
+from prefect import flow, task
+from prefect.artifacts import acreate_markdown_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.futures import PrefectFuture
+from prefect.runtime import task_run
+
+from prefect_genvideo.blocks import VideoDestination
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.flows.generate import AspectRatio, Resolution
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
+from prefect_genvideo.producing import Choice, Producer
+from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
+from prefect_genvideo.settings import get_settings
+from prefect_genvideo.showing import artifact_key, cover_bytes, thumbnail
+from prefect_genvideo.staging import stage
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.storyboards import Shot, StoredFilm, frame_after, going_on, join_shots
+from prefect_genvideo.studio import Credentials, Destination, open_studio, resolve, run_logger
+
+
+def _shot_name() -> str:
+    return str(task_run.parameters.get("label", "shot"))
+
+
+@task(name="generate-shot", task_run_name=_shot_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+async def generate_shot(
+    label: str, request: VideoRequest, before: StoredVideo | None, key: str, credentials: Any, destination: Any
+) -> StoredVideo:
+    """Generate and save one shot, from the last frame of the one before where there is one.
+
+    Args:
+        label: What the UI shows.
+        request: The shot.
+        before: The shot that it goes on from.
+        key: Key of the storyboard and the shot's number; the request becomes part of it, so that a mended prompt is a
+            new shot while its neighbours stay.
+        credentials: Credentials block.
+        destination: Destination block.
+    """
+    del label
+    async with open_studio(credentials, destination) as studio:
+        if before is None:
+            return await _make(studio, request, key)
+        async with frame_after(studio, before) as frame:
+            return await _make(studio, going_on(studio, request, frame), key)
+
+
+async def _make(studio: Studio, request: VideoRequest, key: str) -> StoredVideo:
+    # The frame is a local file that we wrote ourselves; whether others are allowed was checked before the first shot.
+    async with stage(request, studio.ledger.store) as staged:
+        fingerprint = studio.fingerprint(request, staged.identities)
+    producer = Producer(flow_run=flow_run_id(), task_run=task_run_id)
+    made = await producer.make([Choice(studio, request, f"{key}-{fingerprint[:8]}")])
+    if made.video is None:
+        raise AssertionError("a producer that does not collect returns a video")
+    return made.video
+
+
+@task(name="join-shots", cache_policy=NO_CACHE, persist_result=False, retries=1)
+async def join_film(shots: list[StoredVideo], destination: Any, name: str) -> StoredFilm:
+    """Join saved shots into one film. CPU work: submitted, so that it runs where the flow's task runner says.
+
+    Args:
+        shots: The shots in order.
+        destination: Destination block.
+        name: Name of the film.
+    """
+    target = await resolve(destination, VideoDestination, "destination")
+    return await join_shots(target.get_store(), shots, name)
+
+
+@flow(name="storyboard", persist_result=False)
+async def storyboard(
+    shots: list[Shot],
+    credentials: Credentials,
+    destination: Destination,
+    model: str,
+    duration: float = 5,
+    aspect_ratio: AspectRatio = "16:9",
+    resolution: Resolution = "default",
+    idempotency_key: str = "",
+) -> StoredFilm:
+    """Generate shots one after the other, each from the last frame of the one before, and join them into one film.
+
+    Every shot is under the ledger: a rerun takes up what is there and makes only what is missing or was changed.
+
+    Args:
+        shots: The shots in order: prompt, and where wanted duration, model, cut, images, options.
+        credentials: Whose account pays.
+        destination: Where shots, film and manifests go.
+        model: Model of shots that name none. Where it takes a first frame alone (Seedance at SenseAudio) shots go on
+            from it exactly; else (Sudashui) the frame is the first reference, `@image1` in the prompt.
+        duration: Seconds of shots that name none.
+        aspect_ratio: Width to height of the film.
+        resolution: For SenseAudio; at Sudashui the model name decides.
+        idempotency_key: Key of the film; empty: this flow run is the key.
+
+    Returns:
+        The film, with its shots.
+
+    Raises:
+        InvalidRequestError: There is no shot, or shots break rules: all problems at once, nothing was sent.
+        GenVideoError: A shot failed; the ones before it are saved. Mend its prompt and run again with the same key.
+    """
+    logger = run_logger()
+    size = None if resolution == "default" else resolution
+    requests = [shot.request(model, duration, aspect_ratio, size) for shot in shots]
+    async with open_studio(credentials, destination) as studio:
+        await _check(studio, requests)
+        key = idempotency_key or await derive_key("".join(studio.fingerprint(request, {}) for request in requests))
+        done: list[StoredVideo] = []
+        for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
+            before = done[-1] if done and not shot.cut else None
+            label = f"shot {number}: {' '.join(shot.prompt.split())[:60]}"
+            done.append(await generate_shot(label, request, before, f"{key}-shot-{number}", credentials, destination))
+        joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
+        film = await anyio.to_thread.run_sync(joined.result)
+        logger.info("Film of %d shots, %.1f s: %s", len(done), film.seconds, film.uri)
+        await _show(studio, film)
+    return film
+
+
+async def _check(studio: Studio, requests: list[VideoRequest]) -> None:
+    """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
+    problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
+    for number, request in enumerate(requests, start=1):
+        async with stage(request, studio.ledger.store, allow_local=get_settings().allow_local_files) as staged:
+            broken = studio.problems(request, staged)
+        problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
+    if problems:
+        raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)
+
+
+async def _show(studio: Studio, film: StoredFilm) -> None:
+    """The film's artifact: covers of its shots, links and facts. Its failure is logged, the film is safe already."""
+    lines = [f"**Film**: `{film.uri}`, {film.seconds:.1f} s, {film.size:,} bytes", ""]
+    lines.append(f"Joined {'by encoding again: ' + film.reason if film.reencoded else 'without encoding again'}.\n")
+    try:
+        for number, shot in enumerate(film.shots, start=1):
+            cover = await cover_bytes(studio, shot)
+            picture = f"![shot {number}]({small})" if cover and (small := thumbnail(cover, 240)) else ""
+            lines.append(f"{number}. {picture} `{shot.uri}`")
+        await acreate_markdown_artifact("\n".join(lines), key=artifact_key("film", film.sha256[:12]))
+    except Exception as error:
+        run_logger().warning("The film's artifact could not be made: %s", type(error).__name__)

@@ -1,0 +1,131 @@
+"""What a user downloads: the wheel, the source archive, the lock and the words about them."""
+
+from __future__ import annotations
+
+import configparser
+import re
+import subprocess
+import sys
+import tarfile
+import zipfile
+from collections.abc import Iterator
+from importlib.metadata import metadata
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import Version
+
+from tests.packaging.sources import PACKAGE, ROOT, tracked_files
+
+PROJECT: dict[str, Any] = tomli.loads((ROOT / "pyproject.toml").read_text())
+LOCK = (ROOT / "requirements.lock").read_text()
+TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".cfg", ".lock", ".txt", ".sh", ""}
+
+BUILD = "import sys, hatchling.build as build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
+
+
+def built(kind: str, folder: Path) -> Path:
+    """Build the wheel or the sdist with the installed backend, as a front end does, and return its file."""
+    command = [sys.executable, "-c", BUILD, kind, str(folder)]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return folder / result.stdout.split()[-1]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]:
+    """The wheel of this checkout."""
+    with zipfile.ZipFile(built("wheel", tmp_path_factory.mktemp("wheel"))) as archive:
+        yield archive
+
+
+def metadata_file(wheel: zipfile.ZipFile, name: str) -> str:
+    """A file of the wheel's `.dist-info`."""
+    return next(wheel.read(path).decode() for path in wheel.namelist() if path.endswith(f".dist-info/{name}"))
+
+
+def test_the_wheel_is_one_package_with_its_types(wheel: zipfile.ZipFile) -> None:
+    """Everything installed lies under one import name: top-level `flows` or `tests` would clash with a user's."""
+    names = wheel.namelist()
+    assert {name.partition("/")[0] for name in names if ".dist-info/" not in name} == {PACKAGE}
+    assert f"{PACKAGE}/py.typed" in names
+    assert not [name for name in names if "__pycache__" in name or "test" in Path(name).stem]
+
+
+def test_the_wheel_has_every_source_file(wheel: zipfile.ZipFile) -> None:
+    """Data beside the code, such as pictures of the simulator, is installed too."""
+    sources = {path.relative_to(ROOT / "src").as_posix() for path in tracked_files() if ROOT / "src" in path.parents}
+    assert sources <= set(wheel.namelist())
+
+
+def test_the_wheel_declares_its_entry_points(wheel: zipfile.ZipFile) -> None:
+    """Prefect finds the collection, the registry finds the providers, a shell finds the command."""
+    declared = configparser.ConfigParser()
+    declared.read_string(metadata_file(wheel, "entry_points.txt"))
+    assert declared["prefect.collections"][PACKAGE] == PACKAGE
+    assert set(declared["prefect_genvideo.providers"]) == {"sudashui", "senseaudio"}
+    assert "genvideo" in declared["console_scripts"]
+    assert wheel.read(next(name for name in wheel.namelist() if name.endswith("/LICENSE"))).strip()
+
+
+def test_the_source_archive_is_enough_to_test_and_rebuild(tmp_path: Path) -> None:
+    """A distributor gets sources, tests, lock and licence, and nothing that a build left behind."""
+    with tarfile.open(built("sdist", tmp_path)) as archive:
+        names = {name.partition("/")[2] for name in archive.getnames()}
+    wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements.lock"}
+    assert wanted | {f"src/{PACKAGE}/__init__.py", "tests/conftest.py"} <= names
+    assert not [name for name in names if name.startswith((".venv", "dist", ".git/")) or "__pycache__" in name]
+
+
+def test_the_version_is_the_newest_of_the_changelog() -> None:
+    """One version in three places: project, changelog, installation."""
+    newest = re.search(r"^## \[?(\d[\w.]*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert newest is not None
+    assert PROJECT["project"]["version"] == newest.group(1) == metadata("prefect-genvideo")["Version"]
+
+
+def locked() -> dict[str, list[Version]]:
+    """Pinned versions by canonical name; more than one where Python versions differ."""
+    pins: dict[str, list[Version]] = {}
+    for name, version in re.findall(r"^([\w.-]+)==([^\s;]+)", LOCK, re.MULTILINE):
+        pins.setdefault(canonicalize_name(name), []).append(Version(version))
+    return pins
+
+
+def declared() -> list[Requirement]:
+    """Every requirement that the lock has to satisfy."""
+    project = PROJECT["project"]
+    extras: list[str] = [*project["optional-dependencies"]["media"], *project["optional-dependencies"]["simulator"]]
+    texts: list[str] = [*project["dependencies"], *extras, *PROJECT["dependency-groups"]["dev"]]
+    return [requirement for requirement in map(Requirement, texts) if requirement.name != "prefect-genvideo"]
+
+
+@pytest.mark.parametrize("requirement", declared(), ids=str)
+def test_the_lock_satisfies_the_project(requirement: Requirement) -> None:
+    """`make lock` was run after the last change of a dependency."""
+    pins = locked().get(canonicalize_name(requirement.name), [])
+    assert pins, f"{requirement.name} is not in requirements.lock"
+    assert [str(pin) for pin in pins if pin not in requirement.specifier] == []
+
+
+def test_the_lock_pins_and_hashes_everything() -> None:
+    """Any index or mirror can serve it, and none can serve something else."""
+    entries = [line for line in LOCK.splitlines() if line and not line.startswith(("#", " "))]
+    assert [entry for entry in entries if not re.match(r"[\w.-]+==\S+( ;.*)? \\$", entry)] == []
+    assert "://" not in LOCK
+    assert LOCK.count("--hash=sha256:") >= len(entries)
+
+
+def test_no_file_names_a_package_registry_or_a_folder_of_one_machine() -> None:
+    """A clone works wherever it lies, with whatever index its machine is set up to use."""
+    index = re.compile(r"(pypi\.org|pythonhosted|npmjs|index-url|" + re.escape(str(ROOT.parent)) + r"/)")
+    places = [
+        f"{path.relative_to(ROOT)}: {found.group()}"
+        for path in tracked_files()
+        if path.suffix in TEXT and path.resolve() != Path(__file__).resolve()
+        for found in index.finditer(path.read_text(encoding="utf-8"))
+    ]
+    assert places == []
