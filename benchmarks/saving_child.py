@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 MIB = 1024 * 1024
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "benchmark-access", "benchmark-secret"
@@ -41,10 +41,11 @@ Move = Callable[[], None]
 
 def client_of(task: Task) -> Any:
     """A boto3 client with its defaults, warmed up by one request."""
-    import boto3
+    import boto3.session
     from botocore.config import Config
 
-    client = boto3.client(
+    session: Any = boto3.session.Session()
+    client = session.client(
         "s3",
         endpoint_url=task.endpoint,
         aws_access_key_id=ACCESS_KEY_ID,
@@ -172,7 +173,8 @@ class Video(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        size: int = self.server.size  # type: ignore[attr-defined] - set by serve()
+        """Send the video."""
+        size = cast("VideoServer", self.server).size
         head = struct.pack(">I4s16s", 24, b"ftyp", b"isom\0\0\2\0isomiso2") + struct.pack(">I4s", 8, b"moov")
         head += struct.pack(">I4sQ", 1, b"mdat", size - len(head))
         self.send_response(200)
@@ -189,10 +191,17 @@ class Video(BaseHTTPRequestHandler):
         """Be silent."""
 
 
+class VideoServer(ThreadingHTTPServer):
+    """Knows how many bytes its video has."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(("127.0.0.1", 0), Video)
+        self.size = size
+
+
 def serve(size: int) -> None:
     """Serve the video until killed; the first line printed is the address."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Video)
-    server.size = size  # type: ignore[attr-defined] - read by Video
+    server = VideoServer(size)
     print(f"http://127.0.0.1:{server.server_address[1]}/video.mp4", flush=True)
     server.serve_forever()
 

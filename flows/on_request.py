@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from prefect import flow
+from pydantic import Field
 
 from prefect_genvideo import StoredVideo, generate_video
-from prefect_genvideo.untrusted import request_from_event
+from prefect_genvideo.untrusted import event_key, request_from_event
 
 
 @flow(name="on-request", flow_run_name="request {event_id}")
 async def on_request(
     payload: dict[str, Any],
-    event_id: str,
+    event_id: Annotated[str, Field(min_length=1, max_length=2000)],
     credentials: str = "sudashui-credentials/production",
     destination: str = "s3-video-destination/production",
     defaults: dict[str, Any] | None = None,
@@ -37,11 +38,13 @@ async def on_request(
         credentials=credentials,
         destination=destination,
         duration=request.duration or 0,
-        aspect_ratio=request.aspect_ratio or "16:9",
-        resolution=request.resolution or "default",
+        aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the choices
+        resolution=request.resolution or "default",  # type: ignore[arg-type]  # likewise
         images=request.images,
+        videos=request.videos,
+        audios=request.audios,
         first_frame=request.first_frame or "",
         last_frame=request.last_frame or "",
         options=request.options,
-        idempotency_key=f"event-{event_id}",
+        idempotency_key=event_key(event_id),
     )

@@ -25,6 +25,13 @@ def flow_run_id() -> str | None:
     return str(inherited) if inherited else None
 
 
+def flow_attempt() -> str | None:
+    """Id of the flow run we are in and which attempt at it this is, if any."""
+    flow, run = FlowRunContext.get(), flow_run_id()
+    attempt = flow.flow_run.run_count if flow is not None and flow.flow_run is not None else 0
+    return f"{run}-{attempt}" if run else None
+
+
 def task_run_id() -> str | None:
     """Id of the task run we are in, if any."""
     task = TaskRunContext.get()

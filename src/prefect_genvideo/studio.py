@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated, Any, TypeVar
 
-from prefect.blocks.core import Block
+from prefect.blocks.core import Block, UnknownBlockType
 from prefect.events import emit_event
 from prefect.exceptions import MissingContextError
 from prefect.logging import get_logger, get_run_logger
@@ -29,7 +29,7 @@ from prefect_genvideo.gates import gate_of
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.records import LedgerRecord
-from prefect_genvideo.runs import flow_run_id
+from prefect_genvideo.runs import flow_attempt, flow_run_id
 from prefect_genvideo.settings import get_settings
 from prefect_genvideo.steps import Event, Studio
 from prefect_genvideo.storage import ObjectStore
@@ -41,10 +41,13 @@ def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     return taken if isinstance(taken, ProviderCredentials | VideoDestination) else validate(block)
 
 
-BlockName = Annotated[str, Field(title="Name", examples=["block-type-slug/name"])]
+BlockName = Annotated[str, Field(title="Name of a saved block", examples=["block-type-slug/name"])]
 #: A block, or the name of a saved one as `block-type-slug/name`.
 Credentials = Annotated[SudashuiCredentials | SenseAudioCredentials | BlockName, WrapValidator(_take)]
 Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
+#: The same for steps, which have no form.
+AnyCredentials = ProviderCredentials | str
+AnyDestination = VideoDestination | str
 
 BlockT = TypeVar("BlockT", bound=Block)
 
@@ -72,13 +75,23 @@ async def resolve(block: Any, kind: type[BlockT], field: str) -> BlockT:
     if isinstance(block, str):
         try:
             block = as_destination(await Block.aload(block))
-        except (ValueError, RuntimeError):
+        except (ValueError, RuntimeError, UnknownBlockType) as error:
             problem = Problem(field, block, limit, "prefect-genvideo")
-            raise InvalidRequestError(f"Block {block!r} cannot be loaded.", problems=[problem]) from None
+            raise InvalidRequestError(f"The block cannot be loaded: {error}", problems=[problem]) from None
     if not isinstance(block, kind):
         problem = Problem(field, type(block).__name__, limit, "prefect-genvideo")
         raise InvalidRequestError("The wrong kind of block was given.", problems=[problem])
     return block
+
+
+async def resolve_credentials(credentials: Any) -> ProviderCredentials:
+    """Return the credentials block, loaded when a name was given; raises as `resolve`."""
+    return await resolve(credentials, ProviderCredentials, "credentials")
+
+
+async def resolve_destination(destination: Any) -> VideoDestination:
+    """Return the destination block, loaded when a name was given; raises as `resolve`."""
+    return await resolve(as_destination(destination), VideoDestination, "destination")
 
 
 @asynccontextmanager
@@ -94,14 +107,13 @@ async def open_studio(
         budget: Caps on what this run and the day may cost; none when not given.
     """
     settings, logger = get_settings(), run_logger()
-    payer = await resolve(credentials, ProviderCredentials, "credentials")
-    target = await resolve(as_destination(destination), VideoDestination, "destination")
+    payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
     ledger = target.get_ledger(say=logger.warning)
     async with payer.lease() as client:
         yield Studio(
             client=client,
             ledger=ledger,
-            gate=gate_of(run, client.account) if (run := flow_run_id()) else None,
+            gate=gate_of(run, client.account) if (run := flow_attempt()) else None,
             budget=BudgetGuard(ledger, budget) if budget is not None else None,
             key_template=target.key_template,
             policy=CreatePolicy(
@@ -119,10 +131,8 @@ async def open_studio(
 @asynccontextmanager
 async def open_uploader(credentials: Any, destination: Any) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
     """Open the provider's client, and the destination's store when one was given."""
-    payer = await resolve(credentials, ProviderCredentials, "credentials")
-    store = None
-    if destination is not None:
-        store = (await resolve(as_destination(destination), VideoDestination, "destination")).get_store()
+    payer = await resolve_credentials(credentials)
+    store = (await resolve_destination(destination)).get_store() if destination is not None else None
     async with payer.lease() as client:
         yield client, store
 

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Generator
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -27,7 +28,7 @@ from prefect_genvideo.progress import ProgressArtifact
 from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
 from prefect_genvideo.staging import stage
 from prefect_genvideo.steps import Studio
-from prefect_genvideo.studio import Credentials, Destination, open_studio, open_uploader, run_logger
+from prefect_genvideo.studio import AnyCredentials, AnyDestination, open_studio, open_uploader, run_logger
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -98,7 +99,7 @@ def _named(verb: str) -> Any:
     retry_delay_seconds=[2, 10, 30],
     retry_condition_fn=is_retryable,
 )
-async def upload_asset(asset: str, credentials: Credentials, destination: Destination | None = None) -> str:
+async def upload_asset(asset: str, credentials: AnyCredentials, destination: AnyDestination | None = None) -> str:
     """Upload a reference file. Cached by content and account for 75 minutes, less than its link lives.
 
     Args:
@@ -148,8 +149,8 @@ async def _unwrap(outcome: Coroutine[Any, Any, Any]) -> Any:
 
 async def _create_video(
     request: VideoRequest,
-    credentials: Credentials,
-    destination: Destination,
+    credentials: AnyCredentials,
+    destination: AnyDestination,
     idempotency_key: str | None = None,
     identities: dict[str, str] | None = None,
 ) -> Generation:
@@ -215,7 +216,7 @@ create_video = _SubmitTask(
     retry_condition_fn=is_retryable,
 )
 async def wait_for_video(
-    generation: Generation, credentials: Credentials, destination: Destination, timeout: float | None = None
+    generation: Generation, credentials: AnyCredentials, destination: AnyDestination, timeout: float | None = None
 ) -> Generation:
     """Wait until the generation has succeeded. Shows one progress artifact.
 
@@ -237,8 +238,9 @@ async def wait_for_video(
     async with open_studio(credentials, destination, timeout=timeout) as studio:
         entry = await entry_of(studio, generation)
         progress = ProgressArtifact(generation.task_id, run_logger())
-        async with progress:
-            return await studio.wait(generation.task_id, entry, progress.look)
+        with _farewell(generation):
+            async with progress:
+                return await studio.wait(generation.task_id, entry, progress.look)
 
 
 @task(
@@ -251,7 +253,7 @@ async def wait_for_video(
     retry_delay_seconds=[5, 30, 120],
     retry_condition_fn=is_retryable,
 )
-async def save_video(generation: Generation, credentials: Credentials, destination: Destination) -> StoredVideo:
+async def save_video(generation: Generation, credentials: AnyCredentials, destination: AnyDestination) -> StoredVideo:
     """Save a succeeded generation. One that is saved and verified already is returned as it is.
 
     Args:
@@ -268,9 +270,27 @@ async def save_video(generation: Generation, credentials: Credentials, destinati
     """
     async with open_studio(credentials, destination) as studio:
         entry = await entry_of(studio, generation)
-        video = await studio.save(generation, entry, flow_run=flow_run_id())
+        with _farewell(generation):
+            video = await studio.save(generation, entry, flow_run=flow_run_id())
     run_logger().info("Saved %s (%.1f MB, sha256 %s…).", video.uri, video.size / 1e6, video.sha256[:12])
     return video
+
+
+@contextmanager
+def _farewell(generation: Generation) -> Generator[None]:
+    """Say, when the run is cancelled, what becomes of the task: no provider can cancel one."""
+    try:
+        yield
+    except asyncio.CancelledError:
+        key = generation.idempotency_key
+        ways = f"`genvideo ledger reconcile`, or run again with idempotency key {key!r}" if key else "run again"
+        run_logger().warning(
+            "Cancelled. Task %s goes on at %s and is paid for. To fetch its video later: %s.",
+            generation.task_id,
+            generation.provider,
+            ways,
+        )
+        raise
 
 
 async def entry_of(studio: Studio, generation: Generation) -> Entry | None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 from urllib.parse import urlsplit
@@ -19,6 +21,16 @@ _MAX_PROMPT = 4_000
 _MAX_ASSETS = 12
 _MAX_LINK = 2_048
 _SOURCE = "untrusted parameters"
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+def event_key(event_id: str) -> str:
+    """Idempotency key of an event: `event-<id>`, or `event-<sha256>` for ids that are no plain short words.
+
+    Keys of events cannot meet those of other flows, whatever a sender calls its events.
+    """
+    plain = _PLAIN_ID.fullmatch(event_id)
+    return f"event-{event_id if plain else hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 async def request_from_event(

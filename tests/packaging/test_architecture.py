@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -104,18 +105,11 @@ def test_importing_the_package_is_cheap() -> None:
     assert result.stdout.split() == []
 
 
-def test_every_public_name_exists() -> None:
-    """What `__all__` promises can be imported, once from each module."""
-    program = (
-        "import importlib, sys\n"
-        "for name in sys.argv[1:]:\n"
-        "    module = importlib.import_module(name)\n"
-        "    missing = [public for public in getattr(module, '__all__', ()) if not hasattr(module, public)]\n"
-        "    assert not missing, (name, missing)\n"
-    )
-    names = [name for name in modules() if not name.endswith("__main__")]
-    result = subprocess.run([sys.executable, "-c", program, *names], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, result.stderr
+@pytest.mark.parametrize("name", [name for name in modules() if not name.endswith("__main__")])
+def test_every_public_name_exists(name: str) -> None:
+    """What `__all__` promises can be imported from its module."""
+    module = importlib.import_module(name)
+    assert [public for public in getattr(module, "__all__", ()) if not hasattr(module, public)] == []
 
 
 def test_modules_are_short() -> None:
@@ -124,14 +118,22 @@ def test_modules_are_short() -> None:
     assert {name: length for name, length in lengths.items() if length > 400} == {}
 
 
+def lines_of_code(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function less its docstring, which for a flow is also the text of its form in the UI."""
+    lines = (node.end_lineno or node.lineno) - node.lineno + 1
+    first = node.body[0]
+    if ast.get_docstring(node) is not None:
+        lines -= (first.end_lineno or first.lineno) - first.lineno + 1
+    return lines
+
+
 def test_functions_are_short() -> None:
     """A function fits on a page: at most 60 lines."""
     long = [
         f"{name}.{node.name}: {lines}"
         for name, path in modules().items()
         for node in ast.walk(tree(path))
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        and (lines := (node.end_lineno or node.lineno) - node.lineno + 1) > 60
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and (lines := lines_of_code(node)) > 60
     ]
     assert long == []
 
@@ -142,8 +144,7 @@ def test_no_unfinished_work_is_marked_in_the_files() -> None:
     marked = [
         f"{path.relative_to(ROOT)}: {found.group()}"
         for path in tracked_files()
-        if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".sh"}
-        or path.name in {"Makefile", "Dockerfile", "run"}
+        if path.suffix in {".py", ".md", ".toml", ".yaml", ".yml", ".sh", ""}
         for found in marks.finditer(path.read_text(encoding="utf-8"))
     ]
     assert marked == []

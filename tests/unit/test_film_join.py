@@ -244,6 +244,14 @@ def test_the_words_of_the_first_clip_are_kept(tmp_path: Path) -> None:
             assert label.items() <= container.metadata.items()
 
 
+def test_words_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
+    """Metadata in another encoding is kept as well as can be; the film is what counts."""
+    data = make_clip(tmp_path / "clip.mp4", metadata={"comment": "made by a model"}).read_bytes()
+    (tmp_path / "clip.mp4").write_bytes(data.replace(b"made by a model", b"made by\xc4\xe3 model"))
+    join([tmp_path / "clip.mp4"] * 2, tmp_path / "film.mp4")
+    assert shown_numbers(tmp_path / "film.mp4") == [*range(12), *range(12)]
+
+
 @pytest.mark.parametrize("codec", ["libx265", "libsvtav1"])
 def test_other_codecs_are_copied_too(tmp_path: Path, codec: str) -> None:
     """HEVC and AV1 clips need not become H.264."""

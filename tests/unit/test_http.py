@@ -133,7 +133,7 @@ async def test_clients_carry_no_key_and_follow_nothing() -> None:
     assert (await reply_to(handle)).status == 302
     assert len(sent) == 1
     assert "authorization" not in sent[0].headers
-    assert sent[0].headers["user-agent"].startswith("prefect-genvideo/")
+    assert sent[0].headers["user-agent"].startswith("prefect-genvideo")
     assert sent[0].headers["accept-encoding"] == "identity"
 
 

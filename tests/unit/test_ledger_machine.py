@@ -101,6 +101,12 @@ class LedgerMachine(RuleBasedStateMachine):
             self.settle()
 
     @precondition(lambda self: bool(self.live()))
+    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
+    def delay(self, number: int, where: str, skip: int) -> None:
+        """A run comes so far and stands still, while others move."""
+        self.reach(number, where, skip)
+
+    @precondition(lambda self: bool(self.live()))
     @rule(number=NUMBERS)
     def finish(self, number: int) -> None:
         """A run has luck to its end, or waits for another."""
@@ -194,6 +200,11 @@ class LedgerMachine(RuleBasedStateMachine):
             self.play(reconcile(studio))
 
     @invariant()
+    def every_promise_is_kept(self) -> None:
+        """One bill a key unless a person frees it; moves as documented; no paid task is given up by a machine."""
+        assert self.world.broken == []
+
+    @invariant()
     def every_record_can_be_read(self) -> None:
         """Whatever was torn apart: what is in the store is a record, and one that holds a task names it."""
         for key, data in self.world.objects.items():
@@ -212,6 +223,7 @@ class LedgerMachine(RuleBasedStateMachine):
                 run.dead = True
             for key in ("a", "b"):
                 self.bring_home(key)
+            self.every_promise_is_kept()
         finally:
             self.close()
 

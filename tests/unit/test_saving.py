@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import threading
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from datetime import datetime, timezone
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +20,7 @@ from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.saving import MAX_COVER, SaveJob, save_generation
 from prefect_genvideo.storage import LocalStore, ObjectInfo, ObjectStore
+from tests.fixtures.file_server import FileServer, running_file_server
 from tests.fixtures.mp4 import mp4
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.scripted_source import Answer, ScriptedSource, Stream, generation
@@ -342,53 +341,17 @@ async def saved_with_cover(folder: Path, data: bytes | Exception | None) -> Stor
 # The real client
 
 
-class FileServer(ThreadingHTTPServer):
-    """Serves one video with ranges, cutting the first answers at given bytes."""
-
-    daemon_threads = True
-
-    def __init__(self, video: bytes, cuts: list[int]) -> None:
-        super().__init__(("127.0.0.1", 0), FileHandler)
-        self.video = video
-        self.cuts = cuts
-        self.ranges: list[str | None] = []
-
-
-class FileHandler(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        server = cast(FileServer, self.server)
-        wanted = self.headers.get("Range")
-        server.ranges.append(wanted)
-        start = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        self.send_response(206 if wanted else 200)
-        self.send_header("ETag", '"v1"')
-        self.send_header("Accept-Ranges", "bytes")
-        self.send_header("Content-Length", str(len(server.video) - start))
-        if wanted:
-            self.send_header("Content-Range", f"bytes {start}-{len(server.video) - 1}/{len(server.video)}")
-        self.end_headers()
-        self.wfile.write(server.video[start : server.cuts.pop(0) if server.cuts else None])
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Be silent."""
-
-
 @pytest.fixture
 def file_server() -> Iterator[FileServer]:
     """A file server that cuts twice."""
-    server = FileServer(mp4(12 * 1024 * 1024), [3_000_000, 9_000_000])
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_file_server(mp4(12 * 1024 * 1024), [3_000_000, 9_000_000]) as server:
+        yield server
 
 
 async def test_the_real_client_resumes_into_a_multipart_upload(s3: S3Server, file_server: FileServer) -> None:
     """From a socket that breaks twice into an S3 object, whole."""
     store = s3.store("videos", part_size=5 * 1024 * 1024)
-    url = f"http://127.0.0.1:{file_server.server_address[1]}"
+    url = file_server.url
 
     async def sleep(seconds: float) -> None:
         assert seconds <= 1.0

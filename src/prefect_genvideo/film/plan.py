@@ -178,7 +178,7 @@ def scan(path: str | Path) -> Shot:
             end=pictures.end,
             frames=pictures.frames,
             obstacle=pictures.obstacle,
-            metadata=dict(clip.container.metadata),
+            metadata={key: _clean(value) for key, value in clip.container.metadata.items()},
         )
 
 
@@ -270,6 +270,11 @@ class _Sounds:
             packet_samples=round(self._longest * self._base * context.sample_rate),
             span=(self._first * self._base, self._end * self._base),
         )
+
+
+def _clean(words: str) -> str:
+    """Metadata that can be written again, whatever bytes it was read from."""
+    return words.encode("utf-8", "replace").decode()
 
 
 def _look(clip: Clip, frame: Any) -> Look:

@@ -183,7 +183,7 @@ def open_clip(path: str | Path) -> Generator[Clip]:
     demuxer = _demuxer(file)
     try:
         # The absolute path cannot be taken for a protocol of FFmpeg, and the named demuxer opens nothing else.
-        with closing(pyav.open(str(file.resolve()), "r", format=demuxer, metadata_errors="replace")) as container:
+        with closing(pyav.open(str(file.resolve()), "r", format=demuxer, **_words(pyav))) as container:
             yield _clip(container)
     except (pyav.error.FFmpegError, ValueError, ArithmeticError, OSError, LookupError) as error:
         raise damaged(type(error).__name__) from error
@@ -220,11 +220,11 @@ def probe(path: str | Path) -> ClipInfo:
 
 def turn(frame: Any) -> tuple[str, int]:
     """Return the filters that turn a frame upright (empty for none) and the degrees clockwise."""
-    for data in frame.side_data:
-        if data.type.name == "DISPLAYMATRIX" and len(content := bytes(data)) >= 36:
-            a, b, _, c, d = struct.unpack("=5i", content[:20])
-            return _TURNS.get((_sign(a), _sign(b), _sign(c), _sign(d)), ("", 0))
-    return "", 0
+    matrix = bytes(frame.side_data.get("DISPLAYMATRIX") or b"")
+    if len(matrix) < 36:
+        return "", 0
+    a, b, _, c, d = struct.unpack("=5i", matrix[:20])
+    return _TURNS.get((_sign(a), _sign(b), _sign(c), _sign(d)), ("", 0))
 
 
 def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
@@ -253,6 +253,11 @@ def _clip(container: Any) -> Clip:
     sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
     usable = bool(sounds) and sounds[0].codec_context.sample_rate > 0 and bool(sounds[0].time_base)
     return Clip(container, video, sounds[0] if usable else None)
+
+
+def _words(pyav: Any) -> dict[str, str]:
+    """How PyAV reads metadata that is no UTF-8: before version 19 it fails by default, since then it never does."""
+    return {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
 
 
 def _attached(stream: Any) -> bool:

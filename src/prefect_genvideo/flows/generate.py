@@ -16,7 +16,14 @@ from prefect_genvideo.settings import get_settings
 from prefect_genvideo.showing import show_video
 from prefect_genvideo.staging import stage
 from prefect_genvideo.steps import make_fetchable
-from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+from prefect_genvideo.studio import (
+    Credentials,
+    Destination,
+    open_studio,
+    resolve_credentials,
+    resolve_destination,
+    run_logger,
+)
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
@@ -54,8 +61,9 @@ async def generate_video(
         prompt: What the video shows. References are named `@image1`, `@video1`, `@audio1` in the order given below.
         model: Model name. Sudashui: `sd-2-fast-720p`, `sd-2-720p`, `sd-2-1080p` (or `sd-api-2-…`). SenseAudio:
             `doubao-seedance-2-0-260128`, `Seedance-Pro-1.5`, `SenseAudio-Video-1.0`. Others pass unchecked.
-        credentials: Whose account pays: a Sudashui or SenseAudio credentials block.
-        destination: Where the video goes: an S3 or local destination block.
+        credentials: Whose account pays: a saved block, or the name of one, `sudashui-credentials/NAME`.
+        destination: Where the video goes: a saved block, or the name of one, `s3-video-destination/NAME`. By its name
+            an `s3-bucket/NAME` of prefect-aws is taken too.
         duration: Seconds; 0 takes the model's default. Sudashui 4-15, SenseAudio by model.
         aspect_ratio: Width to height. `21:9` and `adaptive` are for Sudashui only.
         resolution: For SenseAudio; at Sudashui the model name decides.
@@ -92,9 +100,11 @@ async def generate_video(
 
 
 async def _generate(
-    request: VideoRequest, credentials: Any, destination: Any, idempotency_key: str | None, timeout: float | None
+    request: VideoRequest, payer: Any, target: Any, idempotency_key: str | None, timeout: float | None
 ) -> StoredVideo:
     allow_local = get_settings().allow_local_files
+    # A block that is loaded here once need not be asked for by each step, and its uploads can be cached.
+    credentials, destination = await resolve_credentials(payer), await resolve_destination(target)
     async with open_studio(credentials, destination) as studio:
         async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
             await anyio.to_thread.run_sync(studio.check, request, staged)

@@ -1,0 +1,162 @@
+"""The contenders of `overhead.py`, run as `python -m benchmarks.contenders JSON`; prints its figures as JSON."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import sys
+import time
+from collections.abc import Callable
+from typing import Any
+
+POLL = 0.5
+MODEL = "sd-2-fast-720p"
+
+
+def body(number: int) -> dict[str, Any]:
+    """The create of one video."""
+    payload = {"aspectRatio": "16:9", "mode": "references"}
+    return {"model": MODEL, "prompt": f"a cat {number}", "duration": 4, "metadata": {"payload": json.dumps(payload)}}
+
+
+def s3_client(job: dict[str, Any]) -> Any:
+    """A boto3 client for the job's S3 server."""
+    import boto3
+
+    key = job["s3_key"]
+    return boto3.client(
+        "s3", endpoint_url=job["s3"], region_name="us-east-1", aws_access_key_id=key, aws_secret_access_key=key
+    )
+
+
+def bare(job: dict[str, Any]) -> None:
+    """asyncio, httpx and boto3 in threads: what the work costs without an orchestrator."""
+    import httpx
+
+    base = f"{job['simulator']}/sudashui/v1/video/generations"
+    s3 = s3_client(job)
+
+    async def one(client: httpx.AsyncClient, number: int) -> None:
+        created = (await client.post(base, json=body(number))).json()
+        while True:
+            await asyncio.sleep(POLL)
+            row = (await client.get(f"{base}/{created['task_id']}")).json()["data"]
+            if row["status"] == "SUCCESS":
+                break
+        video = await client.get(row["data"]["creations"][0]["url"])
+        key = f"bare/{created['task_id']}.mp4"
+        await asyncio.to_thread(s3.put_object, Bucket=job["bucket"], Key=key, Body=video.content)
+
+    async def everything() -> None:
+        headers = {"Authorization": "Bearer sk-sim-demo"}
+        async with httpx.AsyncClient(headers=headers, timeout=120) as client:
+            await asyncio.gather(*(one(client, number) for number in range(job["count"])))
+
+    asyncio.run(everything())
+
+
+def empty(job: dict[str, Any]) -> None:
+    """One Prefect flow run in which nothing happens."""
+    del job
+    from prefect import flow
+
+    @flow
+    async def nothing() -> None:
+        pass
+
+    asyncio.run(nothing())
+
+
+def ours(job: dict[str, Any]) -> None:
+    """`generate_videos`, every video a task run."""
+    import os
+
+    os.environ["PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL"] = str(POLL)
+    from prefect_genvideo import S3Destination, SudashuiCredentials, generate_videos
+
+    simulator, key = job["simulator"], job["s3_key"]
+    credentials = SudashuiCredentials.model_validate(
+        {
+            "api_key": "sk-sim-demo",
+            "base_url": f"{simulator}/sudashui",
+            "files_url": f"{simulator}/sudashui-files",
+        }
+    )
+    destination = S3Destination.model_validate(
+        {
+            "bucket": job["bucket"],
+            "prefix": f"ours-{job['count']}",
+            "endpoint_url": job["s3"],
+            "region": "us-east-1",
+            "access_key_id": key,
+            "secret_access_key": key,
+        }
+    )
+    requests = [{"model": MODEL, "prompt": f"a cat {number}", "duration": 4} for number in range(job["count"])]
+    report = asyncio.run(generate_videos(requests, credentials, destination, max_in_flight=1000))
+    assert len(report.saved) == job["count"], report.summary()
+
+
+def by_hand(job: dict[str, Any]) -> None:
+    """Three sync tasks, `requests` and `time.sleep` on ten threads."""
+    import requests
+    from prefect import flow, task
+    from prefect.task_runners import ThreadPoolTaskRunner
+
+    base = f"{job['simulator']}/sudashui/v1/video/generations"
+    headers = {"Authorization": "Bearer sk-sim-demo"}
+    s3 = s3_client(job)
+
+    @task(retries=3)
+    def create(number: int) -> str:
+        return requests.post(base, json=body(number), headers=headers, timeout=120).json()["task_id"]
+
+    @task(retries=3)
+    def wait(task_id: str) -> str:
+        while True:
+            time.sleep(POLL)
+            row = requests.get(f"{base}/{task_id}", headers=headers, timeout=120).json()["data"]
+            if row["status"] == "SUCCESS":
+                return row["data"]["creations"][0]["url"]
+
+    @task(retries=3)
+    def save(url: str, number: int) -> None:
+        video = requests.get(url, timeout=120)
+        s3.put_object(Bucket=job["bucket"], Key=f"by-hand/{number}.mp4", Body=video.content)
+
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=10))
+    def everything() -> None:
+        ids = [create.submit(number) for number in range(job["count"])]
+        urls = [wait.submit(task_id) for task_id in ids]  # type: ignore[arg-type]  # Prefect resolves futures
+        for saved in [save.submit(url, number) for number, url in enumerate(urls)]:  # type: ignore[arg-type]
+            saved.result()
+
+    everything()
+
+
+def main() -> None:
+    """Run the contender named in the job and print wall time, CPU and peak memory above the imports."""
+    job = json.loads(sys.argv[1])
+    contender: Callable[[dict[str, Any]], None] = globals()[job["contender"]]
+    if job["contender"] != "bare":
+        import prefect  # noqa: F401 - importing takes seconds and is not what is measured
+
+        if job["contender"] == "ours":
+            import prefect_genvideo.flows
+            import prefect_genvideo.storage.s3  # noqa: F401 - likewise
+    import boto3  # noqa: F401 - likewise
+
+    base_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began, cpu = time.monotonic(), time.process_time()
+    contender(job)
+    figures = {
+        "wall_s": time.monotonic() - began,
+        "cpu_s": time.process_time() - cpu,
+        "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base_kb) / 1024,
+    }
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,47 @@
+"""A film of shots, each from the last frame of the one before; keyed by its title, so that a rerun resumes it."""
+
+from __future__ import annotations
+
+from prefect import flow
+
+from prefect_genvideo.flows.generate import AspectRatio, Resolution
+from prefect_genvideo.flows.storyboard import storyboard
+from prefect_genvideo.storyboards import Shot, StoredFilm
+
+
+@flow(name="storyboard-film", flow_run_name="film {title}")
+async def storyboard_film(
+    title: str,
+    shots: list[Shot],
+    credentials: str = "senseaudio-credentials/production",
+    destination: str = "s3-video-destination/production",
+    model: str = "doubao-seedance-2-0-260128",
+    duration: float = 5,
+    aspect_ratio: AspectRatio = "16:9",
+    resolution: Resolution = "720p",
+) -> StoredFilm:
+    """Make a film. Run it again with a mended prompt and only that shot and those that follow from it are made anew.
+
+    Args:
+        title: Name of the film; one title stands for one film.
+        shots: The shots in order, e.g. `{"prompt": "A lighthouse at dawn"}`, `{"prompt": "The lamp", "cut": true}`.
+        credentials: Saved credentials block.
+        destination: Saved destination block.
+        model: Model of shots that name none.
+        duration: Seconds of shots that name none.
+        aspect_ratio: Width to height.
+        resolution: For SenseAudio; at Sudashui the model name decides.
+
+    Returns:
+        Where the film and its shots are.
+    """
+    return await storyboard(
+        shots,
+        credentials,
+        destination,
+        model,
+        duration=duration,
+        aspect_ratio=aspect_ratio,
+        resolution=resolution,
+        idempotency_key=f"film-{title}",
+    )

@@ -1,0 +1,77 @@
+"""How an S3 upload cuts its parts, and that it does not believe a store that holds another length."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage import ObjectInfo
+from prefect_genvideo.storage.s3_upload import S3Upload
+
+MIB = 1024 * 1024
+
+
+class CountingCalls:
+    """A store that only counts what an upload asks of it."""
+
+    def __init__(self, reported_size: int | None = None) -> None:
+        self.parts: list[int] = []
+        self.reported_size = reported_size
+
+    def uri(self, key: str) -> str:
+        return f"s3://bucket/{key}"
+
+    async def head(self, key: str) -> ObjectInfo | None:
+        size = sum(self.parts) if self.reported_size is None else self.reported_size
+        return ObjectInfo(key, size, "etag")
+
+    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+        return {"UploadId": "1"}
+
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+        self.parts.append(len(body))
+        return {"ETag": "x"}
+
+
+def uploading(calls: CountingCalls, *, part_size: int, size_hint: int | None = None) -> S3Upload:
+    return S3Upload(calls, "k", options={}, metadata={}, part_size=part_size, if_absent=False, size_hint=size_hint)
+
+
+async def test_a_known_length_sizes_the_parts() -> None:
+    """200 GiB need parts of 21 MiB, for there may be 10,000."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=5 * MIB, size_hint=200 * 1024 * MIB)
+    for _ in range(45):
+        await upload.write(b"x" * MIB)
+    await upload.commit()
+    assert calls.parts == [21 * MIB, 21 * MIB, 3 * MIB]
+
+
+async def test_without_a_length_the_parts_double() -> None:
+    """After a thousand parts the size doubles, so that 10,000 parts reach Amazon's largest object."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=8)
+    await upload.write(b"x" * (8 * 1000 + 17))
+    await upload.commit()
+    assert calls.parts == [8] * 1000 + [16, 1]
+    assert sum(8 * MIB * 2**step * 1000 for step in range(10)) > 5 * 1024**2 * MIB
+
+
+async def test_what_fits_a_part_is_one_put() -> None:
+    """Exactly one part is no reason for a multipart upload."""
+    calls = CountingCalls()
+    upload = uploading(calls, part_size=8)
+    await upload.write(b"x" * 8)
+    await upload.commit()
+    assert calls.parts == [8]
+
+
+async def test_a_store_that_holds_another_length_fails_the_commit() -> None:
+    """What the store says afterwards has to agree with what was written."""
+    upload = uploading(CountingCalls(reported_size=3), part_size=8)
+    await upload.write(b"x" * 5)
+    with pytest.raises(DestinationError, match="wrote 5 bytes, the store holds 3 bytes") as caught:
+        await upload.commit()
+    assert caught.value.retryable
