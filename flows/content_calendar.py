@@ -1,4 +1,4 @@
-"""Scheduled: the rows of a manifest that are due, keyed by their slot, so that a late or repeated run makes none twice."""
+"""Scheduled: the rows of a manifest that are due, keyed by slot, so that a late or repeated run makes none twice."""
 
 from __future__ import annotations
 

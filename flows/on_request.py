@@ -23,7 +23,7 @@ async def on_request(
     """Generate the video that an event asks for. The same event twice is one video.
 
     Args:
-        payload: The event's payload: prompt, duration, aspect_ratio, images, first_frame, last_frame; the rest is ignored.
+        payload: Of it count prompt, duration, aspect_ratio, images, first_frame and last_frame; the rest is ignored.
         event_id: The event's id, which is the idempotency key.
         credentials: Saved credentials block.
         destination: Saved destination block.

@@ -31,7 +31,7 @@ class DueSlots:
         manifest: The calendar they are from; `manifest.check()` raises what is wrong with its other rows.
     """
 
-    rows: list[dict[str, Any]]
+    rows: list[VideoRequest | dict[str, Any]]
     manifest: Manifest
 
 
@@ -78,10 +78,7 @@ async def _due(read: Read, now: datetime, window: timedelta) -> DueSlots:
         manifest = whole if day == datetime.now(timezone.utc).date() else await read(day)
         found += [row for row in due_rows(manifest, now, window) if _day(row) == day]
     seen = Counter[str]()
-    rows: list[dict[str, Any]] = []
-    for row in found:
-        key = row.key or _slot(row, seen)
-        rows.append(as_row(row, key))
+    rows: list[VideoRequest | dict[str, Any]] = [as_row(row, row.key or _slot(row, seen)) for row in found]
     return DueSlots(rows, whole)
 
 
@@ -100,7 +97,7 @@ def _slot(row: ManifestRow, seen: Counter[str]) -> str:
 def as_row(row: ManifestRow, key: str) -> dict[str, Any]:
     """A row that was read, as plain data that reads as the same row: rendered texts are no templates again."""
     literals: dict[str, str] = {}
-    fields = _plain(row.request, literals) | {"key": key, "tags": list(row.tags)}
+    fields = _plain(row.request, literals) | {"key": _quoted(key, literals), "tags": list(row.tags)}
     if row.provider:
         fields["provider"] = row.provider
     fallback: list[dict[str, Any]] = []
@@ -114,20 +111,21 @@ def as_row(row: ManifestRow, key: str) -> dict[str, Any]:
 
 
 def _plain(request: VideoRequest, literals: dict[str, str]) -> dict[str, Any]:
-    """The fields that were set; a text that looks like a template goes through a variable, which is never one."""
-
-    def quoted(text: str) -> str:
-        if not is_template(text):
-            return text
-        name = f"literal_{len(literals)}"
-        literals[name] = text
-        return f"{{{{ {name} }}}}"
-
+    """The fields that were set."""
     fields = request.model_dump(mode="json", exclude_unset=True)
     for name in _TEXTS:
         if fields.get(name):
-            fields[name] = quoted(fields[name])
+            fields[name] = _quoted(fields[name], literals)
     for name in _TEXT_LISTS:
         if fields.get(name):
-            fields[name] = [quoted(text) for text in fields[name]]
+            fields[name] = [_quoted(text, literals) for text in fields[name]]
     return fields
+
+
+def _quoted(text: str, literals: dict[str, str]) -> str:
+    """The text; one that looks like a template goes through a variable, since a variable's value never is one."""
+    if not is_template(text):
+        return text
+    name = f"literal_{len(literals)}"
+    literals[name] = text
+    return f"{{{{ {name} }}}}"

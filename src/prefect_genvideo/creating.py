@@ -108,12 +108,13 @@ class Creator:
         self._say: Callable[[str], None] = say or (lambda message: None)
         self._sleep = sleep
 
-    async def submit(self, request: VideoRequest, draft: LedgerRecord) -> Submission:
+    async def submit(self, request: VideoRequest, draft: LedgerRecord, *, looked: bool = False) -> Submission:
         """Return the one task of `draft.key`: the recorded one, or a new one sent now.
 
         Args:
             request: What to create; its assets are links that the provider can fetch.
             draft: The intent to write. Its fingerprint guards the key against another request.
+            looked: The caller has just found the key free; saves a look. A wrong word only costs one.
 
         Returns:
             The record with its task id, and whether it was there before.
@@ -127,7 +128,8 @@ class Creator:
             DestinationError: The ledger cannot be written. Nothing was sent, or the message names the task id.
         """
         while True:
-            held = await self.ledger.read(draft.key)
+            held = None if looked else await self.ledger.read(draft.key)
+            looked = False
             if held is not None and held.record.state != "rejected":
                 settled = await self.resume(held, draft)
                 if settled is not None:
@@ -135,17 +137,17 @@ class Creator:
                 await self._sleep(self.policy.look_every)
                 continue
             await self._gate.enter()
-            claimed = await self._claim(draft)
+            claimed = await self._claim(draft, held)
             if claimed is not None:
                 return Submission(await self._send(request, claimed), reused=False)
 
-    async def _claim(self, draft: LedgerRecord) -> Entry | None:
+    async def _claim(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
         if self._budget is None:
-            return await self.ledger.claim(draft)
+            return await self.ledger.claim(draft, looked=True, over=held)
         await self._budget.reserve(draft)
         claimed = None
         try:
-            claimed = await self.ledger.claim(draft)
+            claimed = await self.ledger.claim(draft, looked=True, over=held)
             return claimed
         finally:
             self._budget.settle(draft, claimed is not None)

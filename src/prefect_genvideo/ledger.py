@@ -128,11 +128,13 @@ class Ledger:
             what = f"The ledger record {where} cannot be read ({error.error_count()} faults)"
             raise DestinationError(f"{what}; mend or remove it by hand, nothing was sent.") from None
 
-    async def claim(self, draft: LedgerRecord) -> Entry | None:
+    async def claim(self, draft: LedgerRecord, *, looked: bool = False, over: Entry | None = None) -> Entry | None:
         """Make the key ours by writing `draft` as an intent, if nobody else has it.
 
         Args:
             draft: The record to begin with; its `claim` is new.
+            looked: The caller has just read the key, and found nothing or `over`.
+            over: The rejected record that was found.
 
         Returns:
             The entry when the key is ours now; None when somebody else holds it (read it again).
@@ -142,7 +144,7 @@ class Ledger:
                 `weak` was not chosen.
         """
         check_key(draft.key)
-        held = await self.read(draft.key)
+        held = over if looked else await self.read(draft.key)
         if held is not None and held.record.state != "rejected":
             return None
         await self._require_conditional_writes()

@@ -142,9 +142,8 @@ class Producer:
         studio, generation = choice.studio, generation_of(submission)
         if self.collect:
             return Produced(choice, generation, None, attempts)
-        done = await studio.wait(generation.task_id, submission.entry, watch)
-        entry = await studio.ledger.read(choice.key)
-        video = await studio.save(done, entry, flow_run=self.flow_run)
+        done, entry = await studio.follow(generation.task_id, submission.entry, watch)
+        video = await studio.save(done, entry, flow_run=self.flow_run, fresh=not submission.reused)
         reused = video.model_copy(update={"reused": submission.reused})
         return Produced(choice, done, reused, attempts)
 
@@ -156,7 +155,7 @@ async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: Led
         studio: Account and destination.
         request: As the caller gave it.
         staged: Its files.
-        draft: The intent.
+        draft: The intent; its key has just been found free.
 
     Raises:
         GenVideoError: As `Studio.create`, and as the client's `upload`.
@@ -167,7 +166,7 @@ async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: Led
         del field
         return (await patiently(lambda: studio.client.upload(source), sleep=studio.sleep)).url
 
-    return await studio.create(await make_fetchable(studio, request, staged, upload), draft)
+    return await studio.create(await make_fetchable(studio, request, staged, upload), draft, looked=True)
 
 
 def generation_of(submission: Submission) -> Generation:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
+import anyio
 import anyio.to_thread
 from prefect.artifacts import acreate_image_artifact, acreate_table_artifact
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.records import file_name
-from prefect_genvideo.reports import BatchReport
+from prefect_genvideo.reports import BatchReport, BatchRow
 from prefect_genvideo.showing import artifact_key, cover_bytes, thumbnail
 from prefect_genvideo.steps import Studio
 from prefect_genvideo.studio import run_logger
@@ -67,9 +70,14 @@ async def _contact_sheet(studio: Studio, report: BatchReport) -> bytes | None:
     from prefect_genvideo.film import contact_sheet
 
     rows = report.rows[:_ON_SHEET]
-    pictures = [
-        (await cover_bytes(studio, row.video) if row.video else None, f"{row.number} {row.state}") for row in rows
-    ]
+    places = anyio.CapacityLimiter(8)
+
+    async def cover(row: BatchRow) -> tuple[bytes | None, str]:
+        async with places:
+            picture = await cover_bytes(studio, row.video) if row.video else None
+        return picture, f"{row.number} · {row.state}\n{row.reason[:80]}"
+
+    pictures = await asyncio.gather(*(cover(row) for row in rows))
     try:
         return await anyio.to_thread.run_sync(contact_sheet, pictures)
     except InvalidRequestError as error:

@@ -54,6 +54,7 @@ class SaveJob:
         idempotency_key: Key of the ledger's record, when there is one.
         flow_run: Id of the flow run.
         reused: Whether an earlier generation was used.
+        fresh: The generation is new, so there can be no earlier save of it to look for.
     """
 
     generation: Generation
@@ -63,6 +64,7 @@ class SaveJob:
     idempotency_key: str | None = None
     flow_run: str | None = None
     reused: bool = False
+    fresh: bool = False
 
 
 async def save_generation(
@@ -97,7 +99,8 @@ async def save_generation(
         InvalidRequestError: The key is no key.
     """
     saver = _Saver(source, store, job, progress, fetch_cover, patience or Patience(), sleep)
-    manifest = await saver.verified() or await saver.adopted() or await saver.fetched()
+    known = None if job.fresh else await saver.verified() or await saver.adopted()
+    manifest = known or await saver.fetched()
     return manifest.stored(store, reused=job.reused)
 
 

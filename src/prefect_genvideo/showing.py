@@ -74,24 +74,31 @@ def video_markdown(video: StoredVideo, request: VideoRequest, cover: str | None)
         request: What was asked for.
         cover: Image URL or data URL of the cover.
     """
-    size = f"{video.width}×{video.height}" if video.width and video.height else "unknown"
-    seconds = f"{video.duration:g} s" if video.duration else "unknown"
+    pixels = f"{video.width}×{video.height} pixels" if video.width and video.height else "size unknown"
+    seconds = f"{video.duration:g} s" if video.duration else "length unknown"
     facts = {
-        "Video": f"[{_code(video.uri)}]({quote(video.uri, safe=':/')})",
-        "Model": f"{video.model} ({video.provider})",
-        "Length, pixels": f"{seconds}, {size}",
-        "Bytes": f"{video.size:,}",
-        "SHA-256": _code(video.sha256),
+        "Model": f"{_plain(video.model)} ({video.provider})",
+        "Video": f"{seconds}, {pixels}, {video.size:,} bytes",
+        "Paid": "earlier; this run used it again" if video.reused else "by this run",
+        "Cost": "unknown" if video.cost is None else f"{_number(video.cost)}, as the provider counts",
         "Task id": _code(video.task_id),
         "Key": _code(video.idempotency_key or "none"),
-        "Paid": "earlier; this run used it again" if video.reused else "by this run",
-        "Cost, as the provider reports it": "unknown" if video.cost is None else f"{video.cost:g}",
-        "Manifest": _code(video.manifest_uri),
+        "SHA-256": _code(video.sha256),
     }
-    rows = "\n".join(f"| {name} | {value} |" for name, value in facts.items())
+    # The first fact is the table's head: an empty one would be shown as a bar. Addresses are too long for cells.
+    first, *others = (f"| {name} | {value} |" for name, value in facts.items())
     picture = f"![cover]({cover})\n\n" if cover else ""
     prompt = "> " + (_plain(request.prompt) or "(no prompt)")
-    return f"{picture}{prompt}\n\n| | |\n|---|---|\n{rows}\n"
+    places = f"{_link(video.uri)}\n\nManifest: {_link(video.manifest_uri)}"
+    return f"{picture}{prompt}\n\n{places}\n\n" + "\n".join([first, "|---|---|", *others]) + "\n"
+
+
+def _number(value: float) -> str:
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.6g}"
+
+
+def _link(uri: str) -> str:
+    return f"[{_plain(uri)}]({quote(uri, safe=':/')})"
 
 
 def _plain(text: str) -> str:

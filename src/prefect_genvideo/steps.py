@@ -127,11 +127,11 @@ class Studio:
             return None
         return await self._creator().resume(held, draft)
 
-    async def create(self, request: VideoRequest, draft: LedgerRecord) -> Submission:
-        """The one task of the key: recorded or new. See `Creator.submit` for what it raises."""
+    async def create(self, request: VideoRequest, draft: LedgerRecord, *, looked: bool = False) -> Submission:
+        """The one task of the key: recorded or new. See `Creator.submit` for what it takes and raises."""
         await anyio.to_thread.run_sync(self.check, request)
         try:
-            submission = await self._creator().submit(request, draft)
+            submission = await self._creator().submit(request, draft, looked=looked)
         except UnknownOutcomeError as error:
             self.announce("generation.unknown", draft.model_copy(update={"state": "unknown", "reason": error.reason}))
             raise
@@ -151,7 +151,16 @@ class Studio:
         )
 
     async def wait(self, task_id: str, entry: Entry | None = None, watch: Watch | None = None) -> Generation:
+        """Wait until the provider has ended the task, and record how it ended; see `follow`."""
+        return (await self.follow(task_id, entry, watch))[0]
+
+    async def follow(
+        self, task_id: str, entry: Entry | None = None, watch: Watch | None = None
+    ) -> tuple[Generation, Entry | None]:
         """Wait until the provider has ended the task, and record how it ended.
+
+        Returns:
+            The succeeded generation, and its record as it stands now.
 
         Raises:
             GenerationFailedError: It ended without a video. The record is `failed`.
@@ -160,7 +169,7 @@ class Studio:
         """
         kept = await self.kept(entry)
         if entry is not None and kept is not None:
-            return _ended(entry.record)
+            return _ended(entry.record), entry
         began = entry.record.submitted_at if entry else None
         age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
         schedule = await self._schedule(task_id, entry)
@@ -174,8 +183,8 @@ class Studio:
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
-        await self._succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
-        return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None})
+        moved = await self._succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
+        return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None}), moved
 
     async def kept(self, entry: Entry | None) -> StoredVideo | None:
         """The saved video of a record, if the store still has it as it was proved; no provider is asked."""
@@ -241,8 +250,17 @@ class Studio:
         request: Mapping[str, Any] | None = None,
         flow_run: str | None = None,
         progress: Progress | None = None,
+        fresh: bool = False,
     ) -> StoredVideo:
         """Stream the video into the store, prove it, write its manifest, and record where it is.
+
+        Args:
+            generation: The succeeded generation.
+            entry: Its record.
+            request: For the manifest; the record's when not given.
+            flow_run: For the manifest.
+            progress: Sees the bytes.
+            fresh: The generation has just been paid for by us, so no earlier save is looked for.
 
         Raises:
             DownloadError: It did not come whole. The record stays `succeeded`, a later run saves it.
@@ -262,6 +280,7 @@ class Studio:
             request=request or (record.request if record else {}),
             idempotency_key=record.key if record else generation.idempotency_key,
             flow_run=flow_run,
+            fresh=fresh,
         )
         stored = await save_generation(
             self.client,
