@@ -88,9 +88,7 @@ def main() -> None:
     config = {"clock": "time", "duration_kind": "fixed", "duration_median_s": options.seconds, "refresh_s": 0}
     result: dict[str, Any] = {}
     with running(json.dumps(config)) as servers:
-        print(
-            f"{'N':>5} {'contender':<9} {'overhead s':>10} {'CPU ms each':>11} {'peak MB':>8} {'server CPU ms each':>18}"
-        )
+        print(f"{'N':>5} {'contender':<9} {'overhead s':>10} {'CPU ms each':>11} {'peak MB':>8} {'server CPU ms':>13}")
         for count in map(int, options.n.split(",")):
             rows: dict[str, dict[str, float] | None] = {}
             for contender in CONTENDERS:
@@ -100,8 +98,9 @@ def main() -> None:
                     print(f"{count:>5} {contender:<9} {'> ' + format(limit, 'g'):>10}")
                     continue
                 print(
-                    f"{count:>5} {contender:<9} {figures['overhead_s']:>10.2f} {figures['cpu_s'] * 1000 / count:>11.1f} "
-                    f"{figures['peak_mb']:>8.1f} {figures['server_cpu_s'] * 1000 / count:>18.1f}",
+                    f"{count:>5} {contender:<9} {figures['overhead_s']:>10.2f} "
+                    f"{figures['cpu_s'] * 1000 / count:>11.1f} {figures['peak_mb']:>8.1f} "
+                    f"{figures['server_cpu_s'] * 1000 / count:>13.1f}",
                     flush=True,
                 )
             result[str(count)] = summarise(rows, count)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,6 +17,7 @@ from prefect_genvideo.manifest_model import Manifest, ManifestRow
 from prefect_genvideo.manifests import load_manifest, rows_from
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.producing import Choice
+from prefect_genvideo.records import check_key
 from prefect_genvideo.staging import stage
 from prefect_genvideo.steps import Studio
 
@@ -25,6 +27,7 @@ DeriveKey = Callable[[str], Awaitable[str]]
 #: Problems shown in the error; the rest is counted.
 _SHOWN = 200
 _SOURCE = "prefect-genvideo"
+_SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
 @dataclass(frozen=True)
@@ -83,13 +86,13 @@ async def plan_batch(
         InvalidRequestError: Everything that is wrong with any row, or with the list as a whole.
     """
     manifest = await _read(requests, studios[0], allow_local, allow_private)
-    planned = [(row, _ways(row, studios)) for row in manifest.rows]
-    checked, problems = await _check(manifest, planned, allow_local)
+    checked, problems = await _check(manifest, studios, allow_local)
     _refuse(manifest, problems)
     if not checked:
         raise InvalidRequestError("No video is wanted: the list is empty; nothing was sent.")
     whole = hashlib.sha256("".join(prints[0] for _, _, prints in checked).encode()).hexdigest()
     batch_key = key or await derive(whole)
+    check_key(f"{batch_key}-{'0' * 20}")  # room for what the rows add to it
     items, seen = list[Item](), Counter[str]()
     for row, ways, prints in checked:
         own = row.key or f"{batch_key}-{prints[0][:12]}-{seen[prints[0]]}"
@@ -106,51 +109,53 @@ async def _read(requests: Requests, studio: Studio, allow_local: bool, allow_pri
     return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
 
 
-def _ways(row: ManifestRow, studios: Sequence[Studio]) -> tuple[Choice, ...]:
-    wanted = [(row.request, row.provider, frozenset[str]())]
-    wanted += [(other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback]
-    return tuple(
-        Choice(_studio_for(request, provider, studios), request, key="", on=on) for request, provider, on in wanted
-    )
+def _ways(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[str]]]:
+    own = (row.request, row.provider, frozenset[str]())
+    return [own, *((other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback)]
 
 
-def _studio_for(request: VideoRequest, provider: str | None, studios: Sequence[Studio]) -> Studio:
+def _studio_for(request: VideoRequest, provider: str | None, studios: Sequence[Studio]) -> Studio | Problem:
     """The account of the named provider, else of the one that documents the model, else the default one."""
     if provider is not None:
         named = [studio for studio in studios if studio.client.name == provider]
-        if not named:
-            have = ", ".join(studio.client.name for studio in studios)
-            problem = Problem("provider", provider, f"one whose credentials were given: {have}", _SOURCE)
-            raise InvalidRequestError("There are no credentials for a provider.", problems=[problem])
-        return named[0]
+        have = ", ".join(studio.client.name for studio in studios)
+        return (
+            named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}", _SOURCE)
+        )
     documented = [studio for studio in studios if request.model in studio.client.documented_models]
     return (documented or list(studios))[0]
 
 
-_Checked = tuple[ManifestRow, tuple[Choice, ...], tuple[str, ...]]
+_Checked = tuple[ManifestRow, list[Choice], list[str]]
 
 
 async def _check(
-    manifest: Manifest, planned: Sequence[tuple[ManifestRow, tuple[Choice, ...]]], allow_local: bool
+    manifest: Manifest, studios: Sequence[Studio], allow_local: bool
 ) -> tuple[list[_Checked], list[Problem]]:
     """Hold every way of every row against the rules of its model; gives their fingerprints too."""
-    limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[list[str], list[Problem]]]()
+    limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
 
-    async def one(index: int, row: ManifestRow, ways: tuple[Choice, ...]) -> None:
+    async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            prints, problems = list[str](), list[Problem]()
-            for number, way in enumerate(ways):
-                fingerprint, broken = await _check_way(way, allow_local)
-                place = f"{manifest.numbering} {row.number}" + (f", fallback {number}" if number else "")
+            ways, prints, problems = list[Choice](), list[str](), list[Problem]()
+            for number, (request, provider, on) in enumerate(_ways(row)):
+                studio, broken = _studio_for(request, provider, studios), list[Problem]()
+                if isinstance(studio, Problem):
+                    broken.append(studio)
+                else:
+                    ways.append(Choice(studio, request, key="", on=on))
+                    fingerprint, broken = await _check_way(ways[-1], allow_local)
+                    prints.append(fingerprint)
+                key = f" (key {row.key})" if row.key else ""
+                place = f"{manifest.numbering} {row.number}{key}" + (f", fallback {number}" if number else "")
                 problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
-                prints.append(fingerprint)
-            results[index] = (prints, problems)
+            results[index] = ((row, ways, prints), problems)
 
     async with anyio.create_task_group() as group:
-        for index, (row, ways) in enumerate(planned):
-            group.start_soon(one, index, row, ways)
-    checked = [(row, ways, tuple(results[index][0])) for index, (row, ways) in enumerate(planned)]
-    return checked, [problem for index in sorted(results) for problem in results[index][1]]
+        for index, row in enumerate(manifest.rows):
+            group.start_soon(one, index, row)
+    ordered = [results[index] for index in sorted(results)]
+    return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
 
 
 async def _check_way(way: Choice, allow_local: bool) -> tuple[str, list[Problem]]:
@@ -182,8 +187,9 @@ def _label(row: ManifestRow) -> str:
 def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:
     if not rows:
         return items
-    first, _, last = rows.partition("-")
-    if not (first.isdigit() and last.isdigit() and 1 <= int(first) <= int(last)):
-        problem = Problem("rows", rows, "FIRST-LAST, counted from 1, e.g. 201-400", _SOURCE)
-        raise InvalidRequestError("The rows cannot be picked.", problems=[problem])
-    return items[int(first) - 1 : int(last)]
+    span = _SPAN.fullmatch(rows.strip())
+    first, last = (int(span[1]), int(span[2])) if span else (0, 0)
+    if not 1 <= first <= min(last, len(items)):
+        limit = f"FIRST-LAST, counted from 1, e.g. 201-400; the list has {len(items)}"
+        raise InvalidRequestError("The rows cannot be picked.", problems=[Problem("rows", rows[:40], limit, _SOURCE)])
+    return items[first - 1 : last]

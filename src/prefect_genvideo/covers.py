@@ -37,5 +37,5 @@ async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | N
                 async for chunk in store.read(key):
                     await file.write(chunk)
             return await anyio.to_thread.run_sync(cover_of, path)
-        except GenVideoError:
+        except (GenVideoError, OSError):  # a full disk, too
             return None

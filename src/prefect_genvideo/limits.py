@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
 
 from prefect.client.orchestration import get_client
-from prefect.concurrency.asyncio import concurrency
-from prefect.exceptions import ObjectNotFound
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError, concurrency
+from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
 from prefect_genvideo.steps import Studio
 
@@ -41,7 +42,9 @@ async def ensure_limit(studio: Studio, slots: int) -> None:
                 limit = f"1 or more, or create the limit: prefect gcl create {name} --limit N"
                 problem = Problem("account_slots", str(slots), limit, "prefect-genvideo")
                 raise InvalidRequestError("The account has no concurrency limit.", problems=[problem]) from None
-            await client.upsert_global_concurrency_limit_by_name(name=name, limit=slots)
+            # Another run may be creating it at the same moment; whose number counts does not matter, one limit does.
+            with suppress(ObjectAlreadyExists):
+                await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=slots))
 
 
 @asynccontextmanager
@@ -50,10 +53,21 @@ async def account_slot(studio: Studio) -> AsyncGenerator[None]:
 
     A slot that is lost while Prefect's server is away does not end the generation, which is paid for; for a while there
     may then be one more under way than the limit says.
+
+    Raises:
+        GenVideoError: Prefect's server gives none; retryable, nothing was sent.
     """
-    async with concurrency(
-        limit_name(studio), occupy=1, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False
-    ):
+    name = limit_name(studio)
+    slot = concurrency(name, occupy=1, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(slot)
+        except ConcurrencySlotAcquisitionError as error:
+            raise GenVideoError(
+                f"No slot of the concurrency limit {name} was to be had; nothing was sent. {error}",
+                retryable=True,
+                provider=studio.client.name,
+            ) from None
         yield
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ import anyio.to_thread
 
 from prefect_genvideo.creating import Submission
 from prefect_genvideo.errors import (
+    DestinationError,
     GenVideoError,
     ModelUnavailableError,
     QuotaError,
@@ -22,14 +24,21 @@ from prefect_genvideo.staging import Staged, stage
 from prefect_genvideo.steps import Studio, make_fetchable, patiently
 from prefect_genvideo.waiting import Watch
 
-#: Kinds of failure that a row may name for its alternatives. All are proven to have made nothing. A refusal by
-#: moderation ends a generation, so it is none of them: another provider must not be asked to make it after all.
+#: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
+#: them, whatever its class: another provider must not be asked to make it after all.
 FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
     "quota": (QuotaError,),
     "model_unavailable": (ModelUnavailableError,),
     "provider_down": (TransientError,),
     "rejected": (RejectedError,),
 }
+
+#: Words of a refusal for what was asked. Some providers give it at the create, as a broken rule or even as a fault.
+_MODERATION = re.compile(
+    r"(?<!case[ -])sensitive|moderat|\bpolic(?:y|ies)\b|violat|prohibited|inappropriate|nsfw|\bsafety\b|copyright"
+    r"|\bfaces?\b|\breal[ -](?:human|person|people)|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
+    re.IGNORECASE,
+)
 
 Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
 
@@ -52,7 +61,13 @@ class Choice:
 
     def follows(self, error: GenVideoError) -> bool:
         """Whether this way may be tried after that failure."""
-        return any(isinstance(error, FALLBACK_KINDS[kind]) for kind in self.on)
+        kinds = (kind for name in self.on for kind in FALLBACK_KINDS[name])
+        return isinstance(error, tuple(kinds)) and not is_moderation(error)
+
+
+def is_moderation(error: GenVideoError) -> bool:
+    """Whether the provider's words speak of what the video shows. In doubt they do: that costs only an alternative."""
+    return _MODERATION.search(f"{error.reason} {error}") is not None
 
 
 @dataclass(frozen=True)
@@ -90,39 +105,40 @@ class Producer:
     flow_run: str | None = None
     task_run: Callable[[], str | None] = lambda: None
 
-    async def make(self, choices: Sequence[Choice], watch: Watch | None = None) -> Produced:
+    async def make(
+        self, choices: Sequence[Choice], watch: Watch | None = None, tried: list[Choice] | None = None
+    ) -> Produced:
         """Make one row's video in the first way that works.
 
         Args:
             choices: The ways, the wanted one first. One that has been paid for already is taken up before any other.
             watch: Sees the wait.
+            tried: Every way that is tried is appended to it, so that a failure tells them too.
 
         Raises:
             GenVideoError: The last way's failure, or the first that leads to no other.
         """
-        paid = await self._paid(choices)
-        if paid is not None:
-            return await self._make_one(choices[paid], paid + 1, watch)
-        for number, choice in enumerate(choices, start=1):
+        first = await self._paid(choices)
+        for number, choice in enumerate(choices[first:], start=first + 1):
+            if tried is not None:
+                tried.append(choice)
             try:
                 return await self._make_one(choice, number, watch)
             except GenVideoError as error:
                 following = choices[number] if number < len(choices) else None
-                if following is None or not following.follows(error):
+                if following is None or not following.follows(error) or not await _made_nothing(choice):
                     raise
                 told = f"{choice.request.model} failed ({error}); trying {following.request.model} instead."
                 following.studio.say(told)
         raise AssertionError("a row has at least one way")
 
-    async def _paid(self, choices: Sequence[Choice]) -> int | None:
-        """Index of the way that has a task already. Asked first, so that a rerun cannot pay for another one."""
-        if len(choices) == 1:
-            return None
-        for index, choice in enumerate(choices):
+    async def _paid(self, choices: Sequence[Choice]) -> int:
+        """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one."""
+        for index, choice in enumerate(choices) if len(choices) > 1 else ():
             held = await choice.studio.ledger.read(choice.key)
             if held is not None and held.record.state != "rejected":
                 return index
-        return None
+        return 0
 
     async def _make_one(self, choice: Choice, attempts: int, watch: Watch | None) -> Produced:
         studio, request = choice.studio, choice.request
@@ -146,6 +162,15 @@ class Producer:
         video = await studio.save(done, entry, flow_run=self.flow_run, fresh=not submission.reused)
         reused = video.model_copy(update={"reused": submission.reused})
         return Produced(choice, done, reused, attempts)
+
+
+async def _made_nothing(choice: Choice) -> bool:
+    """Whether the ledger says so. The class of an error does not: a key may be refused to a paid task's query, too."""
+    try:
+        held = await choice.studio.ledger.read(choice.key)
+    except DestinationError:
+        return False
+    return held is None or held.record.state == "rejected"
 
 
 async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:

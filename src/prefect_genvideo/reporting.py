@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Coroutine
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -38,31 +40,41 @@ async def publish(studio: Studio, report: BatchReport, name: str | None = None) 
         name: Name of the report; the batch's key when not given.
 
     Returns:
-        The report with its URI. A store or server that fails here costs the pictures, not the batch.
+        The report, with its URI if it was stored. A store or server that fails here costs the report, not the batch.
     """
     name = name or report.key
-    folder = _folder(name)
-    store, logger = studio.ledger.store, run_logger()
-    report = report.model_copy(update={"report_uri": store.uri(f"{folder}/report.json")})
-    try:
-        data = report.model_dump_json(indent=2, exclude_none=True).encode()
-        await store.put(f"{folder}/report.json", data, content_type="application/json")
-        await acreate_table_artifact(
-            table=report.table(), key=artifact_key("batch", name), description=report.summary()
-        )
-        sheet = await _contact_sheet(studio, report)
-        if sheet is not None:
-            await store.put(f"{folder}/contact-sheet.jpg", sheet, content_type="image/jpeg")
-            shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
-            if shown is not None:
-                await acreate_image_artifact(
-                    image_url=shown, key=artifact_key("contact-sheet", name), description=report.summary()
-                )
-    except DestinationError as error:
-        logger.warning("The report could not be stored: %s", error)
-    except Exception as error:
-        logger.warning("The report could not be shown: %s", type(error).__name__)
+    stored = report.model_copy(update={"report_uri": studio.ledger.store.uri(f"{_folder(name)}/report.json")})
+    data = stored.model_dump_json(indent=2, exclude_none=True).encode()
+    path = f"{_folder(name)}/report.json"
+    if await _try(studio.ledger.store.put(path, data, content_type="application/json"), "stored"):
+        report = stored
+    table = acreate_table_artifact(table=report.table(), key=artifact_key("batch", name), description=report.summary())
+    await _try(table, "shown")
+    await _try(_show_covers(studio, report, name), "shown with its covers")
     return report
+
+
+async def _try(step: Coroutine[Any, Any, object], done: str) -> bool:
+    """Do one step of publishing; whether it worked. One that fails leaves the others their chance."""
+    try:
+        await step
+    except Exception as error:
+        told = str(error) if isinstance(error, DestinationError) else type(error).__name__
+        run_logger().warning("The report could not be %s: %s", done, told)
+        return False
+    return True
+
+
+async def _show_covers(studio: Studio, report: BatchReport, name: str) -> None:
+    sheet = await _contact_sheet(studio, report)
+    if sheet is None:
+        return
+    await studio.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
+    shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
+    if shown is not None:
+        await acreate_image_artifact(
+            image_url=shown, key=artifact_key("contact-sheet", name), description=report.summary()
+        )
 
 
 async def _contact_sheet(studio: Studio, report: BatchReport) -> bytes | None:

@@ -58,9 +58,9 @@ def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
         return None
     small = io.BytesIO()
     try:
-        with Image.open(io.BytesIO(picture)) as image:
-            image.thumbnail((width, width))
-            image.convert("RGB").save(small, "JPEG", quality=80)
+        image = Image.open(io.BytesIO(picture))
+        image.thumbnail((width, width))
+        image.convert("RGB").save(small, "JPEG", quality=80)
     except (OSError, ValueError, Image.DecompressionBombError):
         return None
     return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"

@@ -134,7 +134,7 @@ async def fetch(store: ObjectStore, key: str, path: Path) -> None:
 
 
 async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str) -> StoredFilm:
-    """Join saved shots into `_films/<name>-<hash of the shots>.mp4`. The same shots are joined once.
+    """Join saved shots into `films/<name>-<hash of the shots>.mp4`. The same shots are joined once.
 
     Raises:
         InvalidRequestError: A shot is no readable video, or the extra `media` is missing.

@@ -27,7 +27,7 @@ LAYERS = (
 """Lowest first. A module between two of them is held by what it reaches."""
 
 BELOW_PREFECT = tuple(name for layer in LAYERS[:5] for name in layer)
-SIMULATOR_MAY_USE = ("errors", "models", "media", "simulator")
+SIMULATOR_MAY_USE = ("errors", "models", "media", "lettering", "simulator")
 HEAVY = ("prefect", "boto3", "httpx", "av", "PIL", "pydantic", "rich")
 
 

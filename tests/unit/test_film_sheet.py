@@ -10,7 +10,8 @@ from PIL import Image, ImageFont
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.film import contact_sheet
-from prefect_genvideo.film.sheet import MAX_CELLS, readable, wrap
+from prefect_genvideo.film.sheet import MAX_CELLS
+from prefect_genvideo.lettering import readable, wrap
 
 
 def jpeg(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> bytes:

@@ -10,10 +10,10 @@ import av
 import httpx
 import pytest
 from PIL import Image
-from tests.fixtures.simulator_calls import Calls
 
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size, padded, render_clip
+from tests.fixtures.simulator_calls import Calls
 
 SPEC = ClipSpec("a cat", "sd-2-720p", 0.5, 64, 36)
 

@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 import httpx
 import pytest
-from tests.fixtures.simulator_calls import Calls
 
 from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig, running_simulator
 from prefect_genvideo.simulator.faults import FaultSet
+from tests.fixtures.simulator_calls import Calls
 
 BROKEN_WIRE = (httpx.RemoteProtocolError, httpx.ReadError, httpx.WriteError)
 

@@ -9,9 +9,9 @@ from typing import Any
 import httpx
 import pytest
 from PIL import Image
-from tests.fixtures.simulator_calls import Calls
 
 from prefect_genvideo.simulator import Simulator
+from tests.fixtures.simulator_calls import Calls
 
 LINK = "https://example.com/a.jpg"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import httpx
 import pytest
-from tests.fixtures.simulator_calls import TEXT_PAYLOAD, Calls
 
 from prefect_genvideo.simulator import Simulator
+from tests.fixtures.simulator_calls import TEXT_PAYLOAD, Calls
 
 LINK = "https://example.com/a.jpg"
 ROW_KEYS = {

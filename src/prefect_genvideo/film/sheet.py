@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import io
 import math
 from collections.abc import Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.film.source import load_pillow
+from prefect_genvideo.lettering import font_of, readable, wrap
 
 MAX_CELLS = 120
 """Cells of a sheet; the last one says how many more there are."""
@@ -24,14 +23,8 @@ _CAPTION_LINES = 2
 _REASON_LINES = 6
 _MAX_TEXT = 300
 _PAPER, _INK, _GREY, _PALE = (24, 24, 27), (228, 228, 231), (63, 63, 70), (212, 212, 216)
-_NO_GLYPH = "\U0010ffff"
 
 # Tried in this order; Pillow looks the names up in the font folders of the system. The first ones know Chinese.
-_FONTS = (
-    "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "SourceHanSansSC-Regular.otf", "wqy-microhei.ttc",
-    "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "DroidSansFallback.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc",
-    "STHeiti Light.ttc", "msyh.ttc", "simhei.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf", "Arial.ttf",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -121,7 +114,7 @@ def _drawn(shown: list[tuple[bytes | None, str]], grid: _Grid) -> bytes:
 
 
 def _lines(draw: Any, text: str, at: tuple[int, int], grid: _Grid, limit: int) -> None:
-    font = _font(max(9, grid.line - 4))
+    font = font_of(max(9, grid.line - 4))
     width = grid.width - 2 * (grid.pad if limit == _REASON_LINES else 0)
     limit = min(limit, max(1, (grid.box - grid.pad) // grid.line))
     lines = wrap(readable(text, font), font, width)
@@ -156,45 +149,3 @@ def _ratio(data: bytes | None) -> float | None:
     except Exception:
         # The same as above; the cell's shape is told by the others.
         return None
-
-
-def wrap(text: str, font: Any, width: int) -> list[str]:
-    """Break a text by words, and inside a word that is wider than a line, as Chinese sentences are."""
-    lines, line = list[str](), ""
-    for word in text.split():
-        joined = f"{line} {word}" if line else word
-        if font.getlength(joined) <= width:
-            line = joined
-            continue
-        if line and font.getlength(word) <= width:
-            lines.append(line)
-            line = word
-            continue
-        line = f"{line} " if line else ""
-        for char in word:
-            if line and font.getlength(line + char) > width:
-                lines.append(line)
-                line = ""
-            line += char
-    return [*lines, line] if line else lines
-
-
-def readable(text: str, font: Any) -> str:
-    """The text with each run of characters that the font cannot draw as one `…`, instead of a row of empty boxes."""
-    empty = bytes(font.getmask(_NO_GLYPH))
-    result: list[str] = []
-    for char in text:
-        known = char.isascii() or char == "…" or bytes(font.getmask(char)) != empty
-        if known or result[-1:] != ["…"]:
-            result.append(char if known else "…")
-    return "".join(result)
-
-
-@functools.lru_cache(maxsize=8)
-def _font(size: int) -> Any:
-    from PIL import ImageFont
-
-    for name in _FONTS:
-        with contextlib.suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)

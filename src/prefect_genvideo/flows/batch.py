@@ -16,11 +16,11 @@ from pydantic import Field
 
 from prefect_genvideo.batching import Batch, Item, plan_batch
 from prefect_genvideo.budgets import Budget, BudgetError
-from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError
+from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
 from prefect_genvideo.gates import AccountStoppedError
 from prefect_genvideo.limits import ensure_limit, slots_for
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.producing import Produced, Producer
+from prefect_genvideo.producing import Choice, Produced, Producer
 from prefect_genvideo.reporting import publish
 from prefect_genvideo.reports import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
@@ -41,11 +41,11 @@ async def generate_row(label: str, work: Any) -> Produced:
 
     Args:
         label: What the UI shows.
-        work: The row's item and its producer, quoted so that Prefect does not look for futures inside.
+        work: The row's item, its producer and the list of ways tried, quoted so that Prefect does not look inside.
     """
     del label
-    producer, item = work
-    return await producer.make(item.choices)
+    producer, item, tried = work
+    return await producer.make(item.choices, tried=tried)
 
 
 @flow(name="generate-videos", persist_result=False)
@@ -138,25 +138,34 @@ async def _row(item: Item, producer: Producer, places: asyncio.Semaphore) -> Bat
         prompt=request.prompt[:200],
         state="failed",
     )
+    tried = list[Choice]()
     async with places:
         began = time.monotonic()
         try:
-            made = await generate_row(item.label, quote((producer, item)))
-        except GenVideoError as error:
-            return row.model_copy(
-                update={
-                    "state": _state_of(error),
-                    "reason": str(error),
-                    "error": type(error).__name__,
-                    "task_id": error.task_id,
-                    "seconds": time.monotonic() - began,
-                    "attempts": 1,
-                }
-            )
+            made = await generate_row(item.label, quote((producer, item, tried)))
+        except Exception as error:
+            # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
+            return _not_made(row, error, tried, time.monotonic() - began)
         return _made(row, made, time.monotonic() - began)
 
 
-def _state_of(error: GenVideoError) -> RowState:
+def _not_made(row: BatchRow, error: Exception, tried: list[Choice], seconds: float) -> BatchRow:
+    known = isinstance(error, GenVideoError)
+    facts: dict[str, Any] = {
+        "state": _state_of(error),
+        "reason": str(error) if known else redact(f"{type(error).__name__}: {error}"),
+        "error": type(error).__name__,
+        "task_id": error.task_id if known else None,
+        "seconds": seconds,
+        "attempts": len(tried),
+    }
+    if tried:
+        last = tried[-1]
+        facts |= {"key": last.key, "model": last.request.model, "provider": last.studio.client.name}
+    return row.model_copy(update=facts)
+
+
+def _state_of(error: Exception) -> RowState:
     if isinstance(error, AccountStoppedError | BudgetError):
         return "skipped"
     return "unknown" if isinstance(error, UnknownOutcomeError) else "failed"

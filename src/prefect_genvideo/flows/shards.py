@@ -102,7 +102,7 @@ async def _run_shard(
 ) -> BatchReport:
     rows = f"{span[0]}-{span[1]}"
     # A retry of this run asks for new runs of its shards; within one attempt nothing is started twice.
-    once = f"{key}-{rows}-{this_run.run_count}"
+    once = f"{key}-{rows}-{this_run.id}-{this_run.run_count}"
     run = await arun_deployment(
         deployment,
         parameters={**common, "rows": rows},

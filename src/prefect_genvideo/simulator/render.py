@@ -12,24 +12,17 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, cast
 
 import av
-from PIL import Image, ImageDraw, ImageFont, ImageOps
+from PIL import Image, ImageDraw, ImageOps
 
-Font: TypeAlias = "ImageFont.FreeTypeFont | ImageFont.ImageFont"
+from prefect_genvideo.lettering import font_of, wrap
 
 PREVIEW_SIDE = 180
 CHUNK = 256 * 1024
 _MAX_TEXT = 240
 _TINY_SIDE = 32
-
-# Tried in this order; Pillow looks the names up in the font folders of the system. The first ones know Chinese.
-_FONTS = (
-    "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "SourceHanSansSC-Regular.otf", "wqy-microhei.ttc",
-    "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "DroidSansFallback.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc",
-    "STHeiti Light.ttc", "msyh.ttc", "simhei.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf", "Arial.ttf",
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -218,9 +211,9 @@ def _base(spec: ClipSpec) -> Image.Image:
 
 def _write(image: Image.Image, spec: ClipSpec) -> None:
     short = min(image.size)
-    font, small, margin = _font(max(11, short // 13)), _font(max(9, short // 20)), max(4, short // 20)
+    font, small, margin = font_of(max(11, short // 13)), font_of(max(9, short // 20)), max(4, short // 20)
     draw = ImageDraw.Draw(image, "RGBA")
-    lines = _wrap(spec.text[:_MAX_TEXT], font, image.width - 2 * margin)
+    lines = wrap(spec.text[:_MAX_TEXT], font, image.width - 2 * margin)
     step = max(12, round(short / 10))
     lines = lines[: max(1, (image.height - 4 * margin) // step - 1)]
     top = image.height - 2 * margin - step * len(lines)
@@ -238,35 +231,6 @@ def _frame(base: Image.Image, spec: ClipSpec, number: int, total: int) -> Image.
     draw.ellipse((x - 3 * unit, 2 * unit, x + 3 * unit, 8 * unit), fill=(250, 204, 21))
     draw.rectangle((0, image.height - unit, round(image.width * share), image.height), fill=(250, 204, 21))
     return image
-
-
-def _wrap(text: str, font: Font, width: int) -> list[str]:
-    """Break by words, and inside a word that is wider than the line, as Chinese sentences are."""
-    lines, line = list[str](), ""
-    for word in text.split():
-        joined = f"{line} {word}" if line else word
-        if font.getlength(joined) <= width:
-            line = joined
-            continue
-        if line and font.getlength(word) <= width:
-            lines.append(line)
-            line = word
-            continue
-        line = f"{line} " if line else ""
-        for char in word:
-            if line and font.getlength(line + char) > width:
-                lines.append(line)
-                line = ""
-            line += char
-    return [*lines, line] if line else lines
-
-
-@functools.lru_cache(maxsize=8)
-def _font(size: int) -> Font:
-    for name in _FONTS:
-        with contextlib.suppress(OSError):
-            return ImageFont.truetype(name, size)
-    return ImageFont.load_default(size)
 
 
 def _picture(path: Path | None, size: tuple[int, int]) -> Image.Image | None:

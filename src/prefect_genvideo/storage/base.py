@@ -44,7 +44,7 @@ class Upload(ABC):
 
     @abstractmethod
     async def write(self, chunk: bytes) -> None:
-        """Take the next bytes; holds at most two parts in memory."""
+        """Take the next bytes; holds a few parts in memory at most."""
 
     @abstractmethod
     async def restart(self) -> None:

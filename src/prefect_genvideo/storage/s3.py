@@ -88,7 +88,7 @@ class S3Store(ObjectStore):
         sse_kms_key_id: Key for `aws:kms`.
         storage_class: e.g. `STANDARD_IA`; None is the bucket's default.
         path_style: Bucket in the path instead of the host name; None means: with an `endpoint_url`.
-        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds two of them.
+        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them.
 
     Raises:
         InvalidRequestError: A setting cannot be right.

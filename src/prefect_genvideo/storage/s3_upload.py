@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -23,6 +24,8 @@ MAX_PARTS = 10_000
 """Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
 PARTS_PER_SIZE = 1_000
 """Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
+IN_FLIGHT = 2
+"""Parts on their way at one time, beside the one that is filling: one connection seldom fills a line."""
 WRITE_ID = "write-id"
 """Metadata name of the mark that tells our own write from somebody else's."""
 CONFLICT_PAUSES = (0.1, 0.4, 1.0)
@@ -77,8 +80,14 @@ async def settle(store: S3Calls, key: str, write_id: str, send: Callable[[], Awa
     return None
 
 
+class _Part(NamedTuple):
+    number: int
+    buffer: bytearray
+    task: asyncio.Task[dict[str, Any]]
+
+
 class S3Upload(Upload):
-    """One object on its way. At most two parts are in memory: one filling, one being sent.
+    """One object on its way. At most three parts are in memory: one filling, two being sent.
 
     Args:
         store: The store's requests.
@@ -110,24 +119,32 @@ class S3Upload(Upload):
         self._begin()
 
     def _begin(self) -> None:
+        # Buffers have their full length from the start and are used again: growing ones are copied as they grow,
+        # which needs their memory twice.
         self._buffer = bytearray()
+        self._filled = 0
+        self._spare: list[bytearray] = []
         self._size = 0
         self._part_size = self._first_part_size
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
-        self._sending: asyncio.Task[dict[str, Any]] | None = None
+        self._started = 0
+        self._sending: deque[_Part] = deque()
 
     async def write(self, chunk: bytes) -> None:
-        """Take the next bytes; waits while one part is full and another is still on its way."""
+        """Take the next bytes; waits while a part is full and others are still on their way."""
         self._size += len(chunk)
         rest = memoryview(chunk)
         while rest:
             # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
-            if len(self._buffer) >= self._part_size:
+            if self._filled and self._filled == len(self._buffer):
                 await self._send_part()
-            room = self._part_size - len(self._buffer)
-            self._buffer += rest[:room]
-            rest = rest[room:]
+            if not self._filled:
+                self._buffer = self._spare.pop() if self._spare else bytearray(self._part_size)
+            step = min(len(self._buffer) - self._filled, len(rest))
+            self._buffer[self._filled : self._filled + step] = rest[:step]
+            self._filled += step
+            rest = rest[step:]
 
     async def restart(self) -> None:
         """Drop everything written so far and begin again at byte 0."""
@@ -136,6 +153,7 @@ class S3Upload(Upload):
 
     async def commit(self) -> ObjectInfo:
         """Make the object visible and return what the store says of it."""
+        del self._buffer[self._filled :]
         if self._upload_id is None:
             params = {**self._options, **self._condition}
             await settle(
@@ -156,12 +174,12 @@ class S3Upload(Upload):
 
     async def close(self) -> None:
         """Abort what was not committed. Never raises: the cause of the abort is the error to see."""
-        if self._sending is not None:
-            await asyncio.wait([self._sending])
-            if not self._sending.cancelled():
-                self._sending.exception()
-            self._sending = None
-        self._buffer = bytearray()
+        while self._sending:
+            part = self._sending.popleft()
+            await asyncio.wait([part.task])
+            if not part.task.cancelled():
+                part.task.exception()
+        self._buffer, self._spare = bytearray(), []
         if self._upload_id is None:
             return
         try:
@@ -179,7 +197,8 @@ class S3Upload(Upload):
 
     async def _complete(self) -> None:
         await self._send_part()
-        await self._wait_for_part()
+        while self._sending:
+            await self._oldest_part()
         await settle(
             self._store,
             self._key,
@@ -202,23 +221,26 @@ class S3Upload(Upload):
     async def _send_part(self) -> None:
         if self._upload_id is None:
             await finish(self._create())
-        await self._wait_for_part()
-        body, self._buffer = self._buffer, bytearray()
-        number = len(self._parts) + 1
-        self._parts.append({"PartNumber": number})
-        self._sending = asyncio.create_task(
-            self._store.send_body("upload_part", self._key, body, UploadId=self._upload_id, PartNumber=number)
+        if len(self._sending) >= IN_FLIGHT:
+            await self._oldest_part()
+        self._started += 1
+        sending = self._store.send_body(
+            "upload_part", self._key, self._buffer, UploadId=self._upload_id, PartNumber=self._started
         )
-        if number % PARTS_PER_SIZE == 0:
+        self._sending.append(_Part(self._started, self._buffer, asyncio.create_task(sending)))
+        self._buffer, self._filled = bytearray(), 0
+        if self._started % PARTS_PER_SIZE == 0:
             self._part_size *= 2
+            self._spare.clear()
 
-    async def _wait_for_part(self) -> None:
-        if self._sending is None:
-            return
+    async def _oldest_part(self) -> None:
         # Waiting on the task itself would pass a cancellation on to it, and close() has to see the part's end.
-        await asyncio.wait([self._sending])
-        sent, self._sending = self._sending, None
-        self._parts[-1]["ETag"] = sent.result()["ETag"]
+        part = self._sending[0]
+        await asyncio.wait([part.task])
+        self._sending.popleft()
+        self._parts.append({"PartNumber": part.number, "ETag": part.task.result()["ETag"]})
+        if len(part.buffer) == self._part_size:
+            self._spare.append(part.buffer)
 
 
 def _part_size(part_size: int, size_hint: int | None) -> int:

@@ -1,0 +1,149 @@
+"""Everything deployed, with a real server, a real worker and real events: what each of them becomes."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timedelta, timezone
+from importlib.resources import files
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from prefect_genvideo import generate_videos_sharded
+from tests.deployments.fleet import CREDENTIALS, DESTINATION, Fleet, kill_worker, start_worker
+
+pytestmark = [pytest.mark.prefect, pytest.mark.timeout(300)]
+
+EVENT_ID = str(uuid4())
+CALENDAR = """
+defaults: {model: sd-2-fast-720p, duration: 4}
+rows:
+  - {due: %s, prompt: "calendar: the sea today, {{ date }}"}
+  - {due: %s, prompt: "calendar: the sea next week"}
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def everything_at_once(fleet: Fleet) -> None:
+    """Let all happen in the first moment, as on a busy day; the tests wait for what becomes of it."""
+    now = datetime.now(timezone.utc)
+    fleet.put("calendar.yaml", (CALENDAR % (now.date(), (now + timedelta(days=7)).date())).encode())
+    calendar = fleet.deployment("content-calendar/genvideo")
+    soon = (now + timedelta(seconds=2)).isoformat()
+    daily = {"schedule": {"interval": 86_400, "anchor_date": soon, "timezone": "UTC"}, "active": True}
+    fleet.api(f"/deployments/{calendar['id']}/schedules", [daily])
+    wish = {"prompt": "a wish from an event", "model": "sd-2-1080p", "unknown": {"quotes": "\"'{{ }}"}}
+    for _ in range(2):
+        fleet.emit("video.requested", "shop.wish.1", wish, EVENT_ID)
+    fleet.put("photos/cup one.jpg", (files("prefect_genvideo.simulator") / "cat.jpg").read_bytes())
+    for _ in range(2):
+        fleet.emit("aws.s3.object-created", f"s3://{fleet.bucket}/photos/cup one.jpg", uploaded(fleet.bucket))
+
+
+def uploaded(bucket: str) -> dict[str, Any]:
+    """`detail` of EventBridge's `Object Created`."""
+    return {
+        "version": "0",
+        "bucket": {"name": bucket},
+        "object": {
+            "key": "photos/cup one.jpg",
+            "size": 5,
+            "etag": "b1946ac92492d234",
+            "sequencer": "00617F08299329D189",
+        },
+        "request-id": "N4N7GDK58NMKJ12R",
+        "reason": "PutObject",
+    }
+
+
+def test_block_documents_are_saved_by_running_their_file(fleet: Fleet) -> None:
+    """One line a document, and no secret among them."""
+    lines = fleet.said["blocks"].splitlines()
+    assert [line.split()[:2] for line in lines] == [
+        ["created", CREDENTIALS],
+        ["created", "senseaudio-credentials/simulator"],
+        ["created", DESTINATION],
+        ["created", "local-video-destination/simulator"],
+        ["created", "video-job/simulator-teaser"],
+    ]
+    assert fleet.simulator.key not in fleet.said["blocks"]
+    assert fleet.s3.secret_access_key not in fleet.said["blocks"]
+
+
+def test_all_deployments_are_there_and_pin_no_folder_of_the_deployer(fleet: Fleet) -> None:
+    """Those by module path pull nothing; those by file ask the worker where the folder is."""
+    found = {f"{d['flow_id']}": d for d in fleet.api("/deployments/filter", {}) if d["work_pool_name"] == "genvideo"}
+    assert len(found) == 7, fleet.said["deploy"]
+    for deployment in fleet.api("/deployments/filter", {}):
+        by_file = ":" in deployment["entrypoint"]
+        expected = [{"prefect_genvideo.pulling.enter_flows_home": {}}] if by_file else []
+        if deployment["work_pool_name"] == "genvideo":
+            assert (deployment["pull_steps"] or []) == expected
+            assert deployment["path"] in (None, ".", "")
+
+
+async def test_a_manifest_in_s3_is_made_in_shards_by_the_work_pool(fleet: Fleet) -> None:
+    """Each shard is a run of the batch deployment; one report covers them all, in the manifest's order."""
+    rows = [{"model": "sd-2-fast-720p", "prompt": f"shard row {number}", "duration": 4} for number in range(4)]
+    manifest = fleet.put("wishes.jsonl", "\n".join(map(json.dumps, rows)).encode())
+    report = await generate_videos_sharded(
+        manifest, CREDENTIALS, DESTINATION, "generate-videos/genvideo", shard_size=2, idempotency_key="sharded"
+    )
+    assert [row.state for row in report.rows] == ["saved"] * 4
+    assert [row.number for row in report.rows] == [1, 2, 3, 4]
+    assert fleet.paid("shard row") == 4
+    assert len([run for run in fleet.runs("generate-videos/genvideo") if run["name"].endswith("of sharded")]) == 2
+
+
+def test_an_event_becomes_a_video_and_the_same_event_twice_becomes_one(fleet: Fleet) -> None:
+    """The payload's prompt counts; its model and everything else that is not open to strangers does not."""
+    fleet.until("the wish is in the bucket", lambda: fleet.objects("a-wish-from-an-event"))
+    assert len(fleet.objects("a-wish-from-an-event")) == fleet.paid("a wish from an event") == 1
+    task = next(task for task in fleet.simulator.tasks if "wish" in task.wanted.prompt)
+    assert task.wanted.model == "sd-2-fast-720p"
+
+
+def test_an_object_that_s3_reports_twice_becomes_one_video(fleet: Fleet) -> None:
+    """Two events with ids of their own are two runs; the object's version is what is paid for once."""
+
+    def ended() -> list[str]:
+        states = [fleet.finished(run["id"]) for run in fleet.runs("on-request/photo-uploaded")]
+        return [state for state in states if state] if len(states) > 1 and all(states) else []
+
+    assert fleet.until("both runs have ended", ended) == ["Completed", "Completed"]
+    assert fleet.paid("the product in @image1") == 1
+    assert len(fleet.objects("slow-push-in")) == 1
+
+
+def test_the_schedule_fires_and_makes_what_is_due(fleet: Fleet) -> None:
+    """A repeated run of the same calendar finds its slots taken and pays nothing."""
+    fleet.until("today's video is in the bucket", lambda: fleet.objects("calendar-the-sea-today"))
+    first = fleet.runs("content-calendar/genvideo")
+    assert first[0]["created_by"]["type"] == "SCHEDULE" or first[0]["auto_scheduled"]
+    again = fleet.start("content-calendar/genvideo")
+    assert fleet.until("the second run has ended", lambda: fleet.finished(again)) == "Completed"
+    assert fleet.paid("calendar: the sea today") == 1
+    assert fleet.paid("calendar: the sea next week") == 0
+
+
+def test_a_killed_worker_costs_nothing_and_loses_nothing(fleet: Fleet) -> None:
+    """The run dies while its video is being made; another worker retries and reconciles it. Paid once, saved once."""
+    fleet.simulator.configure(clock="manual")
+    event = fleet.emit("video.requested", "shop.wish.2", {"prompt": "doomed worker"})
+    record = f"videos/_ledger/event-{event}.json"
+    fleet.until("the task id is in the ledger", lambda: '"submitted"' in fleet.text(record))
+    run = next(run for run in fleet.runs("on-request/video-requested") if run["parameters"]["event_id"] == event)
+    assert fleet.worker is not None
+    kill_worker(fleet, fleet.worker)
+    task = next(task for task in fleet.simulator.tasks if task.wanted.prompt == "doomed worker")
+    fleet.simulator.finish(task.task_id)
+    fleet.simulator.configure(clock="immediate")
+
+    fleet.worker = start_worker(fleet)
+    retry = {"state": {"type": "SCHEDULED", "name": "AwaitingRetry"}, "force": True}
+    fleet.api(f"/flow_runs/{run['id']}/set_state", retry)
+    upkeep = fleet.start("reconcile/genvideo")
+    assert fleet.until("the retried run has ended", lambda: fleet.finished(run["id"])) == "Completed"
+    assert fleet.until("reconcile has ended", lambda: fleet.finished(upkeep)) in ("Completed", "Cancelled")
+    assert fleet.paid("doomed worker") == len(fleet.objects("doomed-worker")) == 1

@@ -1,0 +1,114 @@
+"""A place to make videos: both providers' accounts at the simulator, a bucket of the test's own, the real server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.simulator import Simulator
+from tests.fixtures.prefect import PrefectServer
+from tests.fixtures.s3 import S3Server
+
+SETTINGS: Mapping[str, str] = {"PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "0.05"}
+"""The learned schedule asks Sudashui every 15 seconds at most; tests cannot wait for it."""
+
+
+@dataclass
+class Place:
+    """Everything a flow needs, and what it leaves in the store.
+
+    Attributes:
+        sudashui: An account that no other test uses.
+        senseaudio: The same at the other provider.
+        destination: An empty bucket.
+    """
+
+    sim: Simulator
+    s3: S3Server
+    name: str = field(default_factory=lambda: f"test-{uuid4().hex[:10]}")
+    sudashui: SudashuiCredentials = field(init=False)
+    senseaudio: SenseAudioCredentials = field(init=False)
+    destination: S3Destination = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.sudashui, self.senseaudio = self.account("sudashui"), self.sense_account("senseaudio")
+        self.destination = self.bucket()
+
+    def account(self, key: str) -> SudashuiCredentials:
+        """A Sudashui account of this test."""
+        urls = {"base_url": self.sim.sudashui_url, "files_url": self.sim.sudashui_files_url}
+        return SudashuiCredentials(api_key=f"sk-sim-{self.name}-{key}", **urls)  # type: ignore[arg-type]  # pydantic takes a str
+
+    def sense_account(self, key: str) -> SenseAudioCredentials:
+        """A SenseAudio account of this test."""
+        return SenseAudioCredentials(api_key=f"sk-sim-{self.name}-{key}", base_url=self.sim.senseaudio_url)  # type: ignore[arg-type]  # pydantic takes a str
+
+    def bucket(self, **settings: Any) -> S3Destination:
+        """A destination in a new bucket."""
+        return S3Destination(bucket=self.s3.new_bucket(), **{**self.s3.settings, **settings})
+
+    @property
+    def request(self) -> dict[str, Any]:
+        """The least that `generate_video` needs, for Sudashui."""
+        return {
+            "prompt": "a cat discovers the sea",
+            "model": "sd-2-fast-720p",
+            "credentials": self.sudashui,
+            "destination": self.destination,
+        }
+
+    @property
+    def sense_request(self) -> dict[str, Any]:
+        """The same for SenseAudio."""
+        return self.request | {"model": "Seedance-2.0", "credentials": self.senseaudio}
+
+    async def saved(self) -> dict[str, str]:
+        """Save the blocks and return their names, as parameters of a flow run in another process."""
+        await self.sudashui.save(self.name, overwrite=True)
+        await self.destination.save(self.name, overwrite=True)
+        names = {
+            "credentials": f"sudashui-credentials/{self.name}",
+            "destination": f"s3-video-destination/{self.name}",
+        }
+        return self.request | names
+
+    def objects(self, folder: str = "") -> dict[str, bytes]:
+        """Every object of the bucket below a folder, by key."""
+        bucket, found = self.destination.bucket, dict[str, bytes]()
+        for page in self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=folder):
+            for entry in page.get("Contents", []):
+                found[entry["Key"]] = self.s3.client.get_object(Bucket=bucket, Key=entry["Key"])["Body"].read()
+        return found
+
+    def records(self) -> list[dict[str, Any]]:
+        """The ledger's records."""
+        flat = {key: data for key, data in self.objects("_ledger/").items() if key.count("/") == 1}
+        return [json.loads(data) for data in flat.values()]
+
+    def record(self) -> dict[str, Any]:
+        """The only record of the ledger."""
+        (only,) = self.records()
+        return only
+
+    def videos(self) -> dict[str, bytes]:
+        """The saved videos by key."""
+        return {key: data for key, data in self.objects().items() if key.endswith(".mp4")}
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask the simulator as often as it likes to be asked."""
+    for name, value in SETTINGS.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Iterator[Place]:
+    """A place of this test's own."""
+    yield Place(sim, s3)

@@ -1,0 +1,174 @@
+"""One video from parameters to S3, through real tasks on a real Prefect server."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+from prefect import get_client
+from prefect.runtime import flow_run
+
+from prefect_genvideo import generate_video
+from prefect_genvideo.blocks import LocalDestination
+from prefect_genvideo.errors import (
+    AuthenticationError,
+    GenerationFailedError,
+    InvalidRequestError,
+    QuotaError,
+    UnknownOutcomeError,
+)
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.simulator import Fault
+from tests.flows.conftest import Place
+from tests.fixtures.runs import artifacts, flow_run_of, logs, task_runs
+
+CAT = Path(__file__).parents[2] / "src" / "prefect_genvideo" / "simulator" / "cat.jpg"
+
+
+@pytest.mark.parametrize("provider", ["sudashui", "senseaudio"])
+async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str) -> None:
+    """Both providers: one create, one video whose bytes are those of its hash, a manifest and a settled record."""
+    wanted = place.request if provider == "sudashui" else place.sense_request
+    video = await generate_video(**wanted)
+    ((key, data),) = place.videos().items()
+    assert video.uri == f"s3://{place.destination.bucket}/{key}"
+    assert (video.size, video.sha256) == (len(data), hashlib.sha256(data).hexdigest())
+    assert (video.provider, video.model, video.reused) == (provider, wanted["model"], False)
+    assert place.sim.billed == 1
+    record = place.record()
+    assert (record["state"], record["task_id"], record["provider"]) == ("saved", video.task_id, provider)
+    manifest = json.loads(place.objects()[video.manifest_uri.partition(f"{place.destination.bucket}/")[2]])
+    assert manifest["request"]["prompt"] == wanted["prompt"]
+
+
+async def test_the_run_shows_what_it_does(place: Place) -> None:
+    """Names of runs say what is made; the artifact has the cover, the place and the facts; progress ends at 100."""
+    state = await generate_video(**place.request, return_state=True)
+    video, run_id = await state.aresult(), flow_run_of(state)
+    assert isinstance(video, StoredVideo)
+    async with get_client() as client:
+        assert (await client.read_flow_run(run_id)).name == "a cat discovers the sea · sd-2-fast-720p"
+    assert [run["name"] for run in await task_runs(run_id)] == [
+        "submit sd-2-fast-720p: a cat discovers the sea",
+        f"wait for {video.task_id}",
+        f"save {video.task_id}",
+    ]
+    shown = {artifact["type"]: artifact for artifact in await artifacts(run_id)}
+    assert shown["progress"]["data"] == 100
+    text = shown["markdown"]["data"]
+    for fact in (video.uri, video.manifest_uri, "320×180 pixels", "by this run", "1,656,000"):
+        assert fact in text.replace("\\_", "_")
+    cover = text.partition("](data:image/jpeg;base64,")[2].partition(")")[0]
+    assert base64.b64decode(cover).startswith(b"\xff\xd8\xff")
+    told = await logs(run_id, "Saved s3://")
+    assert f"Sudashui accepted task {video.task_id}" in told
+    assert f"Task {video.task_id}: succeeded" in told
+
+
+async def test_references_from_everywhere_reach_the_provider(place: Place) -> None:
+    """A local file, an S3 object and a data URL are uploaded; the create names three links with the same content."""
+    data = CAT.read_bytes()
+    place.s3.client.put_object(Bucket=place.destination.bucket, Key="in/cat.jpg", Body=data)
+    images = [
+        str(CAT),
+        f"s3://{place.destination.bucket}/in/cat.jpg",
+        f"data:image/jpeg;base64,{base64.b64encode(data + b'other').decode()}",
+    ]
+    await generate_video(**place.request | {"prompt": "@image1 @image2 @image3", "images": images})
+    (task,) = place.sim.tasks
+    uploaded = {upload.sha256 for upload in place.sim.state.uploads.values()}
+    assert len(task.wanted.images) == 3
+    assert uploaded == {hashlib.sha256(data).hexdigest(), hashlib.sha256(data + b"other").hexdigest()}
+
+
+async def test_senseaudio_gets_images_inside_the_request(place: Place) -> None:
+    """A provider without uploads gets a local picture as a data URL, and a folder can be the destination."""
+    await generate_video(**place.sense_request | {"images": [str(CAT)]})
+    assert place.sim.calls.get("upload", 0) == 0
+    assert place.sim.billed == 1
+
+
+async def test_a_folder_is_a_destination_too(place: Place, tmp_path: Path) -> None:
+    """The same flow without S3."""
+    video = await generate_video(**place.request | {"destination": LocalDestination(path=str(tmp_path))})
+    assert video.bucket is None
+    assert hashlib.sha256((tmp_path / video.key).read_bytes()).hexdigest() == video.sha256
+
+
+async def test_every_broken_rule_is_told_and_nothing_is_sent(place: Place) -> None:
+    """All problems at once, files and numbers alike, before any call to the provider."""
+    wrong = {"duration": 99, "images": ["/nowhere/cat.jpg"], "aspect_ratio": "4:3", "prompt": "@image3 runs"}
+    with pytest.raises(InvalidRequestError) as caught:
+        await generate_video(**place.request | wrong)
+    assert {"duration", "images[0]", "prompt"} <= {problem.field for problem in caught.value.problems}
+    assert place.sim.calls == {}
+    assert place.records() == []
+
+
+@pytest.mark.parametrize(
+    ("field", "name"),
+    [("credentials", "sudashui-credentials/nobody"), ("credentials", "no block"), ("destination", "s3-bucket/none")],
+)
+async def test_a_name_of_no_block_is_an_invalid_request(place: Place, field: str, name: str) -> None:
+    """The error names the parameter, what was given and how a name is written."""
+    with pytest.raises(InvalidRequestError, match=f"{field} = {name}: a saved block `block-type-slug/name`"):
+        await generate_video(**place.request | {field: name})
+
+
+async def test_a_block_of_the_wrong_kind_is_an_invalid_request(place: Place) -> None:
+    """A destination cannot pay."""
+    names = await place.saved()
+    with pytest.raises(InvalidRequestError, match="credentials = S3Destination"):
+        await generate_video(**names | {"credentials": names["destination"]})
+
+
+@pytest.mark.parametrize(
+    ("key", "error"), [("sk-sim-expired", AuthenticationError), ("sk-sim-broke", QuotaError)]
+)
+async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Exception]) -> None:
+    """An account without a valid key or without money makes nothing, and the record says so."""
+    broke = place.sudashui.model_copy(update={"api_key": place.account("x").api_key.__class__(key)})
+    with pytest.raises(error):
+        await generate_video(**place.request | {"credentials": broke})
+    assert place.record()["state"] == "rejected"
+    assert place.sim.billed == 0
+
+
+async def test_a_moderated_task_fails_with_the_providers_reason(place: Place) -> None:
+    """What the provider ended stays ended: the same key does not pay for a second try."""
+    place.sim.faults.add(Fault("moderation", "create", times=1, params={"reason": "content_policy_violation"}))
+    for _ in range(2):
+        with pytest.raises(GenerationFailedError, match="content_policy_violation"):
+            await generate_video(**place.request, idempotency_key="order-7")
+    assert place.record()["state"] == "failed"
+    assert place.sim.billed == 1
+
+
+async def test_a_lost_answer_is_held_for_a_person(place: Place) -> None:
+    """The create was accepted and its answer lost: never sent again; the error names the ways out."""
+    place.sim.faults.add(Fault("lost_after", "create", times=1))
+    for _ in range(2):
+        with pytest.raises(UnknownOutcomeError, match="genvideo ledger adopt 'order-8' TASK_ID"):
+            await generate_video(**place.request, idempotency_key="order-8")
+    assert place.record()["state"] == "unknown"
+    assert place.sim.billed == 1
+
+
+async def test_a_failed_picture_of_the_run_does_not_fail_the_run(place: Place) -> None:
+    """The cover is a courtesy: its loss leaves the video as it is."""
+    place.sim.faults.add(Fault("500_e1", "cover", times=20))
+    state = await generate_video(**place.request, return_state=True)
+    assert state.is_completed()
+    assert len(place.videos()) == 1
+
+
+def test_a_run_without_a_name_is_called_video() -> None:
+    """The name is made of parameters that anybody may leave empty."""
+    from prefect_genvideo.flows.generate import _run_name  # pyright: ignore[reportPrivateUsage]  # the name's rule itself
+
+    assert isinstance(flow_run.id, str | UUID | None)
+    assert _run_name() == "video"
