@@ -36,7 +36,8 @@ FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
 #: Words of a refusal for what was asked. Some providers give it at the create, as a broken rule or even as a fault.
 _MODERATION = re.compile(
     r"(?<!case[ -])sensitive|moderat|\bpolic(?:y|ies)\b|violat|prohibited|inappropriate|nsfw|\bsafety\b|copyright"
-    r"|\bfaces?\b|\breal[ -](?:human|person|people)|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
+    r"|\bfaces?\b|\breal[ -](?:human|person|people)"
+    r"|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
     re.IGNORECASE,
 )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from prefect_genvideo.film import join, last_frame
 from prefect_genvideo.media import MediaInfo
-from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.records import file_name
 from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage.base import ObjectStore
@@ -101,6 +101,23 @@ def going_on(studio: Studio, request: VideoRequest, frame: str) -> VideoRequest:
     if request.images or blocked:
         return request.model_copy(update={"images": (frame, *request.images)})
     return framed
+
+
+def problems_going_on(studio: Studio, request: VideoRequest, media: Mapping[str, MediaInfo]) -> list[Problem]:
+    """Rules that the shot breaks once it goes on from the one before, e.g. one picture too many.
+
+    Args:
+        studio: Whose models.
+        request: The shot, right in itself.
+        media: What its files are, by field.
+    """
+    continued = going_on(studio, request, "last-frame.png")
+    moved = {
+        field if not field.startswith("images[") else f"images[{int(field[7:-1]) + 1}]": info
+        for field, info in media.items()
+    }
+    frame = "first_frame" if continued.first_frame else "images[0]"
+    return studio.client.validate(continued, {**moved, frame: _ANY_PICTURE})
 
 
 @asynccontextmanager

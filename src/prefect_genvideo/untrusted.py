@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from prefect_genvideo.errors import DownloadError, InvalidRequestError
+from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
 from prefect_genvideo.media import asset_kind
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.addresses import public_addresses, refuse_literal
@@ -21,6 +21,9 @@ _MAX_PROMPT = 4_000
 _MAX_ASSETS = 12
 _MAX_LINK = 2_048
 _SOURCE = "untrusted parameters"
+_MAX_SHOWN = 50
+#: Characters at which programs that read links disagree about where the host ends.
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
 
@@ -59,6 +62,9 @@ async def request_from_event(
     Raises:
         InvalidRequestError: All problems at once. Nothing was read or sent.
     """
+    if not isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - senders do not read types
+        problems = [_problem("payload", payload, "an object of fields")]
+        raise InvalidRequestError("The event's request cannot be used; nothing was sent.", problems=problems)
     wanted = {**defaults, **{key: value for key, value in payload.items() if key in open_fields and value is not None}}
     request, problems = _shaped(wanted)
     if request is not None:
@@ -82,35 +88,37 @@ def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Proble
         return VideoRequest.model_validate(dict(wanted)), []
     except ValidationError as error:
         return None, [
-            _problem(".".join(map(str, fault["loc"])) or "payload", repr(fault["input"])[:80], fault["msg"])
-            for fault in error.errors(include_url=False)
+            _problem(".".join(map(str, fault["loc"])) or "payload", fault["input"], fault["msg"])
+            for fault in error.errors(include_url=False)[:_MAX_SHOWN]
         ]
     except RecursionError:
         return None, [_problem("payload", "nested too deeply", "plain fields")]
 
 
 async def _asset_problems(field: str, asset: str, s3_prefixes: Sequence[str], resolve: bool) -> list[Problem]:
-    kind, shown = asset_kind(asset), asset[:80]
+    kind = asset_kind(asset)
     if len(asset) > _MAX_LINK:
         return [_problem(field, f"{len(asset)} characters", f"a link of at most {_MAX_LINK}")]
     if kind == "s3":
         below = any(prefix and asset.startswith(prefix.rstrip("/") + "/") for prefix in s3_prefixes)
         clean = ".." not in asset.split("/")
         limit = f"an object below {', '.join(s3_prefixes) or '(no S3 prefix is open here)'}"
-        return [] if below and clean else [_problem(field, shown, limit)]
+        return [] if below and clean else [_problem(field, asset, limit)]
     if kind != "http":
         return [
-            _problem(field, shown, "a public http(s) link; files of the worker and inline data are not open to events")
+            _problem(field, asset, "a public http(s) link; files of the worker and inline data are not open to events")
         ]
     try:
         parts = urlsplit(asset)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if not host or "@" in parts.netloc or _AMBIGUOUS.search(asset):
+            return [_problem(field, asset, "a plain http(s) link: no user, backslash, space or control character")]
         refuse_literal(host)
         if resolve:
             with anyio.fail_after(10):
                 await public_addresses(host, port)
     except (DownloadError, ValueError, TimeoutError) as error:
-        return [_problem(field, shown, f"a public http(s) link ({error})")]
+        return [_problem(field, asset, f"a public http(s) link ({error})")]
     return []
 
 
@@ -118,5 +126,9 @@ def _list(value: Any) -> tuple[Any, ...]:
     return tuple(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else ()
 
 
-def _problem(field: str, value: str, limit: str) -> Problem:
-    return Problem(field, value, limit, _SOURCE)
+def _problem(field: str, value: Any, limit: str) -> Problem:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
+        text = type(value).__name__
+    return Problem(field, redact(text[:_MAX_LINK], 80), limit, _SOURCE)

@@ -24,7 +24,11 @@ from tests.fixtures.scheduled_runs import HELD, How, Run, World
 T = TypeVar("T")
 KEYS = st.sampled_from(["a", "b"])
 HOWS = st.sampled_from(["fail", "lost", "kill", "refuse", "limit", "reject"])
-STOPS = st.sampled_from(["POST", "ANSWER", "put", "get", "sleep"])
+# Where a run stands, and how often it passes there before. The third `put` is the intent, the fourth the task id.
+STOPS = st.sampled_from(
+    [("POST", 0), ("ANSWER", 0), ("put", 2), ("put", 3), ("POST", 1), ("sleep", 0), ("put", 0), ("get", 0), ("get", 1)]
+)
+Stop = tuple[str, int]
 NUMBERS = st.integers(0, 5)
 FOREVER = 1e9
 
@@ -92,28 +96,29 @@ class LedgerMachine(RuleBasedStateMachine):
         self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3), how=HOWS)
-    def strike(self, number: int, where: str, skip: int, how: How) -> None:
+    @rule(number=NUMBERS, stop=STOPS, how=HOWS)
+    def strike(self, number: int, stop: Stop, how: How) -> None:
         """All goes well for a run until it stands somewhere for the n-th time; there this happens."""
-        run = self.reach(number, where, skip)
+        run = self.reach(number, stop)
         if run.stop is not None:
             run.go(how if run.at == "POST" or how in ("ok", "fail", "lost", "kill") else "lost")
             self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
-    def delay(self, number: int, where: str, skip: int) -> None:
+    @rule(number=NUMBERS, stop=STOPS)
+    def delay(self, number: int, stop: Stop) -> None:
         """A run comes so far and stands still, while others move."""
-        self.reach(number, where, skip)
+        self.reach(number, stop)
 
     @precondition(lambda self: bool(self.live()))
     @rule(number=NUMBERS)
     def finish(self, number: int) -> None:
         """A run has luck to its end, or waits for another."""
-        self.reach(number, "the end", 0)
+        self.reach(number, ("the end", 0))
 
-    def reach(self, number: int, where: str, skip: int) -> Run:
+    def reach(self, number: int, stop: Stop) -> Run:
         run = self.live()[number % len(self.live())]
+        where, skip = stop
         for _ in range(14):
             if run.stop is None or (run.at == where and skip == 0):
                 break
@@ -123,26 +128,26 @@ class LedgerMachine(RuleBasedStateMachine):
         return run
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
-    def kill(self, number: int, where: str, skip: int) -> None:
+    @rule(number=NUMBERS, stop=STOPS)
+    def kill(self, number: int, stop: Stop) -> None:
         """SIGKILL: nothing of the run moves ever again, but what it has sent may still be accepted."""
-        self.reach(number, where, skip).dead = True
+        self.reach(number, stop).dead = True
         self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3))
-    def cancel(self, number: int, where: str, skip: int) -> None:
+    @rule(number=NUMBERS, stop=STOPS)
+    def cancel(self, number: int, stop: Stop) -> None:
         """SIGTERM or a cancelled flow run."""
-        run = self.reach(number, where, skip)
+        run = self.reach(number, stop)
         assert run.task is not None
         run.task.cancel()
         self.settle()
 
     @precondition(lambda self: bool(self.live()))
-    @rule(number=NUMBERS, where=STOPS, skip=st.integers(0, 3), steps=st.integers(1, 6))
-    def outage(self, number: int, where: str, skip: int, steps: int) -> None:
+    @rule(number=NUMBERS, stop=STOPS, steps=st.integers(1, 6))
+    def outage(self, number: int, stop: Stop, steps: int) -> None:
         """The store goes away while a run moves on, and comes back."""
-        run = self.reach(number, where, skip)
+        run = self.reach(number, stop)
         self.world.down = True
         for _ in range(steps):
             if run.stop is not None:

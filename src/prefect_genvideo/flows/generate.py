@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import anyio.to_thread
@@ -11,11 +11,12 @@ from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
 from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.reusing import content_key
 from prefect_genvideo.runs import derive_key, flow_run_id
 from prefect_genvideo.settings import get_settings
 from prefect_genvideo.showing import show_video
 from prefect_genvideo.staging import stage
-from prefect_genvideo.steps import make_fetchable
+from prefect_genvideo.steps import Studio, make_fetchable
 from prefect_genvideo.studio import (
     Credentials,
     Destination,
@@ -53,6 +54,7 @@ async def generate_video(
     last_frame: str = "",
     options: Mapping[str, JsonValue] = NO_OPTIONS,
     idempotency_key: str = "",
+    reuse_hours: Annotated[float, Field(ge=0, le=24 * 366)] = 0,
     timeout: float = 0,
 ) -> StoredVideo:
     """Generate one video and land it in the destination. Paid once, whatever is retried, rerun or crashes.
@@ -75,6 +77,8 @@ async def generate_video(
         options: Fields of the vendor, e.g. `{"generate_audio": true, "camera_fixed": false}`.
         idempotency_key: One key stands for one paid video, e.g. an event's id. Empty: this flow run is the key, so
             that a retry never pays again and a new run makes a new video.
+        reuse_hours: Take a video that any run has made of the same request at most so many hours ago, instead of paying
+            for a new one; 0: never. The run says so when it did.
         timeout: Seconds the generation may take once started; 0 takes the setting (one hour).
 
     Returns:
@@ -96,11 +100,21 @@ async def generate_video(
         last_frame=last_frame or None,
         options=dict(options),
     )
-    return await _generate(request, credentials, destination, idempotency_key or None, timeout or None)
+
+    async def key_of(studio: Studio, fingerprint: str) -> str:
+        if idempotency_key:
+            return idempotency_key
+        return await (content_key(studio.ledger, fingerprint, reuse_hours) if reuse_hours else derive_key(fingerprint))
+
+    return await _generate(request, credentials, destination, key_of, timeout or None)
 
 
 async def _generate(
-    request: VideoRequest, payer: Any, target: Any, idempotency_key: str | None, timeout: float | None
+    request: VideoRequest,
+    payer: Any,
+    target: Any,
+    key_of: Callable[[Studio, str], Awaitable[str]],
+    timeout: float | None,
 ) -> StoredVideo:
     allow_local = get_settings().allow_local_files
     # A block that is loaded here once need not be asked for by each step, and its uploads can be cached.
@@ -109,7 +123,7 @@ async def _generate(
         async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
             await anyio.to_thread.run_sync(studio.check, request, staged)
             identities = dict(staged.identities)
-            key = idempotency_key or await derive_key(studio.fingerprint(request, identities))
+            key = await key_of(studio, studio.fingerprint(request, identities))
             known = await studio.find(studio.draft(key, request, identities, flow_run_id=flow_run_id()))
             ready = request
             if known is None:

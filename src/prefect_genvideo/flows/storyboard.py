@@ -22,7 +22,7 @@ from prefect_genvideo.settings import get_settings
 from prefect_genvideo.showing import artifact_key, cover_bytes, thumbnail
 from prefect_genvideo.staging import stage
 from prefect_genvideo.steps import Studio
-from prefect_genvideo.storyboards import Shot, StoredFilm, frame_after, going_on, join_shots
+from prefect_genvideo.storyboards import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
 from prefect_genvideo.studio import Credentials, Destination, open_studio, resolve, run_logger
 
 
@@ -114,7 +114,7 @@ async def storyboard(
     size = None if resolution == "default" else resolution
     requests = [shot.request(model, duration, aspect_ratio, size) for shot in shots]
     async with open_studio(credentials, destination) as studio:
-        await _check(studio, requests)
+        await _check(studio, shots, requests)
         key = idempotency_key or await derive_key("".join(studio.fingerprint(request, {}) for request in requests))
         done: list[StoredVideo] = []
         for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
@@ -128,12 +128,14 @@ async def storyboard(
     return film
 
 
-async def _check(studio: Studio, requests: list[VideoRequest]) -> None:
+async def _check(studio: Studio, shots: list[Shot], requests: list[VideoRequest]) -> None:
     """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
     problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
-    for number, request in enumerate(requests, start=1):
+    for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
         async with stage(request, studio.ledger.store, allow_local=get_settings().allow_local_files) as staged:
             broken = studio.problems(request, staged)
+        if not broken and number > 1 and not shot.cut:
+            broken = problems_going_on(studio, request, staged.media)
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)

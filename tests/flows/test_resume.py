@@ -1,0 +1,233 @@
+"""What was paid for is taken up where it stands: retries, crashes, deadlines, dead links, other processes."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+from prefect import flow, get_client
+from prefect.client.schemas.objects import StateType
+
+from prefect_genvideo import generate_video, wait_for_video
+from prefect_genvideo.errors import DownloadError, GenerationTimeoutError, InvalidRequestError
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.simulator import Fault
+from tests.fixtures.runs import ended, engine, flow_run_of, logs, retry, submit, task_runs, until
+from tests.flows.conftest import SETTINGS, Place
+
+ENTRYPOINT = "prefect_genvideo.flows.generate.generate_video"
+
+
+@contextmanager
+def running(run_id: UUID, folder: Path) -> Generator[Any, None, None]:
+    """The flow run in a process of its own; one that died is shown with what it printed."""
+    with engine(run_id, ENTRYPOINT, folder, SETTINGS) as process:
+        try:
+            yield process
+        except AssertionError as error:
+            raise AssertionError(f"{error}\n{(folder / 'engine.log').read_text()[-3000:]}") from error
+
+
+async def test_a_killed_process_is_resumed_by_the_same_flow_run(place: Place, tmp_path: Path) -> None:
+    """kill -9 while polling, and again while saving: each retry goes on with the one task that was paid for."""
+    place.sim.configure(clock="manual")
+    run = await submit(generate_video, await place.saved())
+    with running(run.id, tmp_path) as process:
+        await until(lambda: place.sim.calls.get("status"), "the first question")
+        process.send_signal(signal.SIGKILL)
+    assert place.record()["state"] == "submitted"
+
+    (task,) = place.sim.tasks
+    place.sim.finish(task.task_id)
+    place.sim.faults.add(Fault("stall", "download", times=1))
+    await retry(run.id)
+    with running(run.id, tmp_path) as process:
+        await until(lambda: place.sim.faults.hits["stall"], "the download")
+        process.send_signal(signal.SIGKILL)
+    assert place.record()["state"] == "succeeded"
+    assert place.videos() == {}
+
+    await retry(run.id)
+    with running(run.id, tmp_path):
+        await ended(run.id)
+    assert place.sim.billed == 1
+    assert place.record()["task_id"] == task.task_id
+    assert len(place.videos()) == 1
+    states = {entry["name"].partition(" ")[0]: entry["state_name"] for entry in await task_runs(run.id)}
+    assert states["submit"] == "Reused"
+
+
+async def test_sigterm_ends_the_run_and_not_the_task(place: Place, tmp_path: Path) -> None:
+    """Neither provider can cancel: the run stops, the record stays, the log says how the video is fetched later."""
+    place.sim.configure(clock="manual")
+    run = await submit(generate_video, await place.saved())
+    with running(run.id, tmp_path) as process:
+        await until(lambda: place.sim.calls.get("status"), "the first question")
+        process.send_signal(signal.SIGTERM)
+        process.wait(30)
+    (task,) = place.sim.tasks
+    told = await logs(run.id, "Cancelled.")
+    assert f"Task {task.task_id} goes on at sudashui and is paid for" in told
+    assert "`genvideo ledger reconcile`" in told
+    assert place.record()["state"] == "submitted"
+
+
+async def test_one_key_in_two_processes_is_paid_once(place: Place, tmp_path: Path) -> None:
+    """Two runs of two processes want one key at the same time: both deliver the same video."""
+    parameters = await place.saved() | {"idempotency_key": "event-41"}
+    folders = [tmp_path / "a", tmp_path / "b"]
+    runs = [await submit(generate_video, parameters) for _ in folders]
+    for folder in folders:
+        folder.mkdir()
+    with running(runs[0].id, folders[0]), running(runs[1].id, folders[1]):
+        for run in runs:
+            await ended(run.id)
+    assert place.sim.billed == 1
+    assert len(place.videos()) == 1
+    again = await generate_video(**place.request, idempotency_key="event-41")
+    assert again.reused
+    assert place.sim.billed == 1
+
+
+async def test_a_reused_generation_says_so(place: Place) -> None:
+    """A second run with the key sends nothing; its create ends as `Reused`, and so does the artifact."""
+    await generate_video(**place.request, idempotency_key="event-42")
+    calls = dict(place.sim.calls)
+    state = await generate_video(**place.request, idempotency_key="event-42", return_state=True)
+    (submitted, *_) = await task_runs(flow_run_of(state))
+    assert (submitted["state_name"], submitted["state_type"]) == ("Reused", "COMPLETED")
+    assert "Nothing was paid" in submitted["state"]["message"]
+    video = await state.aresult()
+    assert isinstance(video, StoredVideo)
+    assert video.reused
+    assert place.sim.calls == calls
+
+
+async def test_a_key_stands_for_one_request(place: Place) -> None:
+    """The same key with another prompt, or another provider, is refused before anything is sent."""
+    await generate_video(**place.request, idempotency_key="event-43")
+    for other in ({"prompt": "a dog"}, {"duration": 8}, place.sense_request):
+        with pytest.raises(InvalidRequestError, match="this key belongs to another request"):
+            await generate_video(**place.request | other, idempotency_key="event-43")
+    assert place.sim.billed == 1
+
+
+async def test_a_new_run_makes_a_new_video(place: Place) -> None:
+    """Without a key every flow run stands for itself: tomorrow's scheduled run is another video."""
+    first, second = await generate_video(**place.request), await generate_video(**place.request)
+    assert first.task_id != second.task_id
+    assert place.sim.billed == 2
+
+
+async def test_retries_of_the_flow_pay_nothing(place: Place) -> None:
+    """Prefect's own retries in the same process: the download breaks, the second attempt has the video."""
+    place.sim.configure(clock="manual")
+    attempts = list[int]()
+
+    @flow(retries=2, retry_delay_seconds=0)
+    async def teaser() -> StoredVideo:
+        attempts.append(1)
+        deadline = 0.2 if len(attempts) < 3 else 0
+        if deadline == 0:
+            place.sim.finish(place.sim.tasks[0].task_id)
+        return await generate_video(**place.request, timeout=deadline)
+
+    video = await teaser()
+    assert len(attempts) == 3
+    assert place.sim.billed == 1
+    assert video.task_id == place.sim.tasks[0].task_id
+
+
+async def test_retries_of_generate_video_itself_pay_nothing(place: Place) -> None:
+    """`generate_video.with_options(retries=…)`: the key counts the flow run, not the attempt."""
+    place.sim.faults.add(Fault("not_found", "download") if False else Fault("429", "status", times=None))
+    impatient = generate_video.with_options(retries=1, retry_delay_seconds=0)
+    with pytest.raises(GenerationTimeoutError):
+        await impatient(**place.request, timeout=0.3)
+    assert place.sim.billed == 1
+
+
+async def test_a_retried_parent_finds_what_its_subflows_paid_for(place: Place) -> None:
+    """Three equal subflows at once and one more that differs; the parent fails, is retried, and pays nothing."""
+    attempts = list[int]()
+
+    @flow(retries=1, retry_delay_seconds=0)
+    async def campaign() -> set[str]:
+        attempts.append(1)
+        wanted = [place.request] * 3 + [place.request | {"prompt": "a dog"}]
+        videos = await asyncio.gather(*(generate_video(**parameters) for parameters in wanted))
+        if len(attempts) == 1:
+            raise RuntimeError("something else broke")
+        return {video.task_id for video in videos}
+
+    task_ids = await campaign()
+    assert len(attempts) == 2
+    assert place.sim.billed == 4
+    assert task_ids == {task.task_id for task in place.sim.tasks}
+
+
+async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
+    """The deadline's error says how to resume; the next run with the key takes up the task and saves its video."""
+    place.sim.configure(clock="manual")
+    with pytest.raises(GenerationTimeoutError, match="same flow run or idempotency key") as caught:
+        await generate_video(**place.request, idempotency_key="slot-1", timeout=0.2)
+    assert place.record()["state"] == "submitted"
+    place.sim.finish(str(caught.value.task_id))
+    video = await generate_video(**place.request, idempotency_key="slot-1")
+    assert video.task_id == caught.value.task_id
+    assert place.sim.billed == 1
+
+
+async def test_a_dead_link_is_replaced_by_a_fresh_one(place: Place) -> None:
+    """A link that died before the download is asked for again, within the same run."""
+    place.sim.faults.add(Fault("expired_link", "download", times=1))
+    video = await generate_video(**place.request)
+    assert place.sim.faults.hits["expired_link"] == 1
+    assert len(place.videos()) == 1
+    assert video.size == len(next(iter(place.videos().values())))
+
+
+async def test_a_video_that_could_not_be_saved_is_saved_later(place: Place) -> None:
+    """The store refuses the video; the record keeps it as succeeded, and the next run saves it without a create."""
+    from prefect_genvideo import create_video, save_video
+    from prefect_genvideo.models import VideoRequest
+
+    request = VideoRequest(model="sd-2-fast-720p", prompt="a cat")
+    place.sim.faults.add(Fault("cut", "download", params={"fraction": 0.3}))
+    once = save_video.with_options(retries=0)
+
+    @flow
+    async def make() -> StoredVideo:
+        made = await create_video(request, place.sudashui, place.destination, "order-9")
+        done = await wait_for_video(made, place.sudashui, place.destination)
+        return await once(done, place.sudashui, place.destination)
+
+    with pytest.raises(DownloadError):
+        await make()
+    assert place.record()["state"] == "succeeded"
+    assert place.videos() == {}
+    place.sim.faults.clear()
+    video = await make()
+    assert place.sim.billed == 1
+    assert (video.key, place.record()["state"]) == (next(iter(place.videos())), "saved")
+
+
+async def test_a_crash_in_the_ui_can_be_retried_after_the_video_was_saved(place: Place, tmp_path: Path) -> None:
+    """A run that is retried although all is done finds everything: no create, no question, no download."""
+    run = await submit(generate_video, await place.saved())
+    with running(run.id, tmp_path):
+        await ended(run.id)
+    before = dict(place.sim.calls)
+    await retry(run.id, crashed=False)
+    with running(run.id, tmp_path):
+        async with get_client() as client:
+            await until(lambda: True, "nothing")
+            assert (await client.read_flow_run(run.id)).id == run.id
+        await ended(run.id, StateType.COMPLETED)
+    assert place.sim.calls == before
