@@ -101,7 +101,12 @@ class Studio:
 
     def fingerprint(self, request: VideoRequest, identities: Mapping[str, str]) -> str:
         """SHA-256 of what is wanted of this provider, defaults of the model filled in."""
-        wanted = self.client.effective(request).fingerprint(dict(identities))
+        known = dict(identities)
+        for name, asset in request.assets().items():
+            link = self.client.link_identity(asset)
+            if link is not None and not known.get(name, "").startswith("sha256:"):
+                known[name] = link
+        wanted = self.client.effective(request).fingerprint(known)
         return hashlib.sha256(f"{self.client.name}:{wanted}".encode()).hexdigest()
 
     def draft(self, key: str, request: VideoRequest, identities: Mapping[str, str], **facts: Any) -> LedgerRecord:

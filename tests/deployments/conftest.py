@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -10,6 +11,9 @@ from prefect_genvideo.simulator import running_simulator
 from tests.deployments.fleet import Fleet, running_fleet
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
+
+# Read by the session's server, which starts after collection: a schedule needs a few runs ahead here, not a hundred.
+os.environ.update(PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS="3", PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS="1")
 
 
 @pytest.fixture(scope="module")

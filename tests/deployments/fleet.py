@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -70,7 +71,11 @@ class Fleet:
 
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """Call the Prefect API."""
-        answer = httpx.request(method, f"{self.server.api_url}{path}", json=body, timeout=60, trust_env=False)
+        for _ in range(10):
+            answer = httpx.request(method, f"{self.server.api_url}{path}", json=body, timeout=60, trust_env=False)
+            if answer.status_code != 503:
+                break
+            time.sleep(0.5)  # SQLite is busy; Prefect's own client tries again as well
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -199,11 +204,13 @@ def running_fleet(server: PrefectServer, simulator: Simulator, s3: S3Server, fol
     file = folder / "prefect.yaml"
     text = (ROOT / "deployments/prefect.yaml").read_text()
     file.write_text(text.replace("/production", "/simulator").replace("s3://genvideo/", f"s3://{fleet.bucket}/"))
-    with fleet.stack:
+    fleet.api("/work_pools/", {"name": POOL, "type": "process", "base_job_template": {}})
+    deploy = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    with fleet.stack, ThreadPoolExecutor() as side_by_side:
+        blocks = side_by_side.submit(run_tool, str(ROOT / "blocks/simulator.py"), cwd=fleet.folder, env=settings)
+        deployed = side_by_side.submit(run_tool, *deploy, cwd=ROOT, env={"COLUMNS": "200"})
         fleet.worker = start_worker(fleet)
-        fleet.said["blocks"] = run_tool(str(ROOT / "blocks/simulator.py"), cwd=fleet.folder, env=settings)
-        deploy = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
-        fleet.said["deploy"] = run_tool(*deploy, cwd=ROOT, env={"COLUMNS": "200"})
+        fleet.said = {"blocks": blocks.result(), "deploy": deployed.result()}
         try:
             yield fleet
         finally:

@@ -1,4 +1,4 @@
-"""Opt-in reuse across runs."""
+"""What counts as the same request: across runs, and when files are uploaded again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.records import LedgerRecord
 from prefect_genvideo.reusing import content_key
+from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
 
 PRINT = "ab" * 32
@@ -64,3 +67,16 @@ async def test_another_age_limit_is_another_key(tmp_path: Path) -> None:
     """Runs that accept older videos do not decide for those that do not."""
     ledger = Ledger(LocalStore(tmp_path))
     assert await _key(ledger, timedelta(), hours=6) != await _key(ledger, timedelta(), hours=12)
+
+
+def test_a_file_uploaded_again_is_still_the_same_request(tmp_path: Path) -> None:
+    """Another link to the same upload must not make a rerun pay again; another file's link must."""
+    studio = Studio(SudashuiClient("sk-x"), Ledger(LocalStore(tmp_path)), "{task_id}.mp4")
+
+    def fingerprint(link: str) -> str:
+        return studio.fingerprint(VideoRequest(model="sd-2-720p", prompt="@image1", images=(link,)), {})
+
+    host = "https://files.sudashuiapi.com/proxy"
+    first = fingerprint(f"{host}/1781054530419/1781054530419-cat.jpg?sig=a")
+    assert first == fingerprint(f"{host}/1791054530419/1791054530419-cat.jpg?sig=b")
+    assert first != fingerprint(f"{host}/1781054530419/1781054530419-dog.jpg?sig=a")

@@ -173,6 +173,13 @@ class VideoClient(ABC):
     _create_path: ClassVar[str]
     _query_path: ClassVar[str]  # with {task_id}
 
+    def link_identity(self, url: str) -> str | None:
+        """Return what stands for an uploaded asset's link in a request's fingerprint, or None for any other link.
+
+        Uploading a file again gives another link; a rerun that does so still wants the same video.
+        """
+        del url
+
     # What they share
 
     def validate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> list[Problem]:

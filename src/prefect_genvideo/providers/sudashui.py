@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -40,6 +41,7 @@ from prefect_genvideo.providers.sudashui_rules import (
 )
 from prefect_genvideo.providers.sudashui_upload import opened, prepare
 
+_UPLOAD_STAMP = re.compile(r"^\d{10,}-")
 _MAX_EXPIRY = 365 * 24 * 3600.0
 
 
@@ -139,6 +141,12 @@ class SudashuiClient(VideoClient):
             raise self._error(wire.MODELS, wire.facts_of(reply))
         names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
         return list(dict.fromkeys(filter(None, names)))
+
+    def link_identity(self, url: str) -> str | None:
+        """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""
+        parts = urlsplit(url)
+        own = parts.hostname == urlsplit(self.files_url).hostname and "/proxy/" in parts.path
+        return f"upload:{_UPLOAD_STAMP.sub('', parts.path.rpartition('/')[2])}" if own else None
 
     def _trusted_hosts(self) -> frozenset[str]:
         return super()._trusted_hosts() | {urlsplit(self.files_url).hostname or ""}
