@@ -16,7 +16,7 @@ endif
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,85)
 
-.PHONY: help setup demo simulator test check format lock clean
+.PHONY: help setup demo simulator test browser check format lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -37,6 +37,11 @@ check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+browser: $(INSTALLED) ## Try Prefect's UI in Chromium; GENVIDEO_SCREENSHOTS=1 renews the README's pictures
+	test -x /usr/bin/chromedriver || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk; }
+	$(PIP) install --quiet 'selenium>=4.20'
+	$(BIN)/python -m pytest tests/browser -m browser
 
 format: $(INSTALLED) ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .

@@ -73,12 +73,13 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(simulator: str, *, prefect: bool = True) -> Generator[Servers]:
+def running(simulator: str, *, prefect: bool = True, ui: bool = False) -> Generator[Servers]:
     """Run the servers for the length of the context.
 
     Args:
         simulator: JSON of `SimulatorConfig` fields.
         prefect: Whether a Prefect server is wanted too; it takes some 20 s to start.
+        ui: Whether the Prefect server serves its pages.
     """
     with ExitStack() as stack:
         folder = Path(
@@ -88,7 +89,7 @@ def running(simulator: str, *, prefect: bool = True) -> Generator[Servers]:
         stack.enter_context(_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log"))
         moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3)]
         stack.enter_context(_process(moto, folder / "s3.log"))
-        pid = stack.enter_context(_prefect(folder, api)) if prefect else 0
+        pid = stack.enter_context(_prefect(folder, api, ui)) if prefect else 0
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{sim}/_sim/state").status_code == 200, "simulator")
         wait_for(lambda: httpx.put(f"http://127.0.0.1:{s3}/{BUCKET}").status_code == 200, "S3 server")
         url = f"http://127.0.0.1:{api}/api" if prefect else ""
@@ -98,11 +99,11 @@ def running(simulator: str, *, prefect: bool = True) -> Generator[Servers]:
 
 
 @contextmanager
-def _prefect(folder: Path, port: int) -> Generator[int]:
+def _prefect(folder: Path, port: int, ui: bool) -> Generator[int]:
     settings = {
         "PREFECT_HOME": str(folder / "server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
-        "PREFECT_SERVER_UI_ENABLED": "false",
+        "PREFECT_SERVER_UI_ENABLED": str(ui).lower(),
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "ERROR",
     }
@@ -126,7 +127,7 @@ def _process(command: list[str], log: Path, settings: Mapping[str, str] | None =
         process.wait()
 
 
-def wait_for(ready: Callable[[], bool], what: str, seconds: float = 120) -> None:
+def wait_for(ready: Callable[[], bool], what: str, seconds: float = 240) -> None:
     """Return when `ready` is true; a refused connection means not yet.
 
     Raises:

@@ -39,6 +39,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.servers import BUCKET, S3_KEY, Servers, running
 
 MODEL = "sd-2-fast-720p"
+REFUSED = "GenerationFailedError"
 COLUMNS = ("wanted", "billed", "twice", "saved", "refused", "given up", "unknown", "skipped")
 COSTS = ("wall s", "peak MB", "client CPU s", "server CPU s")
 
@@ -82,7 +83,7 @@ class Job:
 def run_job(job: Job) -> dict[str, Any]:
     """Run the batch in this process; its report and what it cost."""
     os.environ["PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL"] = str(job.poll)
-    from prefect_genvideo import S3Destination, SudashuiCredentials, generate_videos
+    from prefect_genvideo import S3Destination, SudashuiCredentials, VideoRequest, generate_videos
 
     credentials = SudashuiCredentials.model_validate(
         {
@@ -101,7 +102,9 @@ def run_job(job: Job) -> dict[str, Any]:
             "secret_access_key": S3_KEY,
         }
     )
-    requests = [{"model": MODEL, "prompt": f"a cat {number}", "duration": 4} for number in range(job.count)]
+    requests: list[VideoRequest | dict[str, Any]] = [
+        {"model": MODEL, "prompt": f"a cat {number}", "duration": 4} for number in range(job.count)
+    ]
 
     async def everything() -> Any:
         ledger = destination.get_ledger()
@@ -114,7 +117,7 @@ def run_job(job: Job) -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     report = asyncio.run(everything())
     return {
-        "rows": [row.model_dump(mode="json", include={"key", "prompt", "state", "error"}) for row in report.rows],
+        "rows": [row.model_dump(mode="json", include={"key", "prompt", "state", "error", "reason"}) for row in report.rows],
         "wall s": time.monotonic() - began,
         "client CPU s": time.process_time() - cpu,
         "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -167,7 +170,7 @@ class Bench:
     def count(self, key: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         """What was wanted, paid and saved."""
         states = Counter(row["state"] for row in rows)
-        refused = sum(row["error"] == "GenerationFailedError" for row in rows)
+        refused = sum(row["error"] == REFUSED for row in rows)
         prompts = Counter(task["prompt"] for task in self.tasks())
         in_bucket = self.videos(key)
         if in_bucket != states["saved"]:
@@ -224,6 +227,9 @@ def show(name: str, figures: Mapping[str, Any]) -> None:
     counts = " ".join(f"{figures.get(column, ''):>8}" for column in COLUMNS)
     costs = " ".join(f"{figures[cost]:>12.1f}" if cost in figures else " " * 12 for cost in COSTS)
     print(f"{name:<8} {counts} {costs}", flush=True)
+    for row in figures.get("rows", ()):
+        if row["state"] == "failed" and row["error"] != REFUSED:
+            print(f"         given up: {row['error']}: {row['reason'][:200]}", flush=True)
 
 
 def check(figures: Mapping[str, Any], name: str) -> None:

@@ -16,6 +16,7 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task, task
 
@@ -281,7 +282,7 @@ def _farewell(generation: Generation) -> Generator[None]:
     """Say, when the run is cancelled, what becomes of the task: no provider can cancel one."""
     try:
         yield
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, TerminationSignal):  # Prefect raises its own in whatever code SIGTERM meets
         key = generation.idempotency_key
         ways = f"`genvideo ledger reconcile`, or run again with idempotency key {key!r}" if key else "run again"
         run_logger().warning(

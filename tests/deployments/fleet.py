@@ -116,7 +116,7 @@ class Fleet:
         state = self.run(run_id)["state"]
         return state["name"] if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-    def until(self, told: str, found: Callable[[], T], seconds: float = 120) -> T:
+    def until(self, told: str, found: Callable[[], T], seconds: float = 200) -> T:
         """Return what `found` gives as soon as it is true.
 
         Raises:
@@ -130,11 +130,12 @@ class Fleet:
             time.sleep(0.3)
         return value
 
-    def objects(self, part: str = "", ending: str = ".mp4") -> list[str]:
-        """Keys in the bucket."""
+    def saved(self, words: str) -> list[str]:
+        """Keys of the videos in the bucket that were made from a prompt with these words."""
         pages = self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
         keys = [entry["Key"] for page in pages for entry in page.get("Contents", [])]
-        return [key for key in keys if part in key and key.endswith(ending)]
+        tasks = {task.task_id for task in self.simulator.tasks if words in task.wanted.prompt}
+        return [key for key in keys if key.endswith(".mp4") and any(task_id in key for task_id in tasks)]
 
     def text(self, key: str) -> str:
         """An object's text; empty while there is no such object."""

@@ -13,7 +13,7 @@ import pytest
 from prefect_genvideo import generate_videos_sharded
 from tests.deployments.fleet import CREDENTIALS, DESTINATION, Fleet, kill_worker, start_worker
 
-pytestmark = [pytest.mark.prefect, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.prefect, pytest.mark.timeout(600)]
 
 EVENT_ID = str(uuid4())
 CALENDAR = """
@@ -98,8 +98,8 @@ async def test_a_manifest_in_s3_is_made_in_shards_by_the_work_pool(fleet: Fleet)
 
 def test_an_event_becomes_a_video_and_the_same_event_twice_becomes_one(fleet: Fleet) -> None:
     """The payload's prompt counts; its model and everything else that is not open to strangers does not."""
-    fleet.until("the wish is in the bucket", lambda: fleet.objects("a-wish-from-an-event"))
-    assert len(fleet.objects("a-wish-from-an-event")) == fleet.paid("a wish from an event") == 1
+    fleet.until("the wish is in the bucket", lambda: fleet.saved("a wish from an event"))
+    assert len(fleet.saved("a wish from an event")) == fleet.paid("a wish from an event") == 1
     task = next(task for task in fleet.simulator.tasks if "wish" in task.wanted.prompt)
     assert task.wanted.model == "sd-2-fast-720p"
 
@@ -113,12 +113,12 @@ def test_an_object_that_s3_reports_twice_becomes_one_video(fleet: Fleet) -> None
 
     assert fleet.until("both runs have ended", ended) == ["Completed", "Completed"]
     assert fleet.paid("the product in @image1") == 1
-    assert len(fleet.objects("slow-push-in")) == 1
+    assert len(fleet.saved("the product in @image1")) == 1
 
 
 def test_the_schedule_fires_and_makes_what_is_due(fleet: Fleet) -> None:
     """A repeated run of the same calendar finds its slots taken and pays nothing."""
-    fleet.until("today's video is in the bucket", lambda: fleet.objects("calendar-the-sea-today"))
+    fleet.until("today's video is in the bucket", lambda: fleet.saved("calendar: the sea today"))
     first = fleet.runs("content-calendar/genvideo")
     assert first[0]["created_by"]["type"] == "SCHEDULE" or first[0]["auto_scheduled"]
     again = fleet.start("content-calendar/genvideo")
@@ -146,4 +146,4 @@ def test_a_killed_worker_costs_nothing_and_loses_nothing(fleet: Fleet) -> None:
     upkeep = fleet.start("reconcile/genvideo")
     assert fleet.until("the retried run has ended", lambda: fleet.finished(run["id"])) == "Completed"
     assert fleet.until("reconcile has ended", lambda: fleet.finished(upkeep)) in ("Completed", "Cancelled")
-    assert fleet.paid("doomed worker") == len(fleet.objects("doomed-worker")) == 1
+    assert fleet.paid("doomed worker") == len(fleet.saved("doomed worker")) == 1

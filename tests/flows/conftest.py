@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
@@ -109,6 +109,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Iterator[Place]:
+def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Place:
     """A place of this test's own."""
-    yield Place(sim, s3)
+    return Place(sim, s3)

@@ -21,8 +21,8 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.simulator import Fault
-from tests.flows.conftest import Place
 from tests.fixtures.runs import artifacts, flow_run_of, logs, task_runs
+from tests.flows.conftest import Place
 
 CAT = Path(__file__).parents[2] / "src" / "prefect_genvideo" / "simulator" / "cat.jpg"
 
@@ -124,9 +124,7 @@ async def test_a_block_of_the_wrong_kind_is_an_invalid_request(place: Place) -> 
         await generate_video(**names | {"credentials": names["destination"]})
 
 
-@pytest.mark.parametrize(
-    ("key", "error"), [("sk-sim-expired", AuthenticationError), ("sk-sim-broke", QuotaError)]
-)
+@pytest.mark.parametrize(("key", "error"), [("sk-sim-expired", AuthenticationError), ("sk-sim-broke", QuotaError)])
 async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Exception]) -> None:
     """An account without a valid key or without money makes nothing, and the record says so."""
     broke = place.sudashui.model_copy(update={"api_key": place.account("x").api_key.__class__(key)})

@@ -22,7 +22,7 @@ from tests.fixtures.money import TEMPLATE, FakeProvider, done, on_its_way
 from tests.fixtures.scheduled_runs import HELD, How, Run, World
 
 T = TypeVar("T")
-KEYS = st.sampled_from(["a", "b"])
+KEYS = st.sampled_from(["a", "a", "a", "b"])
 HOWS = st.sampled_from(["fail", "lost", "kill", "refuse", "limit", "reject"])
 # Where a run stands, and how often it passes there before. The third `put` is the intent, the fourth the task id.
 STOPS = st.sampled_from(

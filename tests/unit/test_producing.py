@@ -1,0 +1,259 @@
+"""One row of a batch: its ways, and which failures lead from one to the next."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from prefect_genvideo.errors import (
+    AuthenticationError,
+    DestinationError,
+    GenerationFailedError,
+    GenVideoError,
+    QuotaError,
+    RejectedError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.producing import FALLBACK_KINDS, Choice, Producer, is_moderation
+from prefect_genvideo.simulator import Fault, Simulator
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.storage import LocalStore
+from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore
+from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, nap, open_studios
+
+DEFAULT = frozenset({"quota", "model_unavailable", "provider_down"})
+EVERYTHING = frozenset(FALLBACK_KINDS)
+NO_CHANNEL = {"error": {"message": "no channel", "type": "new_api_error", "code": "model_not_found"}}
+
+
+@pytest.fixture
+async def studios(sim: Simulator, tmp_path: Path) -> AsyncIterator[Studios]:
+    """Two accounts over one folder."""
+    async with open_studios(sim, LocalStore(tmp_path)) as opened:
+        yield opened
+
+
+def ways(studios: Studios, on: frozenset[str] = DEFAULT) -> list[Choice]:
+    """Sudashui, else SenseAudio."""
+    return [Choice(studios.sudashui, SUDASHUI, "row"), Choice(studios.senseaudio, SENSEAUDIO, "row.alt1", on)]
+
+
+async def state_of(studios: Studios, key: str) -> str | None:
+    held = await studios.sudashui.ledger.read(key)
+    return held.record.state if held else None
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("quota", "create", provider="sudashui"),
+        Fault("answer", "create", provider="sudashui", params={"status": 503, "body": NO_CHANNEL}),
+        Fault("500_e1", "create", provider="sudashui"),
+    ],
+    ids=["quota", "model_unavailable", "provider_down"],
+)
+async def test_each_named_kind_of_failure_leads_to_the_alternative(
+    sim: Simulator, studios: Studios, fault: Fault
+) -> None:
+    """No money, no such model, provider down: nothing was made, so the other way may be paid. Its key is its own."""
+    sim.faults.add(fault)
+    tried = list[Choice]()
+    made = await Producer().make(ways(studios), tried=tried)
+    assert (made.attempts, made.choice.key, made.generation.provider) == (2, "row.alt1", "senseaudio")
+    assert made.video is not None
+    assert sim.by_account == {"sk-sim-senseaudio": 1}
+    assert (await state_of(studios, "row"), await state_of(studios, "row.alt1")) == ("rejected", "saved")
+    assert [choice.key for choice in tried] == ["row", "row.alt1"]
+    assert "trying Seedance-2.0 instead" in " ".join(studios.said)
+
+
+async def test_a_kind_that_is_not_named_leads_nowhere(sim: Simulator, studios: Studios) -> None:
+    """An alternative for a lack of money does not stand in for a provider that is down."""
+    sim.faults.add(Fault("500_e1", "create", provider="sudashui"))
+    with pytest.raises(TransientError):
+        await Producer().make(ways(studios, frozenset({"quota"})))
+    assert sim.billed == 0
+
+
+async def test_the_last_way_s_failure_is_the_row_s(sim: Simulator, studios: Studios) -> None:
+    """When every way fails, the last one says why."""
+    sim.faults.add(Fault("quota", "create"))
+    tried = list[Choice]()
+    with pytest.raises(QuotaError, match="SenseAudio"):
+        await Producer().make(ways(studios), tried=tried)
+    assert len(tried) == 2
+
+
+async def test_a_generation_that_moderation_ended_is_never_asked_for_elsewhere(
+    sim: Simulator, studios: Studios
+) -> None:
+    """Refused for what it shows, after it was paid: no kind of failure names that, a rerun does not try either."""
+    sim.faults.add(Fault("moderation", "create", provider="sudashui"))
+    for _ in range(2):
+        with pytest.raises(GenerationFailedError, match="Real human faces"):
+            await Producer().make(ways(studios, EVERYTHING))
+    assert sim.by_account == {"sk-sim-sudashui": 1}
+
+
+@pytest.mark.parametrize("status", [400, 500])
+@pytest.mark.parametrize(
+    "words",
+    [
+        "The request failed because the input text may contain sensitive information.",
+        "Real human faces are not supported.",
+        "This content violates our usage policies.",
+        "moderation_blocked",
+        "内容审核未通过",
+        "输入文本包含敏感信息",
+        "图片违规",
+        "暂不支持真人参考图",
+    ],
+)
+async def test_a_create_refused_for_what_it_shows_is_never_sent_elsewhere(
+    sim: Simulator, studios: Studios, words: str, status: int
+) -> None:
+    """Moderation at the door looks like a broken rule (400) or even a fault (500); its words tell. It costs nothing."""
+    body = {"code": "fail_to_fetch_task", "message": words, "data": None}
+    sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": status, "body": body}))
+    with pytest.raises((RejectedError, TransientError)):
+        await Producer().make(ways(studios, EVERYTHING))
+    assert sim.billed == 0
+    assert await state_of(studios, "row.alt1") is None
+
+
+async def test_a_plain_refusal_leads_on_where_the_row_says_so(sim: Simulator, studios: Studios) -> None:
+    """`rejected` is for rules that one model has and another has not."""
+    body = {"code": "fail_to_fetch_task", "message": "duration 4 is not supported", "data": None}
+    sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": 400, "body": body}))
+    with pytest.raises(RejectedError):
+        await Producer().make(ways(studios))
+    made = await Producer().make(ways(studios, frozenset({"rejected"})))
+    assert made.generation.provider == "senseaudio"
+
+
+@pytest.mark.parametrize(
+    ("words", "refusal"),
+    [
+        ("The network interface is down", False),
+        ("Model names are case-sensitive", False),
+        ("do_request_failed: dial tcp ***: i/o timeout", False),
+        ("余额不足", False),
+        ("Sensitive content detected", True),
+        ("OutputVideoSensitiveContentDetected", True),
+        ("Faces of real people", True),
+        ("InputImageContainsFace: a face was found", True),
+        ("blocked by content policy", True),
+        ("涉及版权", True),
+    ],
+)
+def test_words_of_moderation_are_known(words: str, refusal: bool) -> None:
+    """Words that only look alike, such as interfaces, cost no alternative."""
+    assert is_moderation(TransientError(words)) is refusal
+    assert is_moderation(RejectedError("refused", reason=words)) is refusal
+
+
+async def test_a_rerun_takes_up_the_alternative_that_was_paid(sim: Simulator, studios: Studios) -> None:
+    """The wanted model works again: its key is free, and yet nothing is created, since the row has its video."""
+    sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
+    first = await Producer().make(ways(studios))
+    second = await Producer().make(ways(studios))
+    assert first.video is not None
+    assert second.video is not None
+    assert (second.video.uri, second.video.reused, second.attempts) == (first.video.uri, True, 2)
+    assert sim.billed == 1
+
+
+async def test_a_rerun_waits_for_the_alternative_that_was_submitted(sim: Simulator, studios: Studios) -> None:
+    """A run that crashed after it had sent the alternative: the next one goes on with that task."""
+    sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
+    submitted = await Producer(collect=True).make(ways(studios))
+    assert submitted.video is None
+    finished = await Producer().make(ways(studios))
+    assert finished.generation.task_id == submitted.generation.task_id
+    assert sim.billed == 1
+
+
+async def test_an_unknown_outcome_leads_nowhere(sim: Simulator, studios: Studios) -> None:
+    """The answer of the create is lost: perhaps it is paid, so no other way may be, now or in a rerun."""
+    sim.faults.add(Fault("lost_after", "create", provider="sudashui", times=1))
+    for _ in range(2):
+        with pytest.raises(UnknownOutcomeError):
+            await Producer().make(ways(studios, EVERYTHING))
+    assert sim.by_account == {"sk-sim-sudashui": 1}
+
+
+async def test_a_way_that_is_paid_leads_nowhere_whatever_fails_later() -> None:
+    """A key that is refused to the query raises what a refused create raises. The task is paid: no other is sent."""
+    first, second, store = FakeProvider(), FakeProvider(), MemoryStore()
+    first.answers = [AuthenticationError("the key is refused")]
+    choices = [Choice(studio_of(first, store), REQUEST, "row"), Choice(studio_of(second, store), REQUEST, "alt")]
+    with pytest.raises(AuthenticationError):
+        await Producer().make([choices[0], replace(choices[1], on=EVERYTHING)])
+    assert (first.billed, second.billed) == (1, 0)
+
+
+class HidesRefusals(MemoryStore):
+    """A store that cannot deliver the records of refused creates."""
+
+    async def get(self, key: str) -> tuple[bytes, str] | None:
+        if b'"rejected"' in self.objects.get(key, b""):
+            raise DestinationError("the store is down")
+        return await super().get(key)
+
+
+async def test_a_ledger_that_cannot_be_asked_leads_nowhere() -> None:
+    """It is not known whether the refused way was freed: nothing more is paid, and the refusal is what is told."""
+    first, second, store = FakeProvider(QuotaError("no money")), FakeProvider(), HidesRefusals()
+    choices = [Choice(studio_of(first, store), REQUEST, "row"), Choice(studio_of(second, store), REQUEST, "alt")]
+    with pytest.raises(QuotaError):
+        await Producer().make([choices[0], replace(choices[1], on=EVERYTHING)])
+    assert second.billed == 0
+
+
+def studio_of(client: FakeProvider, store: MemoryStore) -> Studio:
+    return Studio(client, Ledger(store, sleep=nap), TEMPLATE, poll_interval=0.01, sleep=nap)
+
+
+async def test_collecting_only_submits(sim: Simulator, studios: Studios) -> None:
+    """`collect` leaves the waiting to a reconciliation: one create, no question, no download."""
+    made = await Producer(collect=True).make([Choice(studios.sudashui, SUDASHUI, "row")])
+    assert (made.video, made.generation.state) == (None, "queued")
+    assert (sim.billed, sim.calls.get("status", 0), sim.downloads) == (1, 0, 0)
+    assert await state_of(studios, "row") == "submitted"
+
+
+async def test_the_slot_is_held_from_create_to_save_and_given_back(sim: Simulator, studios: Studios) -> None:
+    """One place in the account's queue per generation; failures give it back, a video that is kept takes none."""
+    events = list[str]()
+
+    @asynccontextmanager
+    async def slot(studio: Studio) -> AsyncGenerator[None]:
+        events.append(f"take {sim.billed}")
+        try:
+            yield
+        finally:
+            events.append(f"give {sim.billed} {sim.downloads}")
+
+    producer = Producer(slot=slot)
+    await producer.make([Choice(studios.sudashui, SUDASHUI, "row")])
+    assert events == ["take 0", "give 1 1"]
+    await producer.make([Choice(studios.sudashui, SUDASHUI, "row")])
+    assert len(events) == 2
+    sim.faults.add(Fault("moderation", "create"))
+    with pytest.raises(GenerationFailedError):
+        await producer.make([Choice(studios.sudashui, SUDASHUI, "bad")])
+    assert events[2:] == ["take 1", "give 2 1"]
+
+
+async def test_a_rule_broken_by_one_way_is_told_before_anything_is_sent(sim: Simulator, studios: Studios) -> None:
+    """A request that its model does not take never reaches the provider."""
+    wrong = replace(ways(studios)[0], request=SUDASHUI.model_copy(update={"duration": 99}))
+    with pytest.raises(GenVideoError, match="4 to 15 seconds"):
+        await Producer().make([wrong])
+    assert sim.calls.get("create", 0) == 0

@@ -1,0 +1,142 @@
+"""Shots that continue one another: what each asks for, the frame between them, the film they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.media import MediaInfo, inspect_bytes
+from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.producing import Choice, Producer
+from prefect_genvideo.simulator import Simulator
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.storage import LocalStore
+from prefect_genvideo.storyboards import Shot, frame_after, going_on, join_shots, problems_going_on
+from tests.fixtures.money import MemoryStore
+from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, open_studios
+
+PICTURE = MediaInfo("image", "image/png", 1_000, width=640, height=360)
+
+
+@pytest.fixture
+async def studios(sim: Simulator, tmp_path: Path) -> AsyncIterator[Studios]:
+    """Two accounts over one folder."""
+    async with open_studios(sim, LocalStore(tmp_path / "videos")) as opened:
+        yield opened
+
+
+async def shoot(studio: Studio, request: VideoRequest, key: str) -> StoredVideo:
+    made = await Producer().make([Choice(studio, request, key)])
+    assert made.video is not None
+    return made.video
+
+
+def test_a_shot_takes_from_the_storyboard_what_it_does_not_say() -> None:
+    """Model and seconds of its own go first; whole seconds are whole numbers."""
+    plain = Shot(prompt="a").request("m", 5.0, "16:9", "720p")
+    assert plain == VideoRequest(model="m", prompt="a", duration=5, aspect_ratio="16:9", resolution="720p")
+    assert isinstance(plain.duration, int)
+    own = Shot(prompt="a", model="n", duration=4.5, images=("x.jpg",), options={"seed": 1})
+    request = own.request("m", 5, "1:1", None)
+    assert (request.model, request.duration, request.images, request.options) == ("n", 4.5, ("x.jpg",), {"seed": 1})
+    assert Shot(prompt="a").request("m", 0, "1:1", None).duration is None
+
+
+def test_a_shot_that_is_misspelt_is_refused() -> None:
+    """A field that no shot has is no typo to overlook."""
+    with pytest.raises(ValidationError):
+        Shot.model_validate({"prompt": "a", "cuts": True})
+
+
+def test_a_model_that_takes_a_first_frame_alone_begins_with_it(studios: Studios) -> None:
+    """Seedance at SenseAudio: exactly the frame the shot before ended with."""
+    request = going_on(studios.senseaudio, SENSEAUDIO, "last.png")
+    assert (request.first_frame, request.images) == ("last.png", ())
+
+
+def test_a_model_that_wants_both_frames_gets_the_frame_as_first_reference(studios: Studios) -> None:
+    """Sudashui: `@image1` is where the shot before ended; the shot's own pictures move one on."""
+    request = going_on(studios.sudashui, SUDASHUI.model_copy(update={"images": ("cat.jpg",)}), "last.png")
+    assert (request.first_frame, request.images) == (None, ("last.png", "cat.jpg"))
+
+
+def test_a_shot_with_references_keeps_them(studios: Studios) -> None:
+    """Frames and references exclude one another; what the shot asks for stays."""
+    request = going_on(studios.senseaudio, SENSEAUDIO.model_copy(update={"images": ("cat.jpg",)}), "last.png")
+    assert (request.first_frame, request.images) == (None, ("last.png", "cat.jpg"))
+
+
+def test_what_going_on_breaks_is_known_before_the_first_shot(studios: Studios) -> None:
+    """Nine references are allowed; the frame would be the tenth, found out after the shot before was paid."""
+    nine = SUDASHUI.model_copy(update={"images": tuple(f"{number}.png" for number in range(9))})
+    media = {f"images[{number}]": PICTURE for number in range(9)}
+    assert studios.sudashui.client.validate(nine, media) == []
+    assert [problem.field for problem in problems_going_on(studios.sudashui, nine, media)] == ["images"]
+    eight = nine.model_copy(update={"images": nine.images[:8]})
+    assert problems_going_on(studios.sudashui, eight, media) == []
+    assert problems_going_on(studios.senseaudio, SENSEAUDIO, {}) == []
+
+
+async def test_the_frame_between_two_shots_is_kept_beside_the_first(studios: Studios) -> None:
+    """A rerun on another machine asks for exactly the same next shot: the same bytes, taken once."""
+    shot, store = await shoot(studios.sudashui, SUDASHUI, "shot"), studios.sudashui.ledger.store
+    async with frame_after(studios.sudashui, shot) as path:
+        first = Path(path).read_bytes()
+    assert inspect_bytes(first).media_type == "image/png"
+    kept = await store.get(f"{store.relative_key(shot.key).removesuffix('.mp4')}.last.png")
+    assert kept is not None
+    assert kept[0] == first
+    await store.delete(store.relative_key(shot.key))
+    async with frame_after(studios.sudashui, shot) as path:
+        assert Path(path).read_bytes() == first
+    assert not Path(path).exists()
+
+
+async def test_shots_become_one_film_without_encoding_again(studios: Studios) -> None:
+    """Equal shots are copied bit by bit; the film's manifest names them; joining them again does nothing."""
+    store = studios.sudashui.ledger.store
+    shots = [await shoot(studios.sudashui, SUDASHUI, f"shot-{number}") for number in range(3)]
+    film = await join_shots(store, shots, "summer")
+    assert (film.reencoded, film.reason, film.shots) == (False, "", shots)
+    assert film.seams == pytest.approx([4, 8], abs=0.2)
+    assert film.seconds == pytest.approx(12, abs=0.3)
+    assert film.size == (await store.head(store.relative_key(film.key))).size  # type: ignore[union-attr]  # it is there
+    manifest = await store.get(f"{store.relative_key(film.key).removesuffix('.mp4')}.json")
+    assert manifest is not None
+    assert [shot["task_id"] for shot in json.loads(manifest[0])["shots"]] == [shot.task_id for shot in shots]
+    await store.delete(store.relative_key(film.key))
+    assert await join_shots(store, shots, "summer") == film
+
+
+async def test_other_shots_are_another_film(studios: Studios) -> None:
+    """The film's name holds a hash of its shots, so a shot that was made again cannot hide in an old film."""
+    store = studios.sudashui.ledger.store
+    shots = [await shoot(studios.sudashui, SUDASHUI, "shot-1")]
+    shots.append(await shoot(studios.sudashui, SUDASHUI.model_copy(update={"prompt": "a dog"}), "shot-2"))
+    both, reverse = [await join_shots(store, order, "summer") for order in (shots, shots[::-1])]
+    assert both.key != reverse.key
+    assert both.key.startswith("films/summer-")
+
+
+async def test_names_cannot_leave_the_folder(studios: Studios) -> None:
+    """A key may hold anything; the film's name is a plain word."""
+    shot = await shoot(studios.sudashui, SUDASHUI, "shot")
+    film = await join_shots(studios.sudashui.ledger.store, [shot], "../../夏 film")
+    assert film.key.startswith("films/")
+    assert ".." not in film.key
+
+
+async def test_a_shot_that_is_no_video_makes_no_film() -> None:
+    """Nothing is left in the store then."""
+    store = MemoryStore()
+    await store.put("shot.mp4", b"no video")
+    facts = {"uri": "", "size": 8, "sha256": "0", "manifest_uri": "", "task_id": "t", "provider": "p", "model": "m"}
+    shot = StoredVideo.model_validate({"key": "shot.mp4", **facts})
+    with pytest.raises(InvalidRequestError):
+        await join_shots(store, [shot], "film")
+    assert list(store.objects) == ["shot.mp4"]
