@@ -144,7 +144,7 @@ class Ledger:
                 `weak` was not chosen.
         """
         check_key(draft.key)
-        held = over if looked else await self.read(draft.key)
+        held = over if looked and not self.weak else await self.read(draft.key)
         if held is not None and held.record.state != "rejected":
             return None
         await self._require_conditional_writes()

@@ -188,14 +188,15 @@ async def test_patience_with_rate_limits_ends() -> None:
 
 async def test_a_long_wait_shows_that_the_claim_lives() -> None:
     """Heartbeats, so that no other run takes the waiting one for dead."""
-    desk = Desk(RateLimitedError("429", retry_after=200), policy=CreatePolicy(heartbeat=60))
+    desk = Desk(RateLimitedError("429", retry_after=200))
     stamps: list[Any] = []
 
     async def sleep(seconds: float) -> None:
         stamps.append((await desk.record()).updated_at)
         await desk.time.sleep(seconds)
 
-    desk.creator = Creator(desk.provider, desk.ledger, policy=CreatePolicy(heartbeat=60), sleep=sleep)
+    policy = CreatePolicy(heartbeat=60)
+    desk.creator = Creator(desk.provider, desk.ledger, policy=policy, gate=desk.gate, sleep=sleep)
     await desk.submit()
     assert len(set(stamps)) == len(stamps) >= 4
 
