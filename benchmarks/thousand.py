@@ -27,7 +27,8 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
@@ -117,7 +118,9 @@ def run_job(job: Job) -> dict[str, Any]:
     began, cpu = time.monotonic(), time.process_time()
     report = asyncio.run(everything())
     return {
-        "rows": [row.model_dump(mode="json", include={"key", "prompt", "state", "error", "reason"}) for row in report.rows],
+        "rows": [
+            row.model_dump(mode="json", include={"key", "prompt", "state", "error", "reason"}) for row in report.rows
+        ],
         "wall s": time.monotonic() - began,
         "client CPU s": time.process_time() - cpu,
         "peak MB": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
@@ -144,24 +147,38 @@ class Bench:
         for path, body in (("reset", None), ("faults", faults(self.options.rate, self.options.lost))):
             httpx.post(f"{self.servers.simulator}/_sim/{path}", json=body, timeout=60).raise_for_status()
 
-    def start(self, key: str, settle: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
-        """Start a flow run of the batch in a process of its own."""
+    @contextmanager
+    def started(self, key: str, settle: Mapping[str, str] | None = None) -> Generator[subprocess.Popen[str]]:
+        """A flow run of the batch in a process of its own; killed when the context is left."""
         in_flight = self.options.in_flight or self.wanted
         job = [self.servers.simulator, self.servers.s3, key, self.wanted, in_flight, self.options.poll, settle or {}]
-        return subprocess.Popen(
-            [sys.executable, str(Path(__file__)), "--child", json.dumps(job)],
-            env=self.servers.environment(),
-            stdout=subprocess.PIPE,
-            stderr=(self.servers.folder / f"{key}.log").open("a"),
-            text=True,
-            start_new_session=True,
-        )
+        with (self.servers.folder / f"{key}.log").open("a") as log:
+            child = subprocess.Popen(
+                [sys.executable, str(Path(__file__)), "--child"],
+                env=self.servers.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        assert child.stdin is not None
+        try:
+            child.stdin.write(json.dumps(job))
+            child.stdin.close()
+            yield child
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
 
     def run(self, key: str, settle: Mapping[str, str] | None = None) -> dict[str, Any]:
         """Run the batch to its end and return its figures, held against the provider's bill and the bucket."""
         before = self.servers.server_cpu()
-        child = self.start(key, settle)
-        told, _ = child.communicate()
+        with self.started(key, settle) as child:
+            assert child.stdout is not None
+            told = child.stdout.read()
+            child.wait()
         if child.returncode:
             sys.exit(f"{key} failed:\n{(self.servers.folder / f'{key}.log').read_text()[-3000:]}")
         figures = json.loads(told.strip().splitlines()[-1])
@@ -207,11 +224,9 @@ class Bench:
     def kill_in_the_middle(self, key: str) -> dict[str, Any]:
         """Start the batch and kill its process when half of it is billed."""
         before, began = self.servers.server_cpu(), time.monotonic()
-        child = self.start(key)
-        while cast("int", self.servers.state()["billed"]) < self.wanted // 2 and child.poll() is None:
-            time.sleep(0.2)
-        os.killpg(child.pid, signal.SIGKILL)
-        child.communicate()
+        with self.started(key) as child:
+            while cast("int", self.servers.state()["billed"]) < self.wanted // 2 and child.poll() is None:
+                time.sleep(0.2)
         cost = {"wall s": time.monotonic() - began, "server CPU s": self.servers.server_cpu() - before}
         billed = cast("int", self.servers.state()["billed"])
         return {"wanted": self.wanted, "billed": billed, "saved": self.videos(key), **cost}
@@ -227,9 +242,9 @@ def show(name: str, figures: Mapping[str, Any]) -> None:
     counts = " ".join(f"{figures.get(column, ''):>8}" for column in COLUMNS)
     costs = " ".join(f"{figures[cost]:>12.1f}" if cost in figures else " " * 12 for cost in COSTS)
     print(f"{name:<8} {counts} {costs}", flush=True)
-    for row in figures.get("rows", ()):
-        if row["state"] == "failed" and row["error"] != REFUSED:
-            print(f"         given up: {row['error']}: {row['reason'][:200]}", flush=True)
+    rows = (row for row in figures.get("rows", ()) if row["state"] == "failed" and row["error"] != REFUSED)
+    for told, count in Counter(f"{row['error']}: {row['reason'][:200]}" for row in rows).most_common(5):
+        print(f"         given up: {count} × {told}", flush=True)
 
 
 def check(figures: Mapping[str, Any], name: str) -> None:
@@ -280,10 +295,10 @@ def main() -> None:
     parser.add_argument("--in-flight", type=int, default=0, help="generations under way at most; 0 is all of them")
     parser.add_argument("--seconds", type=float, default=20.0, help="median of the simulated generations")
     parser.add_argument("--poll", type=float, default=5.0, help="seconds between questions about a generation")
-    parser.add_argument("--child", help=argparse.SUPPRESS)
+    parser.add_argument("--child", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
-        print(json.dumps(run_job(Job(*json.loads(options.child)))))
+        print(json.dumps(run_job(Job(*json.load(sys.stdin)))))
         return
     config = {"clock": "time", "duration_median_s": options.seconds, "refresh_s": 0}
     with running(json.dumps(config)) as servers:

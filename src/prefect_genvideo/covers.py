@@ -30,12 +30,12 @@ async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | N
         return None
     from prefect_genvideo.film import cover_of
 
-    with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
-        path = Path(folder) / "video.mp4"
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "video.mp4"
             async with await anyio.open_file(path, "wb") as file:
                 async for chunk in store.read(key):
                     await file.write(chunk)
             return await anyio.to_thread.run_sync(cover_of, path)
-        except (GenVideoError, OSError):  # a full disk, too
-            return None
+    except (GenVideoError, OSError):  # a full disk, too
+        return None

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+import anyio
 import anyio.to_thread
 
 from prefect_genvideo.creating import Submission
@@ -40,6 +41,10 @@ _MODERATION = re.compile(
     r"|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
     re.IGNORECASE,
 )
+
+#: Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
+#: ones would give up, and a crash would leave them all as unknown outcomes.
+_SENDING = 50
 
 Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
 
@@ -105,6 +110,7 @@ class Producer:
     allow_local: bool = True
     flow_run: str | None = None
     task_run: Callable[[], str | None] = lambda: None
+    _sending: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
 
     async def make(
         self, choices: Sequence[Choice], watch: Watch | None = None, tried: list[Choice] | None = None
@@ -152,8 +158,15 @@ class Producer:
             if known is not None and kept is not None:
                 return Produced(choice, generation_of(known), kept, attempts)
             async with self.slot(studio):
-                submission = known or await send(studio, request, staged, draft)
+                submission = known or await self._send(studio, request, staged, draft)
                 return await self._follow(choice, submission, attempts, watch)
+
+    async def _send(self, studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+        account = studio.client.account
+        if account not in self._sending:
+            self._sending[account] = anyio.CapacityLimiter(_SENDING)
+        async with self._sending[account]:
+            return await send(studio, request, staged, draft)
 
     async def _follow(self, choice: Choice, submission: Submission, attempts: int, watch: Watch | None) -> Produced:
         studio, generation = choice.studio, generation_of(submission)

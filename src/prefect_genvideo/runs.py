@@ -9,11 +9,13 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext, TaskRunContext
 
-_Lineage = tuple[str, tuple[tuple[str, int], ...]]
+_Attempts = tuple[tuple[str, int], ...]
+_Lineage = tuple[str, _Attempts]
+_Slot = tuple[str, int]
 # Kept for the life of the process; a worker starts a process per flow run, so they stay small.
 _lineages: dict[tuple[UUID, int], _Lineage] = {}
 _calls: dict[tuple[Any, ...], list[Any]] = {}
-_numbers: dict[tuple[Any, ...], dict[tuple[str, int], int]] = {}
+_numbers: dict[tuple[str, str], list[tuple[_Slot, _Attempts]]] = {}
 
 
 def flow_run_id() -> str | None:
@@ -59,8 +61,18 @@ async def derive_key(fingerprint: str) -> str:
     run = flow.flow_run
     root, attempts = await _lineage(run)
     slot = (str(run.id), _index((run.id, run.run_count, fingerprint), task_run_id()))
-    numbers = _numbers.setdefault((root, attempts, fingerprint), {})
-    return f"run-{root}-{fingerprint[:8]}-{numbers.setdefault(slot, len(numbers))}"
+    return f"run-{root}-{fingerprint[:8]}-{_number(_numbers.setdefault((root, fingerprint), []), slot, attempts)}"
+
+
+def _number(taken: list[tuple[_Slot, _Attempts]], slot: _Slot, attempts: _Attempts) -> int:
+    """Give a slot its number: the one it has, else one left by an earlier attempt of a run above it, else a new one."""
+    held = next((number for number, (other, _) in enumerate(taken) if other == slot), None)
+    now = dict(attempts)
+    if held is None:
+        left = (n for n, (_, then) in enumerate(taken) if any(now.get(run, 0) > attempt for run, attempt in then))
+        held = next(left, len(taken))
+    taken[held : held + 1] = [(slot, attempts)]
+    return held
 
 
 def _index(scope: tuple[Any, ...], task_id: str | None) -> int:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -65,6 +66,7 @@ class Studio:
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
         sleep: Seam for tests.
+        clock: Monotonic clock of the waits, a seam for tests.
     """
 
     client: VideoClient
@@ -78,6 +80,7 @@ class Studio:
     say: Say = _silent
     announce: Announce = _silent
     sleep: Sleep = anyio.sleep
+    clock: Callable[[], float] = time.monotonic
 
     def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks."""
@@ -178,7 +181,7 @@ class Studio:
         began = entry.record.submitted_at if entry else None
         age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
         schedule = await self._schedule(task_id, entry)
-        waiter = Waiter(self.client, schedule, timeout=self.timeout, sleep=self.sleep, watch=watch)
+        waiter = Waiter(self.client, schedule, timeout=self.timeout, clock=self.clock, sleep=self.sleep, watch=watch)
         try:
             generation = await waiter.wait(task_id, age=age if age > 2 * self.client.poll_floor else 0.0)
         except GenerationFailedError as error:

@@ -20,7 +20,7 @@ from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task, task
 
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger import Entry
 from prefect_genvideo.media import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
@@ -122,6 +122,8 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
         if asset_kind(asset) == "data":
             return (await client.upload(asset)).url
         async with stage(VideoRequest(model="-", images=(asset,)), store) as staged:
+            if staged.problems:
+                raise InvalidRequestError("The asset cannot be uploaded.", problems=staged.problems)
             uploaded = await client.upload(staged.files["images[0]"], filename=Path(asset).name)
             run_logger().info("Uploaded %s (%d bytes).", Path(asset).name, staged.media["images[0]"].size)
     return uploaded.url

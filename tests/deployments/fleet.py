@@ -41,7 +41,7 @@ def run_tool(*command: str, cwd: Path, env: Mapping[str, str] | None = None, che
         env=child_env(env or {}),
         capture_output=True,
         text=True,
-        timeout=150,
+        timeout=400,
         check=False,
     )
     assert not check or done.returncode == 0, done.stdout + done.stderr
@@ -116,7 +116,7 @@ class Fleet:
         state = self.run(run_id)["state"]
         return state["name"] if state["type"] in ("COMPLETED", "FAILED", "CRASHED", "CANCELLED") else None
 
-    def until(self, told: str, found: Callable[[], T], seconds: float = 200) -> T:
+    def until(self, told: str, found: Callable[[], T], seconds: float = 300) -> T:
         """Return what `found` gives as soon as it is true.
 
         Raises:

@@ -13,7 +13,7 @@ import pytest
 from prefect_genvideo import generate_videos_sharded
 from tests.deployments.fleet import CREDENTIALS, DESTINATION, Fleet, kill_worker, start_worker
 
-pytestmark = [pytest.mark.prefect, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.prefect, pytest.mark.timeout(900)]
 
 EVENT_ID = str(uuid4())
 CALENDAR = """

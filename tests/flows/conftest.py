@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
 from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.simulator import Simulator
@@ -112,3 +113,10 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Place:
     """A place of this test's own."""
     return Place(sim, s3)
+
+
+@pytest.fixture
+def standalone() -> Iterator[None]:
+    """Tasks called outside of flows: Prefect cannot send their logs to the API and would warn of it."""
+    with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+        yield

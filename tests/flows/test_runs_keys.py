@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import pytest
 from prefect import flow, get_client, task
 
 from prefect_genvideo.runs import derive_key, flow_attempt, flow_run_id, task_run_id
@@ -86,6 +87,7 @@ async def test_subflows_count_with_the_run_that_started_them(prefect_server: Pre
     assert told[0] == told[1] == [f"run-{run_id}-cccccccc-{number}" for number in range(3)]
 
 
+@pytest.mark.usefixtures("standalone")
 async def test_a_task_without_a_flow_is_its_own_owner(prefect_server: PrefectServer) -> None:
     """Each call of a task outside of flows is a new video; outside of everything, too."""
 
@@ -102,8 +104,9 @@ async def test_a_task_without_a_flow_is_its_own_owner(prefect_server: PrefectSer
 @flow
 async def tell_key(file: str) -> None:
     """Write the derived key into a file; run by the next test in other processes."""
-    with Path(file).open("a") as told:
-        told.write(await derive_key(CAT) + "\n")
+    key = await derive_key(CAT)
+    path = Path(file)
+    path.write_text((path.read_text() if path.exists() else "") + key + "\n")
 
 
 async def test_another_process_derives_the_same_key(prefect_server: PrefectServer, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from prefect import flow
 from prefect.cache_policies import NO_CACHE
+from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 
 from prefect_genvideo import VideoRequest, create_video, save_video, upload_asset, wait_for_video
 from prefect_genvideo.blocks import SudashuiCredentials
@@ -18,6 +19,7 @@ from prefect_genvideo.simulator import Fault
 from tests.fixtures.runs import flow_run_of, task_runs
 from tests.flows.conftest import Place
 
+pytestmark = pytest.mark.usefixtures("standalone")
 REQUEST = VideoRequest(model="sd-2-fast-720p", prompt="a cat")
 
 
@@ -71,15 +73,15 @@ def test_create_is_out_of_reach_of_prefects_cache_and_retries() -> None:
     assert (create_video.retries, create_video.persist_result, create_video.timeout_seconds) == (0, False, None)
 
 
-async def test_refreshing_the_cache_pays_nothing_twice(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_refreshing_the_cache_pays_nothing_twice(place: Place) -> None:
     """`PREFECT_TASKS_REFRESH_CACHE` runs every task again; the create finds its record."""
-    monkeypatch.setenv("PREFECT_TASKS_REFRESH_CACHE", "true")
 
     @flow
     async def twice() -> list[Generation]:
         return [await create_video(REQUEST, place.sudashui, place.destination, "slot-2") for _ in range(2)]
 
-    first, second = await twice()
+    with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
+        first, second = await twice()
     assert first.task_id == second.task_id
     assert place.sim.billed == 1
 

@@ -13,7 +13,7 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -295,7 +295,7 @@ def test_the_simulator_is_steered_as_written(reader: Reader) -> None:
 
 
 @contextmanager
-def background(words: list[str]) -> Iterator[None]:
+def background(words: list[str]) -> Generator[None, None, None]:
     """Run `genvideo …` until it has said where it is, and to the end of the block."""
     command = [str(Path(sys.executable).with_name(words[0])), *words[1:]]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, start_new_session=True)
@@ -512,7 +512,7 @@ def test_both_languages_hold_the_same_tables() -> None:
 
     def facts(path: Path) -> list[list[list[object]]]:
         found = tables(path.read_text(encoding="utf-8"))
-        return [[[codes(cell), re.findall(r"\d[\d.,]*", cell)] for row in rows[1:] for cell in row] for rows in found]
+        return [[[codes(cell), re.findall(r"\d+(?:[.,]\d+)*", cell)] for row in rows[1:] for cell in row] for rows in found]
 
     assert facts(CHINESE) == facts(ENGLISH)
 

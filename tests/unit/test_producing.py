@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from prefect_genvideo import producing
 from prefect_genvideo.errors import (
     AuthenticationError,
     DestinationError,
@@ -19,12 +21,13 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from prefect_genvideo.gates import AccountGate
 from prefect_genvideo.ledger import Ledger
 from prefect_genvideo.producing import FALLBACK_KINDS, Choice, Producer, is_moderation
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
-from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore
+from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore, VirtualTime
 from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, nap, open_studios
 
 DEFAULT = frozenset({"quota", "model_unavailable", "provider_down"})
@@ -218,6 +221,47 @@ async def test_a_ledger_that_cannot_be_asked_leads_nowhere() -> None:
 
 def studio_of(client: FakeProvider, store: MemoryStore) -> Studio:
     return Studio(client, Ledger(store, sleep=nap), TEMPLATE, poll_interval=0.01, sleep=nap)
+
+
+async def test_a_retry_after_holds_everybody_back_who_sends_for_the_account(sim: Simulator, studios: Studios) -> None:
+    """One row is told to come back in 30 seconds: the next one waits as well, the other account's goes on."""
+    sim.faults.add(Fault("429", "create", provider="sudashui", times=1, params={"retry_after": 30}))
+    time, told, go_on = VirtualTime(), asyncio.Event(), asyncio.Event()
+
+    async def hold(seconds: float) -> None:
+        told.set()
+        await go_on.wait()
+
+    shared = replace(studios.sudashui, gate=AccountGate(clock=time.clock, sleep=time.sleep))
+    first = asyncio.ensure_future(Producer().make([Choice(replace(shared, sleep=hold), SUDASHUI, "first")]))
+    await told.wait()
+    await Producer().make([Choice(studios.senseaudio, SENSEAUDIO, "other")])
+    assert time.naps == []
+    await Producer().make([Choice(shared, SUDASHUI, "second")])
+    assert time.naps == [30]
+    go_on.set()
+    await first
+    assert sim.by_account == {"sk-sim-sudashui": 2, "sk-sim-senseaudio": 1}
+
+
+async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A crash leaves only these as unknown outcomes, and no row gives up because others were before it in a queue."""
+    monkeypatch.setattr(producing, "_SENDING", 3)
+    client, store, most, go_on = FakeProvider(), MemoryStore(), list[int](), asyncio.Event()
+
+    async def hold() -> None:
+        most.append(sum(b'"state": "intent"' in data for data in store.objects.values()))
+        await go_on.wait()
+
+    client.hold = hold
+    producer, studio = Producer(), studio_of(client, store)
+    rows = [asyncio.ensure_future(producer.make([Choice(studio, REQUEST, f"row-{n}")])) for n in range(12)]
+    while client.sent < 3:
+        await asyncio.sleep(0)
+    go_on.set()
+    await asyncio.gather(*rows)
+    assert max(most) == 3
+    assert client.billed == 12
 
 
 async def test_collecting_only_submits(sim: Simulator, studios: Studios) -> None:

@@ -127,7 +127,7 @@ class SudashuiCredentials(ProviderCredentials):
         ```python
         import asyncio
 
-        from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
+        from prefect_genvideo import SudashuiCredentials, S3Destination, generate_video
 
         credentials = SudashuiCredentials.load("BLOCK_NAME")
         destination = S3Destination.load("BLOCK_NAME")
@@ -168,7 +168,7 @@ class SenseAudioCredentials(ProviderCredentials):
         ```python
         import asyncio
 
-        from prefect_genvideo import S3Destination, SenseAudioCredentials, generate_video
+        from prefect_genvideo import SenseAudioCredentials, S3Destination, generate_video
 
         credentials = SenseAudioCredentials.load("BLOCK_NAME")
         destination = S3Destination.load("BLOCK_NAME")

@@ -193,7 +193,7 @@ def judge(report: BatchReport, fail_on: FailOn, failed_share: float) -> None:
     if report.failed_share() > accepted:
         first = next(row for row in report.rows if row.state not in ("saved", "pending"))
         raise BatchFailedError(
-            f"{report.summary()}. First: row {first.number}, {first.reason[:300]} Report: {report.report_uri}. The good "
-            "ones are saved; retry this run and only the missing ones are made.",
+            f"{report.summary()}. First: row {first.number}, {first.reason[:300]} Report: {report.report_uri}. The "
+            "good ones are saved; retry this run and only the missing ones are made.",
             report=report,
         )

@@ -1,0 +1,86 @@
+"""Places in an account's queue that all runs share: Prefect's global concurrency limits."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+from prefect import get_client
+
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.limits import account_slot, ensure_limit, limit_name
+from prefect_genvideo.simulator import Fault
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.studio import open_studio
+from tests.fixtures.runs import eventually
+from tests.flows.batches import at_once, make, wanted
+from tests.flows.conftest import Place
+
+
+@pytest.fixture
+async def studio(place: Place) -> AsyncIterator[Studio]:
+    """The place's Sudashui account."""
+    async with open_studio(place.sudashui, place.destination) as opened:
+        yield opened
+
+
+async def limit_of(studio: Studio) -> tuple[int, int]:
+    """The limit's slots, and how many are taken."""
+    async with get_client() as client:
+        found = await client.read_global_concurrency_limit_by_name(limit_name(studio))
+    return found.limit, found.active_slots
+
+
+async def test_a_missing_limit_is_made_and_an_existing_one_is_the_operator_s(studio: Studio) -> None:
+    """Named per account. Five runs that begin together make one; another number later changes nothing."""
+    await asyncio.gather(*(ensure_limit(studio, 3) for _ in range(5)))
+    assert await limit_of(studio) == (3, 0)
+    await ensure_limit(studio, 7)
+    assert await limit_of(studio) == (3, 0)
+    assert studio.client.account in limit_name(studio)
+
+
+async def test_a_limit_that_is_missing_and_may_not_be_made(studio: Studio) -> None:
+    """The error has the command that makes one; a slot of it cannot be taken."""
+    with pytest.raises(InvalidRequestError, match=f"prefect gcl create {limit_name(studio)}"):
+        await ensure_limit(studio, 0)
+    with pytest.raises(GenVideoError, match="nothing was sent") as caught:
+        async with account_slot(studio):
+            raise AssertionError("there is no slot")
+    assert caught.value.retryable
+
+
+async def test_what_fails_inside_keeps_its_error_and_gives_the_slot_back(studio: Studio) -> None:
+    """No slot leaks, whatever happens while it is held."""
+    await ensure_limit(studio, 1)
+
+    async def fail_inside() -> None:
+        async with account_slot(studio):
+            assert await limit_of(studio) == (1, 1)
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        await fail_inside()
+
+    async def free() -> bool:
+        return await limit_of(studio) == (1, 0)
+
+    await eventually(free, "the slot to come back")
+
+
+async def test_two_runs_share_an_account_s_slots(place: Place, studio: Studio) -> None:
+    """Each run would have three under way; by the provider's clock there are never more than two in all."""
+    place.sim.configure(clock="time", duration_kind="fixed", duration_median_s=1.0, refresh_s=0)
+    place.sim.faults.add(Fault("moderation", "create", match="bad"))
+    first, second = await asyncio.gather(
+        make(place, wanted("a", "b"), idempotency_key="first", account_slots=2),
+        make(place, wanted("c", "bad"), idempotency_key="second", account_slots=2),
+    )
+    assert (first.counts, second.counts) == ({"saved": 2}, {"saved": 1, "failed": 1})
+    assert at_once(place.sim.tasks) == 2
+
+    async def free() -> bool:
+        return await limit_of(studio) == (2, 0)
+
+    await eventually(free, "the slot to come back")
