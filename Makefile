@@ -16,7 +16,7 @@ endif
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,85)
 
-.PHONY: help setup demo simulator test browser check format lock clean
+.PHONY: help setup demo simulator test browser check format docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -47,6 +47,11 @@ format: $(INSTALLED) ## Format, and fix what can be fixed
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Dependency groups are known to pip since 25.1.
+docs: $(INSTALLED) ## Build the documentation into site/
+	@$(PIP) install --quiet 'pip>=25.1' && $(PIP) install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 # Pins that still fit stay; UPGRADE=--upgrade takes the newest of everything. Without the machine's
 # own settings, only files of the public index are hashed.
 lock: $(INSTALLED) ## Pin and hash every dependency for Python 3.10 to 3.13
@@ -56,7 +61,7 @@ lock: $(INSTALLED) ## Pin and hash every dependency for Python 3.10 to 3.13
 		--custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) dist demo-output .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist site demo-output .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
 	find src tests flows blocks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock is complete, so nothing is resolved; the project itself is linked, not copied.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from prefect.blocks.abstract import JobBlock, JobRun
@@ -55,7 +55,14 @@ class VideoRun(JobRun[StoredVideo]):
             return await studio.save(self.generation, entry, flow_run=flow_run_id())
 
 
-class VideoJob(JobBlock[StoredVideo]):
+# Naming the result at run time would make, and register, one more block type.
+if TYPE_CHECKING:
+    _VideoJobBlock = JobBlock[StoredVideo]
+else:
+    _VideoJobBlock = JobBlock
+
+
+class VideoJob(_VideoJobBlock):
     """A preset: what to generate, who pays, and where it goes.
 
     Example:

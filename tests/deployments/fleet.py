@@ -130,6 +130,13 @@ class Fleet:
             time.sleep(0.3)
         return value
 
+    def stays(self, told: str, true: Callable[[], bool], seconds: float) -> None:
+        """Watch for a while that nothing changes."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            assert true(), f"no longer: {told}"
+            time.sleep(0.3)
+
     def saved(self, words: str) -> list[str]:
         """Keys of the videos in the bucket that were made from a prompt with these words."""
         pages = self.s3.client.get_paginator("list_objects_v2").paginate(Bucket=self.bucket)
@@ -221,5 +228,5 @@ def running_fleet(server: PrefectServer, simulator: Simulator, s3: S3Server, fol
 def remove_deployments(fleet: Fleet) -> None:
     """Leave no schedules and triggers behind that would act upon what other tests do."""
     for deployment in fleet.api("/deployments/filter", {}):
-        if deployment["work_pool_name"] == POOL:
+        if str(deployment["work_pool_name"]).startswith(POOL):
             fleet.api(f"/deployments/{deployment['id']}", method="DELETE")

@@ -25,8 +25,8 @@ def sense(*prompts: str, **facts: Any) -> Rows:
     return [{**usual, "prompt": prompt, **facts} for prompt in prompts]
 
 
-async def make(place: Place, requests: str | Rows, **facts: Any) -> BatchReport:
-    """Run a batch with both accounts; bad videos do not fail it unless the test says so."""
+async def make(place: Place, requests: str | Rows, **facts: Any) -> Any:
+    """Run a batch with both accounts and return its report; bad videos do not fail it unless the test says so."""
     given: dict[str, Any] = {"idempotency_key": "batch", "fail_on": "never", **facts}
     flow: Any = generate_videos  # its overloads take `Any` for `return_state=True`
     return await flow(requests, place.sudashui, place.destination, more_credentials=[place.senseaudio], **given)

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from prefect import get_client
 
-from prefect_genvideo import generate_videos
 from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.flows.reconcile import reconcile_videos
@@ -70,11 +69,9 @@ async def test_what_people_find_in_the_morning(place: Place) -> None:
     """A task run a row, a table, a sheet of covers, and `report.json` beside the videos."""
     place.sim.faults.add(Fault("moderation", "create", match="bad"))
     rows = wanted("a", "bad")
-    state = await generate_videos(
-        rows, place.sudashui, place.destination, fail_on="never", idempotency_key="batch", return_state=True
-    )
-    report, run_id = await state.aresult(), flow_run_of(state)
-    assert isinstance(report, BatchReport)
+    state = await make(place, rows, return_state=True)
+    report: BatchReport = await state.aresult()
+    run_id = flow_run_of(state)
     assert sorted(run["name"] for run in await task_runs(run_id)) == ["1: a", "2: bad"]
     shown = {artifact["type"]: artifact for artifact in await artifacts(run_id)}
     table = json.loads(shown["table"]["data"])

@@ -11,6 +11,7 @@ import pytest
 from prefect import get_client
 from prefect.blocks.core import Block
 from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.utilities.dispatch import get_registry_for_type
 
 import prefect_genvideo
 from prefect_genvideo import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
@@ -63,8 +64,13 @@ async def test_registering_the_package_registers_its_types(prefect_server: Prefe
             known = await client.read_block_type_by_slug(block.get_block_type_slug())
             assert known.description == block.get_description()
             assert f'= {block.__name__}.load("BLOCK_NAME")' in str(known.code_example)
-        ours = {
-            known.slug for known in await client.read_block_types() if "prefect_genvideo" in str(known.code_example)
-        }
-        print({k.slug for k in await client.read_block_types() if not k.is_protected})
+        known_types = await client.read_block_types()
+    ours = {known.slug for known in known_types if "prefect_genvideo" in str(known.code_example)}
     assert ours == {block.get_block_type_slug() for block in BLOCKS}
+
+
+def test_bases_are_no_block_types() -> None:
+    """A server that has the plugin installed registers every class in Prefect's registry when it starts."""
+    registry = get_registry_for_type(Block) or {}
+    assert {known for known in registry.values() if known.__module__.startswith("prefect_genvideo")} == set(BLOCKS)
+    assert not [known for known in registry.values() if known.__name__.startswith("JobBlock")]

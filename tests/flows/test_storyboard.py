@@ -16,7 +16,7 @@ from tests.fixtures.runs import artifacts, flow_run_of, task_runs
 from tests.flows.conftest import Place
 
 
-async def film_of(place: Place, *shots: str | Shot, **facts: Any) -> StoredFilm:
+async def film_of(place: Place, *shots: str | Shot, **facts: Any) -> Any:
     parameters: dict[str, Any] = {
         "credentials": place.senseaudio,
         "model": "Seedance-2.0",
@@ -49,18 +49,9 @@ def frames(place: Place) -> list[str]:
 
 async def test_each_shot_begins_where_the_one_before_ended(place: Place) -> None:
     """Three shots, the third one a cut: one frame is handed on, and the film is joined bit by bit."""
-    state = await storyboard(
-        [Shot(prompt="a wave rises"), Shot(prompt="it breaks"), Shot(prompt="the beach", cut=True)],
-        credentials=place.senseaudio,
-        destination=place.destination,
-        model="Seedance-2.0",
-        duration=4,
-        resolution="480p",
-        idempotency_key="film",
-        return_state=True,
-    )
-    film = await state.aresult()
-    assert isinstance(film, StoredFilm)
+    shots = ("a wave rises", "it breaks", Shot(prompt="the beach", cut=True))
+    state = await film_of(place, *shots, return_state=True)
+    film: StoredFilm = await state.aresult()
     (frame,) = frames(place)
     assert pictures(place) == [[], [("first_frame", frame)], []]
     assert (film.reencoded, len(film.shots), len(film.seams)) == (False, 3, 2)
@@ -75,7 +66,7 @@ async def test_each_shot_begins_where_the_one_before_ended(place: Place) -> None
     (shown,) = await artifacts(run_id)
     assert film.uri in shown["data"]
     assert "without encoding again" in shown["data"]
-    assert await film_of(place, "a wave rises", "it breaks", Shot(prompt="the beach", cut=True)) == film
+    assert await film_of(place, *shots) == film
     assert (place.sim.billed, place.sim.downloads) == (3, 3)
 
 

@@ -512,7 +512,9 @@ def test_both_languages_hold_the_same_tables() -> None:
 
     def facts(path: Path) -> list[list[list[object]]]:
         found = tables(path.read_text(encoding="utf-8"))
-        return [[[codes(cell), re.findall(r"\d+(?:[.,]\d+)*", cell)] for row in rows[1:] for cell in row] for rows in found]
+        return [
+            [[codes(cell), re.findall(r"\d+(?:[.,]\d+)*", cell)] for row in rows[1:] for cell in row] for rows in found
+        ]
 
     assert facts(CHINESE) == facts(ENGLISH)
 

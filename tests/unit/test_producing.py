@@ -247,17 +247,19 @@ async def test_a_retry_after_holds_everybody_back_who_sends_for_the_account(sim:
 async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash leaves only these as unknown outcomes, and no row gives up because others were before it in a queue."""
     monkeypatch.setattr(producing, "_SENDING", 3)
-    client, store, most, go_on = FakeProvider(), MemoryStore(), list[int](), asyncio.Event()
+    client, store, most = FakeProvider(), MemoryStore(), list[int]()
+    full, go_on = asyncio.Event(), asyncio.Event()
 
     async def hold() -> None:
         most.append(sum(b'"state": "intent"' in data for data in store.objects.values()))
+        if len(most) == 3:
+            full.set()
         await go_on.wait()
 
     client.hold = hold
     producer, studio = Producer(), studio_of(client, store)
     rows = [asyncio.ensure_future(producer.make([Choice(studio, REQUEST, f"row-{n}")])) for n in range(12)]
-    while client.sent < 3:
-        await asyncio.sleep(0)
+    await full.wait()
     go_on.set()
     await asyncio.gather(*rows)
     assert max(most) == 3

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+from abc import ABC
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -57,7 +58,7 @@ def _is_local(host: str) -> bool:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
-class ProviderCredentials(CredentialsBlock):
+class ProviderCredentials(CredentialsBlock, ABC):  # with ABC among its bases, a class is no block type of its own
     """What every provider's credentials share. A plug-in provider subclasses it and names its provider."""
 
     provider: ClassVar[str] = ""

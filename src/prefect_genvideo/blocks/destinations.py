@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -27,8 +27,8 @@ def _place_before_names(schema: dict[str, Any], model: Any) -> None:
         properties[name] = properties.pop(name)
 
 
-class VideoDestination(Block):
-    """What every destination offers to the tasks. Not a block type of its own."""
+class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no block type of its own
+    """What every destination offers to the tasks."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_place_before_names)
 
@@ -179,7 +179,7 @@ class LocalDestination(VideoDestination):
         return LocalStore(Path(self.path).expanduser())
 
 
-class BorrowedS3Destination(VideoDestination):
+class BorrowedS3Destination(VideoDestination, ABC):
     """A `prefect_aws.S3Bucket` seen as a destination; made by `as_destination`, never saved."""
 
     _block_type_name = "Borrowed S3 Bucket"
