@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -71,11 +71,11 @@ class Fleet:
 
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """Call the Prefect API."""
-        for _ in range(10):
-            answer = httpx.request(method, f"{self.server.api_url}{path}", json=body, timeout=60, trust_env=False)
-            if answer.status_code != 503:
-                break
-            time.sleep(0.5)  # SQLite is busy; Prefect's own client tries again as well
+        url, tries = f"{self.server.api_url}{path}", 10
+        while (answer := httpx.request(method, url, json=body, timeout=60, trust_env=False)).status_code == 503:
+            tries -= 1  # SQLite is busy; Prefect's own client tries again as well
+            assert tries, "the server stays busy"
+            time.sleep(0.5)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
 
@@ -85,15 +85,16 @@ class Fleet:
 
     def emit(self, event: str, resource: str, payload: Mapping[str, Any], event_id: str | None = None) -> str:
         """Post an event as a system outside of Prefect does; returns its id."""
+        event_id = event_id or str(uuid4())
         told = {
-            "id": event_id or str(uuid4()),
+            "id": event_id,
             "occurred": datetime.now(timezone.utc).isoformat(),
             "event": event,
             "resource": {"prefect.resource.id": resource},
             "payload": payload,
         }
         self.api("/events", [told])
-        return told["id"]
+        return event_id
 
     def start(self, deployment: str, **parameters: Any) -> str:
         """Create a run of a deployment that is to begin now; returns its id."""
@@ -196,7 +197,7 @@ def kill_marked(mark: str) -> None:
 
 
 @contextmanager
-def running_fleet(server: PrefectServer, simulator: Simulator, s3: S3Server, folder: Path) -> Iterator[Fleet]:
+def running_fleet(server: PrefectServer, simulator: Simulator, s3: S3Server, folder: Path) -> Generator[Fleet]:
     """Set everything up with the commands that the files themselves name."""
     fleet = Fleet(server, simulator, s3, s3.new_bucket(), folder / "elsewhere")
     fleet.folder.mkdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from prefect.deployments.runner import EntrypointType
+from prefect.types.entrypoint import EntrypointType
 
 from prefect_genvideo import generate_videos
 from tests.deployments.fleet import CREDENTIALS, DESTINATION, Fleet, kill_worker, start_worker

@@ -9,9 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
 
+from prefect_genvideo import generate_video
 from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.simulator import Simulator
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
@@ -69,10 +72,20 @@ class Place:
         """The same for SenseAudio."""
         return self.request | {"model": "Seedance-2.0", "credentials": self.senseaudio}
 
+    async def make(self, **changes: Any) -> StoredVideo:
+        """Run `generate_video` with `request` and changes."""
+        run: Any = generate_video
+        return await run(**self.request | changes)
+
+    async def ended(self, **changes: Any) -> State[Any]:
+        """Run `generate_video` with `request` and changes, and return its last state."""
+        run: Any = generate_video
+        return await run(**self.request | changes, return_state=True)
+
     async def saved(self) -> dict[str, str]:
         """Save the blocks and return their names, as parameters of a flow run in another process."""
-        await self.sudashui.save(self.name, overwrite=True)
-        await self.destination.save(self.name, overwrite=True)
+        await self.sudashui.asave(self.name, overwrite=True)
+        await self.destination.asave(self.name, overwrite=True)
         names = {
             "credentials": f"sudashui-credentials/{self.name}",
             "destination": f"s3-video-destination/{self.name}",

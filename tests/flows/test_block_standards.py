@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -10,7 +11,7 @@ import anyio
 import pytest
 from prefect import get_client
 from prefect.blocks.core import Block
-from prefect.testing.standard_test_suites import BlockStandardTestSuite
+from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from prefect.utilities.dispatch import get_registry_for_type
 
 import prefect_genvideo
@@ -36,10 +37,9 @@ class TestStandards(BlockStandardTestSuite):
 
         url = urlsplit(str(block._logo_url))  # pyright: ignore[reportPrivateUsage]  # as the suite does
         assert (url.scheme, url.path.rpartition("/")[0][-9:]) == ("https", "/docs/img")
-        with Image.open(PICTURES / Path(url.path).name) as image:
-            size: tuple[int, int] = image.size
-        assert size[0] == size[1]
-        assert 45 < size[0] < 1000
+        image = Image.open(io.BytesIO((PICTURES / Path(url.path).name).read_bytes()))
+        assert image.width == image.height
+        assert 45 < image.width < 1000
 
     def test_every_field_has_a_title_that_people_write(self, block: type[Block]) -> None:
         """Forms show titles: "API key", not "Api Key"."""
@@ -64,9 +64,6 @@ async def test_registering_the_package_registers_its_types(prefect_server: Prefe
             known = await client.read_block_type_by_slug(block.get_block_type_slug())
             assert known.description == block.get_description()
             assert f'= {block.__name__}.load("BLOCK_NAME")' in str(known.code_example)
-        known_types = await client.read_block_types()
-    ours = {known.slug for known in known_types if "prefect_genvideo" in str(known.code_example)}
-    assert ours == {block.get_block_type_slug() for block in BLOCKS}
 
 
 def test_bases_are_no_block_types() -> None:

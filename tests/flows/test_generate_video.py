@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 from prefect import get_client
 
-from prefect_genvideo import generate_video
 from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import (
     AuthenticationError,
@@ -31,7 +30,7 @@ CAT = Path(__file__).parents[2] / "src" / "prefect_genvideo" / "simulator" / "ca
 async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str) -> None:
     """Both providers: one create, one video whose bytes are those of its hash, a manifest and a settled record."""
     wanted = place.request if provider == "sudashui" else place.sense_request
-    video = await generate_video(**wanted)
+    video = await place.make(**wanted)
     ((key, data),) = place.videos().items()
     assert video.uri == f"s3://{place.destination.bucket}/{key}"
     assert (video.size, video.sha256) == (len(data), hashlib.sha256(data).hexdigest())
@@ -45,7 +44,7 @@ async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str
 
 async def test_the_run_shows_what_it_does(place: Place) -> None:
     """Names of runs say what is made; the artifact has the cover, the place and the facts; progress ends at 100."""
-    state = await generate_video(**place.request, return_state=True)
+    state = await place.ended()
     video, run_id = await state.aresult(), flow_run_of(state)
     assert isinstance(video, StoredVideo)
     async with get_client() as client:
@@ -76,7 +75,7 @@ async def test_references_from_everywhere_reach_the_provider(place: Place) -> No
         f"s3://{place.destination.bucket}/in/cat.jpg",
         f"data:image/jpeg;base64,{base64.b64encode(data + b'other').decode()}",
     ]
-    await generate_video(**place.request | {"prompt": "@image1 @image2 @image3", "images": images})
+    await place.make(**{"prompt": "@image1 @image2 @image3", "images": images})
     (task,) = place.sim.tasks
     uploaded = {upload.sha256 for upload in place.sim.state.uploads.values()}
     assert len(task.wanted.images) == 3
@@ -85,14 +84,14 @@ async def test_references_from_everywhere_reach_the_provider(place: Place) -> No
 
 async def test_senseaudio_gets_images_inside_the_request(place: Place) -> None:
     """A provider without uploads gets a local picture as a data URL."""
-    await generate_video(**place.sense_request | {"images": [str(CAT)]})
+    await place.make(**place.sense_request | {"images": [str(CAT)]})
     assert place.sim.calls.get("upload", 0) == 0
     assert place.sim.billed == 1
 
 
 async def test_a_folder_is_a_destination_too(place: Place, tmp_path: Path) -> None:
     """The same flow without S3."""
-    video = await generate_video(**place.request | {"destination": LocalDestination(path=str(tmp_path))})
+    video = await place.make(**{"destination": LocalDestination(path=str(tmp_path))})
     assert video.bucket is None
     assert hashlib.sha256((tmp_path / video.key).read_bytes()).hexdigest() == video.sha256
 
@@ -101,7 +100,7 @@ async def test_every_broken_rule_is_told_and_nothing_is_sent(place: Place) -> No
     """All problems at once, files and numbers alike, before any call to the provider."""
     wrong = {"duration": 99, "images": ["/nowhere/cat.jpg"], "aspect_ratio": "4:3", "prompt": "@image3 runs"}
     with pytest.raises(InvalidRequestError) as caught:
-        await generate_video(**place.request | wrong)
+        await place.make(**wrong)
     assert {"duration", "images[0]", "prompt"} <= {problem.field for problem in caught.value.problems}
     assert place.sim.calls == {}
     assert place.records() == []
@@ -114,14 +113,14 @@ async def test_every_broken_rule_is_told_and_nothing_is_sent(place: Place) -> No
 async def test_a_name_of_no_block_is_an_invalid_request(place: Place, field: str, name: str) -> None:
     """The error names the parameter, what was given and how a name is written."""
     with pytest.raises(InvalidRequestError, match=f"{field} = {name}: a saved block `block-type-slug/name`"):
-        await generate_video(**place.request | {field: name})
+        await place.make(**{field: name})
 
 
 async def test_a_block_of_the_wrong_kind_is_an_invalid_request(place: Place) -> None:
     """A destination cannot pay."""
     names = await place.saved()
     with pytest.raises(InvalidRequestError, match="credentials = S3Destination"):
-        await generate_video(**names | {"credentials": names["destination"]})
+        await place.make(**names | {"credentials": names["destination"]})
 
 
 @pytest.mark.parametrize(("key", "error"), [("sk-sim-expired", AuthenticationError), ("sk-sim-broke", QuotaError)])
@@ -129,7 +128,7 @@ async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Excep
     """An account without a valid key or without money makes nothing, and the record says so."""
     broke = place.sudashui.model_copy(update={"api_key": place.account("x").api_key.__class__(key)})
     with pytest.raises(error):
-        await generate_video(**place.request | {"credentials": broke})
+        await place.make(**{"credentials": broke})
     assert place.record()["state"] == "rejected"
     assert place.sim.billed == 0
 
@@ -139,7 +138,7 @@ async def test_a_moderated_task_fails_with_the_providers_reason(place: Place) ->
     place.sim.faults.add(Fault("moderation", "create", times=1, params={"reason": "content_policy_violation"}))
     for _ in range(2):
         with pytest.raises(GenerationFailedError, match="content_policy_violation"):
-            await generate_video(**place.request, idempotency_key="order-7")
+            await place.make(idempotency_key="order-7")
     assert place.record()["state"] == "failed"
     assert place.sim.billed == 1
 
@@ -149,7 +148,7 @@ async def test_a_lost_answer_is_held_for_a_person(place: Place) -> None:
     place.sim.faults.add(Fault("lost_after", "create", times=1))
     for _ in range(2):
         with pytest.raises(UnknownOutcomeError, match="genvideo ledger adopt 'order-8' TASK_ID"):
-            await generate_video(**place.request, idempotency_key="order-8")
+            await place.make(idempotency_key="order-8")
     assert place.record()["state"] == "unknown"
     assert place.sim.billed == 1
 
@@ -157,7 +156,7 @@ async def test_a_lost_answer_is_held_for_a_person(place: Place) -> None:
 async def test_a_failed_picture_of_the_run_does_not_fail_the_run(place: Place) -> None:
     """The cover is a courtesy: its loss leaves the video as it is."""
     place.sim.faults.add(Fault("500_e1", "cover", times=20))
-    state = await generate_video(**place.request, return_state=True)
+    state = await place.ended()
     assert state.is_completed()
     assert len(place.videos()) == 1
 

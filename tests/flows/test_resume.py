@@ -96,16 +96,16 @@ async def test_one_key_in_two_processes_is_paid_once(place: Place, tmp_path: Pat
             await ended(run.id)
     assert place.sim.billed == 1
     assert len(place.videos()) == 1
-    again = await generate_video(**place.request, idempotency_key="event-41")
+    again = await place.make(idempotency_key="event-41")
     assert again.reused
     assert place.sim.billed == 1
 
 
 async def test_a_reused_generation_says_so(place: Place) -> None:
     """A second run with the key sends nothing; its create ends as `Reused`, and so does the artifact."""
-    await generate_video(**place.request, idempotency_key="event-42")
+    await place.make(idempotency_key="event-42")
     calls = dict(place.sim.calls)
-    state = await generate_video(**place.request, idempotency_key="event-42", return_state=True)
+    state = await place.ended(idempotency_key="event-42")
     (submitted, *_) = await task_runs(flow_run_of(state))
     assert (submitted["state_name"], submitted["state_type"]) == ("Reused", "COMPLETED")
     assert "Nothing was paid" in submitted["state"]["message"]
@@ -117,16 +117,16 @@ async def test_a_reused_generation_says_so(place: Place) -> None:
 
 async def test_a_key_stands_for_one_request(place: Place) -> None:
     """The same key with another prompt, or another provider, is refused before anything is sent."""
-    await generate_video(**place.request, idempotency_key="event-43")
+    await place.make(idempotency_key="event-43")
     for other in ({"prompt": "a dog"}, {"duration": 8}, place.sense_request):
         with pytest.raises(InvalidRequestError, match="this key belongs to another request"):
-            await generate_video(**place.request | other, idempotency_key="event-43")
+            await place.make(**other, idempotency_key="event-43")
     assert place.sim.billed == 1
 
 
 async def test_a_new_run_makes_a_new_video(place: Place) -> None:
     """Without a key every flow run stands for itself: tomorrow's scheduled run is another video."""
-    first, second = await generate_video(**place.request), await generate_video(**place.request)
+    first, second = await place.make(), await place.make()
     assert first.task_id != second.task_id
     assert place.sim.billed == 2
 
@@ -142,7 +142,7 @@ async def test_retries_of_the_flow_pay_nothing(place: Place) -> None:
         deadline = 0.2 if len(attempts) < 3 else 0
         if deadline == 0:
             place.sim.finish(place.sim.tasks[0].task_id)
-        return await generate_video(**place.request, timeout=deadline)
+        return await place.make(timeout=deadline)
 
     video = await teaser()
     assert len(attempts) == 3
@@ -153,7 +153,7 @@ async def test_retries_of_the_flow_pay_nothing(place: Place) -> None:
 async def test_retries_of_generate_video_itself_pay_nothing(place: Place) -> None:
     """`generate_video.with_options(retries=…)`: the key counts the flow run, not the attempt."""
     place.sim.configure(polls_to_finish=ENDLESS)
-    impatient = generate_video.with_options(retries=1, retry_delay_seconds=0)
+    impatient: Any = generate_video.with_options(retries=1, retry_delay_seconds=0)
     with pytest.raises(GenerationTimeoutError):
         await impatient(**place.request, timeout=0.2)
     assert place.sim.billed == 1
@@ -167,7 +167,7 @@ async def test_a_retried_parent_finds_what_its_subflows_paid_for(place: Place) -
     async def campaign() -> set[str]:
         attempts.append(1)
         wanted = [place.request] * 3 + [place.request | {"prompt": "a dog"}]
-        videos = await asyncio.gather(*(generate_video(**parameters) for parameters in wanted))
+        videos = await asyncio.gather(*(place.make(**parameters) for parameters in wanted))
         if len(attempts) == 1:
             raise RuntimeError("something else broke")
         return {video.task_id for video in videos}
@@ -182,10 +182,10 @@ async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
     """The deadline's error says how to resume; the next run with the key takes up the task and saves its video."""
     place.sim.configure(polls_to_finish=ENDLESS)
     with pytest.raises(GenerationTimeoutError, match="same flow run or idempotency key") as caught:
-        await generate_video(**place.request, idempotency_key="slot-1", timeout=0.2)
+        await place.make(idempotency_key="slot-1", timeout=0.2)
     assert place.record()["state"] == "submitted"
     place.sim.finish(str(caught.value.task_id))
-    video = await generate_video(**place.request, idempotency_key="slot-1")
+    video = await place.make(idempotency_key="slot-1")
     assert video.task_id == caught.value.task_id
     assert place.sim.billed == 1
 
@@ -193,7 +193,7 @@ async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
 async def test_a_dead_link_is_replaced_by_a_fresh_one(place: Place) -> None:
     """A link that died before the download is asked for again, within the same run."""
     place.sim.faults.add(Fault("expired_link", "download", times=1))
-    video = await generate_video(**place.request)
+    video = await place.make()
     assert place.sim.faults.hits["expired_link"] == 1
     assert len(place.videos()) == 1
     assert video.size == len(next(iter(place.videos().values())))
@@ -207,9 +207,9 @@ async def test_a_video_that_could_not_be_saved_is_saved_later(place: Place, loss
     )
     place.destination = S3Destination(bucket=place.destination.bucket, **seen_through.settings)
     with pytest.raises(DestinationError, match="AccessDenied"):
-        await generate_video(**place.request, idempotency_key="order-9")
+        await place.make(idempotency_key="order-9")
     assert place.record()["state"] == "succeeded"
     assert place.videos() == {}
-    video = await generate_video(**place.request, idempotency_key="order-9")
+    video = await place.make(idempotency_key="order-9")
     assert place.sim.billed == 1
     assert (video.key, place.record()["state"]) == (next(iter(place.videos())), "saved")

@@ -11,8 +11,6 @@ from typing import Any
 import httpx
 import pytest
 import yaml
-from tests.packaging.markdown import Fence, anchors, codes, fences, links, table, tables, without_fences
-from tests.packaging.sources import PACKAGE, ROOT, SRC
 
 import prefect_genvideo
 from prefect_genvideo.errors import GenVideoError, RejectedError, TaskLostError, UnknownOutcomeError
@@ -22,6 +20,8 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.records import MOVES
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import KINDS
+from tests.packaging.markdown import Fence, anchors, codes, fences, links, table, tables, without_fences
+from tests.packaging.sources import PACKAGE, ROOT, SRC
 
 DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))

@@ -112,10 +112,28 @@ async def test_a_held_key_cannot_be_claimed(ledger: Ledger, state: LedgerState) 
 async def test_a_move_from_an_old_sight_starts_from_what_is_there(ledger: Ledger) -> None:
     """A caller that holds the entry of an earlier step does not have to read it again."""
     intent = await claimed(ledger)
-    await ledger.move(intent, "submitted", task_id="t")
-    await ledger.move(intent, "submitted", cost=2.0)
+    submitted = await ledger.move(intent, "submitted", task_id="t")
+    await ledger.move(submitted, "submitted", cost=2.0)
     succeeded = await ledger.move(intent, "succeeded", link="https://x")
     assert (succeeded.record.task_id, succeeded.record.cost, succeeded.record.state) == ("t", 2.0, "succeeded")
+
+
+async def test_a_move_that_another_run_has_made_already_is_made() -> None:
+    """Twenty runs that see one generation end write its end once, not twenty times in turn."""
+
+    class Counting(MemoryStore):
+        writes = 0
+
+        async def put(self, key: str, data: bytes, **conditions: Any) -> str:
+            self.writes += key == "_ledger/k.json"
+            return await super().put(key, data, **conditions)
+
+    store = Counting()
+    ledger = Ledger(store)
+    submitted = await ledger.move(await claimed(ledger), "submitted", task_id="t")
+    ended = await asyncio.gather(*(ledger.move(submitted, "succeeded", link=str(n)) for n in range(20)))
+    assert {entry.record.link for entry in ended} == {"0"}
+    assert store.writes == 2 + 20
 
 
 async def test_an_id_that_comes_late_replaces_unknown(ledger: Ledger) -> None:

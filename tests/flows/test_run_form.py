@@ -1,0 +1,86 @@
+"""The form that people fill in to run `generate_video`, which Prefect draws from the parameters' schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect.utilities.callables import parameter_schema
+
+from prefect_genvideo import generate_video, reconcile_videos
+
+ORDER = [
+    "prompt",
+    "model",
+    "credentials",
+    "destination",
+    "duration",
+    "aspect_ratio",
+    "resolution",
+    "images",
+    "videos",
+    "audios",
+    "first_frame",
+    "last_frame",
+    "options",
+    "idempotency_key",
+    "timeout",
+]
+
+
+@pytest.fixture(scope="module")
+def schema() -> dict[str, Any]:
+    """As the server keeps it."""
+    return parameter_schema(generate_video).model_dump()
+
+
+def test_fields_come_in_the_order_people_think(schema: dict[str, Any]) -> None:
+    """What is shown, who pays, where it goes; then the choices; then what only experts need."""
+    fields = schema["properties"]
+    assert sorted(fields, key=lambda name: fields[name]["position"])[: len(ORDER)] == ORDER
+    assert schema["required"] == ORDER[:4]
+
+
+@pytest.mark.parametrize("run", [generate_video, reconcile_videos])
+def test_every_field_is_described(run: Any) -> None:
+    """A sentence for each, in words that need no look at the code."""
+    for name, field in parameter_schema(run).model_dump()["properties"].items():
+        assert len(str(field.get("description", ""))) > 10, name
+        assert field["description"].rstrip().endswith("."), name
+
+
+def test_choices_are_selects(schema: dict[str, Any]) -> None:
+    """Ratios and resolutions are picked, not typed."""
+    assert schema["properties"]["aspect_ratio"]["enum"][0] == schema["properties"]["aspect_ratio"]["default"] == "16:9"
+    assert schema["properties"]["resolution"]["enum"] == ["default", "480p", "720p", "1080p"]
+
+
+def test_blocks_are_picked_or_named(schema: dict[str, Any]) -> None:
+    """A picker with Add for each kind of block, and a tab for the name of any other."""
+    for field, slugs in {
+        "credentials": ["sudashui-credentials", "senseaudio-credentials"],
+        "destination": ["s3-video-destination", "local-video-destination"],
+    }.items():
+        *pickers, name = schema["properties"][field]["anyOf"]
+        definitions = [schema["definitions"][picker["$ref"].rpartition("/")[2]] for picker in pickers]
+        assert [definition["block_type_slug"] for definition in definitions] == slugs
+        assert (name["type"], name["title"]) == ("string", "Name of a saved block")
+
+
+def test_no_other_field_needs_a_choice_of_types(schema: dict[str, Any]) -> None:
+    """Optionals and unions become tabs; empty values stand for "not given" instead."""
+    for name in set(ORDER) - {"credentials", "destination"}:
+        assert "anyOf" not in schema["properties"][name], name
+        assert schema["properties"][name]["type"] in ("string", "number", "array", "object"), name
+
+
+def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:
+    """A key typed into the Add dialog is drawn as a password."""
+    assert schema["definitions"]["SudashuiCredentials"]["properties"]["api_key"]["format"] == "password"
+    assert schema["definitions"]["S3Destination"]["properties"]["secret_access_key"]["format"] == "password"
+
+
+def test_forms_ask_for_the_place_first(schema: dict[str, Any]) -> None:
+    """The bucket is the first field, its inherited companions are the last."""
+    assert list(schema["definitions"]["S3Destination"]["properties"])[0] == "bucket"
+    assert list(schema["definitions"]["LocalDestination"]["properties"])[0] == "path"
