@@ -197,7 +197,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         return child(options.child)
-    with running('{"polls_to_finish": 2}') as servers:
+    with running('{"polls_to_finish": 1}') as servers:
         show("warm", measure(servers, "warm", 1))
         show("start", measure(servers, "start", 1))
         show("made", measure(servers, "made", options.made))

@@ -6,13 +6,14 @@ import asyncio
 import os
 import sys
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 
 from prefect_genvideo.errors import GenVideoError
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
-err = Console(stderr=True, highlight=False, emoji=False, markup=False)
+err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
 # Environment variables of each provider's key; the addresses are for own gateways and the simulator.
@@ -70,7 +71,8 @@ def destination_from(to: str) -> Any:
         return S3Destination(bucket=bucket, prefix=prefix.strip("/"), endpoint_url=endpoint)
     if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
         return to
-    return LocalDestination(path=to)
+    path = unquote(urlsplit(to).path) if to.startswith("file://") else to
+    return LocalDestination(path=path)
 
 
 def run(work: Any) -> Any:

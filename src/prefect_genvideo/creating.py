@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -70,10 +71,17 @@ class Submission:
 
 def ways_out(ledger: Ledger, record: LedgerRecord) -> str:
     """What a person can do about a create whose fate is not known."""
+    task_id = record.task_id or "TASK_ID"
     return (
-        f"Look for the task in the provider's console. Found: `genvideo ledger adopt '{record.key}' TASK_ID`. "
-        f"Surely not there: `genvideo ledger release '{record.key}'`. Record: {ledger.uri(record.key)}"
+        f"Look for the task in the provider's console. Found: {_command(ledger, 'adopt', record.key, task_id)}. "
+        f"Surely not there: {_command(ledger, 'release', record.key)}. Record: {ledger.uri(record.key)}"
     )
+
+
+def _command(ledger: Ledger, verb: str, key: str, *more: str) -> str:
+    """A command line that can be copied as it stands."""
+    quoted = shlex.quote(key) if "'" in key else f"'{key}'"
+    return f"`{' '.join(('genvideo ledger', verb, quoted, *more))} --at {shlex.quote(ledger.store.uri(''))}`"
 
 
 class Creator:
@@ -164,7 +172,7 @@ class Creator:
         if record.state == "failed":
             raise GenerationFailedError(
                 f"This key's task ended without a video: {record.reason}. A new try costs again: give another key, or "
-                f"`genvideo ledger release '{record.key}'`.",
+                f"{_command(self.ledger, 'release', record.key)}.",
                 provider=record.provider,
                 task_id=record.task_id,
                 reason=record.reason,
@@ -181,10 +189,10 @@ class Creator:
         age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
         return age > self.policy.stale_after or holder_is_gone(record)
 
-    async def _hold(self, entry: Entry, reason: str) -> Entry:
+    async def _hold(self, entry: Entry, reason: str, suspect: str | None = None) -> Entry:
         """Mark an outcome as unknown. If its holder wrote an id meanwhile, that record is returned instead."""
         try:
-            return await self.ledger.move(entry, "unknown", reason=reason)
+            return await self.ledger.move(entry, "unknown", reason=reason, task_id=suspect)
         except LedgerConflictError:
             return await self.ledger.read(entry.record.key) or entry
 
@@ -236,7 +244,9 @@ class Creator:
         except Exception as error:
             # Whatever else happens after a request may have left is treated as "it may have been accepted".
             reason = error.reason or str(error) if isinstance(error, GenVideoError) else type(error).__name__
-            held = await self._hold(entry, reason)
+            # An answer that could not be trusted may have named a task all the same.
+            suspect = error.task_id if isinstance(error, GenVideoError) else None
+            held = await self._hold(entry, reason, suspect)
             unknown = self._unknown(held.record)
             self._gate.learn(unknown)
             raise unknown from None
@@ -245,7 +255,7 @@ class Creator:
         try:
             return await self.ledger.move(entry, "submitted", task_id=task_id, submitted_at=now, reason=None)
         except DestinationError as error:
-            way = f"It is paid for: `genvideo ledger adopt '{entry.record.key}' {task_id}` keeps it."
+            way = f"It is paid for: {_command(self.ledger, 'adopt', entry.record.key, task_id)} keeps it."
             raise DestinationError(
                 f"Task {task_id} was accepted and could not be recorded. {way} {error}",
                 provider=self.client.name,

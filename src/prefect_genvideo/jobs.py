@@ -121,7 +121,10 @@ class VideoJob(_VideoJobBlock):
             nested = block_document.data.get(field)
             if isinstance(nested, dict):
                 nested["block_type_slug"] = reference["block_document"]["block_type"]["slug"]
-        return super()._from_block_document(block_document)
+        job = super()._from_block_document(block_document)
+        for block in (job.credentials, job.destination):
+            (block.model_extra or {}).pop("block_type_slug", None)
+        return job
 
     def request(self, prompt: str = "") -> VideoRequest:
         """The request of a run.
@@ -134,7 +137,7 @@ class VideoJob(_VideoJobBlock):
         return VideoRequest(
             model=self.model,
             prompt=text,
-            duration=(int(self.duration) if self.duration.is_integer() else self.duration) or None,
+            duration=(int(self.duration) if float(self.duration).is_integer() else self.duration) or None,
             aspect_ratio=self.aspect_ratio,
             resolution=None if self.resolution == "default" else self.resolution,
             images=tuple(self.images),

@@ -28,6 +28,12 @@ def _warn(message: str) -> None:
     err.print(message, style="yellow", markup=False)
 
 
+def _print(table: Table) -> None:
+    # Keys and task ids are there to be copied: nothing is cut, however narrow the terminal is.
+    table.width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
+    out.print(table)
+
+
 def _facts(record: LedgerRecord) -> dict[str, Any]:
     return record.model_dump(mode="json", exclude_none=True)
 
@@ -72,7 +78,7 @@ async def _list(at: str, state: str | None, everything: bool, as_json: bool) -> 
             detail,
         )
     if not as_json:
-        out.print(table)
+        _print(table)
         out.print(", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no records", markup=False)
 
 
@@ -150,7 +156,7 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, json_: 
                 out.print(json.dumps(row.model_dump(mode="json", exclude_none=True), ensure_ascii=False), markup=False)
             table.add_row(row.key, row.outcome, row.model, row.task_id or "", row.uri or row.detail)
         if not json_:
-            out.print(table)
+            _print(table)
             out.print(str(report.counts or "nothing was left behind"), markup=False)
 
     run(work())

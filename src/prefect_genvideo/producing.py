@@ -45,6 +45,9 @@ _MODERATION = re.compile(
 #: Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
 #: ones would give up, and a crash would leave them all as unknown outcomes.
 _SENDING = 50
+#: Videos saved at once in a run: each holds up to three parts of a multipart upload in memory, and a thousand downloads
+#: that share one line all run into their timeouts.
+_SAVING = 20
 
 Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
 
@@ -110,7 +113,7 @@ class Producer:
     allow_local: bool = True
     flow_run: str | None = None
     task_run: Callable[[], str | None] = lambda: None
-    _sending: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
+    _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
 
     async def make(
         self, choices: Sequence[Choice], watch: Watch | None = None, tried: list[Choice] | None = None
@@ -162,18 +165,19 @@ class Producer:
                 return await self._follow(choice, submission, attempts, watch)
 
     async def _send(self, studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
-        account = studio.client.account
-        if account not in self._sending:
-            self._sending[account] = anyio.CapacityLimiter(_SENDING)
-        async with self._sending[account]:
+        async with self._bound(studio.client.account, _SENDING):
             return await send(studio, request, staged, draft)
+
+    def _bound(self, what: str, most: int) -> anyio.CapacityLimiter:
+        return self._bounds.setdefault(what, anyio.CapacityLimiter(most))
 
     async def _follow(self, choice: Choice, submission: Submission, attempts: int, watch: Watch | None) -> Produced:
         studio, generation = choice.studio, generation_of(submission)
         if self.collect:
             return Produced(choice, generation, None, attempts)
         done, entry = await studio.follow(generation.task_id, submission.entry, watch)
-        video = await studio.save(done, entry, flow_run=self.flow_run, fresh=not submission.reused)
+        async with self._bound("saving", _SAVING):
+            video = await studio.save(done, entry, flow_run=self.flow_run, fresh=not submission.reused)
         reused = video.model_copy(update={"reused": submission.reused})
         return Produced(choice, done, reused, attempts)
 

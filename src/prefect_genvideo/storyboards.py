@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import anyio
@@ -16,10 +18,12 @@ from prefect_genvideo.film import join, last_frame
 from prefect_genvideo.media import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.records import file_name
+from prefect_genvideo.staging import Staged
 from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage.base import ObjectStore
 
 _CHUNK = 1024 * 1024
+_IMAGE = re.compile(r"images\[(\d+)\]")
 _ANY_PICTURE = MediaInfo("image", "image/png", 100_000, width=1280, height=720)
 
 
@@ -103,21 +107,27 @@ def going_on(studio: Studio, request: VideoRequest, frame: str) -> VideoRequest:
     return framed
 
 
-def problems_going_on(studio: Studio, request: VideoRequest, media: Mapping[str, MediaInfo]) -> list[Problem]:
-    """Rules that the shot breaks once it goes on from the one before, e.g. one picture too many.
+def problems_going_on(studio: Studio, request: VideoRequest, staged: Staged) -> list[Problem]:
+    """What is wrong with a shot that goes on from one which is not there yet: a picture of any kind stands in for it.
 
     Args:
         studio: Whose models.
-        request: The shot, right in itself.
-        media: What its files are, by field.
+        request: The shot.
+        staged: Its files.
     """
     continued = going_on(studio, request, "last-frame.png")
-    moved = {
-        field if not field.startswith("images[") else f"images[{int(field[7:-1]) + 1}]": info
-        for field, info in media.items()
-    }
-    frame = "first_frame" if continued.first_frame else "images[0]"
-    return studio.client.validate(continued, {**moved, frame: _ANY_PICTURE})
+    if continued.first_frame:
+        return studio.problems(continued, replace(staged, media={**staged.media, "first_frame": _ANY_PICTURE}))
+    media = {_moved(field, 1): info for field, info in staged.media.items()}
+    unusable = [replace(problem, field=_moved(problem.field, 1)) for problem in staged.problems]
+    beside = replace(staged, media={**media, "images[0]": _ANY_PICTURE}, problems=unusable)
+    return [replace(problem, field=_moved(problem.field, -1)) for problem in studio.problems(continued, beside)]
+
+
+def _moved(field: str, by: int) -> str:
+    """The field of a reference picture when others come before it."""
+    number = _IMAGE.fullmatch(field)
+    return f"images[{int(number[1]) + by}]" if number else field
 
 
 @asynccontextmanager

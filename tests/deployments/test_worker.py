@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from prefect import get_client
 from prefect.deployments import run_deployment
-from prefect.flows import EntrypointType
+from prefect.types.entrypoint import EntrypointType
 
 from prefect_genvideo import generate_video
 from prefect_genvideo.simulator import Simulator

@@ -33,8 +33,8 @@ async def test_a_video_tells_of_each_step(place: Place) -> None:
     assert f"prefect.flow-run.{flow_run_of(state)}" in [related["prefect.resource.id"] for related in saved["related"]]
     facts = saved["payload"]
     assert (facts["uri"], facts["manifest_uri"], facts["size"]) == (video.uri, video.manifest_uri, video.size)
-    assert KEY not in str(made + [saved])
-    assert "sig=" not in str(made + [saved])
+    assert KEY not in str([*made, saved])
+    assert "sig=" not in str([*made, saved])
 
 
 async def test_a_failure_tells_why(place: Place) -> None:

@@ -78,7 +78,7 @@ async def test_two_runs_share_an_account_s_slots(place: Place, studio: Studio) -
         make(place, wanted("c", "bad"), idempotency_key="second", account_slots=2),
     )
     assert (first.counts, second.counts) == ({"saved": 2}, {"saved": 1, "failed": 1})
-    assert at_once(place.sim.tasks) == 2
+    assert at_once(place.sim.tasks) <= 2
 
     async def free() -> bool:
         return await limit_of(studio) == (2, 0)

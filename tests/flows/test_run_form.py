@@ -9,23 +9,9 @@ from prefect.utilities.callables import parameter_schema
 
 from prefect_genvideo import generate_video, reconcile_videos
 
-ORDER = [
-    "prompt",
-    "model",
-    "credentials",
-    "destination",
-    "duration",
-    "aspect_ratio",
-    "resolution",
-    "images",
-    "videos",
-    "audios",
-    "first_frame",
-    "last_frame",
-    "options",
-    "idempotency_key",
-    "timeout",
-]
+REQUIRED = ["prompt", "model", "credentials", "destination"]
+CHOICES = ["duration", "aspect_ratio", "resolution", "images", "videos", "audios", "first_frame", "last_frame"]
+ORDER = [*REQUIRED, *CHOICES, "options", "idempotency_key", "reuse_hours", "timeout"]
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +24,7 @@ def test_fields_come_in_the_order_people_think(schema: dict[str, Any]) -> None:
     """What is shown, who pays, where it goes; then the choices; then what only experts need."""
     fields = schema["properties"]
     assert sorted(fields, key=lambda name: fields[name]["position"])[: len(ORDER)] == ORDER
-    assert schema["required"] == ORDER[:4]
+    assert schema["required"] == REQUIRED
 
 
 @pytest.mark.parametrize("run", [generate_video, reconcile_videos])
@@ -82,5 +68,5 @@ def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:
 
 def test_forms_ask_for_the_place_first(schema: dict[str, Any]) -> None:
     """The bucket is the first field, its inherited companions are the last."""
-    assert list(schema["definitions"]["S3Destination"]["properties"])[0] == "bucket"
-    assert list(schema["definitions"]["LocalDestination"]["properties"])[0] == "path"
+    assert next(iter(schema["definitions"]["S3Destination"]["properties"])) == "bucket"
+    assert next(iter(schema["definitions"]["LocalDestination"]["properties"])) == "path"

@@ -11,7 +11,7 @@ import pytest
 from prefect.settings import get_current_settings
 
 from prefect_genvideo.blocks import SudashuiCredentials
-from prefect_genvideo.errors import AuthenticationError, GenVideoError, UnknownOutcomeError
+from prefect_genvideo.errors import AuthenticationError, GenVideoError
 from prefect_genvideo.simulator import Fault
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.runs import deliver
@@ -22,13 +22,9 @@ SECRET = "SECRETxyz0123456789"
 
 def tables(database: Path) -> dict[str, str]:
     """Everything in the server's database as text, by table."""
-    with (
-        closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as live,
-        closing(sqlite3.connect(":memory:")) as copy,
-    ):
-        live.backup(copy)
-        names = [name for (name,) in copy.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: str(copy.execute(f'SELECT * FROM "{name}"').fetchall()) for name in names}
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as server:
+        names = [name for (name,) in server.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+        return {name: str(server.execute(f'SELECT * FROM "{name}"').fetchall()) for name in names}
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -57,19 +53,17 @@ async def test_no_secret_is_left_behind(
     await place.saved()
     await place.make(images=[str(picture)], prompt="@image1 runs")
     await place.make(**place.sense_request)
+    told = {"status": 401, "body": {"error": {"message": f"bad key {place.sudashui.api_key.get_secret_value()}"}}}
     for fault in (
         Fault("502_html", "create", times=1),
         Fault("lost_after", "create", times=1),
-        Fault(
-            "answer", "create", times=1, params={"status": 401, "body": {"error": {"message": f"bad key sk-{SECRET}"}}}
-        ),
+        Fault("answer", "create", times=1, params=told),
         Fault("moderation", "create", times=1),
     ):
         place.sim.faults.add(fault)
         with pytest.raises(GenVideoError) as caught:
             await place.make(prompt=fault.kind)
         assert SECRET not in str(caught.value)
-        assert isinstance(caught.value, UnknownOutcomeError | AuthenticationError | GenVideoError)
     await deliver()
 
     found = {table: text for table, text in tables(prefect_server.home / "prefect.db").items() if SECRET in text}
@@ -93,11 +87,9 @@ async def test_a_pickled_error_holds_no_key(secret_place: Place) -> None:
     """Prefect pickles what a task raised into the result storage; our errors carry no request and no headers."""
     import cloudpickle  # pyright: ignore[reportMissingTypeStubs]  # what Prefect pickles with
 
+    wrong = {"api_key": f"sk-wrong-{SECRET}", "base_url": secret_place.sim.sudashui_url}
+    refused = SudashuiCredentials.model_validate(wrong)
     with pytest.raises(AuthenticationError) as caught:
-        refused = SudashuiCredentials(
-            api_key=f"sk-wrong-{SECRET}",  # type: ignore[arg-type]  # pydantic takes a str
-            base_url=secret_place.sim.sudashui_url,
-        )
         await secret_place.make(credentials=refused)
     pickled = io.BytesIO()
     cloudpickle.dump(caught.value, pickled)  # pyright: ignore[reportUnknownMemberType]  # untyped

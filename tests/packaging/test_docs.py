@@ -11,6 +11,7 @@ from typing import Any
 import httpx
 import pytest
 import yaml
+from pydantic import SecretStr
 
 import prefect_genvideo
 from prefect_genvideo.errors import GenVideoError, RejectedError, TaskLostError, UnknownOutcomeError
@@ -95,6 +96,32 @@ def test_the_reference_has_every_public_name() -> None:
     listed = "\n".join(page.read_text(encoding="utf-8") for page in (DOCS / "reference").glob("*.md"))
     missing = [name for name in prefect_genvideo.__all__ if not re.search(rf"^::: \S+\._?{name}$", listed, re.M)]
     assert missing == []
+
+
+def fields_of(kind: Any) -> list[tuple[str, str, str]]:
+    """Name, default and description of a model's fields, as a reader sees them."""
+    found: list[tuple[str, str, str]] = []
+    for name, field in kind.model_fields.items():
+        value = "" if field.is_required() else field.get_default(call_default_factory=True)
+        value = value.get_secret_value() if isinstance(value, SecretStr) else value
+        default = "required" if field.is_required() else f"`{value}`" if value not in ("", None) else ""
+        found.append((name, default, field.description))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("page", "name"),
+    [
+        (page, name)
+        for page in ("reference/blocks.md", "reference/data.md")
+        for name in re.findall(r"<!-- fields of (\w+) -->", text(page))
+    ],
+)
+def test_the_fields_are_all_there(page: str, name: str) -> None:
+    """What a form says about each."""
+    rows = table(text(page), f"fields of {name}")
+    listed = [(codes(row["field"])[0], row["default"], row["what"]) for row in rows]
+    assert listed == fields_of(getattr(prefect_genvideo, name))
 
 
 def error_classes() -> set[str]:

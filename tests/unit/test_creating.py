@@ -217,6 +217,26 @@ async def test_a_lost_answer_is_held_for_a_person(outcome: Outcome) -> None:
     assert desk.provider.sent == 1
 
 
+async def test_a_task_named_in_an_answer_that_cannot_be_trusted_is_kept_for_the_person_who_decides() -> None:
+    """A cut or contradictory answer: the id is no proof, yet it saves a search through the provider's console."""
+    desk = Desk(UnknownOutcomeError("cut", reason="connection lost", task_id="task_abc"))
+    with pytest.raises(UnknownOutcomeError, match="ledger adopt 'k' task_abc") as unknown:
+        await desk.submit()
+    assert unknown.value.task_id == "task_abc"
+    record = await desk.record()
+    assert (record.state, record.task_id) == ("unknown", "task_abc")
+    assert (await desk.ledger.adopt("k", "another")).record.task_id == "another"
+
+
+@pytest.mark.parametrize(("key", "shown"), [("a b", "'a b'"), ("it's", """'it'"'"'s'"""), ("$(x)", "'$(x)'")])
+async def test_the_commands_in_a_message_can_be_copied_as_they_stand(key: str, shown: str) -> None:
+    """Quoted for a shell, with the destination."""
+    desk = Desk("lost")
+    with pytest.raises(UnknownOutcomeError) as unknown:
+        await desk.submit(key)
+    assert f"`genvideo ledger adopt {shown} TASK_ID --at s3://memory/`" in str(unknown.value)
+
+
 async def test_an_unknown_outcome_that_is_adopted_is_taken_up() -> None:
     """The paid video is fetched after all."""
     desk = Desk("lost")

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -23,6 +24,7 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.gates import AccountGate
 from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.producing import FALLBACK_KINDS, Choice, Producer, is_moderation
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.steps import Studio
@@ -264,6 +266,31 @@ async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch:
     await asyncio.gather(*rows)
     assert max(most) == 3
     assert client.billed == 12
+
+
+async def test_few_videos_are_saved_at_once_however_many_end_together(
+    monkeypatch: pytest.MonkeyPatch, sim: Simulator, studios: Studios
+) -> None:
+    """Each holds buffers and shares the line: a thousand at once would take gigabytes and time out together."""
+    monkeypatch.setattr(producing, "_SAVING", 2)
+    now, most = 0, list[int]()
+    save = studios.sudashui.save
+
+    class Counting(Studio):
+        async def save(self, *args: Any, **facts: Any) -> StoredVideo:
+            nonlocal now
+            now += 1
+            most.append(now)
+            try:
+                return await save(*args, **facts)
+            finally:
+                now -= 1
+
+    studio = Counting(**{entry.name: getattr(studios.sudashui, entry.name) for entry in fields(Studio)})
+    producer = Producer()
+    made = await asyncio.gather(*(producer.make([Choice(studio, SUDASHUI, f"row-{n}")]) for n in range(6)))
+    assert max(most) == 2
+    assert all(each.video for each in made)
 
 
 async def test_collecting_only_submits(sim: Simulator, studios: Studios) -> None:

@@ -11,15 +11,17 @@ from pydantic import ValidationError
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media import MediaInfo, inspect_bytes
-from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.producing import Choice, Producer
 from prefect_genvideo.simulator import Simulator
+from prefect_genvideo.staging import Staged
 from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storyboards import Shot, frame_after, going_on, join_shots, problems_going_on
 from tests.fixtures.money import MemoryStore
 from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, open_studios
 
+NOTHING = Staged({}, {}, {})
 PICTURE = MediaInfo("image", "image/png", 1_000, width=640, height=360)
 
 
@@ -74,12 +76,28 @@ def test_a_shot_with_references_keeps_them(studios: Studios) -> None:
 def test_what_going_on_breaks_is_known_before_the_first_shot(studios: Studios) -> None:
     """Nine references are allowed; the frame would be the tenth, found out after the shot before was paid."""
     nine = SUDASHUI.model_copy(update={"images": tuple(f"{number}.png" for number in range(9))})
-    media = {f"images[{number}]": PICTURE for number in range(9)}
-    assert studios.sudashui.client.validate(nine, media) == []
-    assert [problem.field for problem in problems_going_on(studios.sudashui, nine, media)] == ["images"]
+    staged = Staged({}, {f"images[{number}]": PICTURE for number in range(9)}, {})
+    assert studios.sudashui.problems(nine, staged) == []
+    assert [problem.field for problem in problems_going_on(studios.sudashui, nine, staged)] == ["images"]
     eight = nine.model_copy(update={"images": nine.images[:8]})
-    assert problems_going_on(studios.sudashui, eight, media) == []
-    assert problems_going_on(studios.senseaudio, SENSEAUDIO, {}) == []
+    assert problems_going_on(studios.sudashui, eight, staged) == []
+    assert problems_going_on(studios.senseaudio, SENSEAUDIO, NOTHING) == []
+
+
+def test_a_shot_may_speak_of_the_frame_that_it_will_get(studios: Studios) -> None:
+    """`@image1` without a picture of its own is the frame; `@image2` is then one too many."""
+    one, two = [SUDASHUI.model_copy(update={"prompt": f"@image{number} goes on"}) for number in (1, 2)]
+    assert problems_going_on(studios.sudashui, one, NOTHING) == []
+    assert [problem.field for problem in problems_going_on(studios.sudashui, two, NOTHING)] == ["prompt"]
+
+
+def test_problems_of_a_shot_s_own_pictures_keep_their_numbers(studios: Studios) -> None:
+    """The frame comes first, yet the report counts as the storyboard does."""
+    request = SUDASHUI.model_copy(update={"images": ("gone.png", "huge.png")})
+    huge = MediaInfo("image", "image/png", 40 * 1024 * 1024, width=640, height=360)
+    staged = Staged({}, {"images[1]": huge}, {}, [Problem("images[0]", "gone.png", "there is no such file", "test")])
+    found = [(problem.field, problem.limit) for problem in problems_going_on(studios.sudashui, request, staged)]
+    assert found == [("images[0]", "there is no such file"), ("images[1]", "less than 30 MB each")]
 
 
 async def test_the_frame_between_two_shots_is_kept_beside_the_first(studios: Studios) -> None:

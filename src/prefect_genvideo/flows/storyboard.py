@@ -133,9 +133,8 @@ async def _check(studio: Studio, shots: list[Shot], requests: list[VideoRequest]
     problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
         async with stage(request, studio.ledger.store, allow_local=get_settings().allow_local_files) as staged:
-            broken = studio.problems(request, staged)
-        if not broken and number > 1 and not shot.cut:
-            broken = problems_going_on(studio, request, staged.media)
+            goes_on = number > 1 and not shot.cut
+            broken = problems_going_on(studio, request, staged) if goes_on else studio.problems(request, staged)
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)

@@ -1,0 +1,259 @@
+"""`genvideo ledger …` as people and scripts use it."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from prefect_genvideo.cli import app
+from prefect_genvideo.ledger import Entry, Ledger
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.records import LedgerRecord, LedgerState
+from prefect_genvideo.simulator import Simulator
+from prefect_genvideo.storage import LocalStore
+from tests.fixtures.money import draft
+from tests.fixtures.prefect import PrefectServer
+from tests.fixtures.s3 import S3Server
+
+LONG_KEY = "run-5e0f2f0e-1111-2222-3333-444455556666-abcdef01-0"
+LONG_TASK = "task_abcdefghijklmnopqrstuvwxyz012345"
+
+
+class Shell:
+    """The command line on one folder."""
+
+    def __init__(self, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        self.folder, self._capsys = folder, capsys
+        self.ledger = Ledger(LocalStore(folder))
+        self.err = ""
+        self.status: object = 0
+
+    def __call__(self, *words: str, at: str | None = None) -> str:
+        """Run `genvideo ledger <words> --at <folder>` and return what it prints."""
+        self.status = 0
+        self._capsys.readouterr()
+        try:
+            app(["ledger", *words, "--at", at or str(self.folder)], result_action="return_value", exit_on_error=False)
+        except SystemExit as ended:
+            self.status = ended.code
+        printed = self._capsys.readouterr()
+        self.err = printed.err
+        return printed.out
+
+    def write(self, key: str, state: LedgerState = "intent", **facts: Any) -> LedgerRecord:
+        """Put a record there, as a run would have left it."""
+
+        async def work() -> LedgerRecord:
+            path: dict[LedgerState, tuple[LedgerState, ...]] = {
+                "intent": (),
+                "failed": ("submitted", "failed"),
+                "saved": ("submitted", "succeeded", "saved"),
+            }
+            entry = await self.ledger.claim(draft(key))
+            assert entry is not None
+            for step in path.get(state, (state,)):
+                task = {"task_id": facts.get("task_id", "t")} if step == "submitted" else {}
+                entry = await self.ledger.move(entry, step, **(facts if step == state else {}), **task)
+            return entry.record
+
+        return anyio.run(work)
+
+    def state(self, key: str) -> str:
+        async def work() -> Entry:
+            return await self.ledger.existing(key)
+
+        return anyio.run(work).record.state
+
+
+@pytest.fixture
+def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
+    """A command line on an empty folder."""
+    return Shell(tmp_path / "videos", capsys)
+
+
+def test_an_empty_ledger_has_no_records(shell: Shell) -> None:
+    """And is no error."""
+    assert "no records" in shell("list")
+    assert shell("list", "--json") == ""
+
+
+def test_unfinished_records_are_listed_with_what_people_ask_for(shell: Shell) -> None:
+    """Key, state, model, task, age, cost and why; unknown costs are called unknown."""
+    shell.write("a", "submitted", task_id="task_9")
+    shell.write("b", "unknown", reason="connection lost")
+    shell.write("c", "failed", reason="moderation")
+    lines = shell("list").splitlines()
+    assert [line.split()[:3] for line in lines[1:3]] == [["a", "submitted", "sd-2-720p"], ["b", "unknown", "sd-2-720p"]]
+    assert "task_9" in lines[1]
+    assert "unknown" in lines[1].split()[-1]
+    assert "connection lost" in lines[2]
+    assert lines[-1] == "1 submitted, 1 unknown"
+
+
+def test_finished_records_are_listed_on_request(shell: Shell) -> None:
+    """Everything, or one state."""
+    shell.write("a", "submitted")
+    shell.write("b", "failed", reason="moderation")
+    assert [line.split()[0] for line in shell("list", "--everything").splitlines()[1:3]] == ["a", "b"]
+    assert [line.split()[0] for line in shell("list", "--state", "failed").splitlines()[1:2]] == ["b"]
+
+
+def test_json_is_one_record_a_line(shell: Shell) -> None:
+    """For scripts: nothing wrapped, nothing cut, every value as it is in the record."""
+    keys = [LONG_KEY, "slot:100:x", "[bold]:cat:[/x]"]
+    for key in keys:
+        shell.write(key, "submitted", task_id=LONG_TASK, reason="[/nothing] " + "x" * 300)
+    records = [LedgerRecord.model_validate_json(line) for line in shell("list", "--json").splitlines()]
+    assert sorted(record.key for record in records) == sorted(keys)
+    assert {record.reason for record in records} == {"[/nothing] " + "x" * 300}
+
+
+def test_keys_and_task_ids_are_never_cut_in_a_table(shell: Shell) -> None:
+    """They are there to be copied, in a terminal of 80 columns and in a pipe."""
+    for key in (LONG_KEY, "slot:100:x", "[bold]:cat:[/x]"):
+        shell.write(key, "submitted", task_id=LONG_TASK)
+    printed = shell("list")
+    assert printed.count(LONG_TASK) == 3
+    assert all(key in printed for key in (LONG_KEY, "slot:100:x", "[bold]:cat:[/x]"))
+
+
+def test_a_record_that_cannot_be_read_is_reported_beside_the_others(shell: Shell) -> None:
+    """On standard error; the list goes on."""
+    shell.write("a", "submitted")
+    (shell.folder / "_ledger" / "b.json").write_bytes(b"{")
+    assert "a" in shell("list", "--everything")
+    assert "_ledger/b.json cannot be read" in shell.err
+
+
+def test_one_record_is_shown_as_json(shell: Shell) -> None:
+    """All that is known of it."""
+    video = StoredVideo(
+        uri="file:///v.mp4", key="v.mp4", size=1, sha256="0" * 64, manifest_uri="file:///v.json", task_id="t",
+        provider="sudashui", model="m",
+    )  # fmt: skip
+    record = shell.write("a", "saved", stored=video)
+    assert LedgerRecord.model_validate(json.loads(shell("show", "a"))) == record
+
+
+def test_a_key_that_is_not_there_is_one_readable_line(shell: Shell) -> None:
+    """Exit code 1, no traceback."""
+    for words in (("show", "nope"), ("adopt", "nope", "t"), ("release", "nope")):
+        assert shell(*words) == ""
+        assert shell.status == 1
+        assert "no record of 'nope'" in shell.err
+        assert len(shell.err.splitlines()) == 1
+
+
+def test_a_task_is_adopted(shell: Shell) -> None:
+    """And the next step is named."""
+    shell.write("a[1]", "unknown", reason="connection lost")
+    assert "a[1] is submitted with task task_9; run `genvideo ledger reconcile`" in shell("adopt", "a[1]", "task_9")
+    assert shell.state("a[1]") == "submitted"
+
+
+def test_adopting_over_a_paid_task_needs_force(shell: Shell) -> None:
+    """The refusal names it."""
+    shell.write("a", "submitted", task_id="task_1")
+    shell("adopt", "a", "task_2")
+    assert (shell.status, shell.state("a")) == (1, "submitted")
+    assert "task_1" in shell.err
+    shell("adopt", "a", "task_2", "--force")
+    assert json.loads(shell("show", "a"))["task_id"] == "task_2"
+
+
+def test_a_key_is_released(shell: Shell) -> None:
+    """With a word about what it will cost."""
+    shell.write("a", "unknown", reason="connection lost")
+    assert "creates, and pays, again" in shell("release", "a")
+    assert shell.state("a") == "rejected"
+
+
+def test_releasing_a_paid_task_needs_force(shell: Shell) -> None:
+    """It would be given up."""
+    shell.write("a", "submitted", task_id="task_1")
+    shell("release", "a")
+    assert (shell.status, shell.state("a")) == (1, "submitted")
+    shell("release", "a", "--force")
+    assert (shell.status, shell.state("a")) == (0, "rejected")
+
+
+def test_the_uri_in_a_message_is_understood_as_a_destination(shell: Shell) -> None:
+    """`--at file:///…` is what the errors of a run name."""
+    shell.write("a b", "unknown", reason="r")
+    assert "a b" in shell("list", at=shell.folder.as_uri())
+
+
+def test_records_in_s3_are_reached_by_the_environment(s3: S3Server, capsys: pytest.CaptureFixture[str]) -> None:
+    """boto3's own variables name another server and its keys."""
+    names = ("endpoint_url", "access_key_id", "secret_access_key")
+    bucket = s3.new_bucket()
+    with pytest.MonkeyPatch.context() as patch:
+        for name in names:
+            patch.setenv(f"AWS_{name.upper()}", s3.settings[name])
+        patch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+        anyio.run(Ledger(s3.store("clips", bucket=bucket)).claim, draft("a"))
+        app(["ledger", "list", "--at", f"s3://{bucket}/clips", "--json"], result_action="return_value")
+    assert json.loads(capsys.readouterr().out)["key"] == "a"
+
+
+def test_the_installed_command_lists(shell: Shell) -> None:
+    """The real program in a process of its own, without a Prefect server."""
+    shell.write(LONG_KEY, "unknown", reason="r")
+    command = [str(Path(sys.executable).parent / "genvideo"), "ledger", "list", "--at", str(shell.folder)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert LONG_KEY in done.stdout
+
+
+Reconcile = Callable[..., str]
+
+
+@pytest.fixture
+def provider(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
+    """The simulator as the environment's provider."""
+    sim.configure(polls_to_finish=1, clip_bytes=4096)
+    monkeypatch.setenv("SUDASHUI_API_KEY", sim.key)
+    monkeypatch.setenv("SUDASHUI_BASE_URL", sim.sudashui_url)
+    return sim
+
+
+@pytest.mark.prefect
+def test_reconciling_fetches_what_is_ready(shell: Shell, provider: Simulator, prefect_server: PrefectServer) -> None:
+    """Saved, waiting and unknown in one table; as JSON for scripts."""
+
+    async def work() -> None:
+        async with SudashuiClient(provider.key, provider.sudashui_url) as client:
+            ready = await client.create(REQUEST)
+            facts: dict[str, Any] = {"account": client.account}
+        entry = await shell.ledger.claim(draft("ready", **facts))
+        assert entry is not None
+        await shell.ledger.move(entry, "submitted", task_id=ready)
+        await shell.ledger.claim(draft("crashed", holder=f"{socket.gethostname()}:{2**22 + 1}", **facts))
+
+    from tests.fixtures.money import REQUEST
+
+    anyio.run(work)
+    rows = [json.loads(line) for line in shell("reconcile", "--provider", "sudashui", "--json").splitlines()]
+    assert {row["key"]: row["outcome"] for row in rows} == {"ready": "saved", "crashed": "unknown"}
+    assert rows[-1]["uri"].startswith("file://")
+    printed = shell("reconcile", "--provider", "sudashui")
+    assert "crashed" in printed
+    assert "{'unknown': 1}" in printed
+    assert provider.billed == 1
+
+
+def test_reconciling_without_a_key_says_which_variable_to_set(shell: Shell) -> None:
+    """Or to name a saved block."""
+    shell("reconcile", "--provider", "sudashui")
+    assert shell.status == 1
+    assert "SUDASHUI_API_KEY" in shell.err
