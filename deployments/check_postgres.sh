@@ -73,9 +73,10 @@ export PREFECT_REDIS_MESSAGING_HOST=127.0.0.1 PREFECT_REDIS_MESSAGING_PORT=63799
 export PREFECT_SERVER_DOCKET_URL=redis://127.0.0.1:63799/1
 prefect server database upgrade -y >"$home/migrate.log" 2>&1 || { cat "$home/migrate.log" >&2; exit 1; }
 start server-1 prefect server start --no-services --host 127.0.0.1 --port 44201
+until_true "the first API replica" curl -fs http://127.0.0.1:44201/api/health
+# Not at once: on an empty database the first one registers Prefect's own block types, and the other would fail on them.
 start server-2 prefect server start --no-services --host 127.0.0.1 --port 44202
 start services prefect server services start
-until_true "the first API replica" curl -fs http://127.0.0.1:44201/api/health
 until_true "the second API replica" curl -fs http://127.0.0.1:44202/api/health
 echo "Postgres, Redis, two API replicas and the services run."
 

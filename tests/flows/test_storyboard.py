@@ -99,7 +99,7 @@ async def test_where_no_first_frame_is_taken_alone_the_frame_is_a_reference(plac
     (frame,) = frames(place)
     (upload,) = place.sim.snapshot()["uploads"]
     assert upload["sha256"] == frame
-    payload = json.loads(place.sim.tasks[1].wanted.request["metadata"]["payload"])
+    payload = place.sim.tasks[1].wanted.request["metadata"]["payload"]
     assert payload["mode"] == "references"
     assert [url.partition("?")[0].endswith(upload["name"]) for url in payload["imageUrls"]] == [True]
 

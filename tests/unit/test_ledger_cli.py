@@ -7,7 +7,6 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,7 @@ from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.records import LedgerRecord, LedgerState
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
-from tests.fixtures.money import draft
+from tests.fixtures.money import REQUEST, draft
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
 
@@ -62,8 +61,8 @@ class Shell:
             entry = await self.ledger.claim(draft(key))
             assert entry is not None
             for step in path.get(state, (state,)):
-                task = {"task_id": facts.get("task_id", "t")} if step == "submitted" else {}
-                entry = await self.ledger.move(entry, step, **(facts if step == state else {}), **task)
+                given: dict[str, Any] = {"task_id": "t"} if step == "submitted" else {}
+                entry = await self.ledger.move(entry, step, **given | (facts if step == state else {}))
             return entry.record
 
         return anyio.run(work)
@@ -215,9 +214,6 @@ def test_the_installed_command_lists(shell: Shell) -> None:
     assert LONG_KEY in done.stdout
 
 
-Reconcile = Callable[..., str]
-
-
 @pytest.fixture
 def provider(sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> Simulator:
     """The simulator as the environment's provider."""
@@ -239,8 +235,6 @@ def test_reconciling_fetches_what_is_ready(shell: Shell, provider: Simulator, pr
         assert entry is not None
         await shell.ledger.move(entry, "submitted", task_id=ready)
         await shell.ledger.claim(draft("crashed", holder=f"{socket.gethostname()}:{2**22 + 1}", **facts))
-
-    from tests.fixtures.money import REQUEST
 
     anyio.run(work)
     rows = [json.loads(line) for line in shell("reconcile", "--provider", "sudashui", "--json").splitlines()]

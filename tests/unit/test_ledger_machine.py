@@ -176,10 +176,11 @@ class LedgerMachine(RuleBasedStateMachine):
 
     @rule(key=KEYS, force=st.booleans())
     def adopt(self, key: str, force: bool) -> None:
-        """A person ties the youngest task that no record knows to its key."""
-        lost = [task for task in self.world.bills[key] if task not in self.world.recorded[key]]
-        if lost:
-            self.decide(key, force, adopted=lost[-1])
+        """A person ties the youngest task of a key that its record does not name to it."""
+        record = self.world.record(key)
+        found = [task for task in self.world.bills[key] if record is None or task != record.task_id]
+        if found:
+            self.decide(key, force, adopted=found[-1])
 
     def decide(self, key: str, force: bool, *, adopted: str = "", release: bool = False) -> None:
         ledger = Ledger(self.world, patience=-1)
