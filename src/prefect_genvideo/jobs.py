@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from prefect.blocks.abstract import JobBlock, JobRun
-from prefect.client.schemas.objects import BlockDocument
+from prefect.blocks.core import Block
 from pydantic import Field
 
 from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
@@ -113,18 +113,15 @@ class VideoJob(_VideoJobBlock):
         default_factory=dict, description='Fields of the vendor, e.g. `{"camera_fixed": true}`.'
     )
 
-    @classmethod
-    def _from_block_document(cls, block_document: BlockDocument) -> VideoJob:
+    def _define_metadata_on_nested_blocks(self, block_document_references: Any, *args: Any, **options: Any) -> None:
         # Prefect hands over the data of nested blocks without their types, by which alone two kinds of credentials
-        # can be told apart. Its validators heed a `block_type_slug` in the data.
-        for field, reference in block_document.block_document_references.items():
-            nested = block_document.data.get(field)
-            if isinstance(nested, dict):
-                nested["block_type_slug"] = reference["block_document"]["block_type"]["slug"]
-        job = super()._from_block_document(block_document)
-        for block in (job.credentials, job.destination):
-            (block.model_extra or {}).pop("block_type_slug", None)
-        return job
+        # can be told apart; the types are in the references, which come here whatever way the preset was loaded.
+        for field, reference in block_document_references.items():
+            block, slug = getattr(self, field), reference["block_document"]["block_type"]["slug"]
+            if isinstance(block, Block) and block.get_block_type_slug() != slug:
+                given = {name: getattr(block, name) for name in block.model_fields_set}
+                setattr(self, field, Block.get_block_class_from_key(slug).model_validate(given))
+        super()._define_metadata_on_nested_blocks(block_document_references, *args, **options)
 
     def request(self, prompt: str = "") -> VideoRequest:
         """The request of a run.

@@ -315,6 +315,7 @@ class Studio:
                 "task_id": generation.task_id,
                 "prompt": prompt,
                 "idempotency_key": record.key if record else generation.idempotency_key,
+                "flow_run": record.flow_run_id if record else None,
             },
         )
 

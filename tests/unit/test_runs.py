@@ -1,0 +1,106 @@
+"""Keys of one flow run, without a server: what is numbered, what is kept apart, what a rerun finds again."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Generator
+from contextlib import contextmanager
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
+
+from prefect_genvideo import runs
+from prefect_genvideo.records import file_name
+from prefect_genvideo.runs import derive_key, flow_attempt, flow_run_id, task_run_id
+
+CAT, DOG = "c" * 64, "d" * 64
+
+
+@contextmanager
+def inside(run: FlowRun) -> Generator[None]:
+    """As in the body of a flow."""
+    with FlowRunContext.model_construct(flow_run=run):
+        yield
+
+
+def new_run(attempt: int = 1, **facts: object) -> FlowRun:
+    return FlowRun.model_validate({"id": uuid4(), "flow_id": uuid4(), "run_count": attempt, **facts})
+
+
+@pytest.fixture
+def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a worker begins each flow run with."""
+    for name in ("_lineages", "_calls", "_numbers"):
+        monkeypatch.setattr(runs, name, {})
+
+
+async def test_equal_requests_get_numbers_in_the_order_of_the_calls() -> None:
+    """The second wanted video of one prompt is another video."""
+    run = new_run()
+    with inside(run):
+        keys = [await derive_key(CAT), await derive_key(CAT), await derive_key(DOG), await derive_key(CAT)]
+    assert keys == [f"run-{run.id}-{rest}" for rest in ("cccccccc-0", "cccccccc-1", "dddddddd-0", "cccccccc-2")]
+
+
+async def test_equal_requests_at_once_get_different_keys() -> None:
+    """Which of them is the n-th does not matter; that each number is given once does."""
+    with inside(new_run()):
+        keys = await asyncio.gather(*(derive_key(CAT) for _ in range(50)))
+    assert len(set(keys)) == 50
+
+
+async def test_the_next_attempt_at_a_run_finds_the_same_keys() -> None:
+    """A retry in the same process, after a crash of the body."""
+    first = new_run()
+    with inside(first):
+        before = [await derive_key(CAT), await derive_key(CAT)]
+    with inside(first.model_copy(update={"run_count": 2})):
+        after = [await derive_key(CAT), await derive_key(CAT)]
+    assert after == before
+
+
+@pytest.mark.usefixtures("fresh_process")
+async def test_another_process_finds_the_same_keys() -> None:
+    """After `kill -9`, the run begins anew elsewhere."""
+    run = new_run(attempt=1)
+    with inside(run):
+        before = [await derive_key(CAT), await derive_key(CAT)]
+    for name in ("_lineages", "_calls", "_numbers"):
+        getattr(runs, name).clear()
+    with inside(run.model_copy(update={"run_count": 3})):
+        assert [await derive_key(CAT), await derive_key(CAT)] == before
+
+
+async def test_another_run_wants_other_videos() -> None:
+    """Tomorrow's scheduled run is not today's."""
+    with inside(new_run()):
+        today = await derive_key(CAT)
+    with inside(new_run()):
+        assert await derive_key(CAT) != today
+
+
+async def test_a_run_of_a_deployment_stands_for_itself() -> None:
+    """Started from another flow by `run_deployment`: it is not asked whose child it is."""
+    run = new_run(parent_task_run_id=uuid4(), deployment_id=uuid4())
+    with inside(run):
+        assert (await derive_key(CAT)).startswith(f"run-{run.id}-")
+
+
+async def test_outside_of_any_run_every_call_wants_a_video_of_its_own() -> None:
+    """There is nothing that could be retried."""
+    keys = {await derive_key(CAT) for _ in range(3)}
+    assert len(keys) == 3
+    assert all(re.fullmatch(r"task-[0-9a-f-]{36}-cccccccc-0", key) for key in keys)
+    assert (flow_run_id(), flow_attempt(), task_run_id()) == (None, None, None)
+
+
+async def test_a_derived_key_is_its_own_file_name() -> None:
+    """The record of a run is found in the bucket by the run's id."""
+    run = new_run()
+    with inside(run):
+        key = await derive_key(CAT)
+    assert file_name(key) == f"{key}.json"
+    assert str(run.id) in key
