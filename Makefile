@@ -16,7 +16,7 @@ endif
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,85)
 
-.PHONY: help setup demo simulator test browser check format docs lock clean
+.PHONY: help setup demo simulator test test-slow browser check format docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -37,6 +37,9 @@ check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	PYRIGHT_PYTHON_IGNORE_WARNINGS=1 $(BIN)/pyright --pythonpath $(BIN)/python
+
+test-slow: $(INSTALLED) ## Run the tests of whole installations, with workers and killed processes
+	$(BIN)/python -m pytest -m slow $(ARGS)
 
 browser: $(INSTALLED) ## Try Prefect's UI in Chromium; GENVIDEO_SCREENSHOTS=1 renews the README's pictures
 	test -x /usr/bin/chromedriver || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk; }

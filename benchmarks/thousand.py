@@ -84,6 +84,8 @@ class Job:
 def run_job(job: Job) -> dict[str, Any]:
     """Run the batch in this process; its report and what it cost."""
     os.environ["PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL"] = str(job.poll)
+    # With every tenth create refused, one video in a thousand meets three refusals in a row: the default gives up then.
+    os.environ["PREFECT_INTEGRATIONS_GENVIDEO_CREATE_ATTEMPTS"] = "6"
     from prefect_genvideo import S3Destination, SudashuiCredentials, VideoRequest, generate_videos
 
     credentials = SudashuiCredentials.model_validate(

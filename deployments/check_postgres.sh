@@ -20,6 +20,7 @@ finish() {
   rm -rf "$home"
 }
 trap finish EXIT
+trap 'exit 143' INT TERM
 
 # Each in a session of its own, so that what it starts ends with it.
 start() {
@@ -87,7 +88,8 @@ until_true "the S3 server" curl -s http://127.0.0.1:49500
 sh deployments/setup.sh >"$home/setup.log" 2>&1 || { cat "$home/setup.log" >&2; exit 1; }
 grep -E '^(created|changed|kept)' "$home/setup.log"
 
-# Workers in a folder that is not the clone, one at each replica.
+# Workers in a folder that is not the clone, one at each replica; told where the flows are, as the image tells its own.
+export GENVIDEO_HOME=$PWD
 mkdir "$home/elsewhere"
 cd "$home/elsewhere"
 export PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL=1 PREFECT_WORKER_QUERY_SECONDS=2

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 from prefect import get_client
-from prefect.deployments import run_deployment
 from prefect.types.entrypoint import EntrypointType
 
 from prefect_genvideo import generate_video
@@ -39,14 +38,15 @@ async def test_a_worker_elsewhere_delivers_into_s3(
         deployment_id = await (await made).apply()
         async with get_client() as client:
             deployment = await client.read_deployment(deployment_id)
-        assert deployment.entrypoint == "prefect_genvideo.flows.generate.generate_video"
-        assert not deployment.pull_steps
-        assert deployment.path in (None, "", ".")
-        runs: list[Any] = []
-        for blocks, prompt in ((by_reference, "by reference"), (by_name, "by name")):
-            parameters = {"prompt": prompt, "model": "sd-2-fast-720p", **blocks}
-            start: Any = run_deployment("generate-video/elsewhere", parameters=parameters, timeout=0)
-            runs.append(await start)
+            assert deployment.entrypoint == "prefect_genvideo.flows.generate.generate_video"
+            assert not deployment.pull_steps
+            assert deployment.path in (None, "", ".")
+            runs = [
+                await client.create_flow_run_from_deployment(
+                    deployment_id, parameters={"prompt": prompt, "model": "sd-2-fast-720p", **blocks}
+                )
+                for blocks, prompt in ((by_reference, "by reference"), (by_name, "by name"))
+            ]
         try:
             for run in runs:
                 await ended(run.id)

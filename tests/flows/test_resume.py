@@ -29,6 +29,8 @@ ENDLESS = 1_000_000
 
 ENTRYPOINT = "prefect_genvideo.flows.generate.generate_video"
 
+pytestmark = pytest.mark.slow
+
 
 @contextmanager
 def running(run_id: UUID, folder: Path) -> Generator[Any, None, None]:

@@ -1,0 +1,172 @@
+"""What goes wrong, when, and in which combinations: the cells of the money matrix as data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from itertools import combinations_with_replacement
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something the provider's side does.
+
+    Attributes:
+        meaning: In words.
+        kind: Kind of the simulator's fault; empty for one that is made here.
+        op: What it hits: `create`, `status` or `download`.
+        times: How often.
+        params: Of the simulator's fault.
+        ends_run: Whether the run that meets it ends with an error.
+        unknown: Whether it takes an answer off the wire, so that a person has to decide.
+    """
+
+    meaning: str
+    kind: str = ""
+    op: str = "create"
+    times: int = 1
+    params: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
+    ends_run: bool = False
+    unknown: bool = False
+
+
+FAULTS: dict[str, Fault] = {
+    "none": Fault("nothing goes wrong"),
+    "lost before": Fault("connection cut, nothing accepted", "lost_before", ends_run=True, unknown=True),
+    "lost after": Fault("accepted, connection cut before the answer", "lost_after", ends_run=True, unknown=True),
+    "timeout": Fault("accepted, no answer until we give up", "timeout", ends_run=True, unknown=True),
+    "502 before": Fault("502 page, nothing accepted", "502_html", ends_run=True, unknown=True),
+    "502 after": Fault(
+        "502 page although accepted", "502_html", params={"accepted": True}, ends_run=True, unknown=True
+    ),
+    "500 E1": Fault("refused by the gateway, refunded", "500_e1"),
+    "429": Fault("too many requests, Retry-After 1", "429", times=2, params={"retry_after": 1}),
+    "refused": Fault("no connection at all", ends_run=True),
+    "poll 502": Fault("three queries answered with a web page", "502_html", "status", times=3),
+    "cut": Fault("the download ends half way", "cut", "download"),
+    "expired": Fault("the video's link is refused once", "expired_link", "download"),
+}
+
+#: Moments of `kill -9`, in the order of a run. Only in three of them may a create be on the wire.
+KILLS: dict[str, str] = {
+    "claiming": "before the intent is written",
+    "before post": "intent written, request not sent",
+    "after post": "the answer has arrived at the socket",
+    "before record": "the task id is read, its record not written",
+    "recorded": "the task id's record is written, its confirmation not read",
+    "polling": "while the state is asked for",
+    "saving": "a part of the video has arrived",
+    "video there": "the video is in the bucket, its manifest is not",
+    "before saved": "the manifest is there, the record does not say so",
+    "before return": "all is recorded, the caller has not heard of it",
+}
+UNKNOWN_KILLS = frozenset({"before post", "after post", "before record"})
+
+#: Writes of one run, by what they write.
+WRITES: tuple[str, ...] = (
+    "marker", "day", "record intent", "record submitted", "record succeeded", "history", "video", "manifest",
+    "record saved", "delete",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Order:
+    """One run of one process.
+
+    Attributes:
+        fault: Name in `FAULTS`, which this run meets.
+        kill: Name in `KILLS`, where it dies.
+        down: Name in `WRITES`: the store fails there.
+        after: Whether the write is done and only its answer is lost.
+        times: How often that write fails; 0 is for good.
+    """
+
+    fault: str = "none"
+    kill: str = ""
+    down: str = ""
+    after: bool = False
+    times: int = 1
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One wanted video and what happens on its way.
+
+    Attributes:
+        table: Which table it belongs to.
+        row: Its row there.
+        column: Its column there.
+        orders: Runs, one after the other; more follow until the video is delivered.
+        unknown: Whether it may need a person.
+    """
+
+    table: str
+    row: str
+    column: str
+    orders: tuple[Order, ...]
+    unknown: bool = False
+
+    @property
+    def name(self) -> str:
+        """Unique, and its idempotency key."""
+        return f"{self.table} | {self.row} | {self.column}"
+
+
+def all_cells() -> list[Cell]:
+    """The whole matrix."""
+    return [*_first_run(), *_rerun(), *_killed_twice(), *_store_down(), *_repeated()]
+
+
+def quick_cells() -> list[Cell]:
+    """Each fault, each kill and each failing write once, and the worst combinations."""
+    plain = [cell for cell in _first_run() if cell.column == "no kill" or cell.row == "none"]
+    worst = {("lost after", "polling"), ("lost after", "claiming"), ("cut", "saving"), ("timeout", "before saved")}
+    chosen = [cell for cell in _rerun() if (cell.row, cell.column) in worst]
+    down = [cell for cell in _store_down() if cell.column in ("once", "answer lost") or cell.row == "record submitted"]
+    return [*plain, *chosen, *down, *_repeated()]
+
+
+def _first_run() -> Iterator[Cell]:
+    """The first run meets the fault, and dies where it still can."""
+    table = "first run"
+    for row, fault in FAULTS.items():
+        runs = (Order(row), Order())
+        yield Cell(table, row, "no kill", runs if row != "none" else (Order(),), fault.unknown)
+        if not fault.ends_run:
+            for kill in KILLS:
+                yield Cell(table, row, kill, (Order(row, kill), Order()), kill in UNKNOWN_KILLS)
+
+
+def _rerun() -> Iterator[Cell]:
+    """The first run dies; its rerun meets the fault; a third run goes well."""
+    for row, fault in FAULTS.items():
+        for kill in KILLS if row != "none" else ():
+            # Killed any later, the rerun sends no create, and a fault of creates has nothing to strike.
+            unknown = kill in UNKNOWN_KILLS or (fault.unknown and kill == "claiming")
+            yield Cell("rerun", row, kill, (Order(kill=kill), Order(row), Order()), unknown)
+
+
+def _killed_twice() -> Iterator[Cell]:
+    """The rerun dies as well, at the same moment or later."""
+    for first, second in combinations_with_replacement(KILLS, 2):
+        if first != second or first in ("polling", "saving"):
+            unknown = bool({first, second} & UNKNOWN_KILLS)
+            yield Cell("killed twice", first, second, (Order(kill=first), Order(kill=second), Order()), unknown)
+
+
+def _store_down() -> Iterator[Cell]:
+    """S3 fails at one write, shortly or for good."""
+    table = "S3 down"
+    for write in WRITES:
+        once = Order(down=write, times=2)
+        yield Cell(table, write, "once", (once, Order()))
+        yield Cell(table, write, "answer lost", (replace(once, after=True), Order()))
+        # Nobody but the log knows the task id then, so a person has to bring it.
+        yield Cell(table, write, "for good", (replace(once, times=0), Order()), write == "record submitted")
+
+
+def _repeated() -> Iterator[Cell]:
+    """Nothing goes wrong, but what was wanted once is asked for again: result storage lost, an event delivered twice."""
+    for times in (2, 4):
+        yield Cell("asked again", "new run, same key", f"{times} times", (Order(),) * times)

@@ -1,0 +1,230 @@
+"""One run of one process: our steps with the real client over HTTP and S3, and a fuse that may kill it anywhere."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from typing import Any
+
+import httpx
+
+from benchmarks.money_cells import Order
+from prefect_genvideo.creating import CreatePolicy
+from prefect_genvideo.errors import DestinationError, GenVideoError
+from prefect_genvideo.gates import AccountGate
+from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.providers.http import tls_context
+from prefect_genvideo.reconciling import reconcile
+from prefect_genvideo.steps import Studio
+from prefect_genvideo.storage import ObjectInfo, S3Store, Upload
+
+TEMPLATE = "{date}/{task_id}.mp4"
+KEY = "the-key"
+FASTER = 0.02
+"""Waits of the ledger, of resends and of downloads are shortened to this part of their length."""
+CLOSED = "http://127.0.0.1:9"
+"""Nobody listens there."""
+SHORT_TIMEOUT = 1.5
+LONG_TIMEOUT = 60.0
+
+tls_context()  # made once before the processes are forked: 80 ms of CPU each otherwise
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a run works.
+
+    Attributes:
+        sudashui: Base URL of the provider.
+        key: API key.
+        s3: Keyword arguments of an `S3Store`.
+        prompt: What is wanted; tells the cells apart at the provider.
+    """
+
+    sudashui: str
+    key: str
+    s3: Mapping[str, str]
+    prompt: str
+
+    @property
+    def request(self) -> VideoRequest:
+        return VideoRequest(model="sd-2-720p", prompt=self.prompt, duration=4)
+
+
+@dataclass
+class Fuse:
+    """Kills the process where the order says, and lets the store fail where it says."""
+
+    order: Order
+    struck: int = field(default=0)
+
+    def burn(self, moment: str) -> None:
+        if moment == self.order.kill:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def strikes(self, write: str) -> bool:
+        if write != self.order.down or (self.order.times and self.struck >= self.order.times):
+            return False
+        self.struck += 1
+        return True
+
+
+class FusedStore(S3Store):
+    """A real bucket with a fuse at every write."""
+
+    fuse = Fuse(Order())
+
+    async def put(
+        self,
+        key: str,
+        data: bytes,
+        *,
+        content_type: str = "application/octet-stream",
+        if_absent: bool = False,
+        if_match: str | None = None,
+    ) -> str:
+        name = name_of(key, data)
+        self.fuse.burn({"record intent": "claiming", "record submitted": "before record"}.get(name, ""))
+        self.fuse.burn({"record saved": "before saved", "manifest": "video there"}.get(name, ""))
+        write = super().put(key, data, content_type=content_type, if_absent=if_absent, if_match=if_match)
+        etag = await self.watched(name, write)
+        self.fuse.burn({"record submitted": "recorded", "record saved": "before return"}.get(name, ""))
+        return etag
+
+    async def delete(self, key: str) -> None:
+        await self.watched("delete" if "/_open/" in key else "probe", super().delete(key))
+
+    async def watched(self, name: str, write: Any) -> Any:
+        strikes = self.fuse.strikes(name)
+        if strikes and not self.fuse.order.after:
+            write.close()
+            raise DestinationError(f"{name}: the store is down", retryable=True)
+        done = await write
+        if strikes:
+            raise DestinationError(f"{name}: the answer was lost", retryable=True)
+        return done
+
+    @asynccontextmanager
+    async def upload(self, key: str, **options: Any) -> AsyncGenerator[Any, None]:
+        async with super().upload(key, **options) as upload:
+            yield FusedUpload(upload, self)
+
+
+class FusedUpload(Upload):
+    """A video on its way into the bucket."""
+
+    def __init__(self, upload: Upload, store: FusedStore) -> None:
+        self._upload, self._store = upload, store
+
+    async def write(self, chunk: bytes) -> None:
+        await self._upload.write(chunk)
+        self._store.fuse.burn("saving")
+
+    async def restart(self) -> None:
+        await self._upload.restart()
+
+    async def commit(self) -> ObjectInfo:
+        return await self._store.watched("video", self._upload.commit())
+
+
+def name_of(key: str, data: bytes) -> str:
+    """What a write writes, as in `WRITES`."""
+    if not key.startswith("_ledger/"):
+        return "manifest"
+    for folder, name in (("_open", "marker"), ("_days", "day"), ("_history", "history")):
+        if key.startswith(f"_ledger/{folder}/"):
+            return name
+    return "probe" if "/.probe" in key else f"record {json.loads(data)['state']}"
+
+
+class FusedClient(SudashuiClient):
+    """The real client with a fuse before the request and at each query."""
+
+    poll_floor = 0.05
+    fuse = Fuse(Order())
+
+    async def create(self, request: VideoRequest) -> str:
+        self.fuse.burn("before post")
+        if self.fuse.order.fault != "refused":
+            return await super().create(request)
+        address, self.base_url = self.base_url, CLOSED
+        try:
+            return await super().create(request)
+        finally:
+            self.base_url = address
+
+    async def get(self, task_id: str) -> Generation:
+        self.fuse.burn("polling")
+        return await super().get(task_id)
+
+
+class FusedWire(httpx.AsyncHTTPTransport):
+    """The real transport with a fuse at the moment the answer of a create arrives."""
+
+    fuse = Fuse(Order())
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if request.method == "POST":
+            self.fuse.burn("after post")
+        return response
+
+
+async def faster(seconds: float) -> None:
+    await asyncio.sleep(seconds * FASTER)
+
+
+@asynccontextmanager
+async def studio_at(place: Place, order: Order) -> AsyncGenerator[Studio, None]:
+    """A studio with fuses."""
+    fuse = Fuse(order)
+    store = FusedStore(**place.s3)
+    wire = FusedWire(verify=tls_context(), limits=httpx.Limits(max_keepalive_connections=0))
+    timeout = SHORT_TIMEOUT if order.fault == "timeout" else LONG_TIMEOUT
+    client = FusedClient(place.key, place.sudashui, timeout=timeout, transport=wire, allow_private=True)
+    store.fuse = wire.fuse = client.fuse = fuse
+    patience = 0.5 if order.down and not order.times else 600
+    ledger = Ledger(store, patience=patience, sleep=faster)
+    policy = CreatePolicy(look_every=0.3 / FASTER)
+    async with client:
+        yield Studio(client, ledger, TEMPLATE, policy, AccountGate(sleep=faster), poll_interval=2.0, sleep=faster)
+    await wire.aclose()
+
+
+async def make(place: Place, order: Order) -> dict[str, Any]:
+    """From the beginning to the saved video, as every run does it."""
+    async with studio_at(place, order) as studio:
+        submission = await studio.create(place.request, studio.draft(KEY, place.request, {}))
+        done = await studio.wait(submission.entry.record.task_id or "", submission.entry)
+        video = await studio.save(done, await studio.ledger.read(KEY))
+    return {"task_id": video.task_id, "sha256": video.sha256, "reused": submission.reused}
+
+
+async def decide(place: Place, found: str) -> dict[str, Any]:
+    """What a person does about an unknown outcome: tie the task that was found to the key, or free the key."""
+    async with studio_at(place, Order()) as studio:
+        if not found:
+            await studio.ledger.release(KEY)
+            return {"released": True}
+        await studio.ledger.adopt(KEY, found)
+        return {"adopted": found, "reconciled": (await reconcile(studio)).counts}
+
+
+def in_process(work: Callable[..., Awaitable[dict[str, Any]]], arguments: tuple[Any, ...], answer: Connection) -> None:
+    """Entry point of a forked process."""
+
+    async def run() -> dict[str, Any]:
+        try:
+            return await work(*arguments)
+        except GenVideoError as error:
+            return {"error": type(error).__name__, "message": str(error)}
+
+    answer.send(asyncio.run(run()))

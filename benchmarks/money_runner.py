@@ -1,0 +1,241 @@
+"""Plays cells: arms the provider, forks the runs, plays the person where one is needed, and counts."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import multiprocessing
+import signal
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from functools import partial
+from typing import Any
+
+import httpx
+
+from benchmarks import money_child
+from benchmarks.money_cells import FAULTS, Cell, Order
+from benchmarks.money_child import KEY, Place
+from benchmarks.servers import BUCKET, Servers
+from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.storage import S3Store
+
+PROVIDER_KEY = "sk-sim-demo"
+STUCK_SECONDS = 150.0
+ROUNDS = 4
+"""How often a person may have to decide in one cell."""
+CLIP_BYTES = 65_536
+
+
+@dataclass
+class Outcome:
+    """What came of a cell.
+
+    Attributes:
+        billed: Creates that the provider accepted.
+        delivered: Accepted tasks whose proved video is in the bucket and in the record.
+        by_machine: The same before any person did anything.
+        runs: Processes that were started.
+        killed: How many of them died by SIGKILL.
+        unknown: How often a run ended because a create's fate was not known.
+        adopted: Tasks a person tied to the key.
+        released: How often a person freed the key.
+        errors: Other errors that runs ended with.
+    """
+
+    billed: int = 0
+    delivered: int = 0
+    by_machine: int = 0
+    runs: int = 0
+    killed: int = 0
+    unknown: int = 0
+    adopted: int = 0
+    released: int = 0
+    errors: list[str] = field(default_factory=list[str])
+
+    def problems(self, cell: Cell) -> list[str]:
+        """Promises that were not kept."""
+        wanted = {
+            "billed more than once": self.billed <= 1,
+            "not delivered": self.delivered == 1,
+            "a person was needed and should not have been": cell.unknown or not (self.adopted or self.released),
+            "stuck": "stuck" not in self.errors,
+        }
+        return [problem for problem, holds in wanted.items() if not holds]
+
+
+class Bench:
+    """Runs cells against running servers."""
+
+    def __init__(self, servers: Servers, workers: int = 2) -> None:
+        self.servers = servers
+        self._workers = workers
+        self._http = httpx.Client(base_url=servers.simulator, timeout=60)
+        # One process imports everything and is forked for each run: a fork costs 20 ms, an import a second.
+        self._processes = multiprocessing.get_context("forkserver")
+        self._processes.set_forkserver_preload(["benchmarks.money_child"])
+        self._lock = threading.Lock()
+        self._numbers = 0
+
+    def place(self, cell: str) -> Place:
+        """A prefix of its own in the bucket, and a prompt of its own."""
+        with self._lock:
+            self._numbers += 1
+            number = self._numbers
+        s3 = {
+            "bucket": BUCKET,
+            "prefix": f"cell-{number}",
+            "endpoint_url": self.servers.s3,
+            "access_key_id": "money",
+            "secret_access_key": "money-money",
+            "region": "us-east-1",
+        }
+        return Place(f"{self.servers.simulator}/sudashui", PROVIDER_KEY, s3, f"({number}) {cell}")
+
+    def play_all(self, cells: Sequence[Cell], said: Callable[[Cell, Outcome], None]) -> dict[Cell, Outcome]:
+        """Play cells, a few at a time.
+
+        Args:
+            cells: What to play.
+            said: Called with each result as it comes.
+        """
+
+        def play(cell: Cell) -> Outcome:
+            outcome = self.play(cell)
+            said(cell, outcome)
+            return outcome
+
+        with ThreadPoolExecutor(self._workers) as pool:
+            return dict(zip(cells, pool.map(play, cells), strict=True))
+
+    def play(self, cell: Cell) -> Outcome:
+        """One wanted video, from its first run to its delivery."""
+        place, outcome = self.place(cell.name), Outcome()
+        for order in cell.orders:
+            self._arm(order, place)
+            self._run(place, order, outcome)
+        self._count(place, outcome)
+        outcome.by_machine = outcome.delivered
+        for _ in range(ROUNDS):
+            if outcome.delivered:
+                break
+            self._decide(place, outcome)
+            self._run(place, Order(), outcome)
+            self._count(place, outcome)
+        return outcome
+
+    def crowd(self, size: int) -> dict[str, int | float]:
+        """So many processes that want one key at the same moment."""
+        place, began = self.place("crowd"), time.monotonic()
+        with ThreadPoolExecutor(size) as pool:
+            work = partial(self._fork, money_child.make, place, Order())
+            answers = list(pool.map(lambda _: work(), range(size)))
+        outcome = Outcome()
+        self._count(place, outcome)
+        results = [answer for answer in answers if answer.get("task_id")]
+        return {
+            "processes": size,
+            "billed": outcome.billed,
+            "results": len(results),
+            "tasks": len({answer["task_id"] for answer in results}),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+
+    def _arm(self, order: Order, place: Place) -> None:
+        fault = FAULTS[order.fault]
+        if fault.kind:
+            facts = {"kind": fault.kind, "op": fault.op, "times": fault.times, "params": fault.params}
+            self._http.post("/_sim/faults", json={**facts, "match": place.prompt}).raise_for_status()
+
+    def _run(self, place: Place, order: Order, outcome: Outcome) -> None:
+        answer = self._fork(money_child.make, place, order)
+        outcome.runs += 1
+        outcome.killed += answer.get("killed", 0)
+        error = answer.get("error", "")
+        outcome.unknown += error == "UnknownOutcomeError"
+        if error and error != "UnknownOutcomeError":
+            outcome.errors.append(error)
+
+    def _decide(self, place: Place, outcome: Outcome) -> None:
+        """A person reads the error, looks into the provider's console, and types one command."""
+        state = asyncio.run(self._record_state(place))
+        if state not in ("intent", "unknown"):
+            return
+        tasks = self._tasks(place)
+        answer = self._fork(money_child.decide, place, tasks[-1] if tasks else "")
+        outcome.adopted += bool(answer.get("adopted"))
+        outcome.released += bool(answer.get("released"))
+        if "error" in answer:
+            outcome.errors.append(f"decision: {answer['error']}")
+
+    def _fork(self, work: Any, *arguments: Any) -> dict[str, Any]:
+        ours, theirs = self._processes.Pipe(duplex=False)
+        process = self._processes.Process(target=money_child.in_process, args=(work, arguments, theirs))
+        process.start()
+        theirs.close()
+        process.join(STUCK_SECONDS)
+        if process.is_alive():
+            process.kill()
+            process.join()
+            return {"error": "stuck"}
+        try:
+            return ours.recv()
+        except EOFError:
+            killed = process.exitcode == -signal.SIGKILL
+            return {"killed": 1} if killed else {"error": f"exit code {process.exitcode}"}
+        finally:
+            ours.close()
+
+    def _tasks(self, place: Place) -> list[str]:
+        tasks: list[dict[str, Any]] = self._http.get("/_sim/state").raise_for_status().json()["tasks"]
+        return [task["task_id"] for task in tasks if task["prompt"] == place.prompt]
+
+    def _count(self, place: Place, outcome: Outcome) -> None:
+        tasks = self._tasks(place)
+        outcome.billed = len(tasks)
+        outcome.delivered = int(asyncio.run(self._delivered(place)) in tasks)
+
+    async def _record_state(self, place: Place) -> str:
+        entry = await Ledger(S3Store(**place.s3)).read(KEY)
+        return entry.record.state if entry else ""
+
+    async def _delivered(self, place: Place) -> str:
+        """Task of the video that the record names, if its bytes are in the bucket and have the recorded hash."""
+        store = S3Store(**place.s3)
+        entry = await Ledger(store).read(KEY)
+        stored = entry.record.stored if entry else None
+        if stored is None:
+            return ""
+        found = await store.get(store.relative_key(stored.key))
+        whole = found is not None and hashlib.sha256(found[0]).hexdigest() == stored.sha256
+        return stored.task_id if whole and stored.size == CLIP_BYTES else ""
+
+
+def summed(results: dict[Cell, Outcome]) -> dict[str, Any]:
+    """The figures of the last line."""
+    billed = sum(outcome.billed for outcome in results.values())
+    return {
+        "billed_per_wanted_max": max(float(outcome.billed) for outcome in results.values()),
+        "delivered_per_billed": round(sum(outcome.delivered for outcome in results.values()) / billed, 3),
+        "delivered_per_billed_without_a_person": round(
+            sum(outcome.by_machine for outcome in results.values()) / billed, 3
+        ),
+        "unknown": sum(bool(outcome.unknown or outcome.adopted) for outcome in results.values()),
+        "adopted": sum(outcome.adopted for outcome in results.values()),
+        "released": sum(outcome.released for outcome in results.values()),
+        "lost": sum(outcome.billed - outcome.delivered for outcome in results.values()),
+        "cells": len(results),
+        "runs": sum(outcome.runs for outcome in results.values()),
+        "killed": sum(outcome.killed for outcome in results.values()),
+    }
+
+
+def as_rows(results: dict[Cell, Outcome]) -> list[dict[str, Any]]:
+    """Every cell as plain data."""
+    return [
+        {"table": cell.table, "row": cell.row, "column": cell.column, **asdict(outcome)}
+        for cell, outcome in results.items()
+    ]
