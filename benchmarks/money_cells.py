@@ -167,6 +167,6 @@ def _store_down() -> Iterator[Cell]:
 
 
 def _repeated() -> Iterator[Cell]:
-    """Nothing goes wrong, but what was wanted once is asked for again: result storage lost, an event delivered twice."""
+    """Nothing goes wrong, but what was wanted once is asked for again: lost results, an event delivered twice."""
     for times in (2, 4):
         yield Cell("asked again", "new run, same key", f"{times} times", (Order(),) * times)

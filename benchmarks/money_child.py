@@ -51,7 +51,7 @@ class Place:
 
     sudashui: str
     key: str
-    s3: Mapping[str, str]
+    s3: Mapping[str, Any]
     prompt: str
 
     @property
@@ -67,7 +67,7 @@ class Fuse:
     struck: int = field(default=0)
 
     def burn(self, moment: str) -> None:
-        if moment == self.order.kill:
+        if moment and moment == self.order.kill:
             os.kill(os.getpid(), signal.SIGKILL)
 
     def strikes(self, write: str) -> bool:

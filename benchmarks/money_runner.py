@@ -85,7 +85,7 @@ class Bench:
         with self._lock:
             self._numbers += 1
             number = self._numbers
-        s3 = {
+        s3: dict[str, Any] = {
             "bucket": BUCKET,
             "prefix": f"cell-{number}",
             "endpoint_url": self.servers.s3,
