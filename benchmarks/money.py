@@ -18,6 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -53,16 +54,14 @@ def main() -> int:
 def measure(cells: Sequence[Cell], *, prefect: bool = False, file: Path | None = None) -> tuple[dict[str, Any], bool]:
     """Play our cells and print them; returns the figures and whether every promise was kept."""
     began = time.monotonic()
-    with running(SIMULATOR, prefect=prefect) as servers:
-        bench = Bench(servers)
+    with running(SIMULATOR, prefect=prefect) as servers, closing(Bench(servers)) as bench:
         results = bench.play_all(cells, _say)
         crowd = bench.crowd(CROWD)
-        flows: dict[str, Any] = {}
         if prefect:
             from benchmarks.money_flows import play_flows
 
-            flows = play_flows(bench)
-    for table in dict.fromkeys(cell.table for cell in cells):
+            results |= play_flows(bench, _say)
+    for table in dict.fromkeys(cell.table for cell in results):
         print(markdown({cell: outcome for cell, outcome in results.items() if cell.table == table}))
     print(
         f"\n{crowd['processes']} processes with one key at once: {crowd['billed']} billed, {crowd['results']} results"
@@ -74,7 +73,7 @@ def measure(cells: Sequence[Cell], *, prefect: bool = False, file: Path | None =
         print(f"BROKEN {name}: {', '.join(problems)}")
     sound = not broken and (crowd["billed"], crowd["results"], crowd["tasks"]) == (1, CROWD, 1)
     figures = {**summed(results), "broken": len(broken), "crowd": crowd, "seconds": round(time.monotonic() - began)}
-    return (figures | {"flows": flows} if flows else figures), sound and not flows.get("broken")
+    return figures, sound
 
 
 def _say(cell: Cell, outcome: Outcome) -> None:

@@ -30,6 +30,9 @@ ROUNDS = 4
 CLIP_BYTES = 65_536
 
 
+Start = Callable[[Place, Order], dict[str, Any]]
+
+
 @dataclass
 class Outcome:
     """What came of a cell.
@@ -80,6 +83,10 @@ class Bench:
         self._lock = threading.Lock()
         self._numbers = 0
 
+    def close(self) -> None:
+        """Close the connections to the simulator."""
+        self._http.close()
+
     def place(self, cell: str) -> Place:
         """A prefix of its own in the bucket, and a prompt of its own."""
         with self._lock:
@@ -111,19 +118,25 @@ class Bench:
         with ThreadPoolExecutor(self._workers) as pool:
             return dict(zip(cells, pool.map(play, cells), strict=True))
 
-    def play(self, cell: Cell) -> Outcome:
-        """One wanted video, from its first run to its delivery."""
+    def play(self, cell: Cell, start: Start | None = None) -> Outcome:
+        """One wanted video, from its first run to its delivery.
+
+        Args:
+            cell: What happens.
+            start: Runs one process to its end and returns what it said; the plain steps by default.
+        """
         place, outcome = self.place(cell.name), Outcome()
+        start = start or partial(self._fork, money_child.make)
         for order in cell.orders:
             self._arm(order, place)
-            self._run(place, order, outcome)
+            _take_in(start(place, order), outcome)
         self._count(place, outcome)
         outcome.by_machine = outcome.delivered
         for _ in range(ROUNDS):
             if outcome.delivered:
                 break
             self._decide(place, outcome)
-            self._run(place, Order(), outcome)
+            _take_in(start(place, Order()), outcome)
             self._count(place, outcome)
         return outcome
 
@@ -149,15 +162,6 @@ class Bench:
         if fault.kind:
             facts = {"kind": fault.kind, "op": fault.op, "times": fault.times, "params": fault.params}
             self._http.post("/_sim/faults", json={**facts, "match": place.prompt}).raise_for_status()
-
-    def _run(self, place: Place, order: Order, outcome: Outcome) -> None:
-        answer = self._fork(money_child.make, place, order)
-        outcome.runs += 1
-        outcome.killed += answer.get("killed", 0)
-        error = answer.get("error", "")
-        outcome.unknown += error == "UnknownOutcomeError"
-        if error and error != "UnknownOutcomeError":
-            outcome.errors.append(error)
 
     def _decide(self, place: Place, outcome: Outcome) -> None:
         """A person reads the error, looks into the provider's console, and types one command."""
@@ -212,6 +216,15 @@ class Bench:
         found = await store.get(store.relative_key(stored.key))
         whole = found is not None and hashlib.sha256(found[0]).hexdigest() == stored.sha256
         return stored.task_id if whole and stored.size == CLIP_BYTES else ""
+
+
+def _take_in(answer: dict[str, Any], outcome: Outcome) -> None:
+    outcome.runs += 1
+    outcome.killed += answer.get("killed", 0)
+    error = answer.get("error", "")
+    outcome.unknown += error == "UnknownOutcomeError"
+    if error and error != "UnknownOutcomeError":
+        outcome.errors.append(error)
 
 
 def summed(results: dict[Cell, Outcome]) -> dict[str, Any]:

@@ -98,7 +98,9 @@ def _number(value: float) -> str:
 
 
 def _link(uri: str) -> str:
-    return f"[{_plain(uri)}]({quote(uri, safe=':/')})"
+    # Prefect's UI shows the text of links as it is, escapes and all: what could be markup is percent-encoded instead.
+    text = "".join(char if char.isalnum() or char in ":/._-" else quote(char) for char in uri)
+    return f"[{text}]({quote(uri, safe=':/')})"
 
 
 def _plain(text: str) -> str:

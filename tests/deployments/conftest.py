@@ -29,5 +29,5 @@ def fleet(prefect_server: PrefectServer, s3: S3Server, tmp_path_factory: pytest.
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Whole installations with workers are `slow`: `make test-slow` runs them, `make test` does not."""
     for item in items:
-        if item.path.name in ("test_fleet.py", "test_shared_limit.py", "test_worker.py", "test_containers.py"):
+        if item.path.name in ("test_fleet.py", "test_worker.py"):
             item.add_marker(pytest.mark.slow)

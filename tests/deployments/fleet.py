@@ -33,7 +33,7 @@ MARK = "GENVIDEO_TEST_WORKER"
 WORKER = {"PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "0.4", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
 
 
-def run_tool(*command: str, cwd: Path, env: Mapping[str, str] | None = None, check: bool = True) -> str:
+def run_tool(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> str:
     """Run a Python command as people do; returns what it printed."""
     done = subprocess.run(
         [sys.executable, *command],
@@ -44,7 +44,7 @@ def run_tool(*command: str, cwd: Path, env: Mapping[str, str] | None = None, che
         timeout=400,
         check=False,
     )
-    assert not check or done.returncode == 0, done.stdout + done.stderr
+    assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
 

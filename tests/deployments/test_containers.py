@@ -98,8 +98,9 @@ def test_the_image_is_pinned_unprivileged_and_installs_only_from_its_lock() -> N
 def test_the_images_lock_has_the_bounds_and_a_hash_for_every_pin() -> None:
     """The bounds are proved limits of Prefect 3.8; addresses of any index have no place in a lock."""
     text = (DEPLOYMENTS / "requirements.lock").read_text()
-    pins = dict(re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", text, re.MULTILINE))
-    assert len(pins) == len(re.findall(r"==[^\n]*\\\n\s+--hash=sha256:", text))
+    found: list[tuple[str, str]] = re.findall(r"^([a-z0-9._-]+)(?:\[[^]]*\])?==([^\s;\\]+)", text, re.MULTILINE)
+    pins = dict(found)
+    assert len(found) == len(re.findall(r"==[^\n]*\\\n\s+--hash=sha256:", text))
     assert "://" not in text
     numbers = {name: tuple(map(int, pins[name].split(".")[:2])) for name in ("fastapi", "sqlalchemy", "prefect")}
     assert numbers["fastapi"] < (0, 151)

@@ -9,13 +9,16 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import yaml
+from prefect.types.entrypoint import EntrypointType
 
-from prefect_genvideo import generate_videos_sharded
-from tests.deployments.fleet import CREDENTIALS, DESTINATION, Fleet, kill_worker, start_worker
+from prefect_genvideo import generate_videos, generate_videos_sharded
+from tests.deployments.fleet import CREDENTIALS, DESTINATION, ROOT, Fleet, kill_worker, start_worker
 
 pytestmark = [pytest.mark.prefect, pytest.mark.timeout(900)]
 
 EVENT_ID = str(uuid4())
+SECOND = "genvideo-second"
 CALENDAR = """
 defaults: {model: sd-2-fast-720p, duration: 4}
 rows:
@@ -150,3 +153,43 @@ def test_a_killed_worker_costs_nothing_and_loses_nothing(fleet: Fleet) -> None:
     assert fleet.until("the retried run has ended", lambda: fleet.finished(run["id"])) == "Completed"
     assert fleet.until("reconcile has ended", lambda: fleet.finished(upkeep)) in ("Completed", "Cancelled")
     assert fleet.paid("doomed worker") == len(fleet.saved("doomed worker")) == 1
+
+
+def batch(words: str, count: int, slots: int) -> dict[str, Any]:
+    """Parameters of a run that wants so many videos."""
+    rows = [{"model": "sd-2-fast-720p", "prompt": f"{words} {number}", "duration": 4} for number in range(count)]
+    return {"requests": rows, "credentials": CREDENTIALS, "destination": DESTINATION, "account_slots": slots}
+
+
+async def test_the_limit_of_an_account_holds_over_two_workers_and_a_killed_holders_slots_come_back(
+    fleet: Fleet,
+) -> None:
+    """Never more than two under way; after the kill of one worker the other one gets its slots with the lease's end.
+
+    The lost run is noticed by its heartbeats, and marked as crashed.
+    """
+    fleet.api("/work_pools/", {"name": SECOND, "type": "process", "base_job_template": {}})
+    deployment = await generate_videos.ato_deployment(
+        "second", work_pool_name=SECOND, entrypoint_type=EntrypointType.MODULE_PATH
+    )
+    await deployment.aapply()
+    fleet.simulator.configure(clock="manual")
+    for automation in yaml.safe_load((ROOT / "deployments/automations.yaml").read_text())["automations"]:
+        fleet.api("/automations/", automation)
+    other = start_worker(fleet, SECOND)
+    doomed = fleet.start("generate-videos/second", **batch("held by the doomed", 2, slots=2))
+    fleet.until("both slots are taken", lambda: fleet.paid("held by the doomed") == 2)
+
+    heir = fleet.start("generate-videos/genvideo", **batch("held by the heir", 3, slots=2))
+    fleet.until("the second run wants slots", lambda: fleet.run(heir)["state_type"] == "RUNNING")
+    fleet.stays("no third generation is under way", lambda: fleet.paid("held by the heir") == 0, seconds=8)
+
+    kill_worker(fleet, other)
+    for task in fleet.simulator.tasks:
+        if not task.done:
+            fleet.simulator.finish(task.task_id)
+    fleet.simulator.configure(clock="time", duration_kind="fixed", duration_median_s=3, refresh_s=0)
+    assert fleet.until("the other run has ended", lambda: fleet.finished(heir)) == "Completed"
+    assert len(fleet.saved("held by the heir")) == fleet.paid("held by the heir") == 3
+    assert fleet.peak("held by") == 2
+    fleet.until("the lost run is marked", lambda: fleet.finished(doomed) == "Crashed")

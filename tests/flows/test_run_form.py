@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prefect.blocks.core import Block
 from prefect.utilities.callables import parameter_schema
 
-from prefect_genvideo import generate_video, reconcile_videos
+from prefect_genvideo import LocalDestination, S3Destination, generate_video, reconcile_videos
 
 REQUIRED = ["prompt", "model", "credentials", "destination"]
 CHOICES = ["duration", "aspect_ratio", "resolution", "images", "videos", "audios", "first_frame", "last_frame"]
@@ -66,7 +67,9 @@ def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:
     assert schema["definitions"]["S3Destination"]["properties"]["secret_access_key"]["format"] == "password"
 
 
-def test_forms_ask_for_the_place_first(schema: dict[str, Any]) -> None:
-    """The bucket is the first field, its inherited companions are the last."""
-    assert next(iter(schema["definitions"]["S3Destination"]["properties"])) == "bucket"
-    assert next(iter(schema["definitions"]["LocalDestination"]["properties"])) == "path"
+@pytest.mark.parametrize(("block", "first"), [(S3Destination, "bucket"), (LocalDestination, "path")])
+def test_forms_ask_for_the_place_first(block: type[Block], first: str) -> None:
+    """The bucket or folder comes first, what all destinations share comes last; forms sort by position."""
+    fields = block.model_json_schema()["properties"]
+    order = sorted(fields, key=lambda name: fields[name]["position"])
+    assert (order[0], order[-2:]) == (first, ["key_template", "ledger_mode"])

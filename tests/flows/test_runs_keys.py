@@ -109,6 +109,7 @@ async def tell_key(file: str) -> None:
     path.write_text((path.read_text() if path.exists() else "") + key + "\n")
 
 
+@pytest.mark.slow
 async def test_another_process_derives_the_same_key(prefect_server: PrefectServer, tmp_path: Path) -> None:
     """The Retry button after a crash: the same flow run in a new process, by another interpreter."""
     told = tmp_path / "keys"
@@ -116,7 +117,7 @@ async def test_another_process_derives_the_same_key(prefect_server: PrefectServe
     for attempt in range(2):
         if attempt:
             await retry(run.id)
-        with engine(run.id, f"{__file__}:tell_key", Path.cwd(), {}):
+        with engine(run.id, f"{__file__}:tell_key", tmp_path, {"PYTHONPATH": str(Path(__file__).parents[2])}):
             await ended(run.id)
     first, second = told.read_text().split()
     assert first == second == f"run-{run.id}-cccccccc-0"

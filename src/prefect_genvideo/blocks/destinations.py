@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-from prefect.blocks.core import Block, schema_extra
-from pydantic import ConfigDict, Field, SecretStr, field_validator
+from prefect.blocks.core import Block
+from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.keys import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.ledger import Ledger, Sleep
@@ -16,21 +16,10 @@ from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
-_SHARED_FIELDS = ("key_template", "ledger_mode")
-
-
-def _place_before_names(schema: dict[str, Any], model: Any) -> None:
-    """Let forms ask for the place first; what all destinations share is inherited and would come before it."""
-    schema_extra(schema, model)
-    properties = schema["properties"]
-    for name in _SHARED_FIELDS:
-        properties[name] = properties.pop(name)
 
 
 class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no block type of its own
     """What every destination offers to the tasks."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(json_schema_extra=_place_before_names)
 
     key_template: str = Field(
         default=DEFAULT_TEMPLATE,
@@ -39,6 +28,7 @@ class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no b
     )
     ledger_mode: Literal["strict", "weak"] = Field(
         default="strict",
+        title="Ledger mode",
         description=(
             "`strict` needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
             "twice. `weak` works without them, but two runs with one key in the same second may both pay."
@@ -69,28 +59,8 @@ class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no b
         return Ledger(self.get_store(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say, **seams)
 
 
-class S3Destination(VideoDestination):
-    """A bucket (AWS S3 or compatible) that videos are streamed into.
-
-    Example:
-        Load a stored destination and generate into it:
-        ```python
-        import asyncio
-
-        from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
-
-        destination = S3Destination.load("BLOCK_NAME")
-        credentials = SudashuiCredentials.load("BLOCK_NAME")
-        video = asyncio.run(generate_video("a cat, cinematic", "sd-2-fast-720p", credentials, destination))
-        ```
-        In an async flow it is `await S3Destination.aload("BLOCK_NAME")` and `await generate_video(…)`.
-    """
-
-    _block_type_name = "Video S3 Destination"
-    _block_type_slug = "s3-video-destination"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
-    _documentation_url = _DOCS  # type: ignore[assignment]
-
+# Forms show fields in the order in which classes declare them, the last base first: these come before the shared ones.
+class _Bucket(Block, ABC):
     bucket: str = Field(
         default=..., min_length=3, max_length=255, description="Bucket name, without `s3://`.", examples=["my-videos"]
     )
@@ -134,6 +104,29 @@ class S3Destination(VideoDestination):
             raise ValueError(f"must begin with http:// or https://, not {value!r}")
         return value.rstrip("/")
 
+
+class S3Destination(VideoDestination, _Bucket):
+    """A bucket (AWS S3 or compatible) that videos are streamed into.
+
+    Example:
+        Load a stored destination and generate into it:
+        ```python
+        import asyncio
+
+        from prefect_genvideo import S3Destination, SudashuiCredentials, generate_video
+
+        destination = S3Destination.load("BLOCK_NAME")
+        credentials = SudashuiCredentials.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat, cinematic", "sd-2-fast-720p", credentials, destination))
+        ```
+        In an async flow it is `await S3Destination.aload("BLOCK_NAME")` and `await generate_video(…)`.
+    """
+
+    _block_type_name = "Video S3 Destination"
+    _block_type_slug = "s3-video-destination"
+    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
+    _documentation_url = _DOCS  # type: ignore[assignment]
+
     def get_store(self) -> ObjectStore:
         """Return the store below the prefix; boto3 is loaded here, not before."""
         return S3Store(
@@ -150,7 +143,11 @@ class S3Destination(VideoDestination):
         )
 
 
-class LocalDestination(VideoDestination):
+class _Folder(Block, ABC):
+    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
+
+
+class LocalDestination(VideoDestination, _Folder):
     """A folder that videos are written into: for one machine, or a file system that all workers share.
 
     Example:
@@ -171,8 +168,6 @@ class LocalDestination(VideoDestination):
     _block_type_slug = "local-video-destination"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/folder.png"  # type: ignore[assignment]
     _documentation_url = _DOCS  # type: ignore[assignment]
-
-    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
 
     def get_store(self) -> ObjectStore:
         """Return the store in the folder."""
