@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar, cast
@@ -16,11 +15,11 @@ from typing import Any, ParamSpec, TypeVar, cast
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.exceptions import TerminationSignal
 from prefect.states import Completed
 from prefect.tasks import Task, task
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.farewell import farewell
 from prefect_genvideo.ledger import Entry
 from prefect_genvideo.media import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
@@ -241,9 +240,8 @@ async def wait_for_video(
     async with open_studio(credentials, destination, timeout=timeout) as studio:
         entry = await entry_of(studio, generation)
         progress = ProgressArtifact(generation.task_id, run_logger())
-        with _farewell(generation):
-            async with progress:
-                return await studio.wait(generation.task_id, entry, progress.look)
+        async with farewell(studio, task_id=generation.task_id, key=generation.idempotency_key), progress:
+            return await studio.wait(generation.task_id, entry, progress.look)
 
 
 @task(
@@ -273,27 +271,10 @@ async def save_video(generation: Generation, credentials: AnyCredentials, destin
     """
     async with open_studio(credentials, destination) as studio:
         entry = await entry_of(studio, generation)
-        with _farewell(generation):
+        async with farewell(studio, task_id=generation.task_id, key=generation.idempotency_key):
             video = await studio.save(generation, entry, flow_run=flow_run_id())
     run_logger().info("Saved %s (%.1f MB, sha256 %s…).", video.uri, video.size / 1e6, video.sha256[:12])
     return video
-
-
-@contextmanager
-def _farewell(generation: Generation) -> Generator[None]:
-    """Say, when the run is cancelled, what becomes of the task: no provider can cancel one."""
-    try:
-        yield
-    except (asyncio.CancelledError, TerminationSignal):  # Prefect raises its own in whatever code SIGTERM meets
-        key = generation.idempotency_key
-        ways = f"`genvideo ledger reconcile`, or run again with idempotency key {key!r}" if key else "run again"
-        run_logger().warning(
-            "Cancelled. Task %s goes on at %s and is paid for. To fetch its video later: %s.",
-            generation.task_id,
-            generation.provider,
-            ways,
-        )
-        raise
 
 
 async def entry_of(studio: Studio, generation: Generation) -> Entry | None:

@@ -109,7 +109,6 @@ async def tell_key(file: str) -> None:
     path.write_text((path.read_text() if path.exists() else "") + key + "\n")
 
 
-@pytest.mark.slow
 async def test_another_process_derives_the_same_key(prefect_server: PrefectServer, tmp_path: Path) -> None:
     """The Retry button after a crash: the same flow run in a new process, by another interpreter."""
     told = tmp_path / "keys"

@@ -17,6 +17,7 @@ from pydantic import Field
 from prefect_genvideo.batching import Batch, Item, plan_batch
 from prefect_genvideo.budgets import Budget, BudgetError
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
+from prefect_genvideo.farewell import farewell
 from prefect_genvideo.gates import AccountStoppedError
 from prefect_genvideo.limits import ensure_limit, slots_for
 from prefect_genvideo.models import VideoRequest
@@ -115,7 +116,8 @@ async def generate_videos(
             flow_run=flow_run_id(),
             task_run=task_run_id,
         )
-        report = await _run(batch, producer, max_in_flight)
+        async with farewell(*studios):
+            report = await _run(batch, producer, max_in_flight)
         report = await publish(studios[0], report, name=f"{batch.key}-{rows}" if rows else batch.key)
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)

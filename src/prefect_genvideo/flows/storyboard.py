@@ -14,6 +14,7 @@ from prefect.runtime import task_run
 
 from prefect_genvideo.blocks import VideoDestination
 from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.farewell import farewell
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.producing import Choice, Producer
@@ -58,7 +59,8 @@ async def _make(studio: Studio, request: VideoRequest, key: str) -> StoredVideo:
     async with stage(request, studio.ledger.store) as staged:
         fingerprint = studio.fingerprint(request, staged.identities)
     producer = Producer(flow_run=flow_run_id(), task_run=task_run_id)
-    made = await producer.make([Choice(studio, request, f"{key}-{fingerprint[:8]}")])
+    async with farewell(studio):
+        made = await producer.make([Choice(studio, request, f"{key}-{fingerprint[:8]}")])
     if made.video is None:
         raise AssertionError("a producer that does not collect returns a video")
     return made.video
