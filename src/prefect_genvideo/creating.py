@@ -25,10 +25,11 @@ from prefect_genvideo.errors import (
     UnknownOutcomeError,
 )
 from prefect_genvideo.gates import AccountGate, AccountStoppedError
+from prefect_genvideo.intents import settle_intent
 from prefect_genvideo.ledger import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Problem
 from prefect_genvideo.polling import Backoff
-from prefect_genvideo.records import LedgerRecord, holder_is_gone
+from prefect_genvideo.records import LedgerRecord
 
 if TYPE_CHECKING:
     from prefect_genvideo.models import VideoRequest
@@ -177,17 +178,11 @@ class Creator:
                 task_id=record.task_id,
                 reason=record.reason,
             )
-        if record.state == "intent" and not self._is_stale(record):
-            return None
         if record.state == "intent":
-            held = await self._hold(held, "the run that sent it ended before its answer was recorded")
+            held = await settle_intent(self.ledger, held, self.policy.stale_after)
             if held.record.state != "unknown":
                 return None
         raise self._unknown(held.record)
-
-    def _is_stale(self, record: LedgerRecord) -> bool:
-        age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
-        return age > self.policy.stale_after or holder_is_gone(record)
 
     async def _hold(self, entry: Entry, reason: str, suspect: str | None = None) -> Entry:
         """Mark an outcome as unknown. If its holder wrote an id meanwhile, that record is returned instead."""
@@ -289,6 +284,7 @@ class Creator:
     async def _prepare(self, entry: Entry, attempt: int, seconds: float, error: GenVideoError) -> Entry:
         """Wait for a resend, showing now and then that the claim lives. Giving up frees the key: nothing was made."""
         try:
+            entry = await self.ledger.move(entry, "intent", refused=True, reason=error.reason or str(error))
             while seconds > 0:
                 step = min(seconds, self.policy.heartbeat)
                 await self._sleep(step)
@@ -296,7 +292,7 @@ class Creator:
                 if seconds > 0:
                     entry = await self.ledger.move(entry, "intent")
             await self._gate.enter()
-            return await self.ledger.move(entry, "intent", posts=attempt)
+            return await self.ledger.move(entry, "intent", posts=attempt, refused=False)
         except AccountStoppedError as stopped:
             await self._free(entry, stopped)
             raise

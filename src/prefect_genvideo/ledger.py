@@ -30,7 +30,17 @@ from pydantic import ValidationError
 from prefect_genvideo.durations import Durations
 from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
-from prefect_genvideo.records import MOVES, SETTLED, LedgerRecord, LedgerState, check_key, file_name, holder_is_gone
+from prefect_genvideo.records import (
+    PAID,
+    SETTLED,
+    LedgerRecord,
+    LedgerState,
+    Spent,
+    check_key,
+    file_name,
+    holder_is_gone,
+    refusal,
+)
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
 FOLDER = "_ledger"
@@ -40,8 +50,6 @@ _DAYS = f"{FOLDER}/_days"
 _CLAIM_PATIENCE = 20.0
 #: Seconds for which an intent is taken to be under way at another holder.
 _FRESH = 180.0
-_PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
-_KEPT: frozenset[LedgerState] = frozenset({*_PAID, "saved"})
 Sleep = Callable[[float], Awaitable[None]]
 T = TypeVar("T")
 
@@ -56,20 +64,6 @@ class Entry:
 
     record: LedgerRecord
     etag: str
-
-
-@dataclass(frozen=True)
-class Spent:
-    """How many creates were sent, and how many seconds of video they asked for."""
-
-    generations: int
-    seconds: float
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.generations + other.generations, self.seconds + other.seconds)
-
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.generations - other.generations, self.seconds - other.seconds)
 
 
 class Ledger:
@@ -208,13 +202,16 @@ class Ledger:
             return Entry(LedgerRecord.model_validate_json(data), found[1])
         return None
 
-    async def move(self, entry: Entry, state: LedgerState, *, give_up: bool = False, **facts: Any) -> Entry:
+    async def move(
+        self, entry: Entry, state: LedgerState, *, give_up: bool = False, exact: bool = False, **facts: Any
+    ) -> Entry:
         """Move a record on and confirm it. A store that is down is tried again for `patience` seconds.
 
         Args:
             entry: The record as last seen.
             state: Where to; must be allowed by `MOVES`.
             give_up: A person wants a paid task to be given up; no run may.
+            exact: Only if nobody has written it since; else a move is made wherever it is still allowed.
             **facts: Attributes of the record to set.
 
         Returns:
@@ -226,7 +223,7 @@ class Ledger:
         """
         task_id = facts.get("task_id") or entry.record.task_id
         told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r} (task {task_id})"
-        write = partial(self._move_once, entry, state, facts, give_up)
+        write = partial(self._move_once, entry, state, facts, give_up, exact)
         return await self._patiently(write, told, self.patience, task_id)
 
     async def _patiently(
@@ -245,17 +242,19 @@ class Ledger:
                 await self._sleep(delay)
                 delay = min(delay * 2, 15)
 
-    async def _move_once(self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False) -> Entry:
+    async def _move_once(
+        self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False, exact: bool = False
+    ) -> Entry:
         if self.weak:  # no condition guards the write, so at least it starts from what is there now
-            entry = await self._reread(entry.record)
+            entry = _newer(entry, await self._reread(entry.record), exact)
         for _ in range(5):
             record = entry.record
-            if problem := _refusal(record, state, facts, give_up):
+            if problem := refusal(record, state, facts, give_up):
                 # What the caller saw may be old: only what is there now can refuse a move.
                 now = await self._reread(record)
                 if now.etag == entry.etag:
                     raise LedgerConflictError(f"The ledger record of {record.key!r} {problem}.")
-                entry = now
+                entry = _newer(entry, now, exact)
                 continue
             if record.state in SETTLED and state not in SETTLED:
                 await self._mark(record.key)
@@ -267,9 +266,10 @@ class Ledger:
                 etag = await self.store.put(path, data, content_type="application/json", if_match=condition)
                 entry = Entry(moved, etag)
             except PreconditionFailedError:
-                entry = now = await self._reread(record)
+                now = await self._reread(record)
                 # The same move by another run, or by us with its answer lost: either way it is made.
                 same = now.record.state == state and facts.get("task_id") in (None, now.record.task_id)
+                entry = now if same else _newer(entry, now, exact)
                 if not same or record.state == state:
                     continue
             if state in SETTLED:
@@ -350,7 +350,7 @@ class Ledger:
         entry = await self.existing(key)
         record = entry.record
         reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
-        if record.state in _PAID and record.task_id != task_id:
+        if record.state in PAID and record.task_id != task_id:
             entry = await self.release(key, force=force)
             reason += f" with task {record.task_id}"
         return await self.move(entry, "submitted", task_id=task_id, reason=reason, submitted_at=now)
@@ -369,7 +369,7 @@ class Ledger:
         entry = await self.existing(key)
         record, limit = entry.record, None
         age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
-        if record.state in _PAID:
+        if record.state in PAID:
             limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
         elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
             limit = f"is being sent by {record.holder} since {age:.0f} s; look again in {_FRESH:g} s, or use force"
@@ -388,12 +388,8 @@ class Ledger:
         return entry
 
 
-def _refusal(record: LedgerRecord, state: LedgerState, facts: dict[str, Any], give_up: bool) -> str | None:
-    """Why a move is not allowed, in words that follow the record's name."""
-    if state != record.state and state not in MOVES[record.state]:
-        return f"is {record.state}, not to be made {state}"
-    if record.state in _KEPT and state == "rejected" and not give_up:
-        return f"has the paid task {record.task_id}, not to be given up"
-    if record.state in _KEPT and state != "rejected" and (other := facts.get("task_id")) not in (None, record.task_id):
-        return f"has the paid task {record.task_id}, not to be replaced by {other}"
-    return None
+def _newer(entry: Entry, now: Entry, exact: bool) -> Entry:
+    """What is there now, to move it on instead; not where exactly `entry` was to be moved."""
+    if exact and now.etag != entry.etag:
+        raise LedgerConflictError(f"The ledger record of {entry.record.key!r} was just written by another run.")
+    return now

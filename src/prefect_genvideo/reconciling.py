@@ -10,9 +10,10 @@ import anyio
 from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError
+from prefect_genvideo.intents import settle_intent
 from prefect_genvideo.ledger import Entry
 from prefect_genvideo.models import NO_REASON
-from prefect_genvideo.records import LedgerRecord, holder_is_gone
+from prefect_genvideo.records import LedgerRecord
 from prefect_genvideo.steps import Studio
 
 
@@ -21,7 +22,8 @@ class ReconciledRow(BaseModel):
 
     Attributes:
         outcome: `saved` (fetched now), `failed` (the provider ended it), `waiting` (still on its way), `unknown` (a
-            person decides), `other` (of another provider or account), `trouble` (could not be told or saved).
+            person decides), `rejected` (nothing was made, the key is free), `other` (of another provider or account),
+            `trouble` (could not be told or saved).
         age: Seconds since the record was made.
         detail: Why, or what to do.
     """
@@ -95,14 +97,13 @@ async def _one(studio: Studio, found: Entry | GenVideoError) -> ReconciledRow:
 
 
 async def _settle_intent(studio: Studio, entry: Entry) -> ReconciledRow:
-    record = entry.record
-    age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
-    if age <= studio.policy.stale_after and not holder_is_gone(record):
-        return _row(record, "waiting", "a run is sending it right now")
-    reason = "the run that sent it ended before its answer was recorded"
-    moved = await studio.ledger.move(entry, "unknown", reason=reason)
-    studio.announce("generation.unknown", moved.record)
-    return _row(record, "unknown", f"{reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
+    settled = (await settle_intent(studio.ledger, entry, studio.policy.stale_after)).record
+    if settled.state == "rejected":
+        return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
+    if settled.state != "unknown":
+        return _row(settled, "waiting", "a run is sending it right now")
+    studio.announce("generation.unknown", settled)
+    return _row(settled, "unknown", f"{settled.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
 
 
 async def _fetch(studio: Studio, entry: Entry) -> ReconciledRow:

@@ -8,6 +8,7 @@ import os
 import re
 import socket
 import uuid
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
@@ -32,7 +33,25 @@ MOVES: dict[LedgerState, frozenset[LedgerState]] = {
 #: Records that reconciling has nothing to do with any more.
 SETTLED: frozenset[LedgerState] = frozenset({"saved", "failed", "rejected"})
 
+#: Records with a task that is paid for and whose video is not stored yet; and all with a paid task.
+PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
+KEPT: frozenset[LedgerState] = frozenset({*PAID, "saved"})
+
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
+
+
+@dataclass(frozen=True)
+class Spent:
+    """How many creates were sent, and how many seconds of video they asked for."""
+
+    generations: int
+    seconds: float
+
+    def __add__(self, other: Spent) -> Spent:
+        return Spent(self.generations + other.generations, self.seconds + other.seconds)
+
+    def __sub__(self, other: Spent) -> Spent:
+        return Spent(self.generations - other.generations, self.seconds - other.seconds)
 
 
 class LedgerRecord(BaseModel):
@@ -45,6 +64,7 @@ class LedgerRecord(BaseModel):
         account: Fingerprint of provider, address and API key; not the key.
         fingerprint: SHA-256 of the request.
         posts: How many times a create was sent under this claim.
+        refused: Whether the last of them is proven to have made nothing, and the next has not left yet.
         cost: The provider's own figure; None is unknown, never 0.
         stored: The saved video, once there is one.
     """
@@ -64,6 +84,7 @@ class LedgerRecord(BaseModel):
     reason: str | None = None
     link: str | None = None
     posts: int = 0
+    refused: bool = False
     cost: float | None = None
     seconds: float | None = None
     resolution: str | None = None
@@ -97,6 +118,17 @@ def check_key(key: str) -> None:
     if not key.strip() or len(key) > 300 or any(ord(c) < 32 for c in key):
         problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters", "prefect-genvideo")
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
+
+
+def refusal(record: LedgerRecord, state: LedgerState, facts: dict[str, Any], give_up: bool) -> str | None:
+    """Why a move is not allowed, in words that follow the record's name."""
+    if state != record.state and state not in MOVES[record.state]:
+        return f"is {record.state}, not to be made {state}"
+    if record.state in KEPT and state == "rejected" and not give_up:
+        return f"has the paid task {record.task_id}, not to be given up"
+    if record.state in KEPT and state != "rejected" and (other := facts.get("task_id")) not in (None, record.task_id):
+        return f"has the paid task {record.task_id}, not to be replaced by {other}"
+    return None
 
 
 def holder_is_gone(record: LedgerRecord) -> bool:

@@ -24,6 +24,7 @@ from prefect_genvideo.errors import (
     UnknownOutcomeError,
 )
 from prefect_genvideo.gates import AccountGate, AccountStoppedError
+from prefect_genvideo.intents import settle_intent
 from prefect_genvideo.ledger import Ledger
 from prefect_genvideo.records import LedgerRecord
 from tests.fixtures.money import (
@@ -487,3 +488,39 @@ async def test_what_made_nothing_is_not_counted_against_the_budget() -> None:
     await desk.submit("c")
     with pytest.raises(BudgetError):
         await desk.submit("d")
+
+
+async def test_a_key_left_while_it_waited_to_be_sent_again_is_free() -> None:
+    """Its only create was refused for sure, then the process died: nobody has to decide anything."""
+    desk = Desk(refused())
+    posts = asyncio.Event()
+
+    async def sleep(seconds: float) -> None:
+        posts.set()
+        await asyncio.Event().wait()
+
+    dying = Creator(desk.provider, desk.ledger, gate=desk.gate, sleep=sleep)
+    run = asyncio.ensure_future(dying.submit(REQUEST, draft("k")))
+    await posts.wait()
+    left = await desk.ledger.existing("k")
+    assert (left.record.state, left.record.refused) == ("intent", True)
+    await desk.ledger.move(left, "intent", holder=GONE)
+
+    assert not (await desk.submit()).reused
+    assert (desk.provider.sent, desk.provider.billed) == (2, 1)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+    assert (await desk.record()).state == "submitted"
+
+
+async def test_a_holder_that_comes_back_keeps_its_key() -> None:
+    """It was taken for gone while it waited, and has sent before its record could be freed."""
+    desk = Desk()
+    claimed = await desk.ledger.claim(draft("k", posts=1))
+    assert claimed is not None
+    resting = await desk.ledger.move(claimed, "intent", refused=True, holder=GONE)
+    await desk.ledger.move(resting, "intent", posts=2, refused=False)
+    settled = await settle_intent(desk.ledger, resting, stale_after=180)
+    assert (settled.record.state, settled.record.posts) == ("intent", 2)
+    assert (await desk.record()).state == "intent"
