@@ -18,8 +18,8 @@ from prefect_genvideo.media import asset_kind
 # One place decides which addresses may be fetched, pins them and follows redirects; a second copy would drift.
 from prefect_genvideo.providers.download import (
     DownloadRules,
-    _client,  # pyright: ignore[reportPrivateUsage] -- shared inside the package, not public
-    _follow,  # pyright: ignore[reportPrivateUsage] -- shared inside the package, not public
+    client_for,
+    follow,
 )
 from prefect_genvideo.providers.http import raw_chunks
 from prefect_genvideo.storage import ObjectStore, S3Store
@@ -103,8 +103,8 @@ async def _download(
         max_size=limits.max_bytes,
     )
     with anyio.move_on_after(limits.download_seconds):
-        async with _client(rules, url) as client:
-            response = await _follow(client, rules, url, {})
+        async with client_for(rules, url) as client:
+            response = await follow(client, rules, url, {})
             try:
                 return await _body(response, limits.max_bytes)
             finally:

@@ -57,7 +57,7 @@ async def test_the_run_shows_what_it_does(place: Place) -> None:
     shown = {artifact["type"]: artifact for artifact in await artifacts(run_id)}
     assert shown["progress"]["data"] == 100
     text = shown["markdown"]["data"]
-    for fact in (video.uri, video.manifest_uri, "320×180 pixels", "by this run", "1,656,000"):
+    for fact in (video.uri, video.manifest_uri, "568×320 pixels", "by this run", "1,656,000"):
         assert fact in text
     cover = text.partition("](data:image/jpeg;base64,")[2].partition(")")[0]
     assert base64.b64decode(cover).startswith(b"\xff\xd8\xff")

@@ -16,12 +16,6 @@ from tests.fixtures.runs import artifacts, flow_run_of, task_runs
 from tests.flows.conftest import Place
 
 
-@pytest.fixture(autouse=True)
-def whole_pictures(place: Place) -> None:
-    """Frames of the simulator's previews are smaller than SenseAudio takes."""
-    place.sim.configure(full_size=True)
-
-
 async def film_of(place: Place, *shots: str | Shot, **facts: Any) -> Any:
     parameters: dict[str, Any] = {
         "credentials": place.senseaudio,

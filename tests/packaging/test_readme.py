@@ -226,8 +226,6 @@ def shell(word: str) -> list[str]:
 @pytest.mark.parametrize("fence", [fence for fence in fences(ENGLISH, "python") if fence != BATCH], ids=str)
 def test_snippets_run(fence: Fence, reader: Reader, capsys: pytest.CaptureFixture[str]) -> None:
     """Every snippet is a whole program; what it prints is a video's place in the reader's bucket."""
-    if "storyboard" in fence.text:
-        reader.sim.configure(full_size=True)  # the small previews would be refused as first frames
     reader.run_python(fence)
     printed = capsys.readouterr().out
     assert ("print(" not in fence.text) or f"s3://{reader.bucket}/" in printed

@@ -44,7 +44,7 @@ def facts(data: bytes) -> tuple[str, float, int, int]:
         return stream.codec_context.name, frames / 8, stream.width, stream.height
 
 
-@pytest.mark.parametrize(("ratio", "size"), [("16:9", (320, 180)), ("9:16", (180, 320)), ("1:1", (180, 180))])
+@pytest.mark.parametrize(("ratio", "size"), [("16:9", (568, 320)), ("9:16", (320, 568)), ("1:1", (320, 320))])
 def test_clips_play_and_have_what_was_asked(calls: Calls, ratio: str, size: tuple[int, int]) -> None:
     """H.264, the asked seconds, the asked ratio, `moov` before the media, a Chinese prompt included."""
     task_id = calls.sudashui_id({"aspectRatio": ratio}, prompt="一只可爱的小猫,电影感镜头", duration=5)
@@ -64,8 +64,8 @@ def test_a_reference_picture_is_the_background_and_gives_the_adaptive_ratio(sim:
     task_id = calls.sudashui_id({"aspectRatio": "adaptive", "imageUrls": [link]})
     row = calls.sudashui_done(task_id)
     cover = Image.open(io.BytesIO(httpx.get(row["data"]["creations"][0]["cover_url"]).content))
-    assert cover.size == (720, 180)
-    red, green, blue = cast("tuple[int, int, int]", cover.getpixel((360, 60)))
+    assert cover.size == (1280, 320)
+    red, green, blue = cast("tuple[int, int, int]", cover.getpixel((640, 110)))
     assert red > 200 > 80 > max(green, blue)
     assert sim.snapshot()["uploads"][0]["size"] == len(target.getvalue())
 
@@ -92,7 +92,7 @@ def test_a_broken_reference_does_not_take_the_clip_away(tmp_path: Path) -> None:
     path.write_bytes(b"no picture")
     spec = ClipSpec("x", "m", 0.5, 64, 36, picture="abc", picture_path=path)
     assert facts(render_clip(spec))[0] == "h264"
-    assert frame_size("720p", "adaptive", path, full_size=False) == (320, 180)
+    assert frame_size("720p", "adaptive", path, full_size=False) == (568, 320)
 
 
 def test_ranges(link: str) -> None:

@@ -146,13 +146,13 @@ async def open_video(
 ) -> AsyncGenerator[VideoStream, None]:
     """Open a result; see `VideoClient.open_video`."""
     ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
-    async with _client(rules, url) as client:
-        response = await _follow(client, rules, url, ranged)
+    async with client_for(rules, url) as client:
+        response = await follow(client, rules, url, ranged)
         start, size = _extent(response, offset if ranged else 0, if_range)
         if start is None:
             # The server answered a part that is not ours to use, or refused the range: start over.
             await response.aclose()
-            response = await _follow(client, rules, url, {})
+            response = await follow(client, rules, url, {})
             start, size = _extent(response, 0, None)
         try:
             if response.status_code != 200 and not (start and response.status_code == 206):
@@ -173,8 +173,8 @@ async def fetch_small(rules: DownloadRules, url: str) -> bytes:
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
-    async with _client(rules, url) as client:
-        response = await _follow(client, rules, url, {})
+    async with client_for(rules, url) as client:
+        response = await follow(client, rules, url, {})
         try:
             if response.status_code != 200:
                 raise await _refusal(response, rules)
@@ -191,8 +191,8 @@ async def fetch_small(rules: DownloadRules, url: str) -> bytes:
                 await response.aclose()
 
 
-def _client(rules: DownloadRules, url: str) -> httpx.AsyncClient:
-    # Never keeps a connection: two hosts behind one pinned address must not share one.
+def client_for(rules: DownloadRules, url: str) -> httpx.AsyncClient:
+    """The client for one download. Never keeps a connection: two hosts behind one pinned address must not share one."""
     return new_client(
         read_timeout=rules.stall_timeout,
         keep_alive=False,
@@ -212,7 +212,7 @@ def _proxied(url: str) -> bool:
         return False
 
 
-async def _follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
+async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
     """Request `url` and go along with at most five redirects, each address checked anew."""
     target = _parsed(rules, url)
     key = _key_header(rules, target)

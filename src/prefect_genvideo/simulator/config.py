@@ -26,7 +26,7 @@ class SimulatorConfig:
         seed: Seeds durations and faults.
         link_lifetime_s: Seconds until Sudashui's result links are refused; 0 = at once.
         upload_lifetime_s: Seconds until upload links are refused.
-        full_size: Render in the asked resolution instead of a preview with a short side of 180 pixels.
+        full_size: Render in the asked resolution instead of a preview with a short side of 320 pixels.
         fps: Frames per second of the clips.
         clip_bytes: Every clip has exactly this many bytes (4096 or more); None = as small as it comes.
         cache_bytes: Rendered clips and covers kept in memory.
