@@ -68,6 +68,22 @@ def empty(job: dict[str, Any]) -> None:
     asyncio.run(nothing())
 
 
+def steps(job: dict[str, Any]) -> None:
+    """One flow run with an empty task run for each video: what it costs to show them at all."""
+    from prefect import flow, task
+    from prefect.cache_policies import NO_CACHE
+
+    @task(cache_policy=NO_CACHE, persist_result=False)
+    async def step(number: int) -> None:
+        pass
+
+    @flow
+    async def shown() -> None:
+        await asyncio.gather(*(step(number) for number in range(job["count"])))
+
+    asyncio.run(shown())
+
+
 def ours(job: dict[str, Any]) -> None:
     """`generate_videos`, every video a task run."""
     import os

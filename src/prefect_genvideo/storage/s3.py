@@ -6,6 +6,7 @@ many S3-compatible servers refuse: every body carries its MD5 (`Content-MD5`), a
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import hashlib
 import os
@@ -53,7 +54,7 @@ def _new_client(settings: S3Settings) -> S3Client:
     from botocore.config import Config
 
     session = cast("Any", boto3.session.Session())  # its stub's overloads name every service of Amazon
-    return session.client(
+    client = session.client(
         "s3",
         region_name=settings.region,
         endpoint_url=settings.endpoint_url,
@@ -71,6 +72,13 @@ def _new_client(settings: S3Settings) -> S3Client:
             response_checksum_validation="when_required",
         ),
     )
+    client.meta.events.register_last("before-call.s3", _send_at_once)
+    return client
+
+
+def _send_at_once(params: dict[str, Any], **_: Any) -> None:
+    """Leave out `Expect: 100-continue`: it costs a round trip for each write, and ours are a part long at most."""
+    params["headers"].pop("Expect", None)
 
 
 class S3Store(ObjectStore):
@@ -127,6 +135,7 @@ class S3Store(ObjectStore):
         self._write_options = _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id, StorageClass=storage_class)
         self._part_size = part_size
         self._bucket_seen = False
+        self._probing = asyncio.Lock()
 
     @classmethod
     def from_client(
@@ -318,8 +327,9 @@ class S3Store(ObjectStore):
     async def conditional_writes(self) -> bool:
         """Whether the store honours both conditions; asked once per process with a tiny object."""
         identity = (self._identity, self._bucket, self._prefix)
-        if identity not in _probed:
-            _probed[identity] = await self._probe()
+        async with self._probing:  # the rows of a batch all ask at once
+            if identity not in _probed:
+                _probed[identity] = await self._probe()
         return _probed[identity]
 
     async def _probe(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -22,6 +23,7 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 MAX_PARTS = 10_000
 """Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
+_FIRST_BUFFER = MIB
 PARTS_PER_SIZE = 1_000
 """Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
 IN_FLIGHT = 2
@@ -120,7 +122,7 @@ class S3Upload(Upload):
 
     def _begin(self) -> None:
         # Buffers have their full length from the start and are used again: growing ones are copied as they grow,
-        # which needs their memory twice.
+        # which needs their memory twice. Only the first one grows, since most clips are much smaller than a part.
         self._buffer = bytearray()
         self._filled = 0
         self._spare: list[bytearray] = []
@@ -138,9 +140,13 @@ class S3Upload(Upload):
         while rest:
             # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
             if self._filled and self._filled == len(self._buffer):
-                await self._send_part()
+                if (missing := self._part_size - len(self._buffer)) > 0:
+                    self._buffer += bytes(min(len(self._buffer), missing))
+                else:
+                    await self._send_part()
             if not self._filled:
-                self._buffer = self._spare.pop() if self._spare else bytearray(self._part_size)
+                size = self._part_size if self._started else min(self._part_size, _FIRST_BUFFER)
+                self._buffer = self._spare.pop() if self._spare else bytearray(size)
             step = min(len(self._buffer) - self._filled, len(rest))
             self._buffer[self._filled : self._filled + step] = rest[:step]
             self._filled += step
@@ -156,12 +162,15 @@ class S3Upload(Upload):
         del self._buffer[self._filled :]
         if self._upload_id is None:
             params = {**self._options, **self._condition}
-            await settle(
+            answer = await settle(
                 self._store,
                 self._key,
                 self._write_id,
                 lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
             )
+            md5 = hashlib.md5(self._buffer, usedforsecurity=False).hexdigest()
+            if answer is not None and answer.get("ETag", "").strip('"') == md5:  # the store has told what it holds
+                return ObjectInfo(self._key, self._size, md5)
         else:
             await self._complete()
         there = await self._store.head(self._key)
