@@ -24,10 +24,3 @@ def fleet(prefect_server: PrefectServer, s3: S3Server, tmp_path_factory: pytest.
         running_fleet(prefect_server, simulator, s3, tmp_path_factory.mktemp("fleet")) as fleet,
     ):
         yield fleet
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Whole installations with workers are `slow`: `make test-slow` runs them, `make test` does not."""
-    for item in items:
-        if item.path.name in ("test_fleet.py", "test_worker.py"):
-            item.add_marker(pytest.mark.slow)

@@ -85,6 +85,7 @@ def test_all_deployments_are_there_and_pin_no_folder_of_the_deployer(fleet: Flee
             assert deployment["path"] in (None, ".", "")
 
 
+@pytest.mark.slow
 async def test_a_manifest_in_s3_is_made_in_shards_by_the_work_pool(fleet: Fleet) -> None:
     """Each shard is a run of the batch deployment; one report covers them all, in the manifest's order."""
     rows = [{"model": "sd-2-fast-720p", "prompt": f"shard row {number}", "duration": 4} for number in range(4)]
@@ -161,6 +162,7 @@ def batch(words: str, count: int, slots: int) -> dict[str, Any]:
     return {"requests": rows, "credentials": CREDENTIALS, "destination": DESTINATION, "account_slots": slots}
 
 
+@pytest.mark.slow
 async def test_the_limit_of_an_account_holds_over_two_workers_and_a_killed_holders_slots_come_back(
     fleet: Fleet,
 ) -> None:
