@@ -41,7 +41,7 @@ check: $(INSTALLED) ## Formatting, lint and strict types
 test-slow: $(INSTALLED) ## Run the tests of whole installations, with workers and killed processes
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
-browser: $(INSTALLED) ## Try Prefect's UI in Chromium; GENVIDEO_SCREENSHOTS=1 renews the README's pictures
+browser: $(INSTALLED) ## Try Prefect's UI in Chromium; SCREENSHOTS=1 renews the README's pictures
 	test -x /usr/bin/chromedriver || { apt-get update -qq && apt-get install -y -qq chromium chromium-driver fonts-noto-cjk; }
 	$(PIP) install --quiet 'selenium>=4.20'
 	$(BIN)/python -m pytest tests/browser -m browser

@@ -104,6 +104,7 @@ def _prefect(folder: Path, port: int, ui: bool) -> Generator[int]:
         "PREFECT_HOME": str(folder / "server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_ENABLED": str(ui).lower(),
+        "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "ERROR",
     }
