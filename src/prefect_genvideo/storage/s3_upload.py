@@ -140,8 +140,10 @@ class S3Upload(Upload):
         while rest:
             # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
             if self._filled and self._filled == len(self._buffer):
-                if (missing := self._part_size - len(self._buffer)) > 0:
-                    self._buffer += bytes(min(len(self._buffer), missing))
+                if len(self._buffer) < self._part_size:
+                    grown = bytearray(self._part_size)
+                    grown[: self._filled] = self._buffer
+                    self._buffer = grown
                 else:
                     await self._send_part()
             if not self._filled:
