@@ -23,7 +23,7 @@ from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionF
 from prefect_genvideo.storage.paths import clean_key, clean_listing, clean_prefix
 from prefect_genvideo.storage.s3_errors import explain
 from prefect_genvideo.storage.s3_settings import MIN_PART_SIZE, S3Settings, check_settings
-from prefect_genvideo.storage.s3_upload import MIB, WRITE_ID, S3Upload, settle
+from prefect_genvideo.storage.s3_upload import MIB, WRITE_ID, S3Upload, plain_md5, settle
 from prefect_genvideo.storage.threads import STORE_THREADS, finish, in_thread
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class S3Store(ObjectStore):
         sse_kms_key_id: str | None = None,
         storage_class: str | None = None,
         path_style: bool | None = None,
-        part_size: int = 8 * MIB,
+        part_size: int = 6 * MIB,
     ) -> None:
         settings = S3Settings(
             region or None,
@@ -147,7 +147,7 @@ class S3Store(ObjectStore):
         sse: Literal["AES256", "aws:kms"] | None = None,
         sse_kms_key_id: str | None = None,
         storage_class: str | None = None,
-        part_size: int = 8 * MIB,
+        part_size: int = 6 * MIB,
     ) -> S3Store:
         """A store that uses a ready boto3 client, with that client's own timeouts and retries."""
         store = cls(
@@ -372,10 +372,7 @@ class S3Store(ObjectStore):
             return getattr(client, operation)(**given), digest.hexdigest()
 
         answer, md5 = await self._run(operation, full, send)
-        etag = _plain(answer.get("ETag", ""))
-        # Encrypted objects have other ETags, and some stores invent their own; 32 hex digits are an MD5.
-        plain = len(etag) == 32 and not answer.get("ServerSideEncryption")
-        if plain and etag.lower() != md5:
+        if plain_md5(answer) not in (None, md5):
             raise DestinationError(
                 f"s3://{self._bucket}/{full}: the store confirmed other bytes than were sent", retryable=True
             )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -23,9 +22,8 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 MAX_PARTS = 10_000
 """Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
-_FIRST_BUFFER = MIB
 PARTS_PER_SIZE = 1_000
-"""Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
+"""Without a known length the parts double after so many: 6 MiB parts reach 5 TiB before the 10,000th."""
 IN_FLIGHT = 2
 """Parts on their way at one time, beside the one that is filling: one connection seldom fills a line."""
 WRITE_ID = "write-id"
@@ -52,6 +50,12 @@ class S3Calls(Protocol):
     async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
         """Call a method that carries a body."""
         ...
+
+
+def plain_md5(answer: Mapping[str, Any]) -> str | None:
+    """The MD5 of what the store holds, where its ETag is one: encrypted objects and some stores have others."""
+    etag = answer.get("ETag", "").strip('"').lower()
+    return etag if len(etag) == 32 and not answer.get("ServerSideEncryption") else None
 
 
 async def settle(store: S3Calls, key: str, write_id: str, send: Callable[[], Awaitable[T]]) -> T | None:
@@ -122,7 +126,7 @@ class S3Upload(Upload):
 
     def _begin(self) -> None:
         # Buffers have their full length from the start and are used again: growing ones are copied as they grow,
-        # which needs their memory twice. Only the first one grows, since most clips are much smaller than a part.
+        # which needs their memory twice.
         self._buffer = bytearray()
         self._filled = 0
         self._spare: list[bytearray] = []
@@ -140,15 +144,9 @@ class S3Upload(Upload):
         while rest:
             # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
             if self._filled and self._filled == len(self._buffer):
-                if len(self._buffer) < self._part_size:
-                    grown = bytearray(self._part_size)
-                    grown[: self._filled] = self._buffer
-                    self._buffer = grown
-                else:
-                    await self._send_part()
+                await self._send_part()
             if not self._filled:
-                size = self._part_size if self._started else min(self._part_size, _FIRST_BUFFER)
-                self._buffer = self._spare.pop() if self._spare else bytearray(size)
+                self._buffer = self._spare.pop() if self._spare else bytearray(self._part_size)
             step = min(len(self._buffer) - self._filled, len(rest))
             self._buffer[self._filled : self._filled + step] = rest[:step]
             self._filled += step
@@ -170,8 +168,7 @@ class S3Upload(Upload):
                 self._write_id,
                 lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
             )
-            md5 = hashlib.md5(self._buffer, usedforsecurity=False).hexdigest()
-            if answer is not None and answer.get("ETag", "").strip('"') == md5:  # the store has told what it holds
+            if answer is not None and (md5 := plain_md5(answer)):  # compared with what was sent: the store holds it
                 return ObjectInfo(self._key, self._size, md5)
         else:
             await self._complete()
