@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os.path
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -12,7 +13,8 @@ from typing import Any
 import anyio
 import anyio.to_thread
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.ledger import FOLDER, Ledger
 from prefect_genvideo.manifest_model import Manifest, ManifestRow
 from prefect_genvideo.manifests import load_manifest, rows_from
 from prefect_genvideo.models import Problem, VideoRequest
@@ -27,6 +29,8 @@ DeriveKey = Callable[[str], Awaitable[str]]
 #: Problems shown in the error; the rest is counted.
 _SHOWN = 200
 _SOURCE = "prefect-genvideo"
+#: Characters that the names of a batch's records must share for a listing to be worth while.
+_SHARED = 8
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 
@@ -100,6 +104,26 @@ async def plan_batch(
         choices = (replace(way, key=own if index == 0 else f"{own}.alt{index}") for index, way in enumerate(ways))
         items.append(Item(row.number, _label(row), tuple(choices)))
     return Batch(batch_key, tuple(_slice(items, rows)))
+
+
+async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
+    """Keys of the batch that have no record yet, found by one listing instead of a look at each.
+
+    A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
+    """
+    paths = {ledger.path(way.key): way.key for item in items for way in item.choices}
+    shared, seen = os.path.commonprefix(list(paths)), 0  # noqa: RUF071 - characters are what a listing goes by
+    if len(paths) < 2 or len(shared) < len(FOLDER) + 1 + _SHARED:
+        return frozenset()
+    try:
+        async for info in ledger.store.list(shared):
+            paths.pop(info.key, None)
+            seen += 1
+            if seen > 5_000 + 10 * len(items):  # keys of many other batches begin alike: looking is cheaper
+                return frozenset()
+    except DestinationError:
+        return frozenset()
+    return frozenset(paths.values())
 
 
 async def _read(requests: Requests, studio: Studio, allow_local: bool, allow_private: bool) -> Manifest:

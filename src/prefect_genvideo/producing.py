@@ -19,10 +19,11 @@ from prefect_genvideo.errors import (
     RejectedError,
     TransientError,
 )
+from prefect_genvideo.lending import make_fetchable
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.records import LedgerRecord
 from prefect_genvideo.staging import Staged, stage
-from prefect_genvideo.steps import Studio, make_fetchable, patiently
+from prefect_genvideo.steps import Studio, patiently
 from prefect_genvideo.waiting import Watch
 
 #: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
@@ -106,6 +107,7 @@ class Producer:
         allow_local: Whether assets on this machine may be read.
         flow_run: Id of the flow run, for ledger and manifests.
         task_run: Gives the id of the task run that works on a row.
+        free: Keys that had no record a moment ago; the ledger is not asked again before they are claimed.
     """
 
     slot: Slot = lambda studio: nullcontext()
@@ -113,6 +115,7 @@ class Producer:
     allow_local: bool = True
     flow_run: str | None = None
     task_run: Callable[[], str | None] = lambda: None
+    free: frozenset[str] = frozenset()
     _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
 
     async def make(
@@ -145,7 +148,7 @@ class Producer:
     async def _paid(self, choices: Sequence[Choice]) -> int:
         """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one."""
         for index, choice in enumerate(choices) if len(choices) > 1 else ():
-            held = await choice.studio.ledger.read(choice.key)
+            held = await choice.studio.ledger.read(choice.key) if choice.key not in self.free else None
             if held is not None and held.record.state != "rejected":
                 return index
         return 0
@@ -156,7 +159,7 @@ class Producer:
             draft = studio.draft(
                 choice.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
             )
-            known = await studio.find(draft)
+            known = await studio.find(draft) if choice.key not in self.free else None
             kept = await studio.kept(known.entry) if known is not None else None
             if known is not None and kept is not None:
                 return Produced(choice, generation_of(known), kept, attempts)
@@ -175,9 +178,9 @@ class Producer:
         studio, generation = choice.studio, generation_of(submission)
         if self.collect:
             return Produced(choice, generation, None, attempts)
-        done, entry = await studio.follow(generation.task_id, submission.entry, watch)
+        done = await studio.follow(generation.task_id, submission.entry, watch)
         async with self._bound("saving", _SAVING):
-            video = await studio.save(done, entry, flow_run=self.flow_run, fresh=not submission.reused)
+            video = await studio.save(done, submission.entry, flow_run=self.flow_run, fresh=not submission.reused)
         reused = video.model_copy(update={"reused": submission.reused})
         return Produced(choice, done, reused, attempts)
 

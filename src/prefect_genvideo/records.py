@@ -22,7 +22,7 @@ LedgerState = Literal["intent", "submitted", "succeeded", "saved", "rejected", "
 #: Where a record may go from each state. A state may always be rewritten as itself (heartbeat, new facts).
 MOVES: dict[LedgerState, frozenset[LedgerState]] = {
     "intent": frozenset({"submitted", "rejected", "unknown"}),
-    "submitted": frozenset({"succeeded", "failed", "rejected"}),
+    "submitted": frozenset({"succeeded", "saved", "failed", "rejected"}),
     "succeeded": frozenset({"saved", "submitted"}),
     "saved": frozenset(),
     "rejected": frozenset({"intent", "submitted"}),

@@ -5,7 +5,6 @@ Tasks and flows wrap these; a batch calls them directly, one task run a video.
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,6 +19,7 @@ from prefect_genvideo.budgets import BudgetGuard
 from prefect_genvideo.creating import CreatePolicy, Creator, Submission
 from prefect_genvideo.errors import (
     GenerationFailedError,
+    GenVideoError,
     InvalidRequestError,
     TaskLostError,
     TransientError,
@@ -159,25 +159,25 @@ class Studio:
         )
 
     async def wait(self, task_id: str, entry: Entry | None = None, watch: Watch | None = None) -> Generation:
-        """Wait until the provider has ended the task, and record how it ended; see `follow`."""
-        return (await self.follow(task_id, entry, watch))[0]
+        """Wait until the provider has ended the task, and record how it ended; raises as `follow`."""
+        generation = await self.follow(task_id, entry, watch)
+        if generation.video_url is not None:
+            await self._record(entry, "succeeded", **_outcome(generation))
+        return generation
 
-    async def follow(
-        self, task_id: str, entry: Entry | None = None, watch: Watch | None = None
-    ) -> tuple[Generation, Entry | None]:
-        """Wait until the provider has ended the task, and record how it ended.
+    async def follow(self, task_id: str, entry: Entry | None = None, watch: Watch | None = None) -> Generation:
+        """Wait until the provider has ended the task. Success is recorded by whoever called: `wait`, or the save.
 
         Returns:
-            The succeeded generation, and its record as it stands now.
+            The succeeded generation; without a link when its video is saved already.
 
         Raises:
             GenerationFailedError: It ended without a video. The record is `failed`.
             GenerationTimeoutError: The deadline passed. The record stays, a later run resumes.
             TaskLostError: The provider does not know the id. The record stays, a person decides.
         """
-        kept = await self.kept(entry)
-        if entry is not None and kept is not None:
-            return _ended(entry.record), entry
+        if entry is not None and await self.kept(entry) is not None:
+            return _ended(entry.record)
         began = entry.record.submitted_at if entry else None
         age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
         schedule = await self._schedule(task_id, entry)
@@ -191,8 +191,8 @@ class Studio:
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
-        moved = await self._succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
-        return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None}), moved
+        await self._succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
+        return generation.model_copy(update={"idempotency_key": entry.record.key if entry else None})
 
     async def kept(self, entry: Entry | None) -> StoredVideo | None:
         """The saved video of a record, if the store still has it as it was proved; no provider is asked."""
@@ -204,20 +204,19 @@ class Studio:
         same = there is not None and there.size == stored.size and (stored.etag in (None, there.etag))
         return stored.model_copy(update={"reused": True}) if same else None
 
-    async def _succeeded(
-        self, generation: Generation, entry: Entry | None, *, seen_until_end: bool = False
-    ) -> Entry | None:
-        finished = generation.finished_at or datetime.now(timezone.utc)
-        link = (generation.video_url or "").partition("?")[0]
-        moved = await self._record(entry, "succeeded", link=link, finished_at=finished, cost=generation.cost)
-        await self._learn(generation, moved, seen_until_end)
-        self._tell("generation.succeeded", moved)
-        return moved
+    async def _succeeded(self, generation: Generation, entry: Entry | None, *, seen_until_end: bool = False) -> None:
+        if entry is not None:
+            await self._learn(generation, entry, seen_until_end)
+            self.announce(
+                "generation.succeeded",
+                entry.record.model_copy(update={"state": "succeeded", **_outcome(generation)}),
+            )
 
     async def finish(self, generation: Generation, entry: Entry) -> StoredVideo:
         """Record and save a generation that was found succeeded without having been waited for."""
-        moved = await self._succeeded(generation, entry) if entry.record.state == "submitted" else entry
-        return await self.save(generation, moved, flow_run=entry.record.flow_run_id)
+        if entry.record.state == "submitted":
+            await self._succeeded(generation, entry)
+        return await self.save(generation, entry, flow_run=entry.record.flow_run_id)
 
     def _tell(self, event: Event, entry: Entry | None) -> None:
         if entry is not None:
@@ -238,9 +237,9 @@ class Studio:
         history = await self.ledger.durations.of(_bucket(entry.record)) if entry else History()
         return Schedule(history, floor=self.client.poll_floor, task_id=task_id)
 
-    async def _learn(self, generation: Generation, entry: Entry | None, seen_until_end: bool) -> None:
+    async def _learn(self, generation: Generation, entry: Entry, seen_until_end: bool) -> None:
         """Add the duration to the history: by the provider's own clock, else by ours when we saw the end come."""
-        if entry is None or entry.record.submitted_at is None:
+        if entry.record.submitted_at is None:
             return
         if generation.finished_at is not None and generation.created_at is not None:
             seconds = (generation.finished_at - generation.created_at).total_seconds()
@@ -271,7 +270,7 @@ class Studio:
             fresh: The generation has just been paid for by us, so no earlier save is looked for.
 
         Raises:
-            DownloadError: It did not come whole. The record stays `succeeded`, a later run saves it.
+            DownloadError: It did not come whole. The record is `succeeded`, a later run saves it.
             DestinationError: The store refused or failed.
         """
         from prefect_genvideo.saving import SaveJob, save_generation
@@ -290,15 +289,22 @@ class Studio:
             flow_run=flow_run,
             fresh=fresh,
         )
-        stored = await save_generation(
-            self.client,
-            self.ledger.store,
-            job,
-            progress=progress,
-            fetch_cover=self.client.fetch_picture,
-            sleep=self.sleep,
-        )
-        saved = await self._record(entry, "saved", stored=stored, video_key=key)
+        try:
+            stored = await save_generation(
+                self.client,
+                self.ledger.store,
+                job,
+                progress=progress,
+                fetch_cover=self.client.fetch_picture,
+                sleep=self.sleep,
+            )
+        except GenVideoError:
+            if record is not None and record.state == "submitted":
+                await self._record(entry, "succeeded", **_outcome(generation))
+            raise
+        # One write for both facts: until it is made, `submitted` already leads a later run to the same video.
+        outcome = _outcome(generation) if record is not None and record.state == "submitted" else {}
+        saved = await self._record(entry, "saved", stored=stored, video_key=key, **outcome)
         self._tell("video.saved", saved)
         return stored
 
@@ -333,6 +339,15 @@ def _ended(record: LedgerRecord) -> Generation:
     )
 
 
+def _outcome(generation: Generation) -> dict[str, Any]:
+    """What a record says of a success."""
+    return {
+        "link": (generation.video_url or "").partition("?")[0],
+        "finished_at": generation.finished_at or datetime.now(timezone.utc),
+        "cost": generation.cost,
+    }
+
+
 async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, sleep: Sleep = anyio.sleep) -> T:
     """Repeat a step that is safe to repeat, a few times, while it fails for reasons that pass."""
     for attempt in range(1, attempts):
@@ -345,50 +360,3 @@ async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, slee
 
 def _bucket(record: LedgerRecord) -> str:
     return history_key(record.provider, record.model, record.seconds, record.resolution)
-
-
-async def make_fetchable(
-    studio: Studio,
-    request: VideoRequest,
-    staged: Staged,
-    upload: Callable[[str, str], Awaitable[str]],
-) -> VideoRequest:
-    """Return the request with every local, S3 and data asset turned into something the provider can fetch.
-
-    Args:
-        studio: Whose provider.
-        request: As the caller gave it.
-        staged: Its files.
-        upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
-    """
-
-    async def resolve(name: str, asset: str) -> tuple[str, str]:
-        source = str(staged.files[name]) if name in staged.files else asset
-        if name not in staged.files and not asset.startswith("data:"):
-            return name, asset
-        if studio.client.uploads:
-            return name, await upload(name, source)
-        if name in staged.files and staged.media[name].kind != "image":
-            return name, await _lend(studio, name, staged)
-        return name, source
-
-    return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
-
-
-async def _lend(studio: Studio, name: str, staged: Staged) -> str:
-    """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
-    store, path = studio.ledger.store, staged.files[name]
-    key = f"_assets/{staged.media[name].sha256}{path.suffix.lower()}"
-    link = await store.presign(key, 6 * 3600)
-    if link is None:
-        limit = f"{studio.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
-        raise InvalidRequestError(
-            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, "SenseAudio")]
-        )
-    if await store.head(key) is None:
-        async with store.upload(key, content_type=staged.media[name].media_type) as upload:
-            async with await anyio.open_file(path, "rb") as file:
-                while chunk := await file.read(1024 * 1024):
-                    await upload.write(chunk)
-            await upload.commit()
-    return link

@@ -14,7 +14,7 @@ from prefect.runtime import task_run
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from prefect_genvideo.batching import Batch, Item, plan_batch
+from prefect_genvideo.batching import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.budgets import Budget, BudgetError
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
 from prefect_genvideo.farewell import farewell
@@ -115,6 +115,7 @@ async def generate_videos(
             allow_local=settings.allow_local_files,
             flow_run=flow_run_id(),
             task_run=task_run_id,
+            free=await unclaimed(studios[0].ledger, batch.items),
         )
         async with farewell(*studios):
             report = await _run(batch, producer, max_in_flight)

@@ -10,13 +10,14 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
+from prefect_genvideo.lending import make_fetchable
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.reusing import content_key
 from prefect_genvideo.runs import derive_key, flow_run_id
 from prefect_genvideo.settings import get_settings
 from prefect_genvideo.showing import show_video
 from prefect_genvideo.staging import stage
-from prefect_genvideo.steps import Studio, make_fetchable
+from prefect_genvideo.steps import Studio
 from prefect_genvideo.studio import (
     Credentials,
     Destination,

@@ -27,7 +27,7 @@ from prefect_genvideo.providers import http
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
-from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.http import Line, Reply, exchange
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
 from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
 
@@ -90,7 +90,7 @@ class VideoClient(ABC):
         self._stall_timeout = stall_timeout
         self._transport = transport
         self._allow_private = allow_private
-        self._clients: dict[bool, httpx.AsyncClient] = {}
+        self._lines: dict[bool, Line] = {}
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -105,8 +105,8 @@ class VideoClient(ABC):
 
     async def aclose(self) -> None:
         """Close every connection. The client must not be used afterwards."""
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
+        while self._lines:
+            await self._lines.popitem()[1].client.aclose()
 
     @property
     def account(self) -> str:
@@ -261,12 +261,10 @@ class VideoClient(ABC):
     def _trusted_hosts(self) -> frozenset[str]:
         return frozenset({urlsplit(self.base_url).hostname or ""})
 
-    def _client(self, fresh: bool) -> httpx.AsyncClient:
-        if fresh not in self._clients:
-            self._clients[fresh] = new_client(
-                read_timeout=self._timeout, keep_alive=not fresh, transport=self._transport
-            )
-        return self._clients[fresh]
+    def _line(self, fresh: bool) -> Line:
+        if fresh not in self._lines:
+            self._lines[fresh] = Line(keep_alive=not fresh, read_timeout=self._timeout, transport=self._transport)
+        return self._lines[fresh]
 
     async def _exchange(
         self,
@@ -282,16 +280,18 @@ class VideoClient(ABC):
         if content is not None:
             headers["Content-Type"] = "application/json"
         small = files is None and len(content or b"") <= _SMALL_BODY
-        return await exchange(
-            self._client(fresh),
-            method,
-            self.base_url + path if path.startswith("/") else path,
-            headers=headers,
-            content=content,
-            files=files,
-            deadline=http.CONNECT_TIMEOUT + 2 * self._timeout if small else None,
-            secret=self._key,
-        )
+        line = self._line(fresh)
+        async with line.places:
+            return await exchange(
+                line.client,
+                method,
+                self.base_url + path if path.startswith("/") else path,
+                headers=headers,
+                content=content,
+                files=files,
+                deadline=http.CONNECT_TIMEOUT + 2 * self._timeout if small else None,
+                secret=self._key,
+            )
 
     async def _content(self, request: VideoRequest) -> bytes:
         """The body's bytes, or every problem. Assets are read in a thread: they may be large."""

@@ -23,6 +23,10 @@ CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 60.0
 POOL_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+CONNECTIONS = 100
+"""Of a client whose every request has one of its own."""
+KEPT_CONNECTIONS = 32
+"""Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 
 NOT_SENT = "not sent"
@@ -79,8 +83,8 @@ def new_client(
         follow_redirects=False,
         timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
         limits=httpx.Limits(
-            max_connections=100,
-            max_keepalive_connections=20 if keep_alive else 0,
+            max_connections=KEPT_CONNECTIONS if keep_alive else CONNECTIONS,
+            max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
             keepalive_expiry=_KEEPALIVE,
         ),
         headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
@@ -123,6 +127,22 @@ class Reply:
         start = self.body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         looks = start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
         return self.json is None and (looks or ("html" in self.content_type and start.startswith(b"<")))
+
+
+class Line:
+    """A client, and as many places as it has connections: who waits for one waits here, without a time limit.
+
+    httpx would give up after a while, and slows down with the square of those that wait.
+
+    Args:
+        keep_alive: As for `new_client`.
+        read_timeout: As for `new_client`.
+        transport: As for `new_client`.
+    """
+
+    def __init__(self, *, keep_alive: bool, read_timeout: float, transport: httpx.AsyncBaseTransport | None) -> None:
+        self.client = new_client(keep_alive=keep_alive, read_timeout=read_timeout, transport=transport)
+        self.places = anyio.CapacityLimiter(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
 
 
 async def exchange(

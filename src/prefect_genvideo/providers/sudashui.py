@@ -126,7 +126,8 @@ class SudashuiClient(VideoClient):
         prepared = await anyio.to_thread.run_sync(prepare, source, filename, media_type)
         with opened(prepared.content) as file:
             files = {"file": (prepared.name, file, prepared.media_type)}
-            reply = await self._exchange("POST", f"{self.files_url}/", files=files)
+            # Slow ones must not keep questions waiting.
+            reply = await self._exchange("POST", f"{self.files_url}/", files=files, fresh=True)
         answer = as_object(reply.json)
         url = as_link(answer.get("url")) or as_link(as_object(answer.get("data")).get("url"))
         if not url or not 200 <= reply.status < 300:

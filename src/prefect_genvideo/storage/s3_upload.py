@@ -20,6 +20,8 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 MIB = 1024 * 1024
+FIRST_BUFFER = MIB // 4
+"""Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
 MAX_PARTS = 10_000
 """Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
 PARTS_PER_SIZE = 1_000
@@ -144,13 +146,21 @@ class S3Upload(Upload):
         while rest:
             # A full buffer waits for one byte more: what fits a single part becomes a single PUT.
             if self._filled and self._filled == len(self._buffer):
-                await self._send_part()
+                await self._make_room()
             if not self._filled:
-                self._buffer = self._spare.pop() if self._spare else bytearray(self._part_size)
+                length = self._part_size if self._started else min(FIRST_BUFFER, self._part_size)
+                self._buffer = self._spare.pop() if self._spare else bytearray(length)
             step = min(len(self._buffer) - self._filled, len(rest))
             self._buffer[self._filled : self._filled + step] = rest[:step]
             self._filled += step
             rest = rest[step:]
+
+    async def _make_room(self) -> None:
+        if len(self._buffer) >= self._part_size or self._started:
+            await self._send_part()
+            return
+        first, self._buffer = self._buffer, bytearray(self._part_size)
+        self._buffer[: self._filled] = first
 
     async def restart(self) -> None:
         """Drop everything written so far and begin again at byte 0."""
