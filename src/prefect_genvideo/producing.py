@@ -8,7 +8,6 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 
 import anyio
-import anyio.to_thread
 
 from prefect_genvideo.creating import Submission
 from prefect_genvideo.errors import (
@@ -206,7 +205,7 @@ async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: Led
     Raises:
         GenVideoError: As `Studio.create`, and as the client's `upload`.
     """
-    await anyio.to_thread.run_sync(studio.check, request, staged)
+    await studio.check(request, staged)
 
     async def upload(field: str, source: str) -> str:
         del field

@@ -82,9 +82,13 @@ class Studio:
     sleep: Sleep = anyio.sleep
     clock: Callable[[], float] = time.monotonic
 
-    def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
+    async def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks."""
-        if problems := self.problems(request, staged):
+        if request.assets():  # which are files, and take their time
+            problems = await anyio.to_thread.run_sync(self.problems, request, staged)
+        else:
+            problems = self.problems(request)
+        if problems:
             self._refuse(problems)
 
     def problems(self, request: VideoRequest, staged: Staged | None = None) -> list[Problem]:
@@ -137,7 +141,7 @@ class Studio:
 
     async def create(self, request: VideoRequest, draft: LedgerRecord, *, looked: bool = False) -> Submission:
         """The one task of the key: recorded or new. See `Creator.submit` for what it takes and raises."""
-        await anyio.to_thread.run_sync(self.check, request)
+        await self.check(request)
         try:
             submission = await self._creator().submit(request, draft, looked=looked)
         except UnknownOutcomeError as error:

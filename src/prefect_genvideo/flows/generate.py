@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-import anyio.to_thread
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
@@ -122,7 +121,7 @@ async def _generate(
     credentials, destination = await resolve_credentials(payer), await resolve_destination(target)
     async with open_studio(credentials, destination) as studio:
         async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
-            await anyio.to_thread.run_sync(studio.check, request, staged)
+            await studio.check(request, staged)
             identities = dict(staged.identities)
             key = await key_of(studio, studio.fingerprint(request, identities))
             known = await studio.find(studio.draft(key, request, identities, flow_run_id=flow_run_id()))

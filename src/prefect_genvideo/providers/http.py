@@ -25,7 +25,7 @@ POOL_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 CONNECTIONS = 100
 """Of a client whose every request has one of its own."""
-KEPT_CONNECTIONS = 32
+KEPT_CONNECTIONS = 16
 """Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 
