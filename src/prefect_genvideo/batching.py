@@ -30,7 +30,7 @@ DeriveKey = Callable[[str], Awaitable[str]]
 _SHOWN = 200
 _SOURCE = "prefect-genvideo"
 #: Characters that the names of a batch's records must share for a listing to be worth while.
-_SHARED = 8
+_SHARED = 4
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.batching import Batch, Item, plan_batch
+from prefect_genvideo.batching import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator
@@ -135,6 +135,25 @@ async def test_each_way_has_a_key_of_its_own(studios: Studios) -> None:
         ["model_unavailable", "provider_down", "quota"],
     ]
     assert [choice.studio.client.name for choice in item.choices] == ["sudashui", "senseaudio", "sudashui"]
+
+
+async def test_keys_without_a_record_are_found_by_one_listing(
+    studios: Studios, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They need no look of their own; whatever has a record, or may have one, is looked at."""
+    ledger, batch = studios.sudashui.ledger, await plan(studios, rows("one", "two", "three"))
+    taken = batch.items[1].choices[0]
+    await ledger.claim(studios.sudashui.draft(taken.key, taken.request, {}))
+    looks = list[str]()
+    monkeypatch.setattr(ledger.store, "get", lambda key: looks.append(key))  # type: ignore[misc]
+    assert await unclaimed(ledger, batch.items) == {batch.items[0].choices[0].key, batch.items[2].choices[0].key}
+    assert not looks
+
+
+async def test_keys_that_have_nothing_in_common_are_looked_at_one_by_one(studios: Studios) -> None:
+    """A listing of the whole ledger would cost more than it saves."""
+    batch = await plan(studios, [*rows("one", key="spring"), *rows("two", key="winter")])
+    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
 
 
 async def test_one_key_cannot_stand_for_two_rows(studios: Studios) -> None:

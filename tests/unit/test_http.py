@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Callable
@@ -14,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_genvideo.providers import answers, http
+from prefect_genvideo.providers import SudashuiClient, answers, http
 from prefect_genvideo.providers.http import Reply, exchange, new_client
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -256,3 +257,28 @@ def test_an_id_is_salvaged_only_whole() -> None:
     assert answers.salvage_id(b'{"code":"success","data":{"task_id": "task_x", "st') == "task_x"
     assert answers.salvage_id(b'{"task_id": "task_') is None
     assert answers.salvage_id(b"\xff") is None
+
+
+async def test_who_waits_for_a_connection_waits_as_long_as_it_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A thousand generations ask through few connections; none of them fails for that, and none is asked too much."""
+    monkeypatch.setattr(http, "POOL_TIMEOUT", 0.05)
+    under_way = peak = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal under_way, peak
+        while (await reader.readline()).strip():
+            pass
+        under_way += 1
+        peak = max(peak, under_way)
+        await asyncio.sleep(0.05)
+        under_way -= 1
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}")
+        writer.close()
+        await writer.wait_closed()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, SudashuiClient("sk-test", f"http://127.0.0.1:{port}") as client:
+        ends = await asyncio.gather(*(client.get("task_1") for _ in range(100)), return_exceptions=True)
+    assert peak == http.KEPT_CONNECTIONS
+    assert http.NOT_SENT not in [getattr(end, "reason", None) for end in ends]

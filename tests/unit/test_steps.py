@@ -9,6 +9,7 @@ import pytest
 
 from prefect_genvideo.errors import (
     DestinationError,
+    DownloadError,
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
@@ -253,6 +254,36 @@ async def test_durations_are_learned_from_ends_that_were_seen() -> None:
     house.provider.answers = [on_its_way(), ended]
     await house.studio.wait("task_1", entry)
     assert (await house.studio.ledger.durations.of("sudashui/sd-2-720p/4s/720p")).durations == (90.0,)
+
+
+async def test_success_and_save_are_one_write_when_one_follows_the_other() -> None:
+    """A batch saves what it has just seen succeed; the record says both."""
+    house = House()
+    entry = await house.create()
+    writes = len(house.store.writes)
+    done = await house.studio.follow("task_1", entry)
+    assert (await house.record()).state == "submitted"
+    video = await house.studio.save(done, entry, fresh=True)
+    record = await house.record()
+    assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
+    assert record.finished_at is not None
+    assert [key for key in house.store.writes[writes:] if key == "_ledger/k.json"] == ["_ledger/k.json"]
+    assert house.told == ["generation.submitted", "generation.succeeded", "video.saved"]
+
+
+async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
+    """The next run, or a person, reads that the provider has a video."""
+    house = House()
+    entry = await house.create()
+    done = await house.studio.follow("task_1", entry)
+    house.provider.video = b"not a video"
+    with pytest.raises(DownloadError):
+        await house.studio.save(done, entry, fresh=True)
+    record = await house.record()
+    assert (record.state, record.link) == ("succeeded", "https://files.example.com/task_1.mp4")
+    house.provider.video = VIDEO
+    assert (await house.make()).task_id == "task_1"
+    assert house.provider.sent == 1
 
 
 @pytest.mark.parametrize("failures", [0, 3, 4])
