@@ -16,6 +16,10 @@ endif
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,90)
 
+# Test files run side by side, in their order: those that start whole installations come early.
+WORKERS ?= 2
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+
 .PHONY: help setup demo simulator test test-slow browser check format docs lock clean
 .DEFAULT_GOAL := help
 
@@ -31,7 +35,7 @@ simulator: $(INSTALLED) ## Serve both providers' protocols locally
 	$(BIN)/genvideo simulate $(ARGS)
 
 test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them
-	$(BIN)/python -m pytest --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
 
 check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .

@@ -59,6 +59,7 @@ def measure(servers: Servers, contender: str, count: int, seconds: float, limit:
     figures: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
     own = 0.0 if contender in ("empty", "steps") else seconds
     figures["overhead_s"] = figures["wall_s"] - own
+    servers.settle()  # before it is read, and before the next contender begins
     figures["server_cpu_s"] = servers.server_cpu() - before
     return figures
 
@@ -78,6 +79,7 @@ def summarise(rows: dict[str, dict[str, float] | None], count: int) -> dict[str,
         "bare_cpu_ms": bare and round(bare["cpu_s"] * 1000 / count, 1),
         "ours_mb": ours and round(ours["peak_mb"], 1),
         "server_cpu_ms": ours and round(ours["server_cpu_s"] * 1000 / count, 1),
+        "steps_server_cpu_ms": steps and round(steps["server_cpu_s"] * 1000 / count, 1),
     }
 
 

@@ -18,6 +18,8 @@ import httpx
 
 S3_KEY = "BENCHMARKBENCHMARK"
 BUCKET = "benchmark"
+#: CPU seconds a second that a Prefect server without work uses at most.
+_RESTING = 0.12
 _SIMULATOR = """
 import json, sys, threading
 from prefect_genvideo.simulator import SimulatorConfig, running_simulator
@@ -63,6 +65,14 @@ class Servers:
         """CPU seconds the Prefect server has used so far."""
         fields = Path(f"/proc/{self.prefect_pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    def settle(self) -> None:
+        """Return when the Prefect server rests: it records what it was told for seconds after a run has ended."""
+        for _ in range(60):
+            before = self.server_cpu()
+            time.sleep(2)
+            if self.server_cpu() - before < _RESTING * 2:
+                return
 
 
 def free_port() -> int:
