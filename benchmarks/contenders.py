@@ -166,6 +166,7 @@ def main() -> None:
     job = json.loads(sys.argv[1])
     contender: Callable[[dict[str, Any]], None] = globals()[job["contender"]]
     if job["contender"] != "bare":
+        import fastapi.encoders  # noqa: F401 - Prefect imports it for a flow's parameters
         import prefect  # noqa: F401 - importing takes seconds and is not what is measured
 
         if job["contender"] == "ours":

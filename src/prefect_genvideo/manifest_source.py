@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import AsyncIterable
+from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,12 +17,8 @@ from prefect_genvideo.manifest_model import ManifestLimits
 from prefect_genvideo.media import asset_kind
 
 # One place decides which addresses may be fetched, pins them and follows redirects; a second copy would drift.
-from prefect_genvideo.providers.download import (
-    DownloadRules,
-    client_for,
-    follow,
-)
-from prefect_genvideo.providers.http import raw_chunks
+from prefect_genvideo.providers.download import DownloadRules, follow
+from prefect_genvideo.providers.http import HostClients, raw_chunks
 from prefect_genvideo.storage import ObjectStore, S3Store
 
 _STALL_SECONDS = 20.0
@@ -103,8 +100,8 @@ async def _download(
         max_size=limits.max_bytes,
     )
     with anyio.move_on_after(limits.download_seconds):
-        async with client_for(rules, url) as client:
-            response = await follow(client, rules, url, {})
+        async with aclosing(HostClients(_STALL_SECONDS, transport)) as clients:
+            response = await follow(clients, rules, url, {})
             try:
                 return await _body(response, limits.max_bytes)
             finally:

@@ -53,6 +53,9 @@ async def stage(
         allow_local: Whether paths on this machine may be read. Off where parameters come from strangers.
     """
     files, problems = dict[str, Path](), list[Problem]()
+    if not request.assets():
+        yield Staged(files, {}, {}, problems)
+        return
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         for field, asset in request.assets().items():
             try:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import math
 from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.providers import SudashuiClient, answers, http
-from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.http import HostClients, Reply, exchange, new_client
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -282,3 +283,34 @@ async def test_who_waits_for_a_connection_waits_as_long_as_it_takes(monkeypatch:
         ends = await asyncio.gather(*(client.get("task_1") for _ in range(100)), return_exceptions=True)
     assert peak == http.KEPT_CONNECTIONS
     assert http.NOT_SENT not in [getattr(end, "reason", None) for end in ends]
+
+
+async def test_downloads_use_connections_again_and_never_for_another_host() -> None:
+    """Two names of one address are two hosts: what is proved of one says nothing of the other."""
+    connections = 0
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while line := await reader.readline():
+            if not line.strip():
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, SudashuiClient("sk-test", f"http://127.0.0.1:{port}", allow_private=True) as client:
+        for host, expected in (("127.0.0.1", 1), ("127.0.0.1", 1), ("localhost", 2), ("localhost", 2)):
+            assert await client.fetch_picture(f"http://{host}:{port}/cover.jpg") == b"ok"
+            assert connections == expected
+
+
+async def test_ever_new_hosts_get_no_connections_to_keep() -> None:
+    """A provider names the hosts, and may be hostile."""
+    async with aclosing(HostClients(1.0)) as clients:
+        first = [clients.of(httpx.URL(f"https://{n}.example"), use_proxies=False) for n in range(http.KEPT_HOSTS)]
+        more = [clients.of(httpx.URL(f"https://more{n}.example"), use_proxies=False) for n in range(50)]
+        assert len({id(client) for client in first}) == http.KEPT_HOSTS
+        assert len({id(client) for client in more}) == 1
+        assert clients.of(httpx.URL("https://0.example"), use_proxies=False) is first[0]
+        assert more[0] not in first

@@ -27,7 +27,7 @@ from prefect_genvideo.providers import http
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
-from prefect_genvideo.providers.http import Line, Reply, exchange
+from prefect_genvideo.providers.http import HostClients, Line, Reply, exchange
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
 from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
 
@@ -91,6 +91,7 @@ class VideoClient(ABC):
         self._transport = transport
         self._allow_private = allow_private
         self._lines: dict[bool, Line] = {}
+        self._downloads = HostClients(stall_timeout, transport)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -107,6 +108,7 @@ class VideoClient(ABC):
         """Close every connection. The client must not be used afterwards."""
         while self._lines:
             await self._lines.popitem()[1].client.aclose()
+        await self._downloads.aclose()
 
     @property
     def account(self) -> str:
@@ -232,7 +234,7 @@ class VideoClient(ABC):
             LinkExpiredError: The link is refused; query the task for a fresh one.
             DownloadError: It is no video, the address is refused, or it does not come.
         """
-        return open_video(self._download_rules(max_size), url, offset=offset, if_range=if_range)
+        return open_video(self._downloads, self._download_rules(max_size), url, offset=offset, if_range=if_range)
 
     async def fetch_picture(self, url: str, *, max_size: int = 5 * 1024 * 1024) -> bytes:
         """Fetch a cover picture.
@@ -244,7 +246,7 @@ class VideoClient(ABC):
         Raises:
             DownloadError: It does not come, is too large, or its address is refused.
         """
-        return await fetch_small(self._download_rules(max_size), url)
+        return await fetch_small(self._downloads, self._download_rules(max_size), url)
 
     def _download_rules(self, max_size: int) -> DownloadRules:
         return DownloadRules(

@@ -20,7 +20,7 @@ from prefect_genvideo.errors import DownloadError, LinkExpiredError
 from prefect_genvideo.mp4 import BoxWalker
 from prefect_genvideo.providers.addresses import public_addresses, refuse_literal
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
-from prefect_genvideo.providers.http import new_client, raw_chunks
+from prefect_genvideo.providers.http import HostClients, raw_chunks
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3
@@ -142,63 +142,51 @@ class VideoStream:
 
 @asynccontextmanager
 async def open_video(
-    rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
+    clients: HostClients, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
 ) -> AsyncGenerator[VideoStream, None]:
     """Open a result; see `VideoClient.open_video`."""
     ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
-    async with client_for(rules, url) as client:
-        response = await follow(client, rules, url, ranged)
-        start, size = _extent(response, offset if ranged else 0, if_range)
-        if start is None:
-            # The server answered a part that is not ours to use, or refused the range: start over.
+    response = await follow(clients, rules, url, ranged)
+    start, size = _extent(response, offset if ranged else 0, if_range)
+    if start is None:
+        # The server answered a part that is not ours to use, or refused the range: start over.
+        await response.aclose()
+        response = await follow(clients, rules, url, {})
+        start, size = _extent(response, 0, None)
+    try:
+        if response.status_code != 200 and not (start and response.status_code == 206):
+            raise await _refusal(response, rules)
+        if (size or 0) > rules.max_size:
+            raise _too_large(rules)
+        stream = VideoStream(response, raw_chunks(response), rules, offset=start or 0, size=size)
+        await stream.begin()
+        yield stream
+    finally:
+        with anyio.CancelScope(shield=True):
             await response.aclose()
-            response = await follow(client, rules, url, {})
-            start, size = _extent(response, 0, None)
-        try:
-            if response.status_code != 200 and not (start and response.status_code == 206):
-                raise await _refusal(response, rules)
-            if (size or 0) > rules.max_size:
-                raise _too_large(rules)
-            stream = VideoStream(response, raw_chunks(response), rules, offset=start or 0, size=size)
-            await stream.begin()
-            yield stream
-        finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
 
 
-async def fetch_small(rules: DownloadRules, url: str) -> bytes:
+async def fetch_small(clients: HostClients, rules: DownloadRules, url: str) -> bytes:
     """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
 
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
-    async with client_for(rules, url) as client:
-        response = await follow(client, rules, url, {})
-        try:
-            if response.status_code != 200:
-                raise await _refusal(response, rules)
-            data = bytearray()
-            async for chunk in raw_chunks(response):
-                data += chunk
-                if len(data) > rules.max_size:
-                    raise _too_large(rules)
-            return bytes(data)
-        except httpx.HTTPError:
-            raise _failed(rules, "The file did not come whole.", reason="connection lost") from None
-        finally:
-            with anyio.CancelScope(shield=True):
-                await response.aclose()
-
-
-def client_for(rules: DownloadRules, url: str) -> httpx.AsyncClient:
-    """The client for one download. Never keeps a connection: two hosts behind one pinned address must not share one."""
-    return new_client(
-        read_timeout=rules.stall_timeout,
-        keep_alive=False,
-        use_proxies=_proxied(url),
-        transport=rules.transport,
-    )
+    response = await follow(clients, rules, url, {})
+    try:
+        if response.status_code != 200:
+            raise await _refusal(response, rules)
+        data = bytearray()
+        async for chunk in raw_chunks(response):
+            data += chunk
+            if len(data) > rules.max_size:
+                raise _too_large(rules)
+        return bytes(data)
+    except httpx.HTTPError:
+        raise _failed(rules, "The file did not come whole.", reason="connection lost") from None
+    finally:
+        with anyio.CancelScope(shield=True):
+            await response.aclose()
 
 
 def _proxied(url: str) -> bool:
@@ -212,12 +200,12 @@ def _proxied(url: str) -> bool:
         return False
 
 
-async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
+async def follow(clients: HostClients, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
     """Request `url` and go along with at most five redirects, each address checked anew."""
     target = _parsed(rules, url)
     key = _key_header(rules, target)
     for _ in range(MAX_REDIRECTS + 1):
-        response = await _request(client, rules, target, {**headers, **key})
+        response = await _request(clients, rules, target, {**headers, **key})
         if response.status_code not in _REDIRECTS:
             return response
         await response.aclose()
@@ -255,11 +243,13 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
 
 
 async def _request(
-    client: httpx.AsyncClient, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
+    clients: HostClients, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
 ) -> httpx.Response:
     """Send one GET to checked addresses only."""
     error: DownloadError | None = None
-    for target, extra, extensions in await _routes(rules, url):
+    proxied = _proxied(str(url))
+    client = clients.of(url, use_proxies=proxied)
+    for target, extra, extensions in await _routes(rules, url, proxied):
         request = client.build_request(
             "GET", target, headers={**headers, **extra, "Accept": "*/*"}, extensions=extensions
         )
@@ -276,11 +266,13 @@ async def _request(
     raise error or _failed(rules, f"{url.host} has no address.", reason="host not found")
 
 
-async def _routes(rules: DownloadRules, url: httpx.URL) -> list[tuple[httpx.URL, dict[str, str], dict[str, str]]]:
+async def _routes(
+    rules: DownloadRules, url: httpx.URL, proxied: bool
+) -> list[tuple[httpx.URL, dict[str, str], dict[str, str]]]:
     """Where to connect: (URL to send to, extra headers, extensions), the best first."""
     if rules.allow_private or url.host in rules.trusted:
         return [(url, {}, {})]
-    if rules.transport is not None or _proxied(str(url)):
+    if rules.transport is not None or proxied:
         refuse_literal(url.host)
         return [(url, {}, {})]
     port = url.port or _DEFAULT_PORTS[url.scheme]

@@ -24,9 +24,11 @@ WRITE_TIMEOUT = 60.0
 POOL_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 CONNECTIONS = 100
-"""Of a client whose every request has one of its own."""
+"""Of any client, at one time."""
 KEPT_CONNECTIONS = 16
 """Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
+KEPT_HOSTS = 32
+"""Hosts whose connections are used again for downloads; who answers with ever new ones gets no more of them."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 
 NOT_SENT = "not sent"
@@ -83,7 +85,7 @@ def new_client(
         follow_redirects=False,
         timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
         limits=httpx.Limits(
-            max_connections=KEPT_CONNECTIONS if keep_alive else CONNECTIONS,
+            max_connections=CONNECTIONS,
             max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
             keepalive_expiry=_KEEPALIVE,
         ),
@@ -143,6 +145,39 @@ class Line:
     def __init__(self, *, keep_alive: bool, read_timeout: float, transport: httpx.AsyncBaseTransport | None) -> None:
         self.client = new_client(keep_alive=keep_alive, read_timeout=read_timeout, transport=transport)
         self.places = anyio.CapacityLimiter(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
+
+
+class HostClients:
+    """Clients for downloads, one a host: connections are used again, and never for two hosts behind one address.
+
+    Args:
+        read_timeout: As for `new_client`.
+        transport: As for `new_client`.
+    """
+
+    def __init__(self, read_timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> None:
+        self._read_timeout = read_timeout
+        self._transport = transport
+        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
+
+    def of(self, url: httpx.URL, *, use_proxies: bool) -> httpx.AsyncClient:
+        """The client of the URL's host. Hosts beyond `KEPT_HOSTS` share one that uses no connection twice."""
+        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
+        if (origin, use_proxies) not in self._clients and len(self._clients) >= KEPT_HOSTS:
+            origin = ""
+        if (origin, use_proxies) not in self._clients:
+            self._clients[origin, use_proxies] = new_client(
+                read_timeout=self._read_timeout,
+                keep_alive=bool(origin),
+                use_proxies=use_proxies,
+                transport=self._transport,
+            )
+        return self._clients[origin, use_proxies]
 
 
 async def exchange(
