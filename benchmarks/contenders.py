@@ -141,7 +141,7 @@ def by_hand(job: dict[str, Any]) -> None:
     @task(retries=3)
     def wait(task_id: str) -> str:
         while True:
-            time.sleep(poll_seconds(job))
+            time.sleep(0.5)  # ten threads never ask too much
             row = requests.get(f"{base}/{task_id}", headers=headers, timeout=120).json()["data"]
             if row["status"] == "SUCCESS":
                 return row["data"]["creations"][0]["url"]

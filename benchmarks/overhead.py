@@ -10,8 +10,8 @@ Contenders, each in a process of its own, against the same simulator, S3 server 
 - `ours`: `generate_videos` with its steps visible in the UI, ledger and proof included.
 - `by_hand`: what a data engineer would write: three sync tasks, `requests`, `time.sleep`, 10 threads.
 
-Every simulated generation takes the same `--seconds`; that time is taken off. All ask every 0.5 s, and
-every 5 s where there are a thousand.
+Every simulated generation takes the same `--seconds`; that time is taken off. All ask every 0.5 s; those that have a
+thousand generations under way at once ask for each every 5 s.
 """
 
 from __future__ import annotations

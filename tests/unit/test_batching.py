@@ -10,10 +10,11 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.batching import Batch, Item, plan_batch, unclaimed
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
+from prefect_genvideo.storage.base import ObjectInfo
 from tests.fixtures.s3 import S3Server
 from tests.fixtures.studios import Studios, open_studios
 
@@ -154,6 +155,37 @@ async def test_keys_that_have_nothing_in_common_are_looked_at_one_by_one(studios
     """A listing of the whole ledger would cost more than it saves."""
     batch = await plan(studios, [*rows("one", key="spring"), *rows("two", key="winter")])
     assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+
+
+async def test_a_store_that_cannot_be_listed_leaves_every_key_to_be_looked_at(
+    studios: Studios, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The listing is a short cut, not a condition."""
+    batch = await plan(studios, rows("one", "two"))
+
+    async def failing(prefix: str) -> AsyncIterator[ObjectInfo]:
+        raise DestinationError("the store is away", retryable=True)
+        yield
+
+    monkeypatch.setattr(studios.sudashui.ledger.store, "list", failing)
+    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+
+
+async def test_a_batch_among_very_many_records_of_others_is_looked_at_row_by_row(
+    studios: Studios, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A listing ends when it has become dearer than what it saves."""
+    batch, listed = await plan(studios, rows("one", "two")), 0
+
+    async def endless(prefix: str) -> AsyncIterator[ObjectInfo]:
+        nonlocal listed
+        while True:
+            listed += 1
+            yield ObjectInfo(f"{prefix}{listed}.json", 1, "")
+
+    monkeypatch.setattr(studios.sudashui.ledger.store, "list", endless)
+    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+    assert listed < 6_000
 
 
 async def test_one_key_cannot_stand_for_two_rows(studios: Studios) -> None:
