@@ -9,6 +9,8 @@
               └────→ unknown  (a person decides: adopt or release)
 ```
 
+Who saves at once goes from `submitted` to `saved` in one write.
+
 Every move is a conditional write, so two machines can never both believe that a key is theirs. The ledger fails
 closed: a record that cannot be read or parsed is an error, never an absence.
 """

@@ -106,7 +106,7 @@ class Producer:
         allow_local: Whether assets on this machine may be read.
         flow_run: Id of the flow run, for ledger and manifests.
         task_run: Gives the id of the task run that works on a row.
-        free: Keys that had no record a moment ago; the ledger is not asked again before they are claimed.
+        free: Keys that had no record when the batch began; they are claimed without another look, which is conditional.
     """
 
     slot: Slot = lambda studio: nullcontext()
@@ -145,9 +145,12 @@ class Producer:
         raise AssertionError("a row has at least one way")
 
     async def _paid(self, choices: Sequence[Choice]) -> int:
-        """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one."""
+        """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one.
+
+        Asked now: that all were free when the batch began says nothing of a run beside this one.
+        """
         for index, choice in enumerate(choices) if len(choices) > 1 else ():
-            held = await choice.studio.ledger.read(choice.key) if choice.key not in self.free else None
+            held = await choice.studio.ledger.read(choice.key)
             if held is not None and held.record.state != "rejected":
                 return index
         return 0

@@ -184,6 +184,22 @@ async def test_a_rerun_waits_for_the_alternative_that_was_submitted(sim: Simulat
     assert sim.billed == 1
 
 
+@pytest.mark.parametrize("alternative", [False, True])
+async def test_a_key_that_was_free_when_the_batch_began_may_be_paid_by_now(
+    sim: Simulator, studios: Studios, alternative: bool
+) -> None:
+    """Another run of the same batch was faster, with the wanted way or with the other."""
+    if alternative:
+        sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
+    row = ways(studios) if alternative else ways(studios)[:1]
+    faster = await Producer(collect=True).make(row)
+    elsewhere = [replace(way, studio=replace(way.studio, gate=AccountGate(sleep=nap))) for way in row]
+    slower = await Producer(free=frozenset({"row", "row.alt1"})).make(elsewhere)
+    assert slower.generation.task_id == faster.generation.task_id
+    assert slower.video is not None
+    assert sim.billed == 1
+
+
 async def test_an_unknown_outcome_leads_nowhere(sim: Simulator, studios: Studios) -> None:
     """The answer of the create is lost: perhaps it is paid, so no other way may be, now or in a rerun."""
     sim.faults.add(Fault("lost_after", "create", provider="sudashui", times=1))
