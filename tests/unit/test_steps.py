@@ -260,14 +260,14 @@ async def test_success_and_save_are_one_write_when_one_follows_the_other() -> No
     """A batch saves what it has just seen succeed; the record says both."""
     house = House()
     entry = await house.create()
-    writes = len(house.store.written)
+    writes = len(house.store.put_keys)
     done = await house.studio.follow("task_1", entry)
     assert (await house.record()).state == "submitted"
     video = await house.studio.save(done, entry, fresh=True)
     record = await house.record()
     assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
     assert record.finished_at is not None
-    assert [key for key in house.store.written[writes:] if key == "_ledger/k.json"] == ["_ledger/k.json"]
+    assert [key for key in house.store.put_keys[writes:] if key == "_ledger/k.json"] == ["_ledger/k.json"]
     assert house.told == ["generation.submitted", "generation.succeeded", "video.saved"]
 
 
