@@ -314,3 +314,17 @@ async def test_ever_new_hosts_get_no_connections_to_keep() -> None:
         assert len({id(client) for client in more}) == 1
         assert clients.of(httpx.URL("https://0.example"), use_proxies=False) is first[0]
         assert more[0] not in first
+
+
+async def test_no_cookie_is_kept() -> None:
+    """What a host sets is its own affair, and behind a pinned address another host may be next."""
+    sent = list[str | None]()
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.append(request.headers.get("cookie"))
+        return httpx.Response(200, headers={"Set-Cookie": "session=1; Path=/"})
+
+    async with new_client(transport=httpx.MockTransport(answer)) as client:
+        for _ in range(2):
+            await exchange(client, "GET", "https://e.com/", headers={})
+    assert sent == [None, None]

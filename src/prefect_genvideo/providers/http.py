@@ -11,6 +11,7 @@ import ssl
 import zlib
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -69,7 +70,7 @@ def new_client(
     use_proxies: bool = True,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
-    """Return a client that follows no redirect and carries no key.
+    """Return a client that follows no redirect, carries no key and keeps no cookie.
 
     Args:
         read_timeout: Seconds without a byte before giving up.
@@ -90,6 +91,8 @@ def new_client(
             keepalive_expiry=_KEEPALIVE,
         ),
         headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
+        # Nothing that one answer sets travels with another request: pinned addresses stand for many hosts.
+        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 
