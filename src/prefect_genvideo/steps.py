@@ -84,7 +84,7 @@ class Studio:
 
     async def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks."""
-        if request.assets():  # which are files, and take their time
+        if request.assets():  # files among them take their time
             problems = await anyio.to_thread.run_sync(self.problems, request, staged)
         else:
             problems = self.problems(request)
