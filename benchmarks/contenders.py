@@ -171,7 +171,7 @@ def main() -> None:
 
         if job["contender"] == "ours":
             import prefect_genvideo.flows
-            import prefect_genvideo.storage.s3  # noqa: F401 - likewise
+            import prefect_genvideo.storage.s3.store  # noqa: F401 - likewise
     import boto3  # noqa: F401 - likewise
 
     base_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

@@ -15,15 +15,15 @@ from typing import Any
 import httpx
 
 from benchmarks.money_cells import Order
-from prefect_genvideo.creating import CreatePolicy
 from prefect_genvideo.errors import DestinationError, GenVideoError
-from prefect_genvideo.gates import AccountGate
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.providers.http import tls_context
-from prefect_genvideo.reconciling import reconcile
-from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import ObjectInfo, S3Store, Upload
 
 TEMPLATE = "{date}/{task_id}.mp4"

@@ -20,7 +20,7 @@ from benchmarks import money_child
 from benchmarks.money_cells import FAULTS, Cell, Order
 from benchmarks.money_child import KEY, Place
 from benchmarks.servers import BUCKET, Servers
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.storage import S3Store
 
 PROVIDER_KEY = "sk-sim-demo"

@@ -62,8 +62,8 @@ def ours(task: Task) -> Move:
     import anyio
 
     from prefect_genvideo.models import Generation
+    from prefect_genvideo.pipeline.save import SaveJob, save_generation
     from prefect_genvideo.providers import SudashuiClient
-    from prefect_genvideo.saving import SaveJob, save_generation
     from prefect_genvideo.storage import S3Store
 
     store = S3Store(

@@ -25,9 +25,9 @@ from benchmarks.peers.environment import PeerUnavailableError, interpreter
 from benchmarks.peers.vendors import PEERS, Job, Vendor
 from benchmarks.waiting import DISTRIBUTIONS, Cost, measured, sample
 from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.pipeline.wait import Waiter
 from prefect_genvideo.polling import Schedule
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.waiting import Waiter
 
 SPEED = 20.0
 RUN_SECONDS = 90.0

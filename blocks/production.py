@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field, SecretStr
 
 from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
-from prefect_genvideo.block_documents import Document, main
+from prefect_genvideo.deployments import Document, main
 
 NAME = "production"
 

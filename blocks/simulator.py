@@ -14,7 +14,7 @@ from prefect_genvideo import (
     SudashuiCredentials,
     VideoJob,
 )
-from prefect_genvideo.block_documents import Document, main
+from prefect_genvideo.deployments import Document, main
 
 NAME = "simulator"
 

@@ -8,8 +8,9 @@ from typing import Literal
 from prefect import flow
 
 from prefect_genvideo import generate_videos
-from prefect_genvideo.calendars import due_slots
-from prefect_genvideo.reports import BatchReport
+from prefect_genvideo.batch import BatchReport, due_slots
+from prefect_genvideo.blocks import resolve_destination
+from prefect_genvideo.runtime import get_settings
 
 
 @flow(name="content-calendar")
@@ -40,7 +41,14 @@ async def content_calendar(
         InvalidRequestError: Rows of the calendar break rules of its format; the good ones that are due were made.
         BatchFailedError: Videos failed; the next run makes only those again that can be.
     """
-    slots = await due_slots(manifest, destination, timedelta(hours=look_back_hours))
+    target, settings = await resolve_destination(destination), get_settings()
+    slots = await due_slots(
+        manifest,
+        target.get_store(),
+        timedelta(hours=look_back_hours),
+        allow_local=settings.allow_local_files,
+        allow_private=settings.allow_private,
+    )
     report = None
     if slots.rows:
         report = await generate_videos(

@@ -8,7 +8,7 @@ from prefect import flow
 from pydantic import Field
 
 from prefect_genvideo import StoredVideo, generate_video
-from prefect_genvideo.untrusted import event_key, request_from_event
+from prefect_genvideo.events import event_key, request_from_event
 
 
 @flow(name="on-request", flow_run_name="request {event_id}")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from prefect import flow
 
-from prefect_genvideo.flows.generate import AspectRatio, Resolution
-from prefect_genvideo.flows.storyboard import storyboard
-from prefect_genvideo.storyboards import Shot, StoredFilm
+from prefect_genvideo import storyboard
+from prefect_genvideo.flows import AspectRatio, Resolution
+from prefect_genvideo.pipeline import Shot, StoredFilm
 
 
 @flow(name="storyboard-film", flow_run_name="film {title}")

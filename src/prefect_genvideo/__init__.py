@@ -9,7 +9,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
+    from prefect_genvideo.blocks import (
+        LocalDestination,
+        S3Destination,
+        SenseAudioCredentials,
+        SudashuiCredentials,
+        VideoJob,
+    )
+    from prefect_genvideo.events import request_trigger
     from prefect_genvideo.flows import (
         generate_video,
         generate_videos,
@@ -17,10 +24,8 @@ if TYPE_CHECKING:
         reconcile_videos,
         storyboard,
     )
-    from prefect_genvideo.jobs import VideoJob
     from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
     from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
-    from prefect_genvideo.triggers import request_trigger
 
 __all__ = [
     "Generation",
@@ -44,12 +49,11 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials"),
+    "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials", "VideoJob"),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
     "flows": ("generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos", "storyboard"),
-    "jobs": ("VideoJob",),
-    "triggers": ("request_trigger",),
+    "events": ("request_trigger",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
 

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
-from prefect.settings.base import PrefectBaseSettings, build_settings_config
-from pydantic import Field
-from pydantic_settings import SettingsConfigDict
+from pydantic import BaseModel, Field
 
 
-class GenVideoSettings(PrefectBaseSettings):
+class GenVideoSettings(BaseModel):
     """What an operator may change without touching a flow. Times in seconds."""
-
-    model_config: ClassVar[SettingsConfigDict] = build_settings_config(("integrations", "genvideo"))
 
     poll_interval: float | None = Field(
         default=None, gt=0, description="Ask the provider every so many seconds instead of by the learned schedule."
@@ -43,8 +37,3 @@ class GenVideoSettings(PrefectBaseSettings):
     stall_timeout: float = Field(
         default=45, gt=0, description="Seconds without a byte after which a download counts as stuck."
     )
-
-
-def get_settings() -> GenVideoSettings:
-    """Return the settings as the environment has them now."""
-    return GenVideoSettings()

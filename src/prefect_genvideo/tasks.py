@@ -18,17 +18,16 @@ from prefect.context import TaskRunContext
 from prefect.states import Completed
 from prefect.tasks import Task, task
 
+from prefect_genvideo.artifacts import ProgressArtifact
+from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_studio, open_uploader
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.farewell import farewell
-from prefect_genvideo.ledger import Entry
-from prefect_genvideo.media import asset_kind
+from prefect_genvideo.ledger.store import Entry
+from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
-from prefect_genvideo.producing import generation_of
-from prefect_genvideo.progress import ProgressArtifact
-from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
-from prefect_genvideo.staging import stage
-from prefect_genvideo.steps import Studio
-from prefect_genvideo.studio import AnyCredentials, AnyDestination, open_studio, open_uploader, run_logger
+from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.make import generation_of
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.runtime import derive_key, farewell, flow_run_id, run_logger, task_run_id
 
 P = ParamSpec("P")
 R = TypeVar("R")

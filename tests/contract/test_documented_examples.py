@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, senseaudio_rules, sudashui_rules
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+from prefect_genvideo.providers.senseaudio import rules as senseaudio_rules
+from prefect_genvideo.providers.sudashui import rules as sudashui_rules
 from tests.contract import cases
 from tests.contract.cases import CLIENTS, EXAMPLES, KEY
 

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import DownloadError
-from prefect_genvideo.providers import SudashuiClient, addresses, download, http
-from prefect_genvideo.providers.addresses import is_public, literal_address
+from prefect_genvideo.providers import SudashuiClient, download, http
+from prefect_genvideo.providers import ssrf as addresses
+from prefect_genvideo.providers.ssrf import is_public, literal_address
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, HostMap, ScriptedServer, mp4
 from tests.contract.test_downloads import failure, fetch

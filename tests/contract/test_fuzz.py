@@ -15,7 +15,9 @@ from hypothesis import strategies as st
 
 from prefect_genvideo import errors
 from prefect_genvideo.models import Generation, VideoRequest
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient, senseaudio_rules, sudashui_rules
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers.senseaudio import rules as senseaudio_rules
+from prefect_genvideo.providers.sudashui import rules as sudashui_rules
 from tests.contract.cases import CASES, CLIENTS, KEEPS_THE_RULES, KEY
 
 TASK = "task_DrwbCgmERlqqvftqyf2o59FaWynwJPDN"

@@ -13,8 +13,8 @@ import pytest
 
 from prefect_genvideo import errors
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
-from prefect_genvideo.providers.sudashui_rules import UPLOAD_LIMITS
-from prefect_genvideo.providers.sudashui_upload import opened
+from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
+from prefect_genvideo.providers.sudashui.upload import opened
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, Received, ScriptedServer, free_port, mp4
 

@@ -13,7 +13,7 @@ from pydantic import SecretStr
 
 from blocks.production import Production, documents
 from prefect_genvideo import SudashuiCredentials, VideoJob
-from prefect_genvideo.block_documents import Document, EnvironmentProblem, main, read_values, save_documents
+from prefect_genvideo.deployments import Document, EnvironmentProblem, main, read_values, save_documents
 from tests.fixtures.prefect import PrefectServer
 
 SECRET = "sk-never-to-be-shown"

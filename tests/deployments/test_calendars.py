@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from prefect_genvideo import LocalDestination
-from prefect_genvideo.calendars import due_slots
+from prefect_genvideo.batch.calendar import due_slots
+from prefect_genvideo.batch.manifest import rows_from
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.manifests import rows_from
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -22,7 +22,7 @@ async def slots(folder: Path, rows: list[dict[str, Any]], now: datetime = NOW, w
     """The due slots of a calendar of these rows."""
     file = folder / "calendar.json"
     file.write_text(json.dumps(rows))
-    return await due_slots(str(file), LocalDestination(path=str(folder)), window, now=now)
+    return await due_slots(str(file), LocalDestination(path=str(folder)).get_store(), window, now=now)
 
 
 def row(due: str, prompt: str = "the sea", **more: Any) -> dict[str, Any]:

@@ -18,8 +18,8 @@ from prefect.events.schemas.automations import AutomationCore
 from prefect.server.utilities.user_templates import render_user_template
 
 from prefect_genvideo import request_trigger
+from prefect_genvideo.events import event_key
 from prefect_genvideo.pulling import enter_flows_home
-from prefect_genvideo.untrusted import event_key
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE: dict[str, Any] = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())

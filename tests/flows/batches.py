@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from prefect_genvideo import VideoRequest, generate_videos
-from prefect_genvideo.reports import BatchReport
+from prefect_genvideo.batch.report import BatchReport
 from prefect_genvideo.simulator import Task
 from tests.flows.conftest import Place
 

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from prefect import get_client
 
+from prefect_genvideo.batch.report import BatchFailedError, BatchReport
 from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.flows.reconcile import reconcile_videos
-from prefect_genvideo.reports import BatchFailedError, BatchReport
 from prefect_genvideo.simulator import Fault
 from prefect_genvideo.storage import LocalStore, ObjectStore
 from tests.fixtures.runs import artifacts, flow_run_of, task_runs

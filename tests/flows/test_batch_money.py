@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.budgets import Budget
+from prefect_genvideo.ledger.budget import Budget
 from prefect_genvideo.simulator import Fault
 from tests.flows.batches import SENSE_MODEL, bill, make, sense, states, wanted
 from tests.flows.conftest import Place

@@ -8,11 +8,11 @@ from collections.abc import AsyncIterator
 import pytest
 from prefect import get_client
 
+from prefect_genvideo.blocks.session import open_studio
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.limits import account_slot, ensure_limit, limit_name
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.runtime import account_slot, ensure_limit, limit_name
 from prefect_genvideo.simulator import Fault
-from prefect_genvideo.steps import Studio
-from prefect_genvideo.studio import open_studio
 from tests.fixtures.runs import eventually
 from tests.flows.batches import at_once, make, wanted
 from tests.flows.conftest import Place

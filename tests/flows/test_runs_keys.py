@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect import flow, get_client, task
 
-from prefect_genvideo.runs import derive_key, flow_attempt, flow_run_id, task_run_id
+from prefect_genvideo.runtime import derive_key, flow_attempt, flow_run_id, task_run_id
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.runs import ended, engine, retry, submit
 

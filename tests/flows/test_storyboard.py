@@ -10,8 +10,8 @@ import pytest
 
 from prefect_genvideo.errors import GenerationFailedError, InvalidRequestError
 from prefect_genvideo.flows.storyboard import storyboard
+from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm
 from prefect_genvideo.simulator import Fault
-from prefect_genvideo.storyboards import Shot, StoredFilm
 from tests.fixtures.runs import artifacts, flow_run_of, task_runs
 from tests.flows.conftest import Place
 

@@ -11,50 +11,75 @@ from graphlib import CycleError, TopologicalSorter
 
 import pytest
 
-from tests.packaging.sources import PACKAGE, ROOT, imports, modules, reach, tracked_files, tree
+from tests.packaging.sources import PACKAGE, ROOT, SRC, imports, modules, reach, tracked_files, tree
 
-LAYERS = (
-    ("errors", "models"),
-    ("media", "mp4", "polling"),
-    ("providers", "storage"),
+ROOMS = (
+    ("errors", "models", "settings", "polling"),
+    ("media", "storage"),
+    ("providers",),
     ("ledger",),
-    ("saving",),
+    ("pipeline",),
+    ("batch",),
+    ("runtime",),
     ("blocks",),
+    ("artifacts", "events", "deployments"),
     ("tasks",),
     ("flows",),
     ("cli",),
 )
-"""Lowest first. A module between two of them is held by what it reaches."""
+"""Lowest first; a room imports from its own row of the house and from those below it."""
 
-BELOW_PREFECT = tuple(name for layer in LAYERS[:5] for name in layer)
-SIMULATOR_MAY_USE = ("errors", "models", "media", "lettering", "simulator")
+ANNEXES = ("simulator", "pulling")
+"""Beside the house: the simulator knows only `SIMULATOR_MAY_USE`, `pulling` is an old address."""
+
+BELOW_PREFECT = tuple(name for floor in ROOMS[: ROOMS.index(("runtime",))] for name in floor)
+SIMULATOR_MAY_USE = ("errors", "models", "media", "simulator")
 HEAVY = ("prefect", "boto3", "httpx", "av", "PIL", "pydantic", "rich")
 
 
-def belongs(module: str, layer: str) -> bool:
-    """Whether a module is a layer or inside it."""
-    return f"{module}.".startswith(f"{PACKAGE}.{layer}.")
+def room_of(module: str) -> str:
+    """The room, or the plain file of the top, that a module of the plugin is in."""
+    return module.removeprefix(PACKAGE).lstrip(".").partition(".")[0]
 
 
-def members(layer: str) -> list[str]:
-    """The modules of a layer."""
-    return [module for module in modules() if belongs(module, layer)]
+def members(room: str) -> list[str]:
+    """The modules of a room."""
+    return [module for module in modules() if room_of(module) == room]
 
 
-@pytest.mark.parametrize("layer", [name for names in LAYERS for name in names])
-def test_imports_go_downwards(layer: str) -> None:
-    """A module reaches nothing of a higher layer, not even through a third one or inside a function."""
-    height = next(height for height, names in enumerate(LAYERS) if layer in names)
-    higher = [name for names in LAYERS[height + 1 :] for name in names]
+def test_every_module_is_in_a_room() -> None:
+    """A new file goes into a room, never flat into the package."""
+    rooms = {room for floor in ROOMS for room in floor} | set(ANNEXES) | {""}
+    assert {room_of(module) for module in modules()} - rooms == set()
+
+
+@pytest.mark.parametrize("room", [name for floor in ROOMS for name in floor])
+def test_imports_go_downwards(room: str) -> None:
+    """A module imports nothing of a higher room, not even inside a function."""
+    height = next(height for height, floor in enumerate(ROOMS) if room in floor)
+    allowed = [name for floor in ROOMS[: height + 1] for name in floor] + ["simulator"] * (room == "cli")
     upwards = [
         f"{module} -> {found}"
-        for module in members(layer)
-        for found in reach(module)
-        for name in higher
-        if belongs(found, name)
+        for module in members(room)
+        for found in imports(module)
+        if found in modules() and found != PACKAGE and room_of(found) not in allowed
     ]
-    assert members(layer), f"there is no module {layer}"
+    assert members(room), f"there is no room {room}"
     assert upwards == []
+
+
+@pytest.mark.parametrize("room", [*BELOW_PREFECT])
+def test_the_root_is_for_users_alone(room: str) -> None:
+    """The package's root loads whatever is asked of it; a room below Prefect that used it could reach anything."""
+    assert [module for module in members(room) if PACKAGE in imports(module)] == []
+
+
+@pytest.mark.parametrize("room", [name for floor in ROOMS for name in floor if (SRC / PACKAGE / name).is_dir()])
+def test_every_room_says_what_it_is_for(room: str) -> None:
+    """A room's `__init__` has its purpose and the names that others take from it."""
+    found = importlib.import_module(f"{PACKAGE}.{room}")
+    assert found.__doc__
+    assert found.__all__
 
 
 def test_no_module_needs_itself() -> None:
@@ -67,12 +92,12 @@ def test_no_module_needs_itself() -> None:
         pytest.fail(f"modules import each other: {' -> '.join(error.args[1])}")
 
 
-@pytest.mark.parametrize("layer", BELOW_PREFECT)
-def test_nothing_below_the_blocks_knows_prefect(layer: str) -> None:
+@pytest.mark.parametrize("room", BELOW_PREFECT)
+def test_nothing_below_the_runtime_knows_prefect(room: str) -> None:
     """Clients, ledger and stores are usable, and testable, without Prefect."""
     users = {
         found
-        for module in members(layer)
+        for module in members(room)
         for found in reach(module)
         for imported in imports(found)
         if imported.partition(".")[0] == "prefect"
@@ -83,7 +108,7 @@ def test_nothing_below_the_blocks_knows_prefect(layer: str) -> None:
 def test_the_simulator_stands_apart() -> None:
     """What imitates the providers shares no code with what talks to them, else both could be wrong alike."""
     used = {found for module in members("simulator") for found in imports(module) if found.startswith(PACKAGE)}
-    strangers = [name for name in used if not any(belongs(name, allowed) for allowed in SIMULATOR_MAY_USE)]
+    strangers = [name for name in used if room_of(name) not in SIMULATOR_MAY_USE]
     assert strangers == []
 
 

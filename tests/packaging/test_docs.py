@@ -14,11 +14,11 @@ import yaml
 from pydantic import SecretStr
 
 import prefect_genvideo
+from prefect_genvideo.batch.manifest import load_manifest
+from prefect_genvideo.batch.model import FALLBACK_KINDS
 from prefect_genvideo.errors import GenVideoError, RejectedError, TaskLostError, UnknownOutcomeError
-from prefect_genvideo.manifest_model import FALLBACK_KINDS
-from prefect_genvideo.manifests import load_manifest
+from prefect_genvideo.ledger.record import MOVES
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.records import MOVES
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import KINDS
 from tests.packaging.markdown import Fence, anchors, codes, fences, links, table, tables, without_fences
@@ -183,7 +183,7 @@ def test_the_providers_page_has_the_tables_of_the_readme() -> None:
 
 def test_the_commands_are_all_there() -> None:
     """Every command with all of its options, as the command itself says."""
-    from prefect_genvideo.cli import app
+    from prefect_genvideo.cli.app import app
 
     for row in table(text("reference/cli.md"), "commands"):
         words = [word for word in codes(row["command"])[0].split()[1:] if word.islower()]
@@ -197,7 +197,7 @@ def test_the_commands_are_all_there() -> None:
 
 def test_every_command_has_its_row() -> None:
     """Of both levels."""
-    from prefect_genvideo.cli import app
+    from prefect_genvideo.cli.app import app
 
     rows = [codes(row["command"])[0] for row in table(text("reference/cli.md"), "commands")]
     listed = [" ".join(word for word in row.split() if word.islower()) for row in rows]

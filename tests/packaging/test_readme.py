@@ -100,7 +100,7 @@ class Reader:
 
     def genvideo(self, words: list[str]) -> None:
         """The command's own entry point, in this process."""
-        from prefect_genvideo.cli import app
+        from prefect_genvideo.cli.app import app
 
         in_a_thread(lambda: app(words))
 

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from prefect_genvideo import errors
-from prefect_genvideo.media import MediaInfo
+from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
-from prefect_genvideo.providers.sudashui_rules import UPLOAD_LIMITS
+from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
 from tests.packaging.markdown import codes, fences, links, table, tables
 from tests.packaging.sources import ROOT
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.batching import Batch, Item, plan_batch, unclaimed
+from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator

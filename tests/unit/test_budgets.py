@@ -8,9 +8,9 @@ from datetime import datetime, timezone
 import pytest
 from pydantic import ValidationError
 
-from prefect_genvideo.budgets import Budget, BudgetError, BudgetGuard
-from prefect_genvideo.ledger import Ledger, Spent
-from prefect_genvideo.records import LedgerRecord
+from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger, Spent
 from tests.fixtures.money import MemoryStore, draft
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)

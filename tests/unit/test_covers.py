@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from prefect_genvideo import covers
-from prefect_genvideo.covers import cover_from_video
+from prefect_genvideo.pipeline import save as covers
+from prefect_genvideo.pipeline.save import cover_from_video
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.film_clips import make_clip
 from tests.fixtures.money import MemoryStore

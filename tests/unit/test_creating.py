@@ -10,8 +10,6 @@ from typing import Any
 import anyio
 import pytest
 
-from prefect_genvideo.budgets import Budget, BudgetError, BudgetGuard
-from prefect_genvideo.creating import CreatePolicy, Creator, Submission
 from prefect_genvideo.errors import (
     AuthenticationError,
     DestinationError,
@@ -23,10 +21,11 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.gates import AccountGate, AccountStoppedError
-from prefect_genvideo.intents import settle_intent
-from prefect_genvideo.ledger import Ledger
-from prefect_genvideo.records import LedgerRecord
+from prefect_genvideo.ledger.account import AccountGate, AccountStoppedError
+from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
+from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission, settle_intent
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger
 from tests.fixtures.money import (
     REQUEST,
     FakeProvider,

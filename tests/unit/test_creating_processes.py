@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import UnknownOutcomeError
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.reconciling import reconcile
 from prefect_genvideo.simulator import Fault, Simulator
-from prefect_genvideo.steps import Studio
 from tests.fixtures import money_child
 from tests.fixtures.money_child import REQUEST, TEMPLATE, store_of
 from tests.fixtures.s3 import S3Server

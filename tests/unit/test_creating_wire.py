@@ -17,13 +17,13 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.gates import AccountGate
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
-from prefect_genvideo.reconciling import reconcile
 from prefect_genvideo.simulator import Fault, Simulator
-from prefect_genvideo.steps import Studio
 from tests.contract.server import free_port
 from tests.fixtures.money import TEMPLATE, VirtualTime
 from tests.fixtures.s3 import S3Server

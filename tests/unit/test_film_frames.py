@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.film import cover_of, first_frame, last_frame, pictures, probe
+from prefect_genvideo.media import cover_of, first_frame, last_frame, probe
+from prefect_genvideo.media import frames as pictures
 from tests.fixtures.film_clips import make_clip, number_of, numbered, with_edit, with_matrix
 
 

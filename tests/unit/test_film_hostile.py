@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
-from prefect_genvideo.film import cover_of, first_frame, join, last_frame, probe, source
+from prefect_genvideo.media import clip as source
+from prefect_genvideo.media import cover_of, first_frame, join, last_frame, probe
 from tests.fixtures.film_clips import make_clip, shown_numbers
 
 

@@ -12,8 +12,8 @@ import pytest
 from PIL import Image
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.film import JoinInfo, join, probe
-from prefect_genvideo.film.plan import parameter_sets
+from prefect_genvideo.media import JoinInfo, join, probe
+from prefect_genvideo.media._join_plan import parameter_sets
 from tests.fixtures.film_clips import (
     boxes,
     loudness,

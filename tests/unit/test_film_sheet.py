@@ -9,9 +9,9 @@ import pytest
 from PIL import Image, ImageFont
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.film import contact_sheet
-from prefect_genvideo.film.sheet import MAX_CELLS
-from prefect_genvideo.lettering import readable, wrap
+from prefect_genvideo.media import contact_sheet
+from prefect_genvideo.media.contact_sheet import MAX_CELLS
+from prefect_genvideo.media.text import readable, wrap
 
 
 def jpeg(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> bytes:

@@ -16,7 +16,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.gates import AccountGate, AccountStoppedError, gate_of
+from prefect_genvideo.ledger.account import AccountGate, AccountStoppedError, gate_of
 from tests.fixtures.money import VirtualTime
 
 

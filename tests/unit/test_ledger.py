@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.ledger import Entry, Ledger, LedgerConflictError, Spent
-from prefect_genvideo.records import LedgerState
+from prefect_genvideo.ledger.record import LedgerState
+from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Spent
 from prefect_genvideo.storage import LocalStore, ObjectStore
 from tests.fixtures.money import MemoryStore, draft
 from tests.fixtures.s3 import S3Server

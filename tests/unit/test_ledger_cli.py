@@ -13,11 +13,11 @@ from typing import Any
 import anyio
 import pytest
 
-from prefect_genvideo.cli import app
-from prefect_genvideo.ledger import Entry, Ledger
+from prefect_genvideo.cli.app import app
+from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
+from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.records import LedgerRecord, LedgerState
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import REQUEST, draft

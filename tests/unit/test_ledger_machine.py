@@ -11,13 +11,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from prefect_genvideo.creating import CreatePolicy
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, GenVideoError, InvalidRequestError
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation
-from prefect_genvideo.reconciling import reconcile
-from prefect_genvideo.records import LedgerRecord
-from prefect_genvideo.steps import Studio
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.reconcile import reconcile
 from tests.fixtures.money import TEMPLATE, FakeProvider, done, on_its_way
 from tests.fixtures.scheduled_runs import HELD, How, Run, World
 

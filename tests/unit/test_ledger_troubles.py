@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger import Entry, Ledger
-from prefect_genvideo.records import LedgerState
+from prefect_genvideo.ledger.record import LedgerState
+from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.storage import ObjectStore
 from tests.fixtures.money import MemoryStore, Trouble, TroubledMemory, TroubledS3, VirtualTime, When, draft
 from tests.fixtures.s3 import S3Server

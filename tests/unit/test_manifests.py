@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from prefect_genvideo.batch.manifest import DEFAULT_KINDS, Manifest, ManifestLimits, due_rows, rows_from
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.manifests import DEFAULT_KINDS, Manifest, ManifestLimits, due_rows, rows_from
 from prefect_genvideo.models import VideoRequest
 
 TODAY = date(2026, 11, 22)

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_genvideo import manifest_yaml
+from prefect_genvideo.batch import _yaml as manifest_yaml
+from prefect_genvideo.batch._yaml import parse_yaml
+from prefect_genvideo.batch.formats import read_table
+from prefect_genvideo.batch.manifest import Manifest, ManifestLimits, load_manifest
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.manifest_formats import read_table
-from prefect_genvideo.manifest_yaml import parse_yaml
-from prefect_genvideo.manifests import Manifest, ManifestLimits, load_manifest
 from prefect_genvideo.models import VideoRequest
 
 JSONL = """\

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_genvideo.batch.manifest import ManifestLimits, load_manifest, rows_from
 from prefect_genvideo.errors import DestinationError, DownloadError, InvalidRequestError
-from prefect_genvideo.manifests import ManifestLimits, load_manifest, rows_from
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.s3 import S3Server
 
@@ -180,7 +180,7 @@ async def test_an_object_in_s3_without_a_home(s3: S3Server, monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    monkeypatch.setattr("prefect_genvideo.storage.s3._clients", {})
+    monkeypatch.setattr("prefect_genvideo.storage.s3.store._clients", {})
     manifest = await load_manifest(f"s3://{bucket}/a.jsonl", home=LocalStore(tmp_path))
     assert len(manifest.rows) == 1
 

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prefect_genvideo.batch.manifest import rows_from
+from prefect_genvideo.batch.templates import render
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.manifests import rows_from
-from prefect_genvideo.templating import render
 
 VARIABLES: dict[str, Any] = {
     "city": "Rome",

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import MediaInfo, asset_kind, inspect_bytes, inspect_file, sniff, split_data_url
+from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_bytes, inspect_file, sniff, split_data_url
 
 av = pytest.importorskip("av")
 Image = pytest.importorskip("PIL.Image")

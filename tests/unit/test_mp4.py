@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import DownloadError
-from prefect_genvideo.mp4 import BoxWalker
+from prefect_genvideo.media.mp4 import BoxWalker
 
 
 def box(name: bytes, content: bytes = b"", *, long: bool = False, size: int | None = None) -> bytes:

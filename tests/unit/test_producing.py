@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo import producing
 from prefect_genvideo.errors import (
     AuthenticationError,
     DestinationError,
@@ -22,12 +21,13 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.gates import AccountGate
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.producing import FALLBACK_KINDS, Choice, Producer, is_moderation
+from prefect_genvideo.pipeline import make as producing
+from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Choice, Producer, is_moderation
+from prefect_genvideo.pipeline.pipeline import Studio
 from prefect_genvideo.simulator import Fault, Simulator
-from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore, VirtualTime
 from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, nap, open_studios

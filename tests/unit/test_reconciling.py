@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.creating import CreatePolicy
 from prefect_genvideo.errors import DestinationError, TaskLostError
-from prefect_genvideo.ledger import Entry, Ledger
+from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
-from prefect_genvideo.reconciling import ReconciledRow, reconcile
-from prefect_genvideo.records import LedgerRecord
-from prefect_genvideo.steps import Event, Studio
+from prefect_genvideo.pipeline.pipeline import Event, Studio
+from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
 from tests.fixtures.money import TEMPLATE, VIDEO, FakeProvider, MemoryStore, TroubledMemory, draft, on_its_way, refused
 
 

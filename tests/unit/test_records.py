@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.records import (
+from prefect_genvideo.ledger.record import (
     MOVES,
     SETTLED,
     LedgerRecord,
@@ -26,7 +25,8 @@ from prefect_genvideo.records import (
     holder_is_gone,
     shown,
 )
-from prefect_genvideo.storage.paths import clean_key
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.storage.keys import clean_key
 from tests.fixtures.money import draft
 
 PLAIN = re.compile(r"[A-Za-z0-9._~-]+\.json")

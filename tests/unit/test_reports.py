@@ -6,10 +6,10 @@ import pickle
 
 import pytest
 
+from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.flows.batch import FailOn, judge
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.reports import BatchFailedError, BatchReport, BatchRow, RowState
 
 VIDEO = StoredVideo(
     uri="s3://b/a.mp4",

@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
-from prefect_genvideo.ledger import Ledger
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.reuse import content_key
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.pipeline import Studio
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.records import LedgerRecord
-from prefect_genvideo.reusing import content_key
-from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
 
 PRINT = "ab" * 32

@@ -15,10 +15,10 @@ import anyio
 import pytest
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.manifest import manifest_key, read_manifest
 from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.pipeline.provenance import manifest_key, read_manifest
+from prefect_genvideo.pipeline.save import MAX_COVER, SaveJob, save_generation
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.saving import MAX_COVER, SaveJob, save_generation
 from prefect_genvideo.storage import LocalStore, ObjectInfo, ObjectStore
 from tests.fixtures.file_server import FileServer, running_file_server
 from tests.fixtures.mp4 import mp4

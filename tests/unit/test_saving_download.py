@@ -14,9 +14,9 @@ from prefect_genvideo.errors import (
     RateLimitedError,
     TransientError,
 )
-from prefect_genvideo.fetching import Patience
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.saving import SaveJob, save_generation
+from prefect_genvideo.pipeline.save import SaveJob, save_generation
+from prefect_genvideo.pipeline.transfer import Patience
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.mp4 import mp4
 from tests.fixtures.scripted_source import LINK, Answer, ScriptedSource, generation

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.keys import DEFAULT_TEMPLATE, FIELDS, check_template, render_key, slug
+from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, render_key, slug
 from prefect_genvideo.storage import clean_key
 
 FACTS = {

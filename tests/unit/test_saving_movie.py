@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from prefect_genvideo.movie import MAX_MOOV, Movie, MovieReader
+from prefect_genvideo.media.mp4 import MAX_MOOV, Movie, MovieReader
 from tests.fixtures.mp4 import FTYP, box, moov, mp4
 
 

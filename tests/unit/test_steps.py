@@ -18,10 +18,10 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger import Entry, Ledger
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.records import LedgerRecord
-from prefect_genvideo.steps import Event, Studio, patiently
+from prefect_genvideo.pipeline.pipeline import Event, Studio, patiently
 from tests.fixtures.money import (
     OTHER,
     REQUEST,

@@ -8,7 +8,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import ObjectInfo
-from prefect_genvideo.storage.s3_upload import S3Upload
+from prefect_genvideo.storage.s3.upload import S3Upload
 
 MIB = 1024 * 1024
 

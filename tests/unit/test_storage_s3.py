@@ -14,7 +14,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.storage import PreconditionFailedError, S3Store
-from prefect_genvideo.storage.s3_errors import explain
+from prefect_genvideo.storage.s3.errors import explain
 from tests.fixtures.lossy_proxy import Fault, LossyProxy
 from tests.fixtures.s3 import S3Server
 

@@ -10,14 +10,14 @@ import pytest
 from pydantic import ValidationError
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import MediaInfo, inspect_bytes
+from prefect_genvideo.media.inspect import MediaInfo, inspect_bytes
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
-from prefect_genvideo.producing import Choice, Producer
+from prefect_genvideo.pipeline.assets import Staged
+from prefect_genvideo.pipeline.make import Choice, Producer
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.storyboard import Shot, frame_after, going_on, join_shots, problems_going_on
 from prefect_genvideo.simulator import Simulator
-from prefect_genvideo.staging import Staged
-from prefect_genvideo.steps import Studio
 from prefect_genvideo.storage import LocalStore
-from prefect_genvideo.storyboards import Shot, frame_after, going_on, join_shots, problems_going_on
 from tests.fixtures.money import MemoryStore
 from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, open_studios
 

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.events import OPEN_FIELDS, event_key, request_from_event
+from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.records import check_key
-from prefect_genvideo.untrusted import OPEN_FIELDS, event_key, request_from_event
 
 DEFAULTS: dict[str, Any] = {"model": "sd-2-fast-720p", "prompt": "a shoe", "duration": 4}
 OPEN_BUCKET = ("s3://shop-photos/new/",)

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import MediaInfo
+from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient
-from prefect_genvideo.providers.senseaudio_rules import MB, SEEDANCE_2
+from prefect_genvideo.providers.senseaudio.rules import MB, SEEDANCE_2
 
 KEY = "sk-test"
 LINK = "https://e.com/a"

@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import MediaInfo
+from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.providers.sudashui_rules import MB, MODELS
+from prefect_genvideo.providers.sudashui.rules import MB, MODELS
 
 KEY = "sk-test"
 LINK = "https://files.sudashuiapi.com/proxy/a"

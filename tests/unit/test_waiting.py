@@ -17,7 +17,7 @@ from prefect_genvideo.errors import (
     TransientError,
 )
 from prefect_genvideo.models import Generation
-from prefect_genvideo.waiting import FixedInterval, Look, Waiter
+from prefect_genvideo.pipeline.wait import FixedInterval, Look, Waiter
 from tests.fixtures.money import FakeProvider, VirtualTime, on_its_way
 
 Step = Generation | Exception

@@ -17,7 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.providers import get_provider
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.settings import get_settings
+from prefect_genvideo.runtime import get_settings
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 

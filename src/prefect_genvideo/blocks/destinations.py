@@ -9,9 +9,9 @@ from typing import Any, Literal
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_genvideo.keys import DEFAULT_TEMPLATE, check_template
-from prefect_genvideo.ledger import Ledger, Sleep
-from prefect_genvideo.settings import get_settings
+from prefect_genvideo.ledger.store import Ledger, Sleep
+from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
+from prefect_genvideo.runtime import get_settings
 from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"

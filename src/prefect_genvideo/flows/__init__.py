@@ -1,9 +1,17 @@
 """Flows that can be deployed as they are or called from other flows."""
 
 from prefect_genvideo.flows.batch import generate_videos
-from prefect_genvideo.flows.generate import generate_video
+from prefect_genvideo.flows.generate import AspectRatio, Resolution, generate_video
 from prefect_genvideo.flows.reconcile import reconcile_videos
 from prefect_genvideo.flows.shards import generate_videos_sharded
 from prefect_genvideo.flows.storyboard import storyboard
 
-__all__ = ["generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos", "storyboard"]
+__all__ = [
+    "AspectRatio",
+    "Resolution",
+    "generate_video",
+    "generate_videos",
+    "generate_videos_sharded",
+    "reconcile_videos",
+    "storyboard",
+]

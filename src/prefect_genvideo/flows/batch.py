@@ -14,19 +14,25 @@ from prefect.runtime import task_run
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from prefect_genvideo.batching import Batch, Item, plan_batch, unclaimed
-from prefect_genvideo.budgets import Budget, BudgetError
+from prefect_genvideo.artifacts import publish
+from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
+from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
+from prefect_genvideo.blocks.session import Credentials, Destination, open_studio
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
-from prefect_genvideo.farewell import farewell
-from prefect_genvideo.gates import AccountStoppedError
-from prefect_genvideo.limits import ensure_limit, slots_for
+from prefect_genvideo.ledger.account import AccountStoppedError
+from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.producing import Choice, Produced, Producer
-from prefect_genvideo.reporting import publish
-from prefect_genvideo.reports import BatchFailedError, BatchReport, BatchRow, RowState
-from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
-from prefect_genvideo.settings import get_settings
-from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+from prefect_genvideo.pipeline.make import Choice, Produced, Producer
+from prefect_genvideo.runtime import (
+    derive_key,
+    ensure_limit,
+    farewell,
+    flow_run_id,
+    get_settings,
+    run_logger,
+    slots_for,
+    task_run_id,
+)
 
 FailOn = Literal["any", "share", "never"]
 NO_BUDGET = Budget()

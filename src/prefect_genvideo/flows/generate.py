@@ -9,22 +9,19 @@ from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
-from prefect_genvideo.lending import make_fetchable
-from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.reusing import content_key
-from prefect_genvideo.runs import derive_key, flow_run_id
-from prefect_genvideo.settings import get_settings
-from prefect_genvideo.showing import show_video
-from prefect_genvideo.staging import stage
-from prefect_genvideo.steps import Studio
-from prefect_genvideo.studio import (
+from prefect_genvideo.artifacts import show_video
+from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,
     open_studio,
     resolve_credentials,
     resolve_destination,
-    run_logger,
 )
+from prefect_genvideo.ledger.reuse import content_key
+from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.assets import make_fetchable, stage
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.runtime import derive_key, flow_run_id, get_settings, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]

@@ -5,9 +5,10 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
+from prefect_genvideo.blocks.session import Credentials, Destination, open_studio
 from prefect_genvideo.errors import UnknownOutcomeError
-from prefect_genvideo.reconciling import ReconciledRow, reconcile
-from prefect_genvideo.studio import Credentials, Destination, open_studio, run_logger
+from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
+from prefect_genvideo.runtime import run_logger
 
 
 @flow(name="reconcile-videos", persist_result=False)

@@ -10,15 +10,14 @@ from prefect.deployments import arun_deployment
 from prefect.runtime import flow_run as this_run
 from pydantic import Field
 
-from prefect_genvideo.batching import plan_batch
+from prefect_genvideo.artifacts import publish, read_report
+from prefect_genvideo.batch.plan import plan_batch
+from prefect_genvideo.batch.report import BatchReport
+from prefect_genvideo.blocks.session import open_studio
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.flows.batch import FailOn, judge
-from prefect_genvideo.reporting import publish, read_report
-from prefect_genvideo.reports import BatchReport
-from prefect_genvideo.runs import derive_key
-from prefect_genvideo.settings import get_settings
-from prefect_genvideo.steps import Studio
-from prefect_genvideo.studio import open_studio, run_logger
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.runtime import derive_key, get_settings, run_logger
 
 
 @flow(name="generate-videos-sharded", persist_result=False)

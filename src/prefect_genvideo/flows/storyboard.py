@@ -12,19 +12,17 @@ from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 
+from prefect_genvideo.artifacts import artifact_key, cover_bytes, thumbnail
 from prefect_genvideo.blocks import VideoDestination
+from prefect_genvideo.blocks.session import Credentials, Destination, open_studio, resolve
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.farewell import farewell
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
-from prefect_genvideo.producing import Choice, Producer
-from prefect_genvideo.runs import derive_key, flow_run_id, task_run_id
-from prefect_genvideo.settings import get_settings
-from prefect_genvideo.showing import artifact_key, cover_bytes, thumbnail
-from prefect_genvideo.staging import stage
-from prefect_genvideo.steps import Studio
-from prefect_genvideo.storyboards import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
-from prefect_genvideo.studio import Credentials, Destination, open_studio, resolve, run_logger
+from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.make import Choice, Producer
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
+from prefect_genvideo.runtime import derive_key, farewell, flow_run_id, get_settings, run_logger, task_run_id
 
 
 def _shot_name() -> str:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from importlib.metadata import EntryPoint, entry_points
 
 from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.download import VideoStream
-from prefect_genvideo.providers.senseaudio import SenseAudioClient
-from prefect_genvideo.providers.sudashui import SudashuiClient
+from prefect_genvideo.providers.http import NOT_SENT, Reply
+from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.senseaudio.client import SenseAudioClient
+from prefect_genvideo.providers.sudashui.client import SudashuiClient
 
 ENTRY_POINT_GROUP = "prefect_genvideo.providers"
 
@@ -68,10 +72,16 @@ def _origin(point: EntryPoint) -> str:
 
 
 __all__ = [
+    "NOT_SENT",
+    "Facts",
+    "Reply",
+    "Row",
+    "Rule",
     "SenseAudioClient",
     "SudashuiClient",
     "VideoClient",
     "VideoStream",
     "get_provider",
+    "not_links",
     "provider_names",
 ]

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import MediaInfo, asset_kind, inspect_bytes, inspect_file, split_data_url
+from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_bytes, inspect_file, split_data_url
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.rules import shown

@@ -21,15 +21,15 @@ import anyio.to_thread
 import httpx
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.media import MediaInfo, asset_kind
+from prefect_genvideo.media.inspect import MediaInfo, asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
+from prefect_genvideo.providers.classify import Facts, Row, judge, to_error
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
 from prefect_genvideo.providers.http import HostClients, Line, Reply, exchange
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
-from prefect_genvideo.providers.verdicts import Facts, Row, judge, to_error
 
 READ_TIMEOUT = http.READ_TIMEOUT
 STALL_TIMEOUT = 45.0

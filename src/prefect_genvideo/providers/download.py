@@ -17,10 +17,10 @@ import anyio
 import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.mp4 import BoxWalker
-from prefect_genvideo.providers.addresses import public_addresses, refuse_literal
+from prefect_genvideo.media.mp4 import BoxWalker
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
 from prefect_genvideo.providers.http import HostClients, raw_chunks
+from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3

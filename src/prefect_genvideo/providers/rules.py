@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prefect_genvideo.errors import redact
-from prefect_genvideo.media import MediaInfo
+from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
 
 Broken = tuple[str, object]

@@ -17,7 +17,7 @@ from typing import Any, cast
 import av
 from PIL import Image, ImageDraw, ImageOps
 
-from prefect_genvideo.lettering import font_of, wrap
+from prefect_genvideo.media.text import font_of, wrap
 
 PREVIEW_SIDE = 320  # small to render, and large enough to be a first frame (SenseAudio wants 300 pixels)
 CHUNK = 256 * 1024

@@ -10,8 +10,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 
-from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, Upload
-from prefect_genvideo.storage.local_files import (
+from prefect_genvideo.storage._local_files import (
     CHUNK,
     Directory,
     digest_of,
@@ -19,7 +18,8 @@ from prefect_genvideo.storage.local_files import (
     load_metadata,
     store_metadata,
 )
-from prefect_genvideo.storage.paths import clean_key, clean_listing
+from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, Upload
+from prefect_genvideo.storage.keys import clean_key, clean_listing
 from prefect_genvideo.storage.threads import finish, in_thread
 
 T = TypeVar("T")

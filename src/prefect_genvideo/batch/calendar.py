@@ -1,0 +1,135 @@
+"""A content calendar: the rows of a manifest that are wanted now, each keyed by its slot."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta, timezone
+from typing import Any
+
+from prefect_genvideo.batch.manifest import Manifest, ManifestRow, due_rows, load_manifest
+from prefect_genvideo.batch.templates import is_template
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.storage import ObjectStore
+
+_TEXTS = ("prompt", "first_frame", "last_frame")
+_TEXT_LISTS = ("images", "videos", "audios")
+
+Read = Callable[[date | None], Awaitable[Manifest]]
+
+
+@dataclass(frozen=True)
+class DueSlots:
+    """What a calendar wants now.
+
+    Attributes:
+        rows: Rows for `generate_videos`, each with a key that says its slot.
+        manifest: The calendar they are from; `manifest.check()` raises what is wrong with its other rows.
+    """
+
+    rows: list[VideoRequest | dict[str, Any]]
+    manifest: Manifest
+
+
+async def due_slots(
+    source: str,
+    store: ObjectStore,
+    window: timedelta,
+    *,
+    allow_local: bool = True,
+    allow_private: bool = False,
+    now: datetime | None = None,
+) -> DueSlots:
+    """Read a calendar and return the rows that are due, keyed so that a late or repeated run makes none twice.
+
+    A row keeps its own `key`. Others get `slot-<due in UTC>-<12 hex of the request>`, and a number behind it where one
+    slot wants equal videos. `today` in a row's templates is the day of its slot, whenever the run comes.
+
+    Args:
+        source: Manifest: a path, http(s) link or `s3://` URI.
+        store: The destination's; its account reads `s3://` URIs.
+        window: How far to look back; longer than the schedule's interval, so that missed runs are caught up.
+        allow_local: Whether the manifest may be a path of this machine.
+        allow_private: Whether it may be a link to a private address.
+        now: The present moment, with time zone; a seam for tests and backfills.
+
+    Raises:
+        InvalidRequestError: The manifest cannot be read as a whole, or `now` and `window` make no sense.
+        DestinationError: The store did not deliver it.
+        DownloadError: The link did not deliver it.
+    """
+
+    async def read(today: date | None) -> Manifest:
+        return await load_manifest(
+            source,
+            home=store,
+            allow_local=allow_local,
+            allow_private=allow_private,
+            today=today,
+        )
+
+    return await _due(read, now or datetime.now(timezone.utc), window)
+
+
+async def _due(read: Read, now: datetime, window: timedelta) -> DueSlots:
+    whole = await read(None)
+    days = sorted({_day(row) for row in due_rows(whole, now, window)})
+    found: list[ManifestRow] = []
+    for day in days:
+        # Read again for each day: what a row renders to must not depend on when the run comes.
+        manifest = whole if day == datetime.now(timezone.utc).date() else await read(day)
+        found += [row for row in due_rows(manifest, now, window) if _day(row) == day]
+    seen = Counter[str]()
+    rows: list[VideoRequest | dict[str, Any]] = [as_row(row, row.key or _slot(row, seen)) for row in found]
+    return DueSlots(rows, whole)
+
+
+def _day(row: ManifestRow) -> date:
+    return row.due.date() if row.due else date.min
+
+
+def _slot(row: ManifestRow, seen: Counter[str]) -> str:
+    moment = row.due.astimezone(timezone.utc).strftime("%Y%m%dT%H%M%SZ") if row.due else "any"
+    wanted = hashlib.sha256(f"{row.provider or ''}:{row.request.fingerprint()}".encode()).hexdigest()
+    key = f"slot-{moment}-{wanted[:12]}"
+    seen[key] += 1
+    return key if seen[key] == 1 else f"{key}-{seen[key]}"
+
+
+def as_row(row: ManifestRow, key: str) -> dict[str, Any]:
+    """A row that was read, as plain data that reads as the same row: rendered texts are no templates again."""
+    literals: dict[str, str] = {}
+    fields = _plain(row.request, literals) | {"key": _quoted(key, literals), "tags": list(row.tags)}
+    if row.provider:
+        fields["provider"] = row.provider
+    fallback: list[dict[str, Any]] = []
+    for other in row.fallback:
+        wanted: dict[str, Any] = {name: None for name in fields if name in VideoRequest.model_fields}
+        wanted |= _plain(other.request, literals)
+        changes = {name: value for name, value in wanted.items() if fields.get(name) != value}
+        provider = {"provider": other.provider} if other.provider else {}
+        fallback.append(changes | provider | {"on": sorted(other.on)})
+    return fields | ({"fallback": fallback} if fallback else {}) | ({"vars": literals} if literals else {})
+
+
+def _plain(request: VideoRequest, literals: dict[str, str]) -> dict[str, Any]:
+    """The fields that were set."""
+    fields = request.model_dump(mode="json", exclude_unset=True)
+    for name in _TEXTS:
+        if fields.get(name):
+            fields[name] = _quoted(fields[name], literals)
+    for name in _TEXT_LISTS:
+        if fields.get(name):
+            fields[name] = [_quoted(text, literals) for text in fields[name]]
+    return fields
+
+
+def _quoted(text: str, literals: dict[str, str]) -> str:
+    """The text; one that looks like a template goes through a variable, since a variable's value never is one."""
+    if not is_template(text):
+        return text
+    name = f"literal_{len(literals)}"
+    literals[name] = text
+    return f"{{{{ {name} }}}}"

@@ -1,0 +1,316 @@
+"""The formats of a batch's file: bytes become rows of plain values, each with the number a person would give it."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Any, Literal, TypeVar, cast
+
+from prefect_genvideo.batch._yaml import parse_yaml
+from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, printable, problem
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.models import Problem
+
+T = TypeVar("T")
+Format = Literal["jsonl", "json", "csv", "yaml"]
+
+_SUFFIXES: Mapping[str, Format] = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".csv": "csv",
+    ".tsv": "csv",
+    ".yaml": "yaml",
+    ".yml": "yaml",
+}
+_MAX_COLUMNS = 500
+_LISTS = frozenset({"images", "videos", "audios", "tags", "fallback"})
+_OBJECTS = frozenset({"options", "vars"})
+_NUMBERS = frozenset({"duration", "timeout"})
+_NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+_YAML_START = re.compile(r"(?:---|%YAML|- |-$|#|[\w\"' .-]+:(?:\s|$))")
+_BYTE_ORDER_MARKS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
+
+
+@dataclass(frozen=True)
+class RawRow:
+    """A row as it was read; `fields` may still be anything."""
+
+    number: int
+    fields: Any
+    problems: tuple[Problem, ...] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """A file as it was read."""
+
+    rows: Sequence[RawRow]
+    numbering: Numbering = "row"
+    defaults: Mapping[str, Any] = field(default_factory=dict[str, Any])
+
+
+def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
+    """Return the rows of a file.
+
+    Args:
+        name: The file's name; its extension decides the format, else the content does.
+        data: The whole file.
+        limits: Most rows, and bytes of YAML.
+
+    Raises:
+        InvalidRequestError: It cannot be read as a whole. What is wrong with one row is a problem of that row.
+    """
+    text = _decoded(name, data)
+    form = _SUFFIXES.get(PurePosixPath(name).suffix.lower()) or _guessed(text)
+    if form == "yaml" and len(data) > limits.max_yaml_bytes:
+        raise InvalidRequestError(
+            f"A YAML manifest may have at most {limits.max_yaml_bytes} bytes; larger ones are better JSONL."
+        )
+    try:
+        table = _READERS[form](text, limits.max_rows)
+    except (ValueError, RecursionError) as error:
+        why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        label = "CSV" if form == "csv" else form.upper()
+        raise InvalidRequestError(f"The manifest {printable(name)[:100]} cannot be read as {label}: {why}.") from None
+    if len(table.rows) > limits.max_rows:
+        raise InvalidRequestError(f"The manifest has more than the allowed {limits.max_rows} rows; split it.")
+    return table
+
+
+def _decoded(name: str, data: bytes) -> str:
+    label = printable(name)[:100]
+    other = next((f" (it looks like {encoding})" for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise InvalidRequestError(
+            f"The manifest {label} is not UTF-8{other}: byte 0x{data[error.start]:02x} on line {line}. "
+            "Save it with the encoding UTF-8."
+        ) from None
+    if "\0" in text:
+        raise InvalidRequestError(f"The manifest {label} holds NUL bytes, so it is no text in UTF-8{other}.")
+    if not text.strip():
+        raise InvalidRequestError(f"The manifest {label} is empty.")
+    return text
+
+
+def _guessed(text: str) -> Format:
+    lines = [line for line in text[:65_536].splitlines() if line.strip()][:2]
+    first = lines[0].strip() if lines else ""
+    if first.startswith("["):
+        return "json"
+    if first.startswith("{"):
+        return "jsonl" if _is_row(first) else "json"
+    return "yaml" if _YAML_START.match(first) else "csv"
+
+
+def _is_row(line: str) -> bool:
+    try:
+        value = _json(line)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and "rows" not in value
+
+
+# JSON
+
+
+def _json(text: str) -> Any:
+    """Strict JSON. Numbers that are none become NaN, which the check of the rows names with their field."""
+    return json.loads(
+        text,
+        object_pairs_hook=_object,
+        parse_int=lambda digits: int(digits) if len(digits) <= 40 else math.nan,
+        parse_constant=lambda _: math.nan,
+    )
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    made = dict(pairs)
+    if len(made) != len(pairs):
+        twice = _twice([name for name, _ in pairs])
+        raise ValueError(f"the name {str(twice)[:80]!a} stands twice in one object")
+    return made
+
+
+def _twice(names: Sequence[T]) -> T | None:
+    """The first that stands a second time."""
+    seen = set[T]()
+    for name in names:
+        if name in seen:
+            return name
+        seen.add(name)
+    return None
+
+
+def _from_jsonl(text: str, max_rows: int) -> Table:
+    rows = list[RawRow]()
+    for number, line in enumerate(io.StringIO(text), 1):
+        if not line.strip():
+            continue
+        try:
+            rows.append(RawRow(number, _json(line)))
+        except (ValueError, RecursionError) as error:
+            why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
+            rows.append(RawRow(number, {}, (problem("(line)", line.strip(), f"must be a JSON object: {why}"),)))
+        if len(rows) > max_rows:
+            break
+    return Table(rows, "line")
+
+
+def _from_document(value: Any) -> Table:
+    """A list of rows, or an object with `rows` and `defaults`."""
+    defaults: Any = {}
+    if isinstance(value, dict):
+        root = cast("dict[str, Any]", value)
+        other = [name for name in root if name not in {"rows", "defaults"}]
+        if other or "rows" not in root:
+            found = f", not {', '.join(printable(name)[:40] for name in other[:5])}" if other else ""
+            raise ValueError(f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults`{found}")
+        value, defaults = root["rows"], root.get("defaults") or {}
+    if not isinstance(value, list) or not isinstance(defaults, dict):
+        raise ValueError("it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object)")
+    rows = [RawRow(number, item) for number, item in enumerate(cast("list[Any]", value), 1)]
+    return Table(rows, "row", cast("dict[str, Any]", defaults))
+
+
+def _from_json(text: str, max_rows: int) -> Table:
+    del max_rows  # the whole document has been read before its rows can be counted
+    return _from_document(_json(text))
+
+
+def _from_yaml(text: str, max_rows: int) -> Table:
+    del max_rows  # the whole document has been read before its rows can be counted
+    return _from_document(parse_yaml(text))
+
+
+# CSV
+
+
+def _from_csv(text: str, max_rows: int) -> Table:
+    lines = _csv_lines(text)
+    header = next(lines, None)
+    if header is None or isinstance(header[1], str):
+        raise ValueError(f"the header cannot be read: {header[1] if header else 'there is none'}")
+    columns = _columns(header[1])
+    rows = list[RawRow]()
+    for number, cells in lines:
+        if isinstance(cells, str):
+            limit = f"the file cannot be read from here on: {cells}"
+            rows.append(RawRow(number, {}, (problem("(line)", "", limit),)))
+        elif any(cell.strip() for cell in cells):
+            rows.append(_csv_row(number, cells, columns))
+        if len(rows) > max_rows:
+            break
+    return Table(rows, "line")
+
+
+def _csv_lines(text: str) -> Iterator[tuple[int, list[str] | str]]:
+    """Rows with the line each begins on; the last one is a text when the reader had to give up there."""
+    first = text.lstrip()[:65_536].splitlines()[0]
+    # Spreadsheets of half of Europe write semicolons. Names of columns hold none of the three.
+    delimiter = max(",;\t", key=first.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    while True:
+        start = reader.line_num + 1
+        try:
+            cells = next(reader, None)
+        except csv.Error as error:
+            yield start, str(error)
+            return
+        if cells is None:
+            return
+        if cells:
+            yield start, cells
+
+
+def _columns(header: list[str]) -> list[tuple[str, str]]:
+    """(where it goes, name) of each column: a field of the row, or a name below `vars` or `options`."""
+    if len(header) > _MAX_COLUMNS:
+        raise ValueError(f"it has more than {_MAX_COLUMNS} columns")
+    columns = [_column(title.strip()) for title in header]
+    twice = _twice([column for column in columns if column[1]])
+    if twice:
+        raise ValueError(f"two columns are called {twice[1][:80]!a}")
+    return columns
+
+
+def _column(title: str) -> tuple[str, str]:
+    plain = re.sub(r"[\s_-]+", "_", title.lower())
+    if plain in ROW_FIELDS:
+        return "", plain
+    for where in ("vars", "options"):
+        if plain.startswith(f"{where}."):
+            return where, title.partition(".")[2].strip()
+    meant = near(plain, ROW_FIELDS, 0.8)
+    if meant:
+        # Taken for a variable, a misspelt column would change what is paid for without a word.
+        hint = f"did you mean {meant}? A variable is called vars.{printable(title)[:80]}"
+        raise ValueError(f"the column {title[:80]!a} is no field; {hint}")
+    return "vars", title
+
+
+def _csv_row(number: int, cells: list[str], columns: list[tuple[str, str]]) -> RawRow:
+    problems = list[Problem]()
+    fields: dict[str, Any] = {}
+    inner: dict[str, dict[str, Any]] = {"vars": {}, "options": {}}
+    if any(cell.strip() for cell in cells[len(columns) :]):
+        problems.append(problem("(line)", f"{len(cells)} cells", f"the header has {len(columns)}; is a quote missing?"))
+    for (where, name), cell in zip(columns, cells, strict=False):
+        text = cell.strip()
+        if not text:
+            continue
+        if not name:
+            problems.append(problem("(line)", text, "this cell's column has no name"))
+        elif where:
+            inner[where][name] = text if where == "vars" else _scalar(text)
+        else:
+            try:
+                fields[name] = _typed(name, text)
+            except (ValueError, RecursionError) as error:
+                problems.append(problem(name, text, str(error) if type(error) is ValueError else "must be valid JSON"))
+    for where, values in inner.items():
+        if values:
+            fields[where] = {**fields.get(where, {}), **values}
+    return RawRow(number, fields, tuple(problems))
+
+
+def _typed(name: str, text: str) -> Any:
+    """The value of a cell by what its field takes."""
+    if name in _NUMBERS:
+        return _scalar(text) if _NUMBER.fullmatch(text) else text
+    if name in _LISTS:
+        if not text.startswith("["):
+            return [part.strip() for part in text.split("|") if part.strip()]
+        return _json(text)
+    if name in _OBJECTS:
+        value = _json(text) if text.startswith("{") else None
+        if not isinstance(value, dict):
+            raise ValueError("must be a JSON object")
+        return cast("dict[str, Any]", value)
+    return text
+
+
+def _scalar(text: str) -> Any:
+    """A number or truth value where the text is one, else the text."""
+    if text in {"true", "false", "TRUE", "FALSE"}:
+        return text.lower() == "true"
+    if not _NUMBER.fullmatch(text):
+        return text
+    return float(text) if "." in text else int(text)
+
+
+_READERS: Mapping[Format, Callable[[str, int], Table]] = {
+    "jsonl": _from_jsonl,
+    "json": _from_json,
+    "csv": _from_csv,
+    "yaml": _from_yaml,
+}

@@ -1,0 +1,219 @@
+"""From a manifest or a list to rows that are checked, keyed and ready to be made. Nothing is sent here."""
+
+from __future__ import annotations
+
+import hashlib
+import os.path
+import re
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import anyio
+import anyio.to_thread
+
+from prefect_genvideo.batch.manifest import load_manifest, rows_from
+from prefect_genvideo.batch.model import Manifest, ManifestRow
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.ledger.record import check_key
+from prefect_genvideo.ledger.store import FOLDER, Ledger
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.make import Choice
+from prefect_genvideo.pipeline.pipeline import Studio
+
+Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
+DeriveKey = Callable[[str], Awaitable[str]]
+
+#: Problems shown in the error; the rest is counted.
+_SHOWN = 200
+_SOURCE = "prefect-genvideo"
+#: Characters that the names of a batch's records must share for a listing to be worth while.
+_SHARED = 4
+_SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One row, ready to be made.
+
+    Attributes:
+        number: Row as people count it.
+        label: What the UI shows for it.
+        choices: Ways to make it, the wanted one first.
+    """
+
+    number: int
+    label: str
+    choices: tuple[Choice, ...]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """All rows of a run.
+
+    Attributes:
+        key: Key of the batch.
+        items: The rows, in the order of the list.
+    """
+
+    key: str
+    items: tuple[Item, ...]
+
+
+async def plan_batch(
+    requests: Requests,
+    studios: Sequence[Studio],
+    *,
+    derive: DeriveKey,
+    key: str | None = None,
+    rows: str = "",
+    allow_local: bool = True,
+    allow_private: bool = False,
+) -> Batch:
+    """Read, check and key all rows, so that nothing is paid for before everything is known to be right.
+
+    A row without a key of its own gets one from the batch's key, its request and, among equal requests, its place.
+    So it keeps its key when other rows are added, removed or moved.
+
+    Args:
+        requests: A manifest's place, or requests and rows in memory.
+        studios: Accounts, the default one first; one per provider.
+        derive: Makes the batch's key from a fingerprint of all rows when `key` is not given.
+        key: Key of the batch.
+        rows: Only these, e.g. `201-400`, counted from 1 in the order of the list; empty: all.
+        allow_local: Whether files on this machine may be read.
+        allow_private: Whether a manifest may be fetched from a private address.
+
+    Raises:
+        InvalidRequestError: Everything that is wrong with any row, or with the list as a whole.
+    """
+    manifest = await _read(requests, studios[0], allow_local, allow_private)
+    checked, problems = await _check(manifest, studios, allow_local)
+    _refuse(manifest, problems)
+    if not checked:
+        raise InvalidRequestError("No video is wanted: the list is empty; nothing was sent.")
+    whole = hashlib.sha256("".join(prints[0] for _, _, prints in checked).encode()).hexdigest()
+    batch_key = key or await derive(whole)
+    check_key(f"{batch_key}-{'0' * 20}")  # room for what the rows add to it
+    items, seen = list[Item](), Counter[str]()
+    for row, ways, prints in checked:
+        own = row.key or f"{batch_key}-{prints[0][:12]}-{seen[prints[0]]}"
+        seen[prints[0]] += 1
+        choices = (replace(way, key=own if index == 0 else f"{own}.alt{index}") for index, way in enumerate(ways))
+        items.append(Item(row.number, _label(row), tuple(choices)))
+    return Batch(batch_key, tuple(_slice(items, rows)))
+
+
+async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
+    """Keys of the batch that have no record yet, found by one listing instead of a look at each.
+
+    A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
+    """
+    paths = {ledger.path(way.key): way.key for item in items for way in item.choices}
+    shared, seen = os.path.commonprefix(list(paths)), 0  # noqa: RUF071 - characters are what a listing goes by
+    if len(paths) < 2 or len(shared) < len(FOLDER) + 1 + _SHARED:
+        return frozenset()
+    try:
+        async for info in ledger.store.list(shared):
+            paths.pop(info.key, None)
+            seen += 1
+            if seen > 5_000 + 10 * len(items):  # keys of many other batches begin alike: looking is cheaper
+                return frozenset()
+    except DestinationError:
+        return frozenset()
+    return frozenset(paths.values())
+
+
+async def _read(requests: Requests, studio: Studio, allow_local: bool, allow_private: bool) -> Manifest:
+    if not isinstance(requests, str):
+        return rows_from(requests)
+    store = studio.ledger.store
+    return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
+
+
+def _ways(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[str]]]:
+    own = (row.request, row.provider, frozenset[str]())
+    return [own, *((other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback)]
+
+
+def _studio_for(request: VideoRequest, provider: str | None, studios: Sequence[Studio]) -> Studio | Problem:
+    """The account of the named provider, else of the one that documents the model, else the default one."""
+    if provider is not None:
+        named = [studio for studio in studios if studio.client.name == provider]
+        have = ", ".join(studio.client.name for studio in studios)
+        return (
+            named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}", _SOURCE)
+        )
+    documented = [studio for studio in studios if request.model in studio.client.documented_models]
+    return (documented or list(studios))[0]
+
+
+_Checked = tuple[ManifestRow, list[Choice], list[str]]
+
+
+async def _check(
+    manifest: Manifest, studios: Sequence[Studio], allow_local: bool
+) -> tuple[list[_Checked], list[Problem]]:
+    """Hold every way of every row against the rules of its model; gives their fingerprints too."""
+    limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
+
+    async def one(index: int, row: ManifestRow) -> None:
+        async with limiter:
+            ways, prints, problems = list[Choice](), list[str](), list[Problem]()
+            for number, (request, provider, on) in enumerate(_ways(row)):
+                studio, broken = _studio_for(request, provider, studios), list[Problem]()
+                if isinstance(studio, Problem):
+                    broken.append(studio)
+                else:
+                    ways.append(Choice(studio, request, key="", on=on))
+                    fingerprint, broken = await _check_way(ways[-1], allow_local)
+                    prints.append(fingerprint)
+                key = f" (key {row.key})" if row.key else ""
+                place = f"{manifest.numbering} {row.number}{key}" + (f", fallback {number}" if number else "")
+                problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
+            results[index] = ((row, ways, prints), problems)
+
+    async with anyio.create_task_group() as group:
+        for index, row in enumerate(manifest.rows):
+            group.start_soon(one, index, row)
+    ordered = [results[index] for index in sorted(results)]
+    return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
+
+
+async def _check_way(way: Choice, allow_local: bool) -> tuple[str, list[Problem]]:
+    studio, request = way.studio, way.request
+    if not request.assets():
+        return studio.fingerprint(request, {}), studio.problems(request)
+    async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
+        problems = await anyio.to_thread.run_sync(studio.problems, request, staged)
+        return studio.fingerprint(request, staged.identities), problems
+
+
+def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
+    in_file = [replace(row.problem, field=f"{manifest.where(row)}: {row.problem.field}") for row in manifest.problems]
+    everything, name = [*in_file, *problems], manifest.name or "the list"
+    if everything:
+        more = len(everything) - _SHOWN + manifest.unlisted
+        raise InvalidRequestError(
+            f"{len(everything) + manifest.unlisted} rules are broken in {name}; nothing was sent."
+            + (f" The first {_SHOWN} of them:" if more > 0 else ""),
+            problems=everything[:_SHOWN],
+        )
+
+
+def _label(row: ManifestRow) -> str:
+    prompt = " ".join(row.request.prompt.split())
+    return f"{row.number}: {prompt[:60]}{'…' if len(prompt) > 60 else ''}"
+
+
+def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:
+    if not rows:
+        return items
+    span = _SPAN.fullmatch(rows.strip())
+    first, last = (int(span[1]), int(span[2])) if span else (0, 0)
+    if not 1 <= first <= min(last, len(items)):
+        limit = f"FIRST-LAST, counted from 1, e.g. 201-400; the list has {len(items)}"
+        raise InvalidRequestError("The rows cannot be picked.", problems=[Problem("rows", rows[:40], limit, _SOURCE)])
+    return items[first - 1 : last]

@@ -1,0 +1,149 @@
+"""Where a batch's file comes from: this machine, http(s) or S3, held to a size and a time."""
+
+from __future__ import annotations
+
+import posixpath
+from collections.abc import AsyncIterable
+from contextlib import aclosing
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from prefect_genvideo.batch.model import ManifestLimits
+from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
+from prefect_genvideo.media.inspect import asset_kind
+
+# One place decides which addresses may be fetched, pins them and follows redirects; a second copy would drift.
+from prefect_genvideo.providers.download import DownloadRules, follow
+from prefect_genvideo.providers.http import HostClients, raw_chunks
+from prefect_genvideo.storage import ObjectStore, S3Store
+
+_STALL_SECONDS = 20.0
+_AGAIN = frozenset({408, 425, 429})
+
+
+async def fetch(
+    source: str | Path,
+    *,
+    home: ObjectStore | None,
+    transport: httpx.AsyncBaseTransport | None,
+    allow_local: bool,
+    allow_private: bool,
+    limits: ManifestLimits,
+) -> tuple[str, bytes]:
+    """Return the name of the file and its bytes; the arguments are those of `load_manifest`.
+
+    Raises:
+        InvalidRequestError: There is no such file, it is not allowed here, or it is too large.
+        DownloadError: The download failed or was refused.
+        DestinationError: The S3 store failed or has no such object.
+    """
+    text = str(source)
+    kind = "local" if isinstance(source, Path) else asset_kind(text)
+    if kind == "http":
+        return _last(urlsplit_path(text)), await _download(text, transport, allow_private, limits)
+    if kind == "s3":
+        bucket, _, key = text[len("s3://") :].partition("/")
+        if not bucket or not key or key.endswith("/"):
+            raise InvalidRequestError("A manifest in S3 is named s3://bucket/key.")
+        store = S3Store.beside(home, bucket) if isinstance(home, S3Store) else S3Store(bucket)
+        return _last(key), await _gather(store.read(key), limits.max_bytes)
+    if kind == "data":
+        raise InvalidRequestError("A manifest is a file, an http(s) link or an s3:// URI, not a data URL.")
+    if not allow_local:
+        raise InvalidRequestError(
+            "Manifests on this machine are not allowed here; give an http(s) link or an s3:// URI."
+        )
+    return Path(text).name, await anyio.to_thread.run_sync(_read, text, limits.max_bytes)
+
+
+def urlsplit_path(url: str) -> str:
+    """The path of a URL without its escapes; empty when it is none."""
+    try:
+        return unquote(urlsplit(url).path, errors="replace")
+    except ValueError:
+        return ""
+
+
+def _last(path: str) -> str:
+    return posixpath.basename(path.rstrip("/"))
+
+
+def _read(text: str, limit: int) -> bytes:
+    try:
+        path = Path(text).expanduser()
+        # Only regular files: a pipe would block for ever, a device never end.
+        if not path.is_file():
+            raise InvalidRequestError(f"There is no such manifest file on this machine: {text[:200]!a}")
+        with path.open("rb") as file:
+            data = file.read(limit + 1)
+    except (OSError, ValueError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "not a valid path"
+        raise InvalidRequestError(f"The manifest {text[:200]!a} cannot be read: {why}.") from None
+    if len(data) > limit:
+        raise _too_large(limit)
+    return data
+
+
+async def _download(
+    url: str, transport: httpx.AsyncBaseTransport | None, allow_private: bool, limits: ManifestLimits
+) -> bytes:
+    rules = DownloadRules(
+        origin="",
+        key="",
+        allow_private=allow_private,
+        stall_timeout=_STALL_SECONDS,
+        transport=transport,
+        max_size=limits.max_bytes,
+    )
+    with anyio.move_on_after(limits.download_seconds):
+        async with aclosing(HostClients(_STALL_SECONDS, transport)) as clients:
+            response = await follow(clients, rules, url, {})
+            try:
+                return await _body(response, limits.max_bytes)
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await response.aclose()
+    raise DownloadError(f"The manifest did not arrive within {limits.download_seconds:g} s.", reason="timeout")
+
+
+async def _body(response: httpx.Response, limit: int) -> bytes:
+    status = response.status_code
+    if status != 200:
+        again = status >= 500 or status in _AGAIN
+        raise DownloadError(
+            f"The manifest's server answered HTTP {status}.",
+            retryable=again,
+            status_code=status,
+            reason=f"HTTP {status}",
+        )
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding not in {"", "identity"} and not response.is_stream_consumed:
+        # Unpacking what somebody else packed has no bound; nobody was asked to pack.
+        raise DownloadError(
+            f"The manifest comes packed ({redact(encoding, 40)}); it must come plain.", retryable=False, reason="packed"
+        )
+    error: DownloadError
+    try:
+        return await _gather(raw_chunks(response), limit)
+    except httpx.TimeoutException:
+        error = DownloadError(f"No byte of the manifest arrived for {_STALL_SECONDS:g} s.", reason="stalled")
+    except (httpx.HTTPError, httpx.StreamError, OSError):
+        error = DownloadError("The manifest's connection was lost before the end.", reason="connection lost")
+    raise error
+
+
+async def _gather(chunks: AsyncIterable[bytes], limit: int) -> bytes:
+    data = bytearray()
+    async for chunk in chunks:
+        data += chunk
+        if len(data) > limit:
+            raise _too_large(limit)
+    return bytes(data)
+
+
+def _too_large(limit: int) -> InvalidRequestError:
+    return InvalidRequestError(f"The manifest is larger than the allowed {limit} bytes; split it.")

@@ -1,0 +1,116 @@
+"""From blocks and settings to a `Studio`: the seam between Prefect and the steps."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Annotated, Any, TypeVar
+
+from prefect.blocks.core import Block, UnknownBlockType
+from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+
+from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.ledger.account import gate_of
+from prefect_genvideo.ledger.budget import Budget, BudgetGuard
+from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.models import Problem
+from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_logger
+from prefect_genvideo.storage import ObjectStore
+
+
+def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+    """Let pass every credentials and destination block, also those of other packages; a form offers only ours."""
+    taken = as_destination(block)
+    return taken if isinstance(taken, ProviderCredentials | VideoDestination) else validate(block)
+
+
+BlockName = Annotated[str, Field(title="Name of a saved block", examples=["block-type-slug/name"])]
+#: A block, or the name of a saved one as `block-type-slug/name`.
+Credentials = Annotated[SudashuiCredentials | SenseAudioCredentials | BlockName, WrapValidator(_take)]
+Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
+#: The same for steps, which have no form.
+AnyCredentials = ProviderCredentials | str
+AnyDestination = VideoDestination | str
+
+BlockT = TypeVar("BlockT", bound=Block)
+
+
+async def resolve(block: Any, kind: type[BlockT], field: str) -> BlockT:
+    """Return the block itself, or load it when its name was given.
+
+    Args:
+        block: A block or `block-type-slug/name`.
+        kind: What it must be.
+        field: Name of the parameter, for the error.
+
+    Raises:
+        InvalidRequestError: There is no such block, or it is of another kind.
+    """
+    limit = f"a saved block `block-type-slug/name` that is a {kind.__name__}"
+    if isinstance(block, str):
+        try:
+            block = as_destination(await Block.aload(block))
+        except (ValueError, RuntimeError, UnknownBlockType) as error:
+            problem = Problem(field, block, limit, "prefect-genvideo")
+            raise InvalidRequestError(f"The block cannot be loaded: {error}", problems=[problem]) from None
+    if not isinstance(block, kind):
+        problem = Problem(field, type(block).__name__, limit, "prefect-genvideo")
+        raise InvalidRequestError("The wrong kind of block was given.", problems=[problem])
+    return block
+
+
+async def resolve_credentials(credentials: Any) -> ProviderCredentials:
+    """Return the credentials block, loaded when a name was given; raises as `resolve`."""
+    return await resolve(credentials, ProviderCredentials, "credentials")
+
+
+async def resolve_destination(destination: Any) -> VideoDestination:
+    """Return the destination block, loaded when a name was given; raises as `resolve`."""
+    return await resolve(as_destination(destination), VideoDestination, "destination")
+
+
+@asynccontextmanager
+async def open_studio(
+    credentials: Any, destination: Any, *, timeout: float | None = None, budget: Budget | None = None
+) -> AsyncGenerator[Studio]:
+    """Open what the steps need, for the length of a task or flow.
+
+    Args:
+        credentials: Credentials block, or the name of a saved one.
+        destination: Destination block, a `prefect_aws.S3Bucket`, or the name of a saved one.
+        timeout: Seconds a generation may take once started; the setting when not given.
+        budget: Caps on what this run and the day may cost; none when not given.
+    """
+    settings, logger = get_settings(), run_logger()
+    payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
+    ledger = target.get_ledger(say=logger.warning)
+    async with payer.lease() as client:
+        yield Studio(
+            client=client,
+            ledger=ledger,
+            gate=gate_of(run, client.account) if (run := flow_attempt()) else None,
+            budget=BudgetGuard(ledger, budget) if budget is not None else None,
+            key_template=target.key_template,
+            policy=CreatePolicy(
+                attempts=settings.create_attempts,
+                patience=settings.create_patience,
+                stale_after=settings.stale_after,
+            ),
+            poll_interval=settings.poll_interval,
+            timeout=timeout or settings.timeout,
+            say=logger.info,
+            announce=announce,
+        )
+
+
+@asynccontextmanager
+async def open_uploader(credentials: Any, destination: Any) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
+    """Open the provider's client, and the destination's store when one was given."""
+    payer = await resolve_credentials(credentials)
+    store = (await resolve_destination(destination)).get_store() if destination is not None else None
+    async with payer.lease() as client:
+        yield client, store

@@ -1,0 +1,5 @@
+"""The command line, `genvideo`."""
+
+from prefect_genvideo.cli.app import main
+
+__all__ = ["main"]

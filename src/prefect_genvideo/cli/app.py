@@ -1,0 +1,128 @@
+"""`genvideo`: generate, look after the ledger, run the simulator and the demo."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from prefect_genvideo.cli.console import credentials_from, destination_from, out, provider_of, run
+from prefect_genvideo.cli.ledger import ledger_app
+
+app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
+app.command(ledger_app)
+
+
+@app.command
+def generate(
+    prompt: str,
+    /,
+    *,
+    model: str,
+    to: str,
+    image: Annotated[list[str] | None, Parameter(negative=())] = None,
+    video: Annotated[list[str] | None, Parameter(negative=())] = None,
+    audio: Annotated[list[str] | None, Parameter(negative=())] = None,
+    first_frame: str = "",
+    last_frame: str = "",
+    duration: float = 0,
+    aspect_ratio: str = "16:9",
+    resolution: str = "default",
+    provider: str | None = None,
+    credentials: str | None = None,
+    key: str = "",
+) -> None:
+    """Generate one video and land it in the destination.
+
+    Args:
+        prompt: What the video shows.
+        model: Model name, e.g. sd-2-fast-720p or doubao-seedance-2-0-260128.
+        to: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        image: Reference image; may be given several times. Named @image1, @image2 … in the prompt.
+        video: Reference video; may be given several times.
+        audio: Reference audio; may be given several times.
+        first_frame: Image that the video starts with.
+        last_frame: Image that the video ends with.
+        duration: Seconds; 0 takes the model's default.
+        aspect_ratio: Width to height.
+        resolution: For SenseAudio; at Sudashui the model name decides.
+        provider: sudashui or senseaudio; known from the model's name where it is documented.
+        credentials: Saved credentials block; else the key comes from SUDASHUI_API_KEY or SENSEAUDIO_API_KEY.
+        key: Idempotency key; the same key never pays twice.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.flows import generate_video
+
+        stored = await generate_video(
+            prompt,
+            model=model,
+            credentials=credentials_from(provider or provider_of(model), credentials),
+            destination=destination_from(to),
+            duration=duration,
+            aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the choices
+            resolution=resolution,  # type: ignore[arg-type]  # likewise
+            images=image or [],
+            videos=video or [],
+            audios=audio or [],
+            first_frame=first_frame,
+            last_frame=last_frame,
+            idempotency_key=key,
+        )
+        out.print(stored.uri, markup=False)
+
+    run(work())
+
+
+@app.command
+def models(*, provider: str, credentials: str | None = None) -> None:
+    """List the models that the account is offered now.
+
+    Args:
+        provider: sudashui or senseaudio.
+        credentials: Saved credentials block; else the key comes from the environment.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks import ProviderCredentials
+        from prefect_genvideo.blocks.session import resolve
+
+        block = await resolve(credentials_from(provider, credentials), ProviderCredentials, "credentials")
+        async with block.get_client() as client:
+            for name in await client.models():
+                out.print(name, markup=False)
+
+    run(work())
+
+
+@app.command
+def simulate(*, host: str = "127.0.0.1", port: int = 8787, scale: float = 0.1, full_size: bool = False) -> None:
+    """Run a local server that speaks both providers' protocols, without a key and without costs.
+
+    Args:
+        host: Address to listen on; everybody who reaches it can steer it.
+        port: TCP port.
+        scale: Simulated generations take their real times multiplied by this; 0 is at once.
+        full_size: Render clips in their real resolution.
+    """
+    from prefect_genvideo.simulator import SimulatorConfig, serve
+
+    serve(host, port, SimulatorConfig(clock="time", scale=scale, full_size=full_size))
+
+
+@app.command
+def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
+    """Generate two clips through Prefect into a local S3 server: no key, no costs.
+
+    Args:
+        folder: Where local copies and Prefect's database go.
+        keep: Leave simulator and S3 server running until Ctrl-C.
+    """
+    from prefect_genvideo.cli.demo import run_demo
+
+    run_demo(folder, keep=keep)
+
+
+def main() -> None:
+    """Entry point of the `genvideo` command."""
+    app()

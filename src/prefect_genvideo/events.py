@@ -1,0 +1,178 @@
+"""Requests that come with an event: the trigger that starts them, and what their sender may ask for."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+import anyio
+from prefect.events import DeploymentEventTrigger
+
+from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
+from prefect_genvideo.media.inspect import asset_kind
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
+
+#: What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise.
+OPEN_FIELDS = frozenset({"prompt", "duration", "aspect_ratio", "images", "first_frame", "last_frame"})
+_MAX_PROMPT = 4_000
+_MAX_ASSETS = 12
+_MAX_LINK = 2_048
+_SOURCE = "untrusted parameters"
+_MAX_SHOWN = 50
+#: Characters at which programs that read links disagree about where the host ends.
+_AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
+_PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
+
+
+def event_key(event_id: str) -> str:
+    """Idempotency key of an event: `event-<id>`, or `event-<sha256>` for ids that are no plain short words.
+
+    Keys of events cannot meet those of other flows, whatever a sender calls its events.
+    """
+    plain = _PLAIN_ID.fullmatch(event_id)
+    return f"event-{event_id if plain else hashlib.sha256(event_id.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+async def request_from_event(
+    payload: Mapping[str, Any],
+    defaults: Mapping[str, Any],
+    *,
+    open_fields: frozenset[str] = OPEN_FIELDS,
+    s3_prefixes: Sequence[str] = (),
+    resolve: bool = True,
+) -> VideoRequest:
+    """Build a request from an event's payload over the deployment's defaults.
+
+    Fields of the payload that are not open are ignored, so that any webhook's body can be passed on. Assets must be
+    public http(s) links, or S3 objects below a prefix that the deployment names.
+
+    Args:
+        payload: The event's payload.
+        defaults: Fields of `VideoRequest` set by the deployment; `model` must be among them or open.
+        open_fields: Fields that the payload may set.
+        s3_prefixes: `s3://bucket/prefix/` places that references may be read from.
+        resolve: Look names of hosts up and refuse private addresses; off in tests without a network.
+
+    Returns:
+        The request; `validate()` of the provider's client has the rules of the model.
+
+    Raises:
+        InvalidRequestError: All problems at once. Nothing was read or sent.
+    """
+    if not isinstance(payload, Mapping):  # pyright: ignore[reportUnnecessaryIsInstance] - senders do not read types
+        problems = [_problem("payload", payload, "an object of fields")]
+        raise InvalidRequestError("The event's request cannot be used; nothing was sent.", problems=problems)
+    wanted = {**defaults, **{key: value for key, value in payload.items() if key in open_fields and value is not None}}
+    request, problems = _shaped(wanted)
+    if request is not None:
+        if len(request.prompt) > _MAX_PROMPT:
+            problems.append(_problem("prompt", f"{len(request.prompt)} characters", f"at most {_MAX_PROMPT}"))
+        if len(request.assets()) > _MAX_ASSETS:
+            problems.append(_problem("assets", str(len(request.assets())), f"at most {_MAX_ASSETS}"))
+        for field, asset in list(request.assets().items())[: _MAX_ASSETS + 1]:
+            trusted = asset in (defaults.get(field), *_list(defaults.get(field.partition("[")[0])))
+            if not trusted:
+                problems += await _asset_problems(field, asset, s3_prefixes, resolve)
+    if problems or request is None:
+        raise InvalidRequestError("The event's request cannot be used; nothing was sent.", problems=problems)
+    return request
+
+
+def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Problem]]:
+    from pydantic import ValidationError
+
+    try:
+        return VideoRequest.model_validate(dict(wanted)), []
+    except ValidationError as error:
+        return None, [
+            _problem(".".join(map(str, fault["loc"])) or "payload", fault["input"], fault["msg"])
+            for fault in error.errors(include_url=False)[:_MAX_SHOWN]
+        ]
+    except RecursionError:
+        return None, [_problem("payload", "nested too deeply", "plain fields")]
+
+
+async def _asset_problems(field: str, asset: str, s3_prefixes: Sequence[str], resolve: bool) -> list[Problem]:
+    kind = asset_kind(asset)
+    if len(asset) > _MAX_LINK:
+        return [_problem(field, f"{len(asset)} characters", f"a link of at most {_MAX_LINK}")]
+    if kind == "s3":
+        below = any(prefix and asset.startswith(prefix.rstrip("/") + "/") for prefix in s3_prefixes)
+        clean = ".." not in asset.split("/")
+        limit = f"an object below {', '.join(s3_prefixes) or '(no S3 prefix is open here)'}"
+        return [] if below and clean else [_problem(field, asset, limit)]
+    if kind != "http":
+        return [
+            _problem(field, asset, "a public http(s) link; files of the worker and inline data are not open to events")
+        ]
+    try:
+        parts = urlsplit(asset)
+        host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
+        if not host or "@" in parts.netloc or _AMBIGUOUS.search(asset):
+            return [_problem(field, asset, "a plain http(s) link: no user, backslash, space or control character")]
+        refuse_literal(host)
+        if resolve:
+            with anyio.fail_after(10):
+                await public_addresses(host, port)
+    except (DownloadError, ValueError, TimeoutError) as error:
+        return [_problem(field, asset, f"a public http(s) link ({error})")]
+    return []
+
+
+def _list(value: Any) -> tuple[Any, ...]:
+    return tuple(cast("Sequence[Any]", value)) if isinstance(value, list | tuple) else ()
+
+
+def _problem(field: str, value: Any, limit: str) -> Problem:
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
+        text = type(value).__name__
+    return Problem(field, redact(text[:_MAX_LINK], 80), limit, _SOURCE)
+
+
+#: An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is.
+WHOLE_PAYLOAD: dict[str, Any] = {
+    "__prefect_kind": "json",
+    "value": {"__prefect_kind": "jinja", "template": "{{ event.payload | tojson }}"},
+}
+EVENT_ID: dict[str, Any] = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
+
+
+def request_trigger(
+    event: str,
+    *,
+    match: dict[str, str | list[str]] | None = None,
+    parameters: dict[str, Any] | None = None,
+    within: timedelta = timedelta(0),
+    name: str | None = None,
+) -> DeploymentEventTrigger:
+    """Return a trigger that starts a run of the `on_request` flow for each matching event.
+
+    The run gets the event's payload as `payload` and its id as `event_id`, which becomes the idempotency key: a trigger
+    that fires twice for one event makes one video. Payloads are untrusted; the flow checks them.
+
+    Args:
+        event: Event name, e.g. `video.requested`; a trailing `*` matches a family.
+        match: Labels that the event's resource must have, e.g. `{"prefect.resource.id": "shop.product.*"}`.
+        parameters: Further parameters of the run, e.g. `{"credentials": "sudashui-credentials/production"}`.
+        within: Window of the trigger; 0 reacts to every event at once.
+        name: Name of the automation.
+
+    Returns:
+        A trigger for `flow.to_deployment(triggers=[...])` or `serve`.
+    """
+    trigger: dict[str, Any] = {
+        "expect": {event},
+        "match": match or {"prefect.resource.id": "*"},
+        "posture": "Reactive",
+        "threshold": 1,
+        "within": within,
+        "parameters": {"payload": WHOLE_PAYLOAD, "event_id": EVENT_ID, **(parameters or {})},
+    }
+    return DeploymentEventTrigger.model_validate(trigger | ({"name": name} if name else {}))

@@ -1,0 +1,74 @@
+"""One gate an account: everybody in this process who sends for it waits together and stops together."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from weakref import WeakKeyDictionary
+
+import anyio
+
+from prefect_genvideo.errors import GenVideoError, QuotaError, RateLimitedError, UnknownOutcomeError
+from prefect_genvideo.ledger.store import Sleep
+
+#: How long the others hold back when the provider limits one of us and does not say for how long.
+_DEFAULT_PAUSE = 5.0
+
+
+class AccountStoppedError(QuotaError):
+    """This run sends no more creates for the account: money is short, or an outcome is unknown. Nothing was sent."""
+
+
+@dataclass
+class AccountGate:
+    """Decides whether a create may go out now.
+
+    Attributes:
+        stopped: Why nothing more is sent; None while all is well.
+        clock: Monotonic clock, a seam for tests.
+        sleep: Seam for tests.
+    """
+
+    stopped: str | None = None
+    clock: Callable[[], float] = time.monotonic
+    sleep: Sleep = field(default=anyio.sleep)
+    _open_at: float = float("-inf")
+
+    async def enter(self) -> None:
+        """Wait until a create may go out.
+
+        Raises:
+            AccountStoppedError: Nothing more is sent in this run.
+        """
+        while self.stopped is None and (left := self._open_at - self.clock()) > 0:
+            await self.sleep(left)
+        if self.stopped is not None:
+            raise AccountStoppedError(f"Not sent: {self.stopped}.", reason=self.stopped)
+
+    def learn(self, error: GenVideoError) -> None:
+        """Take in how a create ended: pause after a rate limit, stop when money is short or a fate is not known."""
+        if isinstance(error, AccountStoppedError):
+            return
+        if isinstance(error, RateLimitedError):
+            pause = _DEFAULT_PAUSE if error.retry_after is None else error.retry_after
+            self._open_at = max(self._open_at, self.clock() + pause)
+        elif isinstance(error, QuotaError):
+            self.stopped = f"the account's money or limits ended earlier in this run ({error.reason or error})"
+        elif isinstance(error, UnknownOutcomeError):
+            self.stopped = f"an earlier create of this run has an unknown outcome ({error.reason or error})"
+
+
+_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], AccountGate]] = WeakKeyDictionary()
+
+
+def gate_of(run: str, account: str) -> AccountGate:
+    """The gate that all creates of one run share for one account.
+
+    Args:
+        run: Flow run id; another run begins with an open gate.
+        account: Fingerprint of the account.
+    """
+    gates = _gates.setdefault(asyncio.get_running_loop(), {})
+    return gates.setdefault((run, account), AccountGate())

@@ -1,0 +1,397 @@
+"""The write-ahead record of every paid generation. One JSON object a key, in the destination's own store.
+
+```
+            ┌────────── release ──────────┐
+            ▼                             │
+(nothing) → intent → submitted → succeeded → saved
+              │  ▲        └────→ failed
+              │  └── rejected (nothing was made: the key is free)
+              └────→ unknown  (a person decides: adopt or release)
+```
+
+Who saves at once goes from `submitted` to `saved` in one write.
+
+Every move is a conditional write, so two machines can never both believe that a key is theirs. The ledger fails
+closed: a record that cannot be read or parsed is an error, never an absence.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from typing import Any, TypeVar
+
+import anyio
+from pydantic import ValidationError
+
+from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
+from prefect_genvideo.ledger.history import Durations
+from prefect_genvideo.ledger.record import (
+    PAID,
+    SETTLED,
+    LedgerRecord,
+    LedgerState,
+    Spent,
+    check_key,
+    file_name,
+    holder_is_gone,
+    refusal,
+)
+from prefect_genvideo.models import Problem
+from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
+
+FOLDER = "_ledger"
+_OPEN = f"{FOLDER}/_open"
+_DAYS = f"{FOLDER}/_days"
+#: Nothing is paid before a claim, so a store that is down fails it soon: seconds.
+_CLAIM_PATIENCE = 20.0
+#: Seconds for which an intent is taken to be under way at another holder.
+_FRESH = 180.0
+Sleep = Callable[[float], Awaitable[None]]
+T = TypeVar("T")
+
+
+class LedgerConflictError(DestinationError):
+    """Somebody else moved the record between our read and our write."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A record as it was read or written, with the store's version of it."""
+
+    record: LedgerRecord
+    etag: str
+
+
+class Ledger:
+    """Reads and moves records in one store.
+
+    Args:
+        store: The destination's store.
+        weak: Accept a store without conditional writes. Two processes that claim one key within the same second
+            may then both create; the operator chooses that by hand.
+        patience: Seconds for which a store that is down is tried again before a write fails.
+        sleep: Seam for tests.
+        on_trouble: Called with a message each time a write has to be repeated.
+    """
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        *,
+        weak: bool = False,
+        patience: float = 600,
+        sleep: Sleep = anyio.sleep,
+        on_trouble: Callable[[str], None] | None = None,
+    ) -> None:
+        self.store = store
+        self.weak = weak
+        self.patience = patience
+        self._sleep = sleep
+        self.on_trouble: Callable[[str], None] = on_trouble or (lambda message: None)
+        self.durations = Durations(store, f"{FOLDER}/_history", self.on_trouble)
+
+    def path(self, key: str) -> str:
+        """Key of the record in the store."""
+        return f"{FOLDER}/{file_name(key)}"
+
+    def uri(self, key: str) -> str:
+        """URI of the record, for messages."""
+        return self.store.uri(self.path(key))
+
+    async def read(self, key: str) -> Entry | None:
+        """The record of `key`, or None when there is definitely none.
+
+        Raises:
+            DestinationError: The store failed, or the record cannot be understood.
+        """
+        return await self._read_path(self.path(key))
+
+    async def _read_path(self, path: str) -> Entry | None:
+        found = await self.store.get(path)
+        if found is None:
+            return None
+        data, etag = found
+        try:
+            return Entry(LedgerRecord.model_validate_json(data), etag)
+        except ValidationError as error:
+            where = self.store.uri(path)
+            what = f"The ledger record {where} cannot be read ({error.error_count()} faults)"
+            raise DestinationError(f"{what}; mend or remove it by hand, nothing was sent.") from None
+
+    async def claim(self, draft: LedgerRecord, *, looked: bool = False, over: Entry | None = None) -> Entry | None:
+        """Make the key ours by writing `draft` as an intent, if nobody else has it.
+
+        Args:
+            draft: The record to begin with; its `claim` is new.
+            looked: The caller has just read the key, and found nothing or `over`.
+            over: The rejected record that was found.
+
+        Returns:
+            The entry when the key is ours now; None when somebody else holds it (read it again).
+
+        Raises:
+            DestinationError: The store failed; nothing may be sent. Also when it has no conditional writes and
+                `weak` was not chosen.
+        """
+        check_key(draft.key)
+        held = over if looked and not self.weak else await self.read(draft.key)
+        if held is not None and held.record.state != "rejected":
+            return None
+        await self._require_conditional_writes()
+        # Every claim has an id of its own: one draft used twice at once is two claims, of which one wins.
+        draft = draft.model_copy(update={"claim": uuid.uuid4().hex})
+        try:
+            told = f"Ledger {self.uri(draft.key)}: could not claim the key"
+            patience = min(self.patience, _CLAIM_PATIENCE)
+            return await self._patiently(partial(self._claim_once, draft, held), told, patience)
+        except asyncio.CancelledError:
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_CLAIM_PATIENCE):
+                await self._withdraw(draft)
+            raise
+
+    async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
+        # The marker goes first: a crash between the two leaves a marker without a record, never the reverse.
+        await self._mark(draft.key)
+        await self.store.put(self._day_marker(draft), b"", content_type="application/json")
+        data = draft.to_bytes()
+        try:
+            etag = await self.store.put(
+                self.path(draft.key),
+                data,
+                content_type="application/json",
+                if_absent=held is None and not self.weak,
+                if_match=held.etag if held is not None and not self.weak else None,
+            )
+        except PreconditionFailedError:
+            return await self._ours_after_all(self.path(draft.key), data)
+        return await self._settle_weak_claim(Entry(draft, etag)) if self.weak else Entry(draft, etag)
+
+    async def _withdraw(self, draft: LedgerRecord) -> None:
+        """Free a key whose claim was cancelled: a write that had begun is finished, and nothing was sent."""
+        try:
+            ours = await self.read(draft.key)
+            if ours is not None and (ours.record.claim, ours.record.state) == (draft.claim, "intent"):
+                await self._move_once(ours, "rejected", {"reason": "cancelled before it was sent"})
+                await self.unspend(draft)
+        except DestinationError as error:
+            self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
+
+    async def _require_conditional_writes(self) -> None:
+        if self.weak or await self.store.conditional_writes():
+            return
+        raise DestinationError(
+            f"The store at {self.store.uri('')} has no conditional writes, so two runs with one key could both pay. "
+            "Use a store that has them (AWS S3, MinIO, Ceph, R2), or choose the weaker mode knowingly: "
+            "ledger_mode='weak' on the destination block."
+        )
+
+    async def _settle_weak_claim(self, entry: Entry) -> Entry | None:
+        """Without conditional writes the last writer wins: wait until racing writers have written, then look."""
+        await self._sleep(1.0)
+        now = await self.read(entry.record.key)
+        return now if now is not None and now.record.claim == entry.record.claim else None
+
+    async def _ours_after_all(self, path: str, data: bytes) -> Entry | None:
+        """A repeated write whose first answer was lost fails its own condition; equal bytes prove it was ours."""
+        found = await self.store.get(path)
+        if found is not None and found[0] == data:
+            return Entry(LedgerRecord.model_validate_json(data), found[1])
+        return None
+
+    async def move(
+        self, entry: Entry, state: LedgerState, *, give_up: bool = False, exact: bool = False, **facts: Any
+    ) -> Entry:
+        """Move a record on and confirm it. A store that is down is tried again for `patience` seconds.
+
+        Args:
+            entry: The record as last seen.
+            state: Where to; must be allowed by `MOVES`.
+            give_up: A person wants a paid task to be given up; no run may.
+            exact: Only if nobody has written it since; else a move is made wherever it is still allowed.
+            **facts: Attributes of the record to set.
+
+        Returns:
+            The entry as it stands now.
+
+        Raises:
+            LedgerConflictError: Somebody else moved it to where this move is not allowed any more.
+            DestinationError: The store stayed down.
+        """
+        task_id = facts.get("task_id") or entry.record.task_id
+        told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r} (task {task_id})"
+        write = partial(self._move_once, entry, state, facts, give_up, exact)
+        return await self._patiently(write, told, self.patience, task_id)
+
+    async def _patiently(
+        self, write: Callable[[], Awaitable[T]], told: str, patience: float, task_id: str | None = None
+    ) -> T:
+        began, delay = time.monotonic(), 0.5
+        while True:
+            try:
+                return await write()
+            except LedgerConflictError:
+                raise
+            except DestinationError as error:
+                if not error.retryable or time.monotonic() - began > patience:
+                    raise DestinationError(f"{told}: {error}", task_id=task_id) from None
+                self.on_trouble(f"{told}: {error}; trying again in {delay:g} s")
+                await self._sleep(delay)
+                delay = min(delay * 2, 15)
+
+    async def _move_once(
+        self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False, exact: bool = False
+    ) -> Entry:
+        if self.weak:  # no condition guards the write, so at least it starts from what is there now
+            entry = _newer(entry, await self._reread(entry.record), exact)
+        for _ in range(5):
+            record = entry.record
+            if problem := refusal(record, state, facts, give_up):
+                # What the caller saw may be old: only what is there now can refuse a move.
+                now = await self._reread(record)
+                if now.etag == entry.etag:
+                    raise LedgerConflictError(f"The ledger record of {record.key!r} {problem}.")
+                entry = _newer(entry, now, exact)
+                continue
+            if record.state in SETTLED and state not in SETTLED:
+                await self._mark(record.key)
+            update = {"state": state, "updated_at": datetime.now(timezone.utc), **facts}
+            moved = LedgerRecord.model_validate(record.model_dump() | update)
+            path, data = self.path(record.key), moved.to_bytes()
+            try:
+                condition = None if self.weak else entry.etag
+                etag = await self.store.put(path, data, content_type="application/json", if_match=condition)
+                entry = Entry(moved, etag)
+            except PreconditionFailedError:
+                now = await self._reread(record)
+                # The same move by another run, or by us with its answer lost: either way it is made.
+                same = now.record.state == state and facts.get("task_id") in (None, now.record.task_id)
+                entry = now if same else _newer(entry, now, exact)
+                if not same or record.state == state:
+                    continue
+            if state in SETTLED:
+                await self._forget_marker(record.key)
+            return entry
+        raise LedgerConflictError(f"The ledger record of {entry.record.key!r} is being written by others all the time.")
+
+    async def _reread(self, record: LedgerRecord) -> Entry:
+        now = await self.read(record.key)
+        if now is None or now.record.claim != record.claim:
+            raise LedgerConflictError(f"The ledger record of {record.key!r} was taken over by another claim.")
+        return now
+
+    def _day_marker(self, record: LedgerRecord) -> str:
+        # What budgets need is in the name, so that one listing counts a thousand creates.
+        name = file_name(record.key).removesuffix(".json")
+        return f"{_DAYS}/{record.created_at:%Y-%m-%d}/{record.account}/{name}~{record.seconds or 0:g}s"
+
+    async def spent(self, day: str, account: str) -> Spent:
+        """What was sent on a UTC day (`2026-11-22`) for an account, as far as this store knows."""
+        total = Spent(0, 0.0)
+        async for info in self.store.list(f"{_DAYS}/{day}/{account}/"):
+            seconds = info.key.rpartition("~")[2].removesuffix("s")
+            total += Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
+        return total
+
+    async def unspend(self, record: LedgerRecord) -> None:
+        """Take a create that made nothing out of its day's count. Best effort: a count too high is the safe side."""
+        try:
+            await self.store.delete(self._day_marker(record))
+        except DestinationError as error:
+            self.on_trouble(f"A refused create still counts for its day: {error}")
+
+    def _marker(self, key: str) -> str:
+        return f"{_OPEN}/{file_name(key)}"
+
+    async def _mark(self, key: str) -> None:
+        await self.store.put(self._marker(key), b"", content_type="application/json")
+
+    async def _forget_marker(self, key: str) -> None:
+        # A marker too many costs one read while reconciling; not worth failing a finished record for.
+        try:
+            await self.store.delete(self._marker(key))
+        except DestinationError as error:
+            self.on_trouble(f"Ledger marker of {key!r} stays: {error}")
+
+    async def entries(self, *, unfinished_only: bool = False) -> AsyncIterator[Entry | GenVideoError]:
+        """Every record in the store, in key order; an unreadable one comes as the error it is.
+
+        Args:
+            unfinished_only: Follow the markers of unfinished records instead of reading all of them.
+        """
+        folder = _OPEN if unfinished_only else FOLDER
+        async for info in self.store.list(f"{folder}/"):
+            name = info.key.rsplit("/", 1)[-1]
+            if not name.endswith(".json") or (not unfinished_only and info.key.count("/") > FOLDER.count("/") + 1):
+                continue
+            try:
+                entry = await self._read_path(f"{FOLDER}/{name}")
+            except DestinationError as error:
+                yield error
+                continue
+            if entry is not None and not (unfinished_only and entry.record.state in SETTLED):
+                yield entry
+
+    async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
+        """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.
+
+        Args:
+            key: The idempotency key.
+            task_id: The provider's id.
+            force: Also when the record has another paid task, which would be given up.
+
+        Raises:
+            InvalidRequestError: The record has another task and `force` is off.
+            DestinationError: There is no such record, or it has a video already.
+        """
+        entry = await self.existing(key)
+        record = entry.record
+        reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
+        if record.state in PAID and record.task_id != task_id:
+            entry = await self.release(key, force=force)
+            reason += f" with task {record.task_id}"
+        return await self.move(entry, "submitted", task_id=task_id, reason=reason, submitted_at=now)
+
+    async def release(self, key: str, *, force: bool = False) -> Entry:
+        """Free a key, so that the next run may create (and pay) again.
+
+        Args:
+            key: The idempotency key.
+            force: Also when the record has a paid task, which would be given up, or is being sent right now.
+
+        Raises:
+            InvalidRequestError: The record has a task or is being sent, and `force` is off.
+            DestinationError: There is no such record, or its video is saved.
+        """
+        entry = await self.existing(key)
+        record, limit = entry.record, None
+        age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
+        if record.state in PAID:
+            limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
+        elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
+            limit = f"is being sent by {record.holder} since {age:.0f} s; look again in {_FRESH:g} s, or use force"
+        if limit is not None and not force:
+            problem = Problem("key", key, limit, "prefect-genvideo ledger")
+            raise InvalidRequestError("The key was not released.", problems=[problem])
+        if record.state == "succeeded":
+            entry = await self.move(entry, "submitted")
+        return await self.move(entry, "rejected", give_up=force, reason=f"released by hand; was {record.state}")
+
+    async def existing(self, key: str) -> Entry:
+        """The record of `key`; a `DestinationError` when there is none."""
+        entry = await self.read(key)
+        if entry is None:
+            raise DestinationError(f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}.")
+        return entry
+
+
+def _newer(entry: Entry, now: Entry, exact: bool) -> Entry:
+    """What is there now, to move it on instead; not where exactly `entry` was to be moved."""
+    if exact and now.etag != entry.etag:
+        raise LedgerConflictError(f"The ledger record of {entry.record.key!r} was just written by another run.")
+    return now

@@ -1,0 +1,174 @@
+"""Reference files on their way to a provider: known by content, checked before money is spent, then made fetchable."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import tempfile
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+import anyio
+import anyio.to_thread
+
+from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_file, split_data_url
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.storage import ObjectStore, S3Store
+
+if TYPE_CHECKING:
+    from prefect_genvideo.pipeline.pipeline import Studio
+
+#: Query parameters that sign a link and change each time it is made; they do not say what the link shows.
+_SIGNATURES = frozenset({"expires", "signature", "sig", "token", "sign", "key-pair-id", "policy", "awsaccesskeyid"})
+_LARGEST = 64 * 1024 * 1024
+_SOURCE = "prefect-genvideo"
+
+
+@dataclass(frozen=True)
+class Staged:
+    """Assets as this process has them.
+
+    Attributes:
+        files: Local file of every asset that is a local path or was fetched from S3, by field.
+        media: What each of those files is, by field.
+        identities: What stands for each asset in the request's fingerprint, by field.
+        problems: Assets that are missing, unreadable or not allowed; `Studio.check` raises them with all others.
+    """
+
+    files: Mapping[str, Path]
+    media: Mapping[str, MediaInfo]
+    identities: Mapping[str, str]
+    problems: Sequence[Problem] = ()
+
+
+@asynccontextmanager
+async def stage(
+    request: VideoRequest, home: ObjectStore | None = None, *, allow_local: bool = True
+) -> AsyncGenerator[Staged]:
+    """Bring the request's local and S3 assets within reach, for the length of the context.
+
+    Args:
+        request: The request as the caller gave it.
+        home: The destination's store; its credentials read `s3://` assets of the same bucket.
+        allow_local: Whether paths on this machine may be read. Off where parameters come from strangers.
+    """
+    files, problems = dict[str, Path](), list[Problem]()
+    if not request.assets():
+        yield Staged(files, {}, {}, problems)
+        return
+    with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
+        for field, asset in request.assets().items():
+            try:
+                found = await _bring(field, asset, Path(folder), home, allow_local)
+            except (DestinationError, InvalidRequestError) as error:
+                problems.append(Problem(field, asset[:80], str(error), _SOURCE))
+                continue
+            if found is not None:
+                files[field] = found
+        media = dict[str, MediaInfo]()
+        for field, path in files.items():
+            try:
+                media[field] = await anyio.to_thread.run_sync(inspect_file, path)
+            except InvalidRequestError as error:
+                problems.append(Problem(field, path.name, str(error), _SOURCE))
+        identities = {field: _identity(asset, media.get(field)) for field, asset in request.assets().items()}
+        yield Staged(files, media, identities, problems)
+
+
+async def _bring(field: str, asset: str, folder: Path, home: ObjectStore | None, allow_local: bool) -> Path | None:
+    kind = asset_kind(asset)
+    if kind == "s3":
+        return await _fetch(asset, folder / field.strip("]").replace("[", "-"), home)
+    if kind != "local":
+        return None
+    if not allow_local:
+        raise InvalidRequestError("files of this machine are not allowed here; give an http(s) link or an s3:// URI")
+    path = Path(asset).expanduser()
+    if not await anyio.to_thread.run_sync(path.is_file):
+        raise InvalidRequestError("there is no such file on this machine")
+    return path
+
+
+async def _fetch(uri: str, folder: Path, home: ObjectStore | None) -> Path:
+    """Copy an S3 object into a file of its own name."""
+    bucket, _, key = uri.removeprefix("s3://").partition("/")
+    if not bucket or not key or key.endswith("/"):
+        raise InvalidRequestError("an S3 URI is written s3://bucket/key")
+    store = S3Store.beside(home, bucket) if isinstance(home, S3Store) else S3Store(bucket)
+    info = await store.head(key)
+    if info is None:
+        raise InvalidRequestError("there is no such object")
+    if info.size > _LARGEST:
+        raise InvalidRequestError(f"{info.size} bytes; at most {_LARGEST} bytes are taken as a reference")
+    await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
+    path = folder / (Path(key).name or "asset")
+    async with await anyio.open_file(path, "wb") as file:
+        async for chunk in store.read(key):
+            await file.write(chunk)
+    return path
+
+
+def _identity(asset: str, media: MediaInfo | None) -> str:
+    if media is not None and media.sha256:
+        return f"sha256:{media.sha256}"
+    if asset_kind(asset) == "data":
+        return f"sha256:{hashlib.sha256(split_data_url(asset)[1]).hexdigest()}"
+    parts = urlsplit(asset)
+    kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _signs(k)]
+    return parts._replace(query=urlencode(kept), fragment="").geturl()
+
+
+def _signs(name: str) -> bool:
+    return name.lower() in _SIGNATURES or name.lower().startswith(("x-amz-", "x-goog-", "x-oss-", "x-tos-"))
+
+
+async def make_fetchable(
+    studio: Studio,
+    request: VideoRequest,
+    staged: Staged,
+    upload: Callable[[str, str], Awaitable[str]],
+) -> VideoRequest:
+    """Return the request with every local, S3 and data asset turned into something the provider can fetch.
+
+    Args:
+        studio: Whose provider.
+        request: As the caller gave it.
+        staged: Its files.
+        upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
+    """
+
+    async def resolve(name: str, asset: str) -> tuple[str, str]:
+        source = str(staged.files[name]) if name in staged.files else asset
+        if name not in staged.files and not asset.startswith("data:"):
+            return name, asset
+        if studio.client.uploads:
+            return name, await upload(name, source)
+        if name in staged.files and staged.media[name].kind != "image":
+            return name, await _lend(studio, name, staged)
+        return name, source
+
+    return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
+
+
+async def _lend(studio: Studio, name: str, staged: Staged) -> str:
+    """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
+    store, path = studio.ledger.store, staged.files[name]
+    key = f"_assets/{staged.media[name].sha256}{path.suffix.lower()}"
+    link = await store.presign(key, 6 * 3600)
+    if link is None:
+        limit = f"{studio.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
+        raise InvalidRequestError(
+            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, "SenseAudio")]
+        )
+    if await store.head(key) is None:
+        async with store.upload(key, content_type=staged.media[name].media_type) as upload:
+            async with await anyio.open_file(path, "rb") as file:
+                while chunk := await file.read(1024 * 1024):
+                    await upload.write(chunk)
+            await upload.commit()
+    return link

@@ -1,0 +1,228 @@
+"""One video from request to store, with its fallbacks: what a batch does for each of its rows. No Prefect inside."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+
+import anyio
+
+from prefect_genvideo.errors import (
+    DestinationError,
+    GenVideoError,
+    ModelUnavailableError,
+    QuotaError,
+    RejectedError,
+    TransientError,
+)
+from prefect_genvideo.ledger.create import Submission
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
+from prefect_genvideo.pipeline.pipeline import Studio, patiently
+from prefect_genvideo.pipeline.wait import Watch
+
+#: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
+#: them, whatever its class: another provider must not be asked to make it after all.
+FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
+    "quota": (QuotaError,),
+    "model_unavailable": (ModelUnavailableError,),
+    "provider_down": (TransientError,),
+    "rejected": (RejectedError,),
+}
+
+#: Words of a refusal for what was asked. Some providers give it at the create, as a broken rule or even as a fault.
+_MODERATION = re.compile(
+    r"(?<!case[ -])sensitive|moderat|\bpolic(?:y|ies)\b|violat|prohibited|inappropriate|nsfw|\bsafety\b|copyright"
+    r"|\bfaces?\b|\breal[ -](?:human|person|people)"
+    r"|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
+    re.IGNORECASE,
+)
+
+#: Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
+#: ones would give up, and a crash would leave them all as unknown outcomes.
+_SENDING = 50
+#: Videos saved at once in a run: each holds up to three parts of a multipart upload in memory, and a thousand downloads
+#: that share one line all run into their timeouts.
+_SAVING = 20
+
+Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to get a row's video.
+
+    Attributes:
+        studio: Whose account and which destination.
+        request: What is asked for.
+        key: Idempotency key of this way; fallbacks have their own.
+        on: Kinds of failure of the way before that lead here; see `FALLBACK_KINDS`.
+    """
+
+    studio: Studio
+    request: VideoRequest
+    key: str
+    on: frozenset[str] = frozenset()
+
+    def follows(self, error: GenVideoError) -> bool:
+        """Whether this way may be tried after that failure."""
+        kinds = (kind for name in self.on for kind in FALLBACK_KINDS[name])
+        return isinstance(error, tuple(kinds)) and not is_moderation(error)
+
+
+def is_moderation(error: GenVideoError) -> bool:
+    """Whether the provider's words speak of what the video shows. In doubt they do: that costs only an alternative."""
+    return _MODERATION.search(f"{error.reason} {error}") is not None
+
+
+@dataclass(frozen=True)
+class Produced:
+    """How a row ended well.
+
+    Attributes:
+        choice: The way that made it.
+        generation: The provider's task.
+        video: The saved video; None when it is collected later.
+        attempts: Ways tried.
+    """
+
+    choice: Choice
+    generation: Generation
+    video: StoredVideo | None
+    attempts: int
+
+
+@dataclass(frozen=True)
+class Producer:
+    """Makes rows.
+
+    Attributes:
+        slot: Held from the create to the end of the generation, e.g. a place in an account's concurrency limit.
+        collect: Only submit; a reconciliation fetches the videos later.
+        allow_local: Whether assets on this machine may be read.
+        flow_run: Id of the flow run, for ledger and manifests.
+        task_run: Gives the id of the task run that works on a row.
+        free: Keys that had no record when the batch began; they are claimed without another look, which is conditional.
+    """
+
+    slot: Slot = lambda studio: nullcontext()
+    collect: bool = False
+    allow_local: bool = True
+    flow_run: str | None = None
+    task_run: Callable[[], str | None] = lambda: None
+    free: frozenset[str] = frozenset()
+    _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
+
+    async def make(
+        self, choices: Sequence[Choice], watch: Watch | None = None, tried: list[Choice] | None = None
+    ) -> Produced:
+        """Make one row's video in the first way that works.
+
+        Args:
+            choices: The ways, the wanted one first. One that has been paid for already is taken up before any other.
+            watch: Sees the wait.
+            tried: Every way that is tried is appended to it, so that a failure tells them too.
+
+        Raises:
+            GenVideoError: The last way's failure, or the first that leads to no other.
+        """
+        first = await self._paid(choices)
+        for number, choice in enumerate(choices[first:], start=first + 1):
+            if tried is not None:
+                tried.append(choice)
+            try:
+                return await self._make_one(choice, number, watch)
+            except GenVideoError as error:
+                following = choices[number] if number < len(choices) else None
+                if following is None or not following.follows(error) or not await _made_nothing(choice):
+                    raise
+                told = f"{choice.request.model} failed ({error}); trying {following.request.model} instead."
+                following.studio.say(told)
+        raise AssertionError("a row has at least one way")
+
+    async def _paid(self, choices: Sequence[Choice]) -> int:
+        """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one.
+
+        Asked now: that all were free when the batch began says nothing of a run beside this one.
+        """
+        for index, choice in enumerate(choices) if len(choices) > 1 else ():
+            held = await choice.studio.ledger.read(choice.key)
+            if held is not None and held.record.state != "rejected":
+                return index
+        return 0
+
+    async def _make_one(self, choice: Choice, attempts: int, watch: Watch | None) -> Produced:
+        studio, request = choice.studio, choice.request
+        async with stage(request, studio.ledger.store, allow_local=self.allow_local) as staged:
+            draft = studio.draft(
+                choice.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
+            )
+            known = await studio.find(draft) if choice.key not in self.free else None
+            kept = await studio.kept(known.entry) if known is not None else None
+            if known is not None and kept is not None:
+                return Produced(choice, generation_of(known), kept, attempts)
+            async with self.slot(studio):
+                submission = known or await self._send(studio, request, staged, draft)
+                return await self._follow(choice, submission, attempts, watch)
+
+    async def _send(self, studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+        async with self._bound(studio.client.account, _SENDING):
+            return await send(studio, request, staged, draft)
+
+    def _bound(self, what: str, most: int) -> anyio.CapacityLimiter:
+        return self._bounds.setdefault(what, anyio.CapacityLimiter(most))
+
+    async def _follow(self, choice: Choice, submission: Submission, attempts: int, watch: Watch | None) -> Produced:
+        studio, generation = choice.studio, generation_of(submission)
+        if self.collect:
+            return Produced(choice, generation, None, attempts)
+        done = await studio.follow(generation.task_id, submission.entry, watch)
+        async with self._bound("saving", _SAVING):
+            video = await studio.save(done, submission.entry, flow_run=self.flow_run, fresh=not submission.reused)
+        reused = video.model_copy(update={"reused": submission.reused})
+        return Produced(choice, done, reused, attempts)
+
+
+async def _made_nothing(choice: Choice) -> bool:
+    """Whether the ledger says so. The class of an error does not: a key may be refused to a paid task's query, too."""
+    try:
+        held = await choice.studio.ledger.read(choice.key)
+    except DestinationError:
+        return False
+    return held is None or held.record.state == "rejected"
+
+
+async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+    """Check, upload what the provider cannot fetch, and create under the draft's key.
+
+    Args:
+        studio: Account and destination.
+        request: As the caller gave it.
+        staged: Its files.
+        draft: The intent; its key has just been found free.
+
+    Raises:
+        GenVideoError: As `Studio.create`, and as the client's `upload`.
+    """
+    await studio.check(request, staged)
+
+    async def upload(field: str, source: str) -> str:
+        del field
+        return (await patiently(lambda: studio.client.upload(source), sleep=studio.sleep)).url
+
+    return await studio.create(await make_fetchable(studio, request, staged, upload), draft, looked=True)
+
+
+def generation_of(submission: Submission) -> Generation:
+    """The submitted task as plain data."""
+    record = submission.entry.record
+    return Generation(
+        provider=record.provider,
+        task_id=record.task_id or "",
+        state="succeeded" if record.stored else "queued",
+        created_at=record.submitted_at,
+        idempotency_key=record.key,
+    )

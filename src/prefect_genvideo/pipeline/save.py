@@ -1,0 +1,315 @@
+"""From a finished generation to a proved video in the store, with a manifest beside it.
+
+Order matters: the video becomes visible only when it has been proved, the manifest comes last. So a manifest means a
+proved video, and a video of ours without a manifest (the process died in between) needs no second download.
+Nobody else's object is ever replaced.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import anyio
+import anyio.to_thread
+
+from prefect_genvideo.errors import DestinationError, DownloadError, GenVideoError
+from prefect_genvideo.ledger.record import shown
+from prefect_genvideo.models import Generation, StoredVideo
+from prefect_genvideo.pipeline.provenance import (
+    MEDIA_TYPE,
+    Manifest,
+    StoredFile,
+    VideoFile,
+    manifest_key,
+    read_manifest,
+)
+from prefect_genvideo.pipeline.transfer import Fetch, Patience, Progress, Prover, Received, Sleep, VideoSource
+from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError
+
+logger = logging.getLogger(__name__)
+
+FetchCover = Callable[[str], Awaitable["bytes | None"]]
+
+MAX_COVER = 5 * 1024 * 1024
+"""Bytes; a larger cover picture is left out."""
+_COVERS = (
+    (re.compile(rb"\xff\xd8\xff"), "jpg", "image/jpeg"),
+    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
+    (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
+    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
+)
+_TASK = "task-id"
+_PROVIDER = "provider"
+
+
+@dataclass(frozen=True)
+class SaveJob:
+    """One video to save, and what its manifest is to say.
+
+    Attributes:
+        generation: The finished task.
+        key: Where the video goes, relative to the store's prefix, ending in `.mp4`.
+        model: Name of the model.
+        request: The request, as JSON values; shown without data URLs and signatures.
+        idempotency_key: Key of the ledger's record, when there is one.
+        flow_run: Id of the flow run.
+        reused: Whether an earlier generation was used.
+        fresh: The generation is new, so there can be no earlier save of it to look for.
+    """
+
+    generation: Generation
+    key: str
+    model: str
+    request: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    idempotency_key: str | None = None
+    flow_run: str | None = None
+    reused: bool = False
+    fresh: bool = False
+
+
+async def save_generation(
+    source: VideoSource,
+    store: ObjectStore,
+    job: SaveJob,
+    *,
+    progress: Progress | None = None,
+    fetch_cover: FetchCover | None = None,
+    patience: Patience | None = None,
+    sleep: Sleep = anyio.sleep,
+) -> StoredVideo:
+    """Save a finished generation once; doing it again verifies what is there and moves no byte.
+
+    Args:
+        source: The provider's client.
+        store: The destination.
+        job: What to save.
+        progress: Awaited with (bytes so far, bytes in all or None).
+        fetch_cover: Fetches the provider's cover picture; without one the video's first picture is taken. None: no
+            cover at all. Failures never fail the save.
+        patience: How long the download is tried.
+        sleep: Seam for tests.
+
+    Returns:
+        Where the video is, with size and SHA-256.
+
+    Raises:
+        LinkExpiredError: The provider has no working link any more.
+        DownloadError: The video did not come whole. Nothing is visible at the key.
+        DestinationError: The store refused or failed, or something else lies at the key.
+        InvalidRequestError: The key is no key.
+    """
+    saver = _Saver(source, store, job, progress, fetch_cover, patience or Patience(), sleep)
+    known = None if job.fresh else await saver.verified() or await saver.adopted()
+    manifest = known or await saver.fetched()
+    return manifest.stored(store, reused=job.reused)
+
+
+@dataclass(frozen=True)
+class _Saver:
+    source: VideoSource
+    store: ObjectStore
+    job: SaveJob
+    progress: Progress | None
+    fetch_cover: FetchCover | None
+    patience: Patience
+    sleep: Sleep
+
+    async def verified(self) -> Manifest | None:
+        """The manifest of an earlier save, when the object is still the proved one."""
+        job, generation = self.job, self.job.generation
+        manifest = await read_manifest(self.store, job.key)
+        if manifest is None:
+            return None
+        if (manifest.provider, manifest.task_id) != (generation.provider, generation.task_id):
+            raise self._occupied(f"the video of task {manifest.task_id} ({manifest.provider})")
+        there = await self.store.head(job.key)
+        if there is None:
+            logger.warning("%s: the saved video has been removed; it is saved again", self.store.uri(job.key))
+            return None
+        if (there.size, there.etag) == (manifest.video.size, manifest.video.etag):
+            return manifest
+        # Copying an object changes its ETag and not its bytes: only the bytes can tell.
+        if there.size != manifest.video.size or await self._hash_of(job.key) != manifest.video.sha256:
+            raise self._occupied("another file than the one that was proved and is described in the manifest")
+        renewed = manifest.model_copy(update={"video": manifest.video.model_copy(update={"etag": there.etag})})
+        return await self._write(renewed)
+
+    async def adopted(self) -> Manifest | None:
+        """The video that an earlier save put there before it died without a manifest."""
+        there = await self.store.head(self.job.key)
+        if there is None or _TASK not in there.metadata:
+            return None
+        if any(there.metadata.get(name) != value for name, value in self._marks().items()):
+            task, provider = there.metadata.get(_TASK), there.metadata.get(_PROVIDER)
+            raise self._occupied(f"the video of task {task} ({provider})")
+        prover = Prover()
+        try:
+            async for chunk in self.store.read(self.job.key):
+                prover.feed(chunk)
+            received = prover.finish()
+        except DownloadError as error:
+            raise self._occupied("a damaged copy of this video") from error
+        return await self._describe(received, there)
+
+    async def fetched(self) -> Manifest:
+        """Stream the video from its provider."""
+        job = self.job
+        conditional = await self.store.conditional_writes()
+        async with self.store.upload(
+            job.key, content_type=MEDIA_TYPE, metadata=self._marks(), if_absent=conditional
+        ) as upload:
+            fetch = Fetch(
+                self.source,
+                job.generation,
+                upload,
+                patience=self.patience,
+                sleep=self.sleep,
+                progress=self.progress,
+            )
+            received = await fetch.run()
+            # Without conditional writes a look before the commit is all there is.
+            there = None if conditional else await self.store.head(job.key)
+            if there is None:
+                try:
+                    there = await upload.commit()
+                except PreconditionFailedError:
+                    there = await self._same(received)
+            else:
+                there = await self._same(received)
+        if there.size != received.size:
+            raise DestinationError(
+                f"{self.store.uri(job.key)}: {received.size} bytes were proved, the store holds {there.size}",
+                retryable=True,
+                task_id=job.generation.task_id,
+            )
+        return await self._describe(received, there)
+
+    async def _same(self, received: Received) -> ObjectInfo:
+        """What is at the key already, when it is byte for byte the same video."""
+        there = await self.store.head(self.job.key)
+        if there is None:
+            raise DestinationError(
+                f"{self.store.uri(self.job.key)}: another writer is at work; try again",
+                retryable=True,
+                task_id=self.job.generation.task_id,
+            )
+        if there.size != received.size or await self._hash_of(self.job.key) != received.sha256:
+            raise self._occupied("another file")
+        return there
+
+    async def _hash_of(self, key: str) -> str:
+        digest = hashlib.sha256()
+        async for chunk in self.store.read(key):
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    def _marks(self) -> dict[str, str]:
+        # Object metadata is ASCII only, and travels in HTTP headers.
+        generation = self.job.generation
+        return {_TASK: quote(generation.task_id), _PROVIDER: quote(generation.provider)}
+
+    def _occupied(self, by: str) -> DestinationError:
+        generation = self.job.generation
+        return DestinationError(
+            f"{self.store.uri(self.job.key)} is where the video of task {generation.task_id} ({generation.provider}) "
+            f"was to go, and it holds {by}. Nothing was replaced. Move that file away, or use a key template with "
+            "{task_id}.",
+            provider=generation.provider,
+            task_id=generation.task_id,
+            reason="key in use",
+        )
+
+    async def _describe(self, received: Received, there: ObjectInfo) -> Manifest:
+        job, generation, movie = self.job, self.job.generation, received.movie
+        return await self._write(
+            Manifest(
+                provider=generation.provider,
+                model=job.model,
+                task_id=generation.task_id,
+                idempotency_key=job.idempotency_key,
+                flow_run=job.flow_run,
+                request=shown(dict(job.request)),
+                video=VideoFile(
+                    key=job.key,
+                    size=received.size,
+                    sha256=received.sha256,
+                    etag=there.etag,
+                    seconds=movie.seconds,
+                    width=movie.width,
+                    height=movie.height,
+                    codec=movie.codec,
+                ),
+                cover=await self._cover(received.size),
+                source_host=received.host,
+                created_at=generation.created_at,
+                started_at=generation.started_at,
+                finished_at=generation.finished_at,
+                saved_at=datetime.now(timezone.utc),
+                cost=generation.cost,
+            )
+        )
+
+    async def _write(self, manifest: Manifest) -> Manifest:
+        await self.store.put(
+            manifest_key(self.job.key), manifest.to_json(), content_type="application/json; charset=utf-8"
+        )
+        return manifest
+
+    async def _cover(self, size: int) -> StoredFile | None:
+        """Keep the cover picture if that is easy; it is decoration, the video is what was paid for."""
+        if self.fetch_cover is None:
+            return None
+        try:
+            link = self.job.generation.cover_url
+            data = (await self.fetch_cover(link) if link else None) or b""
+            data = data or await cover_from_video(self.store, self.job.key, size) or b""
+            kind = next((row for row in _COVERS if row[0].match(data)), None)
+            if kind is None or len(data) > MAX_COVER:
+                logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
+                return None
+            key = f"{self.job.key.removesuffix('.mp4')}.cover.{kind[1]}"
+            etag = await self.store.put(key, data, content_type=kind[2])
+            sha256 = hashlib.sha256(data).hexdigest()
+            return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=kind[2])
+        except Exception as error:
+            logger.info("Task %s: no cover: %s", self.job.generation.task_id, type(error).__name__)
+            return None
+
+
+#: Bytes; a larger video is not read back for its first picture.
+_LARGEST = 64 * 1024 * 1024
+
+
+async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | None:
+    """Read a saved video back and take its first picture that shows something.
+
+    Args:
+        store: Where it is.
+        key: Its key, relative to the store's prefix.
+        size: Its bytes.
+
+    Returns:
+        A JPEG; None for large videos, without the extra `media`, or when it cannot be read or decoded.
+    """
+    if size > _LARGEST:
+        return None
+    from prefect_genvideo.media import cover_of
+
+    try:
+        with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
+            path = Path(folder) / "video.mp4"
+            async with await anyio.open_file(path, "wb") as file:
+                async for chunk in store.read(key):
+                    await file.write(chunk)
+            return await anyio.to_thread.run_sync(cover_of, path)
+    except (GenVideoError, OSError):  # a full disk, too
+        return None

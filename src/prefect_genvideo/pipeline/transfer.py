@@ -1,0 +1,277 @@
+"""Getting a video across: resumed when it is cut, begun again when it must be, proved before it counts.
+
+Retries of a download never lead to a new create, and never end by themselves while bytes keep coming.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from prefect_genvideo.errors import DownloadError, GenVideoError, LinkExpiredError, TransientError
+from prefect_genvideo.media.mp4 import BoxWalker, Movie, MovieReader
+from prefect_genvideo.models import Generation
+from prefect_genvideo.storage.base import Upload
+
+Sleep = Callable[[float], Awaitable[None]]
+Progress = Callable[[int, "int | None"], Awaitable[None]]
+
+
+class VideoBytes(Protocol):
+    """A stream of a video's bytes, as `VideoClient.open_video` gives it."""
+
+    @property
+    def size(self) -> int | None:
+        """Bytes of the whole file, when known."""
+        ...
+
+    @property
+    def etag(self) -> str | None:
+        """Strong ETag."""
+        ...
+
+    @property
+    def offset(self) -> int:
+        """Byte of the file at which the stream begins."""
+        ...
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a cut stream can be gone on with."""
+        ...
+
+    def __aiter__(self) -> AsyncIterator[bytes]: ...
+
+
+class VideoSource(Protocol):
+    """The two things that fetching asks of a provider's client."""
+
+    def open_video(
+        self, url: str, *, offset: int = 0, if_range: str | None = None
+    ) -> AbstractAsyncContextManager[VideoBytes]:
+        """Open a result."""
+        ...
+
+    async def get(self, task_id: str) -> Generation:
+        """Ask about a task, here for a fresh link."""
+        ...
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a download is tried.
+
+    Attributes:
+        attempts: Failures in a row that brought no byte further than ever before.
+        total: Failures in all.
+        first_pause: Seconds before the second try; doubles with each further failure in a row.
+        max_pause: Longest pause in seconds.
+        max_retry_after: Longest wait that a server may ask for, in seconds.
+    """
+
+    attempts: int = 5
+    total: int = 100
+    first_pause: float = 1.0
+    max_pause: float = 30.0
+    max_retry_after: float = 300.0
+
+    def pause(self, failures: int, retry_after: float | None) -> float:
+        """Seconds to wait after so many failures in a row; the server's own wish goes first."""
+        if retry_after is not None:
+            return min(max(retry_after, 0.0), self.max_retry_after)
+        longest = min(self.first_pause * 2 ** (failures - 1), self.max_pause)
+        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+
+
+@dataclass(frozen=True)
+class Received:
+    """A whole, proved video.
+
+    Attributes:
+        size: Bytes.
+        sha256: Hash of the bytes, hex.
+        movie: What its `moov` box says.
+        host: Where it came from.
+    """
+
+    size: int
+    sha256: str
+    movie: Movie
+    host: str | None = None
+
+
+class Prover:
+    """Hashes, checks and reads a video's bytes in one pass."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self._hash = hashlib.sha256()
+        self._walker = BoxWalker()
+        self._reader = MovieReader()
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes; raises `DownloadError` when they cannot be a whole MP4."""
+        self._walker.feed(chunk)
+        self._hash.update(chunk)
+        self._reader.feed(chunk)
+        self.size += len(chunk)
+
+    def finish(self, host: str | None = None) -> Received:
+        """Say that there are no more bytes; raises `DownloadError` when they are not a whole MP4."""
+        if not self.size:
+            raise DownloadError("The file is empty.", reason="empty body")
+        self._walker.finish()
+        return Received(self.size, self._hash.hexdigest(), self._reader.movie(), host)
+
+
+class Fetch:
+    """Moves one video from its provider into an upload, which the caller commits.
+
+    Args:
+        source: The provider's client.
+        generation: The task; its `video_url` is the first link.
+        upload: Where the bytes go.
+        patience: How long to try.
+        sleep: Waits between tries.
+        progress: Called with (bytes so far, bytes in all or None) after every chunk.
+    """
+
+    def __init__(
+        self,
+        source: VideoSource,
+        generation: Generation,
+        upload: Upload,
+        *,
+        patience: Patience,
+        sleep: Sleep,
+        progress: Progress | None = None,
+    ) -> None:
+        self._source = source
+        self._generation = generation
+        self._upload = upload
+        self._patience = patience
+        self._sleep = sleep
+        self._progress = progress
+        self._url = generation.video_url or ""
+        self._link_is_stale = not self._url
+        self._refused: set[str] = set()
+        self._prover = Prover()
+        self._size: int | None = None
+        self._etag: str | None = None
+        self._resumable = False
+
+    async def run(self) -> Received:
+        """Fetch until every byte is there and proved.
+
+        Raises:
+            LinkExpiredError: The provider has no link that works (any more).
+            DownloadError: It did not come whole; `retryable` says whether a later run may have more luck.
+            DestinationError: The upload failed.
+            GenVideoError: The provider refused to be asked for a fresh link.
+        """
+        failures = total = best = 0
+        while True:
+            try:
+                return await self._attempt()
+            except (DownloadError, TransientError) as error:
+                failure = self._judge(error)
+            failures, best = (failures + 1, best) if self._prover.size <= best else (1, self._prover.size)
+            total += 1
+            if failures >= self._patience.attempts or total >= self._patience.total:
+                raise self._given_up(failure, total) from failure
+            await self._sleep(self._patience.pause(failures, failure.retry_after))
+
+    async def _attempt(self) -> Received:
+        if self._link_is_stale:
+            await self._renew_link()
+        offset = self._prover.size if self._resumable else 0
+        async with self._source.open_video(self._url, offset=offset, if_range=self._etag if offset else None) as stream:
+            await self._accept(stream, offset)
+            async for chunk in stream:
+                self._prove(chunk)
+                await self._upload.write(chunk)
+                if self._progress is not None:
+                    await self._progress(self._prover.size, self._size)
+        if self._size is not None and self._prover.size != self._size:
+            raise self._error(f"{self._prover.size} of {self._size} bytes arrived.", "incomplete")
+        self._resumable = False
+        return self._prover.finish(urlsplit(self._url).hostname)
+
+    async def _accept(self, stream: VideoBytes, offset: int) -> None:
+        """Go on where the earlier stream was cut, or start over."""
+        same = (stream.size, stream.etag) == (self._size, self._etag)
+        if stream.offset and (stream.offset != offset or not same):
+            self._resumable = False
+            raise self._error("The server went on with another file.", "another file")
+        if not stream.offset and self._prover.size:
+            await self._upload.restart()
+            self._prover = Prover()
+        self._size, self._etag, self._resumable = stream.size, stream.etag, stream.resumable
+
+    def _prove(self, chunk: bytes) -> None:
+        try:
+            self._prover.feed(chunk)
+        except DownloadError:
+            self._resumable = False  # these bytes are wrong: going on after them would keep them
+            raise
+
+    def _judge(self, error: DownloadError | TransientError) -> GenVideoError:
+        """Prepare the next attempt, or raise what no further attempt can mend."""
+        if not error.retryable:
+            raise error
+        if isinstance(error, LinkExpiredError):
+            if self._url in self._refused:
+                raise self._expired("is refused, also after a fresh query") from error
+            self._link_is_stale = True
+        if self._size is not None and self._prover.size >= self._size:
+            self._resumable = False
+        return error
+
+    async def _renew_link(self) -> None:
+        """Ask the provider for a link. The same one is tried once more: a CDN may lag behind its API."""
+        fresh = await self._source.get(self._generation.task_id)
+        if not fresh.video_url:
+            raise self._expired(f"has died, and the provider gives no other (the task is {fresh.state})")
+        if self._url:
+            self._refused.add(self._url)
+        # An ETag speaks for one resource only: another path is another file.
+        self._resumable = self._resumable and _resource(fresh.video_url) == _resource(self._url)
+        self._url = fresh.video_url
+        self._link_is_stale = False
+
+    def _expired(self, what: str) -> LinkExpiredError:
+        generation = self._generation
+        return LinkExpiredError(
+            f"The link to the video of task {generation.task_id} {what}.",
+            retryable=False,
+            provider=generation.provider,
+            task_id=generation.task_id,
+            reason="link expired",
+        )
+
+    def _error(self, message: str, reason: str) -> DownloadError:
+        return DownloadError(
+            message, provider=self._generation.provider, task_id=self._generation.task_id, reason=reason
+        )
+
+    def _given_up(self, error: GenVideoError, total: int) -> DownloadError:
+        of = f" of {self._size}" if self._size is not None else ""
+        return DownloadError(
+            f"The video of task {self._generation.task_id} did not come whole in {total} tries; "
+            f"{self._prover.size}{of} bytes had arrived. The last failure: {error}",
+            provider=self._generation.provider,
+            task_id=self._generation.task_id,
+            status_code=error.status_code,
+            reason=error.reason,
+            retry_after=error.retry_after,
+        )
+
+
+def _resource(url: str) -> tuple[str, str]:
+    parts = urlsplit(url)
+    return parts.netloc, parts.path

@@ -1,0 +1,217 @@
+"""Wait for one generation: ask when asking pays, believe nothing but a terminal word, keep the id whatever happens."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, Protocol
+
+import anyio
+
+from prefect_genvideo.errors import (
+    AuthenticationError,
+    GenerationFailedError,
+    GenerationTimeoutError,
+    GenVideoError,
+    NoVideoError,
+    TaskLostError,
+    TransientError,
+)
+from prefect_genvideo.ledger.store import Sleep
+from prefect_genvideo.models import NO_REASON, Generation
+from prefect_genvideo.polling import Backoff, Deadline, Grace, Oddity
+
+if TYPE_CHECKING:
+    from prefect_genvideo.providers.base import VideoClient
+
+ODDITIES: tuple[Oddity, ...] = ("no_video", "unknown_task", "unauthorized")
+RESUME = "The task goes on at the provider and is paid for: run again (same flow run or idempotency key) to resume it"
+
+
+@dataclass
+class Look:
+    """What a watcher sees after each question.
+
+    Attributes:
+        generation: The provider's last usable answer; None before the first.
+        trouble: Why the last question said nothing; None when it was answered.
+        waited: Seconds waited in this process.
+        asked: Questions so far.
+        failures: Questions in a row that said nothing.
+        progress: Highest progress seen, percent. Providers let it fall; people should not see that.
+    """
+
+    generation: Generation | None = None
+    trouble: str | None = None
+    waited: float = 0.0
+    asked: int = 0
+    failures: int = 0
+    progress: int = 0
+
+
+Watch = Callable[[Look], Awaitable[None]]
+
+
+class NextGap(Protocol):
+    """What says when to ask next; `polling.Schedule` is one."""
+
+    def next_gap(self, age_s: float) -> float:
+        """Seconds to wait when the task is `age_s` old."""
+        ...
+
+
+@dataclass(frozen=True)
+class FixedInterval:
+    """Asks every so many seconds; for tests and for people who want it so."""
+
+    seconds: float
+
+    def next_gap(self, age_s: float) -> float:
+        """Return the interval."""
+        return self.seconds
+
+
+class Waiter:
+    """Waits for one task.
+
+    Attributes:
+        saw_unfinished: Whether the task was seen on its way, so that its end was seen when it came.
+
+    Args:
+        client: The provider's client.
+        schedule: When to ask.
+        timeout: Seconds a generation may take once it has started; None is without end. Also the longest silence of
+            the provider, i.e. time without any usable answer.
+        clock: Monotonic clock, a seam for tests.
+        sleep: Seam for tests.
+        watch: Awaited after every question; must be quick.
+    """
+
+    def __init__(
+        self,
+        client: VideoClient,
+        schedule: NextGap,
+        *,
+        timeout: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Sleep = anyio.sleep,
+        watch: Watch | None = None,
+    ) -> None:
+        self.client = client
+        self.schedule = schedule
+        self.timeout = timeout
+        self._clock = clock
+        self._sleep = sleep
+        self._watch = watch
+        self.saw_unfinished = False
+
+    async def wait(self, task_id: str, *, age: float = 0.0) -> Generation:
+        """Ask until the provider has said its last word.
+
+        Args:
+            task_id: The provider's id.
+            age: Seconds since the task was submitted, so that a resumed wait asks at once and then at the right times.
+
+        Returns:
+            The succeeded generation, with a `video_url`.
+
+        Raises:
+            GenerationFailedError: The provider ended it; `NoVideoError` when it "succeeded" and no link came.
+            GenerationTimeoutError: The deadline passed, or the provider was silent for as long. The id is kept.
+            TaskLostError: The provider does not know the id, even after a grace.
+            AuthenticationError: The key cannot query, several times in a row. The id is kept.
+        """
+        begin = self._clock()
+        look, backoff = Look(), Backoff()
+        graces: dict[Oddity, Grace] = {name: Grace.of(name) for name in ODDITIES}
+        deadline, silence = Deadline(self.timeout), Deadline(self.timeout)
+        silence.start(begin)
+        gap = 0.0 if age else self.schedule.next_gap(0.0)
+        while True:
+            await self._sleep(min(gap, deadline.left(self._clock()), silence.left(self._clock())))
+            failure = await self._ask(task_id, look)
+            now = self._clock()
+            look.waited = now - begin
+            if self._watch is not None:
+                await self._watch(look)
+            if failure is None and look.generation is not None:
+                if _judge(look.generation, graces["no_video"], now):
+                    return look.generation
+                silence, self.saw_unfinished = Deadline(self.timeout, now), True
+                if look.generation.state == "running" or not self.client.reports_queue:
+                    deadline.start(now, age=_running_for(look.generation))
+            _judge_failure(failure, graces, now)
+            if deadline.passed(now) or silence.passed(now):
+                raise self._too_late(task_id, look)
+            gap = self.schedule.next_gap(age + look.waited)
+            if graces["no_video"].count:
+                gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
+            if failure is not None:
+                gap = max(gap, backoff.delay(look.failures, failure.retry_after, task_id=task_id))
+
+    async def _ask(self, task_id: str, look: Look) -> TransientError | TaskLostError | None:
+        look.asked += 1
+        try:
+            look.generation = await self.client.get(task_id)
+        except (TransientError, TaskLostError) as error:
+            look.trouble, look.failures = str(error), look.failures + 1
+            return error
+        look.trouble, look.failures = None, 0
+        look.progress = max(look.progress, look.generation.progress or 0)
+        return None
+
+    def _too_late(self, task_id: str, look: Look) -> GenerationTimeoutError:
+        state = look.generation.state if look.generation else "unknown"
+        last = f" The last question said nothing: {look.trouble}." if look.trouble else ""
+        return GenerationTimeoutError(
+            f"Task {task_id} was still {state} after {self.timeout:g} s.{last} {RESUME}.",
+            provider=self.client.name,
+            task_id=task_id,
+            reason=look.trouble or state,
+        )
+
+
+def _running_for(generation: Generation) -> float:
+    """Seconds the provider says it has been at work; 0 when it does not say."""
+    if generation.started_at is None:
+        return 0.0
+    return max(0.0, (datetime.now(timezone.utc) - generation.started_at).total_seconds())
+
+
+def _judge(generation: Generation, no_video: Grace, now: float) -> bool:
+    """Whether the answer ends the wait well; raises when it ends it badly."""
+    if generation.state == "succeeded":
+        return True
+    facts: dict[str, Any] = {"provider": generation.provider, "task_id": generation.task_id}
+    if generation.state == "failed":
+        reason = generation.reason or NO_REASON
+        text = f"{generation.provider} ended task {generation.task_id} without a video: {reason}"
+        raise GenerationFailedError(text, reason=reason, **facts)
+    if generation.reason is None:
+        no_video.clear()
+    elif no_video.strike(now):
+        text = f"{generation.provider} reports task {generation.task_id} as done and gives no link: {generation.reason}"
+        raise NoVideoError(text, reason=generation.reason, **facts)
+    return False
+
+
+def _judge_failure(failure: GenVideoError | None, graces: dict[Oddity, Grace], now: float) -> None:
+    """Count answers that say nothing; raise when one kind came so often that it must be believed."""
+    lost, barred = graces["unknown_task"], graces["unauthorized"]
+    if not isinstance(failure, TaskLostError):
+        lost.clear()
+    elif lost.strike(now):
+        raise failure
+    if failure is None or failure.status_code not in (401, 403):
+        barred.clear()
+    elif barred.strike(now):
+        raise AuthenticationError(
+            f"Task {failure.task_id} cannot be queried with this key ({failure.reason or failure}). Mend the "
+            f"credentials block. {RESUME}.",
+            provider=failure.provider,
+            task_id=failure.task_id,
+            status_code=failure.status_code,
+            reason=failure.reason,
+        )

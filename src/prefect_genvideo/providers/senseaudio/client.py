@@ -1,0 +1,215 @@
+"""SenseAudio: create, query, download. It has no upload. Its answers are read by `senseaudio_wire`."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, ClassVar
+
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, TransientError, redact
+from prefect_genvideo.media.inspect import asset_kind, sniff
+from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers.answers import (
+    JsonObject,
+    as_id,
+    as_link,
+    as_list,
+    as_object,
+    as_percent,
+    as_text,
+    as_time,
+    salvage_id,
+)
+from prefect_genvideo.providers.assets import not_links
+from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.providers.classify import to_error
+from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.senseaudio import wire
+from prefect_genvideo.providers.senseaudio.rules import (
+    DEFAULT_ASPECT_RATIO,
+    DEFAULT_DURATION,
+    DEFAULT_RESOLUTION,
+    MODELS,
+    RESERVED,
+    rules_for,
+)
+
+
+class SenseAudioClient(VideoClient):
+    """Client of the SenseAudio API (创建视频生成任务, 查询视频生成状态)."""
+
+    name: ClassVar[str] = "senseaudio"
+    title: ClassVar[str] = "SenseAudio"
+    uploads: ClassVar[bool] = False
+    poll_floor: ClassVar[float] = 5.0
+    reports_queue: ClassVar[bool] = False  # `pending` covers the whole run
+    default_base_url: ClassVar[str] = "https://api.senseaudio.cn"
+
+    documented_models: ClassVar[tuple[str, ...]] = tuple(MODELS)
+    _create_path: ClassVar[str] = "/v1/video/create"
+    _query_path: ClassVar[str] = "/v1/video/status?id={task_id}"
+
+    def rules(self, model: str) -> tuple[Rule, ...]:
+        """Return the rules of the model; see `senseaudio_rules`."""
+        return rules_for(model)
+
+    def effective(self, request: VideoRequest) -> VideoRequest:
+        """Fill in duration, aspect ratio and resolution: the API requires all three of every model."""
+        model = MODELS.get(request.model)
+        defaults: JsonObject = {
+            "duration": model.default_duration if model else DEFAULT_DURATION,
+            "aspect_ratio": DEFAULT_ASPECT_RATIO,
+            "resolution": DEFAULT_RESOLUTION,
+        }
+        missing = {field: value for field, value in defaults.items() if getattr(request, field) is None}
+        return request.model_copy(update=missing) if missing else request
+
+    def body(self, request: VideoRequest) -> dict[str, Any]:
+        """Return the JSON body. Local images are read and inlined as data URLs."""
+        full = self.effective(request)
+        body: dict[str, Any] = {
+            "model": full.model,
+            "content": list(_content(full)),
+            "duration": int(full.duration or 0),
+            "resolution": full.resolution,
+            "ratio": full.aspect_ratio,
+        }
+        if full.timeout is not None:
+            body["timeout"] = full.timeout
+        return body | _vendor_fields(full)
+
+    async def upload(
+        self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
+    ) -> UploadedAsset:
+        """Not offered by this API.
+
+        Raises:
+            InvalidRequestError: Always; it says what to do instead.
+        """
+        raise self._invalid(
+            "there is no upload. Local images go into the request as they are; for videos and audios give an "
+            "http(s) link, or an s3:// URI of a bucket that can presign."
+        )
+
+    async def models(self) -> list[str]:
+        """Return the names of the video models that the account is offered now."""
+        return (await self._listed_models())[0]
+
+    async def _listed_models(self) -> tuple[list[str], bool]:
+        """The names, and whether these are all of them."""
+        reply = await self._exchange("GET", "/v1/models?mode=video")
+        answer = as_object(reply.json)
+        entries = answer.get("data")
+        if reply.status != 200 or not isinstance(entries, list):
+            raise self._error(wire.MODELS, wire.facts_of(reply))
+        names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
+        return list(dict.fromkeys(filter(None, names))), answer.get("has_more") is not True
+
+    def _unsendable(self, request: VideoRequest) -> list[Problem]:
+        """Images may be inlined; everything else must be a link."""
+        return [
+            problem
+            for problem in not_links(request)
+            if problem.field.startswith(("videos", "audios"))
+            or asset_kind(request.assets()[problem.field]) not in {"local", "data"}
+        ]
+
+    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
+        answer = as_object(reply.json)
+        task_id = as_id(answer.get("task_id")) or as_id(as_object(answer.get("data")).get("task_id"))
+        if task_id and 200 <= reply.status < 300:
+            return task_id
+        facts = wire.facts_of(reply)
+        if wire.BUSY in facts.codes:
+            row = wire.BUSY_OFFERED if await self._is_offered(request.model) else wire.BUSY_NOT_OFFERED
+            raise to_error(row, facts, title=self.title, provider=self.name)
+        raise self._error(wire.CREATE, facts, task_id or salvage_id(reply.body))
+
+    async def _is_offered(self, model: str) -> bool:
+        """Whether the API lists the model; when it does not tell, whether the documents do."""
+        try:
+            names, complete = await self._listed_models()
+        except GenVideoError:
+            return model in MODELS
+        return model in names or (not complete and model in MODELS)
+
+    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
+        row = wire.row_of(reply)
+        word = as_text(row.get("status")).lower()
+        if not word:
+            raise self._error(wire.QUERY, wire.facts_of(reply), task_id)
+        answered = as_id(row.get("task_id"))
+        if answered and answered != task_id:
+            raise TransientError(
+                f"{self.title} answered about another task than {task_id}.",
+                provider=self.name,
+                task_id=task_id,
+                status_code=reply.status,
+                reason="task_id mismatch",
+            )
+        return self._read_row(row, word, task_id, as_object(reply.json))
+
+    def _read_row(self, row: JsonObject, word: str, task_id: str, raw: JsonObject) -> Generation:
+        state = wire.STATES.get(word, "running")
+        link = as_link(row.get("video_url")) if state == "succeeded" else None
+        reason = redact(wire.failure_reason(row)) if state == "failed" else None
+        if state == "succeeded" and link is None:
+            state, reason = "running", "reported done, without a video_url yet"
+        return Generation(
+            provider=self.name,
+            task_id=task_id,
+            state=state,
+            progress=as_percent(row.get("progress")),
+            video_url=link,
+            cover_url=None,
+            reason=reason,
+            created_at=as_time(row.get("created_at")),
+            finished_at=as_time(row.get("completed_at")),
+            raw=raw,
+        )
+
+
+def _content(request: VideoRequest) -> Iterator[JsonObject]:
+    """The content array: the text, then the images with their roles, then videos and audios."""
+    if request.prompt.strip():
+        yield {"type": "text", "text": request.prompt}
+    images = [
+        *((image, "reference") for image in request.images),
+        (request.first_frame, "first_frame"),
+        (request.last_frame, "last_frame"),
+    ]
+    for image, role in images:
+        if image:
+            yield {"type": "image", "url": _image_url(image), "role": role}
+    for video in request.videos:
+        yield {"type": "video", "video_url": video}
+    for audio in request.audios:
+        yield {"type": "audio", "audio_url": audio}
+
+
+def _image_url(image: str) -> str:
+    if asset_kind(image) != "local":
+        return image
+    try:
+        data = Path(image).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError):
+        raise InvalidRequestError(f"SenseAudio: {image} cannot be read.", provider="senseaudio") from None
+    media_type = sniff(data[:64]) or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _vendor_fields(request: VideoRequest) -> JsonObject:
+    """`watermark` beside the other fields, everything else inside `provider_specific`."""
+    model = MODELS.get(request.model)
+    given = {name: value for name, value in request.options.items() if name not in RESERVED}
+    specific = as_object(given.pop("provider_specific", None))
+    fields: JsonObject = {}
+    if "watermark" in given:
+        fields["watermark"] = given.pop("watermark")
+    elif model and model.watermark:
+        # The API's own default is true: a paid video must not get a watermark by omission.
+        fields["watermark"] = False
+    specific = {**specific, **given}
+    return {**fields, "provider_specific": specific} if specific else fields

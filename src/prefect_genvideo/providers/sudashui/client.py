@@ -1,0 +1,241 @@
+"""Sudashui: upload assets, create, query, download. Its answers are read by `sudashui_wire`."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any, ClassVar, NoReturn
+from urllib.parse import urlsplit
+
+import anyio.to_thread
+import httpx
+
+from prefect_genvideo.errors import TransientError, redact
+from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers.answers import (
+    JsonObject,
+    as_id,
+    as_link,
+    as_list,
+    as_number,
+    as_object,
+    as_percent,
+    as_text,
+    as_time,
+    salvage_id,
+)
+from prefect_genvideo.providers.assets import not_links
+from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient, checked_base_url
+from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.sudashui import wire
+from prefect_genvideo.providers.sudashui.rules import (
+    DEFAULT_ASPECT_RATIO,
+    DEFAULT_DURATION,
+    MODELS,
+    RESERVED,
+    rules_for,
+)
+from prefect_genvideo.providers.sudashui.upload import opened, prepare
+
+_UPLOAD_STAMP = re.compile(r"^\d{10,}-")
+_MAX_EXPIRY = 365 * 24 * 3600.0
+
+
+class SudashuiClient(VideoClient):
+    """Client of the Sudashui API (视频生成 API 文档)."""
+
+    name: ClassVar[str] = "sudashui"
+    title: ClassVar[str] = "Sudashui"
+    uploads: ClassVar[bool] = True
+    poll_floor: ClassVar[float] = 15.0
+    # Links are said to live two hours; the rest is for the provider to fetch them.
+    upload_lifetime: ClassVar[timedelta | None] = timedelta(minutes=90)
+    default_base_url: ClassVar[str] = "https://api.sudashuiapi.com"
+    documented_models: ClassVar[tuple[str, ...]] = tuple(MODELS)
+    default_files_url: ClassVar[str] = "https://files.sudashuiapi.com"
+
+    _create_path: ClassVar[str] = "/v1/video/generations"
+    _query_path: ClassVar[str] = "/v1/video/generations/{task_id}"
+
+    def __init__(
+        self,
+        api_key: str,
+        base_url: str | None = None,
+        files_url: str | None = None,
+        *,
+        timeout: float = READ_TIMEOUT,
+        stall_timeout: float = STALL_TIMEOUT,
+        transport: httpx.AsyncBaseTransport | None = None,
+        allow_private: bool = False,
+    ) -> None:
+        """Make a client; see `VideoClient`.
+
+        Args:
+            api_key: The account's key; goes to the hosts of both URLs only.
+            base_url: Where the API is, without `/v1`.
+            files_url: Where assets are uploaded.
+            timeout: Seconds without a byte of an answer before a call is given up.
+            stall_timeout: Seconds without a byte of a video before a download is given up.
+            transport: Stands in for the network. The caller closes it.
+            allow_private: Whether results may come from private and loopback hosts.
+        """
+        super().__init__(
+            api_key,
+            base_url,
+            timeout=timeout,
+            stall_timeout=stall_timeout,
+            transport=transport,
+            allow_private=allow_private,
+        )
+        self.files_url = checked_base_url(files_url or self.default_files_url, "files_url", self.title)
+
+    def rules(self, model: str) -> tuple[Rule, ...]:
+        """Return the rules of the model; see `sudashui_rules`."""
+        return rules_for(model)
+
+    def effective(self, request: VideoRequest) -> VideoRequest:
+        """Fill in duration, aspect ratio and resolution of a documented model; others are left as they are."""
+        if request.model not in MODELS:
+            return request
+        defaults: JsonObject = {
+            "duration": DEFAULT_DURATION,
+            "aspect_ratio": DEFAULT_ASPECT_RATIO,
+            "resolution": MODELS[request.model],
+        }
+        missing = {field: value for field, value in defaults.items() if getattr(request, field) is None}
+        return request.model_copy(update=missing) if missing else request
+
+    def body(self, request: VideoRequest) -> dict[str, Any]:
+        """Return the JSON body; `metadata.payload` is a JSON string, as the document demands."""
+        full = self.effective(request)
+        body: dict[str, Any] = {"model": full.model, "prompt": full.prompt}
+        if full.duration is not None:
+            # The gateway is written in Go, where 4.0 does not fit an integer.
+            body["duration"] = int(full.duration) if full.duration == int(full.duration) else full.duration
+        payload = json.dumps(_payload(full), ensure_ascii=False, separators=(",", ":"))
+        return {**body, "metadata": {"payload": payload}}
+
+    async def upload(
+        self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
+    ) -> UploadedAsset:
+        """Upload a reference file, streamed from disk; see `VideoClient.upload`."""
+        prepared = await anyio.to_thread.run_sync(prepare, source, filename, media_type)
+        with opened(prepared.content) as file:
+            files = {"file": (prepared.name, file, prepared.media_type)}
+            # Slow ones must not keep questions waiting.
+            reply = await self._exchange("POST", f"{self.files_url}/", files=files, fresh=True)
+        answer = as_object(reply.json)
+        url = as_link(answer.get("url")) or as_link(as_object(answer.get("data")).get("url"))
+        if not url or not 200 <= reply.status < 300:
+            raise self._error(wire.UPLOAD, wire.facts_of(reply))
+        return UploadedAsset(url=url, expires_at=_expiry(answer))
+
+    async def models(self) -> list[str]:
+        """Return the names of the models that the account is offered now."""
+        reply = await self._exchange("GET", "/v1/models")
+        entries = as_object(reply.json).get("data")
+        if reply.status != 200 or not isinstance(entries, list):
+            raise self._error(wire.MODELS, wire.facts_of(reply))
+        names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
+        return list(dict.fromkeys(filter(None, names)))
+
+    def link_identity(self, url: str) -> str | None:
+        """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""
+        parts = urlsplit(url)
+        own = parts.hostname == urlsplit(self.files_url).hostname and "/proxy/" in parts.path
+        return f"upload:{_UPLOAD_STAMP.sub('', parts.path.rpartition('/')[2])}" if own else None
+
+    def _trusted_hosts(self) -> frozenset[str]:
+        return super()._trusted_hosts() | {urlsplit(self.files_url).hostname or ""}
+
+    def _unsendable(self, request: VideoRequest) -> list[Problem]:
+        return not_links(request)
+
+    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
+        answer = as_object(reply.json)
+        task_id = _created_id(answer) if 200 <= reply.status < 300 else None
+        if task_id and wire.is_success(wire.code_of(reply)):
+            return task_id
+        raise self._error(wire.CREATE, wire.facts_of(reply), task_id or salvage_id(reply.body))
+
+    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
+        row = wire.row_of(reply)
+        if not row or not as_text(row.get("status")):
+            self._says_nothing(reply, task_id)
+        answered = as_id(row.get("task_id")) or (as_id(row.get("id")) if isinstance(row.get("id"), str) else None)
+        if answered and answered != task_id:
+            raise TransientError(
+                f"{self.title} answered about another task than {task_id}.",
+                provider=self.name,
+                task_id=task_id,
+                status_code=reply.status,
+                reason="task_id mismatch",
+            )
+        return self._read_row(row, task_id, as_object(reply.json))
+
+    def _says_nothing(self, reply: Reply, task_id: str) -> NoReturn:
+        facts = wire.facts_of(reply)
+        reason = wire.code_of(reply)
+        if wire.is_success(reason):
+            reason = "no task in the answer" if reply.json is not None and reply.status == 200 else ""
+        raise self._error(wire.QUERY, replace(facts, reason=reason or facts.reason), task_id)
+
+    def _read_row(self, row: JsonObject, task_id: str, raw: JsonObject) -> Generation:
+        state = wire.STATES.get(as_text(row.get("status")).upper(), "running")
+        reason = link = None
+        if state == "succeeded":
+            link = wire.video_url(row)
+            if link is None:
+                state, reason = "running", "reported done, without an http(s) link yet"
+        elif state == "failed":
+            reason = redact(wire.failure_reason(row))
+        return Generation(
+            provider=self.name,
+            task_id=task_id,
+            state=state,
+            progress=as_percent(row.get("progress")),
+            video_url=link,
+            cover_url=as_link(wire.first_creation(row).get("cover_url")),
+            reason=reason,
+            created_at=as_time(row.get("created_at")) or as_time(row.get("submit_time")),
+            started_at=as_time(row.get("start_time")),
+            finished_at=as_time(row.get("finish_time")),
+            cost=as_number(row.get("quota")),
+            raw=raw,
+        )
+
+
+def _payload(request: VideoRequest) -> JsonObject:
+    """The object inside `metadata.payload`, in the document's order, without what is not given."""
+    fields: JsonObject = {
+        "aspectRatio": request.aspect_ratio,
+        "mode": request.mode,
+        "imageUrls": list(request.images),
+        "videoUrls": list(request.videos),
+        "audioUrls": list(request.audios),
+        "firstFrameUrl": request.first_frame,
+        "lastFrameUrl": request.last_frame,
+    }
+    given = {field: value for field, value in fields.items() if value}
+    return given | {name: value for name, value in request.options.items() if name not in RESERVED | set(fields)}
+
+
+def _created_id(answer: JsonObject) -> str | None:
+    data = answer.get("data")
+    inner = as_object(data)
+    plain = as_text(data)
+    places = (answer.get("task_id"), answer.get("id"), inner.get("task_id"), inner.get("id"))
+    found = next(filter(None, map(as_id, places)), None)
+    return found or (as_id(plain) if plain.startswith("task_") else None)
+
+
+def _expiry(answer: JsonObject) -> datetime:
+    data = as_object(answer.get("data"))
+    said = as_number(answer.get("expires")) or as_number(data.get("expires"))
+    planned = SudashuiClient.upload_lifetime or timedelta(0)
+    seconds = said if said and said <= _MAX_EXPIRY else planned.total_seconds()
+    return datetime.now(timezone.utc) + timedelta(seconds=seconds)

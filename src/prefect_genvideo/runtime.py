@@ -1,0 +1,270 @@
+"""What a run is to the ledger, and what the steps need of Prefect: keys, limits, loggers, events and last words."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import shlex
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from typing import Any, ClassVar
+from uuid import UUID, uuid4
+
+import anyio
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.objects import FlowRun
+from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError, concurrency
+from prefect.context import FlowRunContext, TaskRunContext
+from prefect.events import emit_event
+from prefect.exceptions import MissingContextError, ObjectAlreadyExists, ObjectNotFound, TerminationSignal
+from prefect.logging import get_logger, get_run_logger
+from prefect.logging.handlers import APILogHandler
+from prefect.settings.base import PrefectBaseSettings, build_settings_config
+from pydantic_settings import SettingsConfigDict
+
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.models import Problem
+from prefect_genvideo.pipeline.pipeline import Event, Studio
+from prefect_genvideo.settings import GenVideoSettings
+
+_Attempts = tuple[tuple[str, int], ...]
+_Lineage = tuple[str, _Attempts]
+_Slot = tuple[str, int]
+# Kept for the life of the process; a worker starts a process per flow run, so they stay small.
+_lineages: dict[tuple[UUID, int], _Lineage] = {}
+_calls: dict[tuple[Any, ...], list[Any]] = {}
+_numbers: dict[tuple[str, str], list[tuple[_Slot, _Attempts]]] = {}
+
+
+def flow_run_id() -> str | None:
+    """Id of the flow run we are in, if any."""
+    flow, task = FlowRunContext.get(), TaskRunContext.get()
+    if flow is not None and flow.flow_run is not None:
+        return str(flow.flow_run.id)
+    inherited = task.task_run.flow_run_id if task is not None else None
+    return str(inherited) if inherited else None
+
+
+def flow_attempt() -> str | None:
+    """Id of the flow run we are in and which attempt at it this is, if any."""
+    flow, run = FlowRunContext.get(), flow_run_id()
+    attempt = flow.flow_run.run_count if flow is not None and flow.flow_run is not None else 0
+    return f"{run}-{attempt}" if run else None
+
+
+def task_run_id() -> str | None:
+    """Id of the task run we are in, if any."""
+    task = TaskRunContext.get()
+    return str(task.task_run.id) if task is not None else None
+
+
+async def derive_key(fingerprint: str) -> str:
+    """Return the idempotency key of the n-th request with this fingerprint in this flow run.
+
+    The same code, run again for the same flow run (a retry by Prefect, the UI's button, a crashed worker), derives the
+    same keys and so finds what was paid for. A new flow run derives new ones. Subflows count with the flow run that
+    started them, since Prefect gives them new ids when the parent is retried; a run of a deployment stands for itself.
+    Which of several equal requests is the n-th does not matter, so concurrency cannot mix them up.
+
+    Args:
+        fingerprint: SHA-256 (hex) of the request.
+
+    Returns:
+        `run-<flow run id>-<8 hex>-<n>`, or `task-<id>-…` outside of any flow run.
+    """
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow_run is None:
+        owner = flow_run_id() or task_run_id() or str(uuid4())
+        return f"task-{owner}-{fingerprint[:8]}-{_index((owner, fingerprint), task_run_id())}"
+    run = flow.flow_run
+    root, attempts = await _lineage(run)
+    slot = (str(run.id), _index((run.id, run.run_count, fingerprint), task_run_id()))
+    return f"run-{root}-{fingerprint[:8]}-{_number(_numbers.setdefault((root, fingerprint), []), slot, attempts)}"
+
+
+def _number(taken: list[tuple[_Slot, _Attempts]], slot: _Slot, attempts: _Attempts) -> int:
+    """Give a slot its number: the one it has, else one left by an earlier attempt of a run above it, else a new one."""
+    held = next((number for number, (other, _) in enumerate(taken) if other == slot), None)
+    now = dict(attempts)
+    if held is None:
+        left = (n for n, (_, then) in enumerate(taken) if any(now.get(run, 0) > attempt for run, attempt in then))
+        held = next(left, len(taken))
+    taken[held : held + 1] = [(slot, attempts)]
+    return held
+
+
+def _index(scope: tuple[Any, ...], task_id: str | None) -> int:
+    """Number the calls of a scope from 0; a retried task run keeps its number."""
+    calls = _calls.setdefault(scope, [])
+    if task_id is not None and task_id in calls:
+        return calls.index(task_id)
+    calls.append(task_id)
+    return len(calls) - 1
+
+
+async def _lineage(run: FlowRun) -> _Lineage:
+    """The flow run that everything began with, and the attempts of the runs between it and `run`."""
+    known = _lineages.get((run.id, run.run_count))
+    if known is not None:
+        return known
+    top, attempts = run, list[tuple[str, int]]()
+    if run.parent_task_run_id is not None and run.deployment_id is None:
+        async with get_client() as client:
+            while top.parent_task_run_id is not None and top.deployment_id is None:
+                parent = await client.read_task_run(top.parent_task_run_id)
+                if parent.flow_run_id is None:
+                    break
+                top = await client.read_flow_run(parent.flow_run_id)
+                attempts.append((str(top.id), top.run_count))
+    lineage = str(top.id), tuple(attempts)
+    _lineages[(run.id, run.run_count)] = lineage
+    return lineage
+
+
+#: Seconds after which the slot of a killed holder is free again; the shortest that Prefect allows.
+LEASE = 60.0
+
+
+def limit_name(studio: Studio) -> str:
+    """Name of the account's global concurrency limit, e.g. `genvideo-sudashui-0123456789abcdef`."""
+    return f"genvideo-{studio.client.name}-{studio.client.account}"
+
+
+async def ensure_limit(studio: Studio, slots: int) -> None:
+    """Create the account's limit when it is missing. An existing one is the operator's and is left as it is.
+
+    Args:
+        studio: Whose account.
+        slots: Generations under way at most, over all runs and workers; 0 asks for an existing limit.
+
+    Raises:
+        InvalidRequestError: There is no limit and `slots` gives none to create.
+    """
+    name = limit_name(studio)
+    async with get_client() as client:
+        try:
+            await client.read_global_concurrency_limit_by_name(name)
+        except ObjectNotFound:
+            if slots < 1:
+                limit = f"1 or more, or create the limit: prefect gcl create {name} --limit N"
+                problem = Problem("account_slots", str(slots), limit, "prefect-genvideo")
+                raise InvalidRequestError("The account has no concurrency limit.", problems=[problem]) from None
+            # Another run may be creating it at the same moment; whose number counts does not matter, one limit does.
+            with suppress(ObjectAlreadyExists):
+                await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=slots))
+
+
+@asynccontextmanager
+async def account_slot(studio: Studio) -> AsyncGenerator[None]:
+    """Hold one of the account's slots. A killed holder's slot comes back after `LEASE` seconds.
+
+    A slot that is lost while Prefect's server is away does not end the generation, which is paid for; for a while there
+    may then be one more under way than the limit says.
+
+    Raises:
+        GenVideoError: Prefect's server gives none; retryable, nothing was sent.
+    """
+    name = limit_name(studio)
+    slot = concurrency(name, occupy=1, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False)
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(slot)
+        except ConcurrencySlotAcquisitionError as error:
+            raise GenVideoError(
+                f"No slot of the concurrency limit {name} was to be had; nothing was sent. {error}",
+                retryable=True,
+                provider=studio.client.name,
+            ) from None
+        yield
+
+
+def slots_for(shared: bool) -> Callable[[Studio], AbstractAsyncContextManager[object]]:
+    """What a producer holds while a generation is under way: an account's slot, or nothing."""
+    return account_slot if shared else lambda studio: nullcontext()
+
+
+#: Seconds that the last words may take on their way to the API; workers kill 30 s after SIGTERM.
+_LAST_WORDS = 5.0
+
+
+@asynccontextmanager
+async def farewell(*studios: Studio, task_id: str | None = None, key: str | None = None) -> AsyncGenerator[None]:
+    """Log, when the run is cancelled, what goes on without it and how its videos are fetched later.
+
+    Args:
+        studios: Accounts and destination.
+        task_id: The one task that is under way; None for whatever was sent.
+        key: The idempotency key of that task.
+    """
+    try:
+        yield
+    except (asyncio.CancelledError, TerminationSignal):  # Prefect raises its own in whatever code SIGTERM meets
+        what = f"Task {task_id} goes" if task_id else "Generations that were sent go"
+        again = f"run again with idempotency key {key!r}" if key else "retry this run"
+        for studio in studios:
+            run_logger().warning(
+                "Cancelled. %s on at %s, paid for. To fetch what becomes of it: %s, or "
+                "`genvideo ledger reconcile --at %s --provider %s`.",
+                what,
+                studio.client.title,
+                again,
+                shlex.quote(studio.ledger.store.uri("")),
+                studio.client.name,
+            )
+        with anyio.CancelScope(shield=True), anyio.move_on_after(_LAST_WORDS):
+            # The process may end by the signal itself, and what is still queued would end with it.
+            await APILogHandler.aflush()
+        raise
+
+
+class _PrefectSettings(PrefectBaseSettings, GenVideoSettings):
+    """The settings where Prefect's own are: environment, profile and `prefect.toml`."""
+
+    # Both bases declare it, each with the type of its own kind of model.
+    model_config: ClassVar[SettingsConfigDict] = build_settings_config(("integrations", "genvideo"))  # pyright: ignore[reportIncompatibleVariableOverride]
+
+
+def get_settings() -> GenVideoSettings:
+    """Return the settings as environment, profile and `prefect.toml` have them now."""
+    return _PrefectSettings()
+
+
+def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
+    """The run's logger, shown in the UI; the package's own outside of runs."""
+    try:
+        return get_run_logger()
+    except MissingContextError:
+        return get_logger("genvideo")
+
+
+def announce(event: Event, record: LedgerRecord) -> None:
+    """Emit `genvideo.<event>` for automations.
+
+    Resource ids: `genvideo.generation.<provider>.<task id>` (before there is a task id: `genvideo.key.<key>`), or
+    `genvideo.video.<provider>.<task id>` for `genvideo.video.saved`.
+    """
+    family = event.partition(".")[0]
+    name = f"{family}.{record.provider}.{record.task_id}" if record.task_id else f"key.{record.key}"
+    run = flow_run_id() or record.flow_run_id
+    facts = record.model_dump(
+        mode="json",
+        exclude_none=True,
+        include={"key", "state", "provider", "model", "account", "task_id", "reason", "seconds", "resolution", "cost"},
+    )
+    if record.stored is not None:
+        facts |= {"uri": record.stored.uri, "manifest_uri": record.stored.manifest_uri, "size": record.stored.size}
+    related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
+    emit_event(
+        event=f"genvideo.{event}",
+        resource={
+            "prefect.resource.id": f"genvideo.{name}",
+            "prefect.resource.name": record.key,
+            "genvideo.provider": record.provider,
+            "genvideo.model": record.model,
+            "genvideo.key": record.key,
+        },
+        related=related if run else [],
+        payload=facts,
+    )
