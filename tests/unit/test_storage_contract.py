@@ -218,7 +218,7 @@ async def test_an_exclusive_upload_does_not_replace(conditional: ObjectStore, si
 async def test_an_exclusive_upload_goes_where_nothing_is(conditional: ObjectStore) -> None:
     """With `if_absent` and a free key the commit is an ordinary one; the metadata comes along."""
     async with conditional.upload(
-        "v.mp4", content_type="video/mp4", metadata={"task-id": "t1"}, if_absent=True, size_hint=11 * MIB
+        "v.mp4", content_type="video/mp4", metadata={"task-id": "t1"}, if_absent=True
     ) as upload:
         await upload.write(b"x" * (11 * MIB))
         await upload.commit()

@@ -119,9 +119,7 @@ def _s3_server() -> Generator[str]:
 
 async def _copy(destination: S3Destination, video: StoredVideo, home: Path) -> Path:
     store, copy = destination.get_store(), home / f"{video.provider}.mp4"
-    with copy.open("wb") as file:
-        async for chunk in store.read(store.relative_key(video.key)):
-            file.write(chunk)
+    await store.download(store.relative_key(video.key), copy)
     return copy
 
 

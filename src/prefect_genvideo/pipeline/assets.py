@@ -107,9 +107,7 @@ async def _fetch(uri: str, folder: Path, home: ObjectStore | None) -> Path:
         raise InvalidRequestError(f"{info.size} bytes; at most {_LARGEST} bytes are taken as a reference")
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
     path = folder / (Path(key).name or "asset")
-    async with await anyio.open_file(path, "wb") as file:
-        async for chunk in store.read(key):
-            await file.write(chunk)
+    await store.download(key, path)
     return path
 
 

@@ -307,9 +307,7 @@ async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | N
     try:
         with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
             path = Path(folder) / "video.mp4"
-            async with await anyio.open_file(path, "wb") as file:
-                async for chunk in store.read(key):
-                    await file.write(chunk)
+            await store.download(key, path)
             return await anyio.to_thread.run_sync(cover_of, path)
     except (GenVideoError, OSError):  # a full disk, too
         return None

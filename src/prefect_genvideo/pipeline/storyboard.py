@@ -143,7 +143,7 @@ async def frame_after(studio: Studio, video: StoredVideo) -> AsyncGenerator[str]
         found = await store.get(picture_key)
         if found is None:
             clip = Path(folder) / "shot.mp4"
-            await fetch(store, key, clip)
+            await store.download(key, clip)
             picture = await anyio.to_thread.run_sync(last_frame, clip)
             await store.put(picture_key, picture, content_type="image/png")
         else:
@@ -151,13 +151,6 @@ async def frame_after(studio: Studio, video: StoredVideo) -> AsyncGenerator[str]
         path = anyio.Path(folder) / "last.png"
         await path.write_bytes(picture)
         yield str(path)
-
-
-async def fetch(store: ObjectStore, key: str, path: Path) -> None:
-    """Copy an object into a file."""
-    async with await anyio.open_file(path, "wb") as file:
-        async for chunk in store.read(key):
-            await file.write(chunk)
 
 
 async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str) -> StoredFilm:
@@ -175,7 +168,7 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         clips = [Path(folder) / f"{number}.mp4" for number in range(len(shots))]
         for shot, clip in zip(shots, clips, strict=True):
-            await fetch(store, store.relative_key(shot.key), clip)
+            await store.download(store.relative_key(shot.key), clip)
         film_path = Path(folder) / "film.mp4"
         info = await anyio.to_thread.run_sync(join, clips, film_path)
         size, sha256 = await _upload(store, film_path, key)

@@ -1,7 +1,7 @@
 """The object-store seam: what the ledger and the saver need of a place where bytes live.
 
 Keys are relative to the store's prefix, separated by `/`, without a leading one; a key that breaks the rules of
-`paths.clean_key` is an `InvalidRequestError`. Every failure of a store is a `DestinationError`; only a definite
+`keys.clean_key` is an `InvalidRequestError`. Every failure of a store is a `DestinationError`; only a definite
 "not there" reads as None.
 
 A write that has begun is finished even when its task is cancelled; the cancellation is delivered afterwards. So a
@@ -14,6 +14,9 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from pathlib import Path
+
+import anyio
 
 from prefect_genvideo.errors import DestinationError
 
@@ -125,6 +128,21 @@ class ObjectStore(ABC):
     def read(self, key: str) -> AsyncIterator[bytes]:
         """The object's bytes in chunks of at most 1 MiB."""
 
+    async def download(self, key: str, path: Path) -> None:
+        """Copy an object into a file.
+
+        Args:
+            key: Of the object.
+            path: The file, which is replaced. A failure leaves it incomplete.
+
+        Raises:
+            DestinationError: The store failed, or has no such object.
+            OSError: The file cannot be written.
+        """
+        async with await anyio.open_file(path, "wb") as file:
+            async for chunk in self.read(key):
+                await file.write(chunk)
+
     @abstractmethod
     def upload(
         self,
@@ -133,7 +151,6 @@ class ObjectStore(ABC):
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-        size_hint: int | None = None,
     ) -> AbstractAsyncContextManager[Upload]:
         """Begin a streamed write. Leaving the context without `commit` leaves nothing behind.
 
@@ -143,7 +160,6 @@ class ObjectStore(ABC):
             metadata: ASCII facts to keep with the object where the store can, lower-case names.
             if_absent: `commit` raises `PreconditionFailedError` when somebody else's object is there. Ask only
                 a store whose `conditional_writes()` is true.
-            size_hint: Bytes to expect, when known; sizes the parts of very large objects.
         """
 
     @abstractmethod

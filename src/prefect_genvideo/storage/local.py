@@ -139,7 +139,6 @@ class LocalStore(ObjectStore):
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-        size_hint: int | None = None,
     ) -> AsyncGenerator[LocalUpload, None]:
         """Begin a streamed write into a hidden file beside the target.
 

@@ -297,7 +297,6 @@ class S3Store(ObjectStore):
         content_type: str,
         metadata: Mapping[str, str] | None = None,
         if_absent: bool = False,
-        size_hint: int | None = None,
     ) -> AsyncGenerator[S3Upload, None]:
         """Begin a streamed write: one PUT when it fits a part, else a multipart upload."""
         upload = S3Upload(
@@ -307,7 +306,6 @@ class S3Store(ObjectStore):
             metadata=metadata or {},
             part_size=self._part_size,
             if_absent=if_absent,
-            size_hint=size_hint,
         )
         try:
             yield upload

@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 MIB = 1024 * 1024
 FIRST_BUFFER = MIB // 4
 """Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
-MAX_PARTS = 10_000
-"""Most parts of one object (Amazon S3 User Guide, "multipart upload limits")."""
 PARTS_PER_SIZE = 1_000
 """Without a known length the parts double after so many: 6 MiB parts reach 5 TiB before the 10,000th."""
 IN_FLIGHT = 2
@@ -104,7 +102,6 @@ class S3Upload(Upload):
         metadata: ASCII facts to keep with the object.
         part_size: Bytes of a part, before it grows.
         if_absent: Refuse to replace an object.
-        size_hint: Bytes to expect, when known.
     """
 
     def __init__(
@@ -116,14 +113,13 @@ class S3Upload(Upload):
         metadata: Mapping[str, str],
         part_size: int,
         if_absent: bool,
-        size_hint: int | None,
     ) -> None:
         self._store = store
         self._key = key
         self._write_id = uuid4().hex
         self._options = {**options, "Metadata": {**metadata, WRITE_ID: self._write_id}}
         self._condition = {"IfNoneMatch": "*"} if if_absent else {}
-        self._first_part_size = _part_size(part_size, size_hint)
+        self._first_part_size = part_size
         self._begin()
 
     def _begin(self) -> None:
@@ -259,10 +255,3 @@ class S3Upload(Upload):
         self._parts.append({"PartNumber": part.number, "ETag": part.task.result()["ETag"]})
         if len(part.buffer) == self._part_size:
             self._spare.append(part.buffer)
-
-
-def _part_size(part_size: int, size_hint: int | None) -> int:
-    if not size_hint:
-        return part_size
-    needed = -(-size_hint // MAX_PARTS)
-    return max(part_size, -(-needed // MIB) * MIB)
