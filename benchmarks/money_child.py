@@ -16,11 +16,11 @@ import httpx
 
 from benchmarks.money_cells import Order
 from prefect_genvideo.errors import DestinationError, GenVideoError
-from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.providers.http import tls_context
@@ -183,8 +183,8 @@ async def faster(seconds: float) -> None:
 
 
 @asynccontextmanager
-async def studio_at(place: Place, order: Order) -> AsyncGenerator[Studio, None]:
-    """A studio with fuses."""
+async def pipeline_at(place: Place, order: Order) -> AsyncGenerator[Pipeline, None]:
+    """A pipeline with fuses."""
     fuse = Fuse(order)
     store = FusedStore(**place.s3)
     wire = FusedWire(verify=tls_context(), limits=httpx.Limits(max_keepalive_connections=0))
@@ -195,27 +195,27 @@ async def studio_at(place: Place, order: Order) -> AsyncGenerator[Studio, None]:
     ledger = Ledger(store, patience=patience, sleep=faster)
     policy = CreatePolicy(look_every=0.3 / FASTER)
     async with client:
-        yield Studio(client, ledger, TEMPLATE, policy, AccountGate(sleep=faster), poll_interval=2.0, sleep=faster)
+        yield Pipeline(client, ledger, TEMPLATE, policy, AccountThrottle(sleep=faster), poll_interval=2.0, sleep=faster)
     await wire.aclose()
 
 
 async def make(place: Place, order: Order) -> dict[str, Any]:
     """From the beginning to the saved video, as every run does it."""
-    async with studio_at(place, order) as studio:
-        submission = await studio.create(place.request, studio.draft(KEY, place.request, {}))
-        done = await studio.wait(submission.entry.record.task_id or "", submission.entry)
-        video = await studio.save(done, await studio.ledger.read(KEY))
+    async with pipeline_at(place, order) as pipeline:
+        submission = await pipeline.create(place.request, pipeline.draft(KEY, place.request, {}))
+        done = await pipeline.wait(submission.entry.record.task_id or "", submission.entry)
+        video = await pipeline.save(done, await pipeline.ledger.read(KEY))
     return {"task_id": video.task_id, "sha256": video.sha256, "reused": submission.reused}
 
 
 async def decide(place: Place, found: str) -> dict[str, Any]:
     """What a person does about an unknown outcome: tie the task that was found to the key, or free the key."""
-    async with studio_at(place, Order()) as studio:
+    async with pipeline_at(place, Order()) as pipeline:
         if not found:
-            await studio.ledger.release(KEY)
+            await pipeline.ledger.release(KEY)
             return {"released": True}
-        await studio.ledger.adopt(KEY, found)
-        return {"adopted": found, "reconciled": (await reconcile(studio)).counts}
+        await pipeline.ledger.adopt(KEY, found)
+        return {"adopted": found, "reconciled": (await reconcile(pipeline)).counts}
 
 
 def in_process(work: Callable[..., Awaitable[dict[str, Any]]], arguments: tuple[Any, ...], answer: Connection) -> None:

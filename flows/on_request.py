@@ -38,7 +38,7 @@ async def on_request(
         credentials=credentials,
         destination=destination,
         duration=request.duration or 0,
-        aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the choices
+        aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the attempts
         resolution=request.resolution or "default",  # type: ignore[arg-type]  # likewise
         images=request.images,
         videos=request.videos,

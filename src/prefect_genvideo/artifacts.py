@@ -27,7 +27,7 @@ from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import Look
 from prefect_genvideo.runtime import run_logger, task_run_id
 
@@ -35,11 +35,11 @@ _COVER_WIDTH = 480
 _COVER_LIMIT = 4 * 1024 * 1024
 
 
-async def show_video(studio: Studio, video: StoredVideo, request: VideoRequest) -> None:
+async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoRequest) -> None:
     """Create the video's artifact. Showing is a courtesy: its failure is logged, the video is safe already."""
     try:
         # A small picture inside the text needs no signed link and never dies.
-        cover = await cover_bytes(studio, video)
+        cover = await cover_bytes(pipeline, video)
         await acreate_markdown_artifact(
             markdown=video_markdown(video, request, thumbnail(cover) if cover else None),
             key=artifact_key("video", video.task_id),
@@ -54,11 +54,11 @@ def artifact_key(kind: str, name: str) -> str:
     return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
 
 
-async def cover_bytes(studio: Studio, video: StoredVideo) -> bytes | None:
+async def cover_bytes(pipeline: Pipeline, video: StoredVideo) -> bytes | None:
     """The cover that lies beside the video; None when there is none or the store cannot be read now."""
     if video.cover_uri is None:
         return None
-    store = studio.ledger.store
+    store = pipeline.ledger.store
     name = store.relative_key(video.key).removesuffix(".mp4") + ".cover." + video.cover_uri.rpartition(".")[2]
     try:
         found = await store.get(name)
@@ -206,17 +206,17 @@ def _folder(name: str) -> str:
     return f"_reports/{file_name(name).removesuffix('.json')}"
 
 
-async def read_report(studio: Studio, name: str) -> BatchReport | None:
+async def read_report(pipeline: Pipeline, name: str) -> BatchReport | None:
     """The stored report of that name, or None when there is none."""
-    found = await studio.ledger.store.get(f"{_folder(name)}/report.json")
+    found = await pipeline.ledger.store.get(f"{_folder(name)}/report.json")
     return BatchReport.model_validate_json(found[0]) if found else None
 
 
-async def publish(studio: Studio, report: BatchReport, name: str | None = None) -> BatchReport:
+async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = None) -> BatchReport:
     """Store `report.json` and the contact sheet beside the videos, and make their artifacts.
 
     Args:
-        studio: Whose store takes them.
+        pipeline: Whose store takes them.
         report: What became of the rows.
         name: Name of the report; the batch's key when not given.
 
@@ -224,14 +224,14 @@ async def publish(studio: Studio, report: BatchReport, name: str | None = None) 
         The report, with its URI if it was stored. A store or server that fails here costs the report, not the batch.
     """
     name = name or report.key
-    stored = report.model_copy(update={"report_uri": studio.ledger.store.uri(f"{_folder(name)}/report.json")})
+    stored = report.model_copy(update={"report_uri": pipeline.ledger.store.uri(f"{_folder(name)}/report.json")})
     data = stored.model_dump_json(indent=2, exclude_none=True).encode()
     path = f"{_folder(name)}/report.json"
-    if await _try(studio.ledger.store.put(path, data, content_type="application/json"), "stored"):
+    if await _try(pipeline.ledger.store.put(path, data, content_type="application/json"), "stored"):
         report = stored
     table = acreate_table_artifact(table=report.table(), key=artifact_key("batch", name), description=report.summary())
     await _try(table, "shown")
-    await _try(_show_covers(studio, report, name), "shown with its covers")
+    await _try(_show_covers(pipeline, report, name), "shown with its covers")
     return report
 
 
@@ -246,11 +246,11 @@ async def _try(step: Coroutine[Any, Any, object], done: str) -> bool:
     return True
 
 
-async def _show_covers(studio: Studio, report: BatchReport, name: str) -> None:
-    sheet = await _contact_sheet(studio, report)
+async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str) -> None:
+    sheet = await _contact_sheet(pipeline, report)
     if sheet is None:
         return
-    await studio.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
+    await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
     shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
     if shown is not None:
         await acreate_image_artifact(
@@ -258,7 +258,7 @@ async def _show_covers(studio: Studio, report: BatchReport, name: str) -> None:
         )
 
 
-async def _contact_sheet(studio: Studio, report: BatchReport) -> bytes | None:
+async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | None:
     """A JPEG of the covers, or None without the extra `media`."""
     from prefect_genvideo.media import contact_sheet
 
@@ -267,7 +267,7 @@ async def _contact_sheet(studio: Studio, report: BatchReport) -> bytes | None:
 
     async def cover(row: BatchRow) -> tuple[bytes | None, str]:
         async with places:
-            picture = await cover_bytes(studio, row.video) if row.video else None
+            picture = await cover_bytes(pipeline, row.video) if row.video else None
         return picture, f"{row.number} · {row.state}\n{row.reason[:80]}"
 
     pictures = await asyncio.gather(*(cover(row) for row in rows))

@@ -233,7 +233,7 @@ class Backoff:
     Attributes:
         first: Seconds after the first failure.
         factor: Growth from one failure in a row to the next.
-        ceiling: Longest wait of our own choice, in seconds.
+        ceiling: Longest wait of our own attempt, in seconds.
         longest_hint: Longest Retry-After that is believed, in seconds.
     """
 

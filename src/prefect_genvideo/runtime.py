@@ -26,7 +26,7 @@ from pydantic_settings import SettingsConfigDict
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
-from prefect_genvideo.pipeline.pipeline import Event, Studio
+from prefect_genvideo.pipeline.pipeline import Event, Pipeline
 from prefect_genvideo.settings import GenVideoSettings
 
 _Attempts = tuple[tuple[str, int], ...]
@@ -127,22 +127,22 @@ async def _lineage(run: FlowRun) -> _Lineage:
 LEASE = 60.0
 
 
-def limit_name(studio: Studio) -> str:
+def limit_name(pipeline: Pipeline) -> str:
     """Name of the account's global concurrency limit, e.g. `genvideo-sudashui-0123456789abcdef`."""
-    return f"genvideo-{studio.client.name}-{studio.client.account}"
+    return f"genvideo-{pipeline.client.name}-{pipeline.client.account}"
 
 
-async def ensure_limit(studio: Studio, slots: int) -> None:
+async def ensure_limit(pipeline: Pipeline, slots: int) -> None:
     """Create the account's limit when it is missing. An existing one is the operator's and is left as it is.
 
     Args:
-        studio: Whose account.
+        pipeline: Whose account.
         slots: Generations under way at most, over all runs and workers; 0 asks for an existing limit.
 
     Raises:
         InvalidRequestError: There is no limit and `slots` gives none to create.
     """
-    name = limit_name(studio)
+    name = limit_name(pipeline)
     async with get_client() as client:
         try:
             await client.read_global_concurrency_limit_by_name(name)
@@ -157,7 +157,7 @@ async def ensure_limit(studio: Studio, slots: int) -> None:
 
 
 @asynccontextmanager
-async def account_slot(studio: Studio) -> AsyncGenerator[None]:
+async def account_slot(pipeline: Pipeline) -> AsyncGenerator[None]:
     """Hold one of the account's slots. A killed holder's slot comes back after `LEASE` seconds.
 
     A slot that is lost while Prefect's server is away does not end the generation, which is paid for; for a while there
@@ -166,7 +166,7 @@ async def account_slot(studio: Studio) -> AsyncGenerator[None]:
     Raises:
         GenVideoError: Prefect's server gives none; retryable, nothing was sent.
     """
-    name = limit_name(studio)
+    name = limit_name(pipeline)
     slot = concurrency(name, occupy=1, lease_duration=LEASE, strict=True, raise_on_lease_renewal_failure=False)
     async with AsyncExitStack() as stack:
         try:
@@ -175,14 +175,14 @@ async def account_slot(studio: Studio) -> AsyncGenerator[None]:
             raise GenVideoError(
                 f"No slot of the concurrency limit {name} was to be had; nothing was sent. {error}",
                 retryable=True,
-                provider=studio.client.name,
+                provider=pipeline.client.name,
             ) from None
         yield
 
 
-def slots_for(shared: bool) -> Callable[[Studio], AbstractAsyncContextManager[object]]:
-    """What a producer holds while a generation is under way: an account's slot, or nothing."""
-    return account_slot if shared else lambda studio: nullcontext()
+def slots_for(shared: bool) -> Callable[[Pipeline], AbstractAsyncContextManager[object]]:
+    """What a maker holds while a generation is under way: an account's slot, or nothing."""
+    return account_slot if shared else lambda pipeline: nullcontext()
 
 
 #: Seconds that the last words may take on their way to the API; workers kill 30 s after SIGTERM.
@@ -190,11 +190,13 @@ _LAST_WORDS = 5.0
 
 
 @asynccontextmanager
-async def farewell(*studios: Studio, task_id: str | None = None, key: str | None = None) -> AsyncGenerator[None]:
+async def cancellation_notice(
+    *pipelines: Pipeline, task_id: str | None = None, key: str | None = None
+) -> AsyncGenerator[None]:
     """Log, when the run is cancelled, what goes on without it and how its videos are fetched later.
 
     Args:
-        studios: Accounts and destination.
+        pipelines: Accounts and destination.
         task_id: The one task that is under way; None for whatever was sent.
         key: The idempotency key of that task.
     """
@@ -203,15 +205,15 @@ async def farewell(*studios: Studio, task_id: str | None = None, key: str | None
     except (asyncio.CancelledError, TerminationSignal):  # Prefect raises its own in whatever code SIGTERM meets
         what = f"Task {task_id} goes" if task_id else "Generations that were sent go"
         again = f"run again with idempotency key {key!r}" if key else "retry this run"
-        for studio in studios:
+        for pipeline in pipelines:
             run_logger().warning(
                 "Cancelled. %s on at %s, paid for. To fetch what becomes of it: %s, or "
                 "`genvideo ledger reconcile --at %s --provider %s`.",
                 what,
-                studio.client.title,
+                pipeline.client.title,
                 again,
-                shlex.quote(studio.ledger.store.uri("")),
-                studio.client.name,
+                shlex.quote(pipeline.ledger.store.uri("")),
+                pipeline.client.name,
             )
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LAST_WORDS):
             # The process may end by the signal itself, and what is still queued would end with it.

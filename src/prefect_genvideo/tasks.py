@@ -19,15 +19,15 @@ from prefect.states import Completed
 from prefect.tasks import Task, task
 
 from prefect_genvideo.artifacts import ProgressArtifact
-from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_studio, open_uploader
+from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
 from prefect_genvideo.pipeline.make import generation_of
-from prefect_genvideo.pipeline.pipeline import Studio
-from prefect_genvideo.runtime import derive_key, farewell, flow_run_id, run_logger, task_run_id
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.runtime import cancellation_notice, derive_key, flow_run_id, run_logger, task_run_id
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -178,13 +178,13 @@ async def _create_video(
         GenerationFailedError: The key's task ended without a video.
         DestinationError: The ledger cannot be written; nothing was sent, or the message names the task id.
     """
-    async with open_studio(credentials, destination) as studio:
+    async with open_pipeline(credentials, destination) as pipeline:
         if identities is None:
-            async with stage(request, studio.ledger.store) as staged:
+            async with stage(request, pipeline.ledger.store) as staged:
                 identities = dict(staged.identities)
-        key = idempotency_key or await derive_key(studio.fingerprint(request, identities))
-        draft = studio.draft(key, request, identities, flow_run_id=flow_run_id(), task_run_id=task_run_id())
-        submission = await studio.create(request, draft)
+        key = idempotency_key or await derive_key(pipeline.fingerprint(request, identities))
+        draft = pipeline.draft(key, request, identities, flow_run_id=flow_run_id(), task_run_id=task_run_id())
+        submission = await pipeline.create(request, draft)
     record = submission.entry.record
     generation = generation_of(submission)
     if not submission.reused:
@@ -236,11 +236,11 @@ async def wait_for_video(
         TaskLostError: The provider does not know the id.
         AuthenticationError: The key cannot query the task.
     """
-    async with open_studio(credentials, destination, timeout=timeout) as studio:
-        entry = await entry_of(studio, generation)
+    async with open_pipeline(credentials, destination, timeout=timeout) as pipeline:
+        entry = await entry_of(pipeline, generation)
         progress = ProgressArtifact(generation.task_id, run_logger())
-        async with farewell(studio, task_id=generation.task_id, key=generation.idempotency_key), progress:
-            return await studio.wait(generation.task_id, entry, progress.look)
+        async with cancellation_notice(pipeline, task_id=generation.task_id, key=generation.idempotency_key), progress:
+            return await pipeline.wait(generation.task_id, entry, progress.look)
 
 
 @task(
@@ -268,17 +268,17 @@ async def save_video(generation: Generation, credentials: AnyCredentials, destin
         DownloadError: It did not come whole after all retries; run again to resume.
         DestinationError: The store refused or failed.
     """
-    async with open_studio(credentials, destination) as studio:
-        entry = await entry_of(studio, generation)
-        async with farewell(studio, task_id=generation.task_id, key=generation.idempotency_key):
-            video = await studio.save(generation, entry, flow_run=flow_run_id())
+    async with open_pipeline(credentials, destination) as pipeline:
+        entry = await entry_of(pipeline, generation)
+        async with cancellation_notice(pipeline, task_id=generation.task_id, key=generation.idempotency_key):
+            video = await pipeline.save(generation, entry, flow_run=flow_run_id())
     run_logger().info("Saved %s (%.1f MB, sha256 %s…).", video.uri, video.size / 1e6, video.sha256[:12])
     return video
 
 
-async def entry_of(studio: Studio, generation: Generation) -> Entry | None:
+async def entry_of(pipeline: Pipeline, generation: Generation) -> Entry | None:
     """The ledger's record of a generation, if it was created under one."""
     if generation.idempotency_key is None:
         return None
-    entry = await studio.ledger.read(generation.idempotency_key)
+    entry = await pipeline.ledger.read(generation.idempotency_key)
     return entry if entry is not None and entry.record.task_id == generation.task_id else None

@@ -22,7 +22,7 @@ def schema() -> dict[str, Any]:
 
 
 def test_fields_come_in_the_order_people_think(schema: dict[str, Any]) -> None:
-    """What is shown, who pays, where it goes; then the choices; then what only experts need."""
+    """What is shown, who pays, where it goes; then the attempts; then what only experts need."""
     fields = schema["properties"]
     assert sorted(fields, key=lambda name: fields[name]["position"])[: len(ORDER)] == ORDER
     assert schema["required"] == REQUIRED

@@ -15,16 +15,16 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.base import ObjectInfo
+from tests.fixtures.pipelines import Pipelines, open_pipelines
 from tests.fixtures.s3 import S3Server
-from tests.fixtures.studios import Studios, open_studios
 
 MODEL = "sd-2-fast-720p"
 
 
 @pytest.fixture
-async def studios(sim: Simulator, tmp_path: Path) -> AsyncIterator[Studios]:
+async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
     """Two accounts over one folder."""
-    async with open_studios(sim, LocalStore(tmp_path / "videos")) as opened:
+    async with open_pipelines(sim, LocalStore(tmp_path / "videos")) as opened:
         yield opened
 
 
@@ -32,9 +32,9 @@ async def derive(fingerprint: str) -> str:
     return f"run-{fingerprint[:8]}"
 
 
-async def plan(studios: Studios, requests: Any, **facts: Any) -> Batch:
+async def plan(pipelines: Pipelines, requests: Any, **facts: Any) -> Batch:
     given: dict[str, Any] = {"key": "batch", **facts}
-    return await plan_batch(requests, studios.both, derive=derive, **given)
+    return await plan_batch(requests, pipelines.both, derive=derive, **given)
 
 
 def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:
@@ -42,16 +42,16 @@ def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:
 
 
 def keys(batch: Batch) -> dict[str, str]:
-    return {item.choices[0].request.prompt: item.choices[0].key for item in batch.items}
+    return {item.attempts[0].request.prompt: item.attempts[0].key for item in batch.items}
 
 
-async def refused(studios: Studios, requests: Any, **facts: Any) -> list[tuple[str, str, str]]:
+async def refused(pipelines: Pipelines, requests: Any, **facts: Any) -> list[tuple[str, str, str]]:
     with pytest.raises(InvalidRequestError, match=r"nothing was sent|cannot be (picked|used)") as caught:
-        await plan(studios, requests, **facts)
+        await plan(pipelines, requests, **facts)
     return [(problem.field, problem.value, problem.limit) for problem in caught.value.problems]
 
 
-async def test_every_broken_rule_of_every_row_is_told_at_once(sim: Simulator, studios: Studios) -> None:
+async def test_every_broken_rule_of_every_row_is_told_at_once(sim: Simulator, pipelines: Pipelines) -> None:
     """The report names row, field, value and limit, in the order of the list; fallbacks are checked like rows."""
     wanted = [
         *rows("fine"),
@@ -60,7 +60,7 @@ async def test_every_broken_rule_of_every_row_is_told_at_once(sim: Simulator, st
         *rows("alternative", fallback=[{"model": "Seedance-2.0", "duration": 99}]),
         {"model": MODEL, "prompt": "misspelt", "promt": "x"},
     ]
-    problems = await refused(studios, wanted)
+    problems = await refused(pipelines, wanted)
     assert [(field, value) for field, value, _ in problems] == [
         ("row 5: promt", "x"),
         ("row 2 (key spring-1): duration", "99"),
@@ -73,7 +73,7 @@ async def test_every_broken_rule_of_every_row_is_told_at_once(sim: Simulator, st
     assert sim.calls == {}
 
 
-async def test_an_account_that_was_not_given_is_a_problem_of_each_row_that_needs_it(studios: Studios) -> None:
+async def test_an_account_that_was_not_given_is_a_problem_of_each_row_that_needs_it(pipelines: Pipelines) -> None:
     """Also where only a fallback needs it: found before the first row is paid, not when the fallback is due."""
     wanted = [
         *rows("a", duration=99),
@@ -81,13 +81,13 @@ async def test_an_account_that_was_not_given_is_a_problem_of_each_row_that_needs
         *rows("c", fallback=[{"model": "Seedance-2.0", "provider": "senseaudio"}]),
     ]
     with pytest.raises(InvalidRequestError, match="3 rules are broken") as caught:
-        await plan_batch(wanted, [studios.sudashui], derive=derive)
+        await plan_batch(wanted, [pipelines.sudashui], derive=derive)
     told = [(problem.field, problem.limit) for problem in caught.value.problems]
     limit = "one whose credentials were given: sudashui"
     assert told[1:] == [("row 2: provider", limit), ("row 3, fallback 1: provider", limit)]
 
 
-async def test_rows_go_to_the_account_that_can_make_them(studios: Studios) -> None:
+async def test_rows_go_to_the_account_that_can_make_them(pipelines: Pipelines) -> None:
     """A named provider decides, else the one that documents the model, else the first account."""
     wanted = [
         *rows("a"),
@@ -95,87 +95,87 @@ async def test_rows_go_to_the_account_that_can_make_them(studios: Studios) -> No
         {"model": "new-model", "prompt": "c"},
         {"model": "new-model", "prompt": "d", "provider": "senseaudio"},
     ]
-    batch = await plan(studios, wanted)
-    names = [item.choices[0].studio.client.name for item in batch.items]
+    batch = await plan(pipelines, wanted)
+    names = [item.attempts[0].pipeline.client.name for item in batch.items]
     assert names == ["sudashui", "senseaudio", "sudashui", "senseaudio"]
 
 
-async def test_a_row_keeps_its_key_when_others_come_go_or_move(studios: Studios) -> None:
+async def test_a_row_keeps_its_key_when_others_come_go_or_move(pipelines: Pipelines) -> None:
     """So a rerun of a mended list pays for what is new only."""
-    before = keys(await plan(studios, rows("a", "b", "c")))
-    after = keys(await plan(studios, rows("c", "x", "a")))
+    before = keys(await plan(pipelines, rows("a", "b", "c")))
+    after = keys(await plan(pipelines, rows("c", "x", "a")))
     assert before["a"] == after["a"]
     assert before["c"] == after["c"]
     assert len({*before.values(), *after.values()}) == 4
 
 
-async def test_equal_rows_are_videos_of_their_own(studios: Studios) -> None:
+async def test_equal_rows_are_videos_of_their_own(pipelines: Pipelines) -> None:
     """Three times the same request is three wanted variations: keys differ by the place among the equal ones."""
-    batch = await plan(studios, rows("a", "a", "b", "a"))
-    assert len({item.choices[0].key for item in batch.items}) == 4
-    fewer = await plan(studios, rows("a", "a"))
-    assert [item.choices[0].key for item in fewer.items] == [item.choices[0].key for item in batch.items[:2]]
+    batch = await plan(pipelines, rows("a", "a", "b", "a"))
+    assert len({item.attempts[0].key for item in batch.items}) == 4
+    fewer = await plan(pipelines, rows("a", "a"))
+    assert [item.attempts[0].key for item in fewer.items] == [item.attempts[0].key for item in batch.items[:2]]
 
 
-async def test_a_changed_request_is_a_new_key_and_an_own_key_stays(studios: Studios) -> None:
+async def test_a_changed_request_is_a_new_key_and_an_own_key_stays(pipelines: Pipelines) -> None:
     """The key of a row that names none follows its request; one that is named is the caller's."""
-    first = await plan(studios, [*rows("a"), *rows("b", key="mine")])
-    second = await plan(studios, [*rows("a", aspect_ratio="9:16"), *rows("b", key="mine")])
-    assert first.items[0].choices[0].key != second.items[0].choices[0].key
-    assert first.items[1].choices[0].key == second.items[1].choices[0].key == "mine"
+    first = await plan(pipelines, [*rows("a"), *rows("b", key="mine")])
+    second = await plan(pipelines, [*rows("a", aspect_ratio="9:16"), *rows("b", key="mine")])
+    assert first.items[0].attempts[0].key != second.items[0].attempts[0].key
+    assert first.items[1].attempts[0].key == second.items[1].attempts[0].key == "mine"
 
 
-async def test_each_way_has_a_key_of_its_own(studios: Studios) -> None:
+async def test_each_way_has_a_key_of_its_own(pipelines: Pipelines) -> None:
     """One key stands for one request, so fallbacks cannot share the row's."""
     fallback = [{"model": "Seedance-2.0", "on": ["quota"]}, {"model": "sd-2-720p"}]
-    (item,) = (await plan(studios, rows("a", key="mine", fallback=fallback))).items
-    assert [choice.key for choice in item.choices] == ["mine", "mine.alt1", "mine.alt2"]
-    assert [sorted(choice.on) for choice in item.choices] == [
+    (item,) = (await plan(pipelines, rows("a", key="mine", fallback=fallback))).items
+    assert [attempt.key for attempt in item.attempts] == ["mine", "mine.alt1", "mine.alt2"]
+    assert [sorted(attempt.on) for attempt in item.attempts] == [
         [],
         ["quota"],
         ["model_unavailable", "provider_down", "quota"],
     ]
-    assert [choice.studio.client.name for choice in item.choices] == ["sudashui", "senseaudio", "sudashui"]
+    assert [attempt.pipeline.client.name for attempt in item.attempts] == ["sudashui", "senseaudio", "sudashui"]
 
 
 async def test_keys_without_a_record_are_found_by_one_listing(
-    studios: Studios, monkeypatch: pytest.MonkeyPatch
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They need no look of their own; a key that has a record is looked at."""
-    ledger, batch = studios.sudashui.ledger, await plan(studios, rows("one", "two", "three"))
-    taken = batch.items[1].choices[0]
-    await ledger.claim(studios.sudashui.draft(taken.key, taken.request, {}))
+    ledger, batch = pipelines.sudashui.ledger, await plan(pipelines, rows("one", "two", "three"))
+    taken = batch.items[1].attempts[0]
+    await ledger.claim(pipelines.sudashui.draft(taken.key, taken.request, {}))
     looks = list[str]()
     monkeypatch.setattr(ledger.store, "get", looks.append)
-    assert await unclaimed(ledger, batch.items) == {batch.items[0].choices[0].key, batch.items[2].choices[0].key}
+    assert await unclaimed(ledger, batch.items) == {batch.items[0].attempts[0].key, batch.items[2].attempts[0].key}
     assert not looks
 
 
-async def test_keys_that_have_nothing_in_common_are_looked_at_one_by_one(studios: Studios) -> None:
+async def test_keys_that_have_nothing_in_common_are_looked_at_one_by_one(pipelines: Pipelines) -> None:
     """A listing of the whole ledger would cost more than it saves."""
-    batch = await plan(studios, [*rows("one", key="spring"), *rows("two", key="winter")])
-    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+    batch = await plan(pipelines, [*rows("one", key="spring"), *rows("two", key="winter")])
+    assert await unclaimed(pipelines.sudashui.ledger, batch.items) == frozenset()
 
 
 async def test_a_store_that_cannot_be_listed_leaves_every_key_to_be_looked_at(
-    studios: Studios, monkeypatch: pytest.MonkeyPatch
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The listing is a short cut, not a condition."""
-    batch = await plan(studios, rows("one", "two"))
+    batch = await plan(pipelines, rows("one", "two"))
 
     async def failing(prefix: str) -> AsyncIterator[ObjectInfo]:
         raise DestinationError("the store is away", retryable=True)
         yield
 
-    monkeypatch.setattr(studios.sudashui.ledger.store, "list", failing)
-    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+    monkeypatch.setattr(pipelines.sudashui.ledger.store, "list", failing)
+    assert await unclaimed(pipelines.sudashui.ledger, batch.items) == frozenset()
 
 
 async def test_a_batch_among_very_many_records_of_others_is_looked_at_row_by_row(
-    studios: Studios, monkeypatch: pytest.MonkeyPatch
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A listing ends when it has become dearer than what it saves."""
-    batch, listed = await plan(studios, rows("one", "two")), 0
+    batch, listed = await plan(pipelines, rows("one", "two")), 0
 
     async def endless(prefix: str) -> AsyncIterator[ObjectInfo]:
         nonlocal listed
@@ -183,31 +183,31 @@ async def test_a_batch_among_very_many_records_of_others_is_looked_at_row_by_row
             listed += 1
             yield ObjectInfo(f"{prefix}{listed}.json", 1, "")
 
-    monkeypatch.setattr(studios.sudashui.ledger.store, "list", endless)
-    assert await unclaimed(studios.sudashui.ledger, batch.items) == frozenset()
+    monkeypatch.setattr(pipelines.sudashui.ledger.store, "list", endless)
+    assert await unclaimed(pipelines.sudashui.ledger, batch.items) == frozenset()
     assert listed < 6_000
 
 
-async def test_one_key_cannot_stand_for_two_rows(studios: Studios) -> None:
+async def test_one_key_cannot_stand_for_two_rows(pipelines: Pipelines) -> None:
     """The second one would be refused by the ledger after the first was paid."""
-    ((field, value, limit),) = await refused(studios, [*rows("a", key="k"), *rows("b", key="k")])
+    ((field, value, limit),) = await refused(pipelines, [*rows("a", key="k"), *rows("b", key="k")])
     assert (field, value) == ("row 2 (key k): key", "k")
     assert "row 1" in limit
 
 
-async def test_the_batch_key_is_derived_from_all_rows_when_none_is_given(studios: Studios) -> None:
+async def test_the_batch_key_is_derived_from_all_rows_when_none_is_given(pipelines: Pipelines) -> None:
     """The same list in the same flow run is the same batch."""
     first, second, other = [
-        (await plan(studios, rows(*prompts), key=None)).key for prompts in (("a", "b"), ("a", "b"), ("a", "c"))
+        (await plan(pipelines, rows(*prompts), key=None)).key for prompts in (("a", "b"), ("a", "b"), ("a", "c"))
     ]
     assert first == second
     assert first != other
 
 
 @pytest.mark.parametrize("key", ["x" * 295, "line\nbreak"])
-async def test_a_batch_key_that_no_row_could_use_is_refused_at_once(studios: Studios, key: str) -> None:
+async def test_a_batch_key_that_no_row_could_use_is_refused_at_once(pipelines: Pipelines, key: str) -> None:
     """A key may have 300 printable characters, with what the rows add to it."""
-    ((field, _, limit),) = await refused(studios, rows("a"), key=key)
+    ((field, _, limit),) = await refused(pipelines, rows("a"), key=key)
     assert (field, limit) == ("idempotency_key", "1 to 300 printable characters")
 
 
@@ -216,47 +216,47 @@ def numbers(items: tuple[Item, ...]) -> list[int]:
 
 
 @pytest.mark.parametrize(("span", "picked"), [("", [1, 2, 3, 4]), ("2-3", [2, 3]), ("3-99", [3, 4]), (" 4-4 ", [4])])
-async def test_a_slice_picks_rows_and_changes_no_key(studios: Studios, span: str, picked: list[int]) -> None:
+async def test_a_slice_picks_rows_and_changes_no_key(pipelines: Pipelines, span: str, picked: list[int]) -> None:
     """Shards of one list share the keys of the whole one."""
-    whole = await plan(studios, rows("a", "b", "a", "a"), key=None)
-    part = await plan(studios, rows("a", "b", "a", "a"), key=None, rows=span)
+    whole = await plan(pipelines, rows("a", "b", "a", "a"), key=None)
+    part = await plan(pipelines, rows("a", "b", "a", "a"), key=None, rows=span)
     assert numbers(part.items) == picked
-    all_keys = [item.choices[0].key for item in whole.items]
-    assert [item.choices[0].key for item in part.items] == [all_keys[number - 1] for number in picked]
+    all_keys = [item.attempts[0].key for item in whole.items]
+    assert [item.attempts[0].key for item in part.items] == [all_keys[number - 1] for number in picked]
     assert part.key == whole.key
 
 
 @pytest.mark.parametrize("span", ["0-3", "3-2", "5-9", "2", "a-b", "-1-2", "1-", "²-³", "1-" + "9" * 5000])
-async def test_a_slice_that_means_nothing_is_refused(studios: Studios, span: str) -> None:
+async def test_a_slice_that_means_nothing_is_refused(pipelines: Pipelines, span: str) -> None:
     """A misspelt slice must not end as a batch of no videos that went well."""
-    ((field, _, limit),) = await refused(studios, rows("a", "b", "a", "a"), rows=span)
+    ((field, _, limit),) = await refused(pipelines, rows("a", "b", "a", "a"), rows=span)
     assert field == "rows"
     assert "FIRST-LAST" in limit
     assert "the list has 4" in limit
 
 
-async def test_an_empty_list_is_refused(studios: Studios) -> None:
+async def test_an_empty_list_is_refused(pipelines: Pipelines) -> None:
     """Nothing wanted is most likely a mistake."""
     with pytest.raises(InvalidRequestError, match="the list is empty"):
-        await plan(studios, [])
+        await plan(pipelines, [])
 
 
-async def test_many_problems_are_counted_and_the_first_ones_listed(studios: Studios) -> None:
+async def test_many_problems_are_counted_and_the_first_ones_listed(pipelines: Pipelines) -> None:
     """A thousand broken rows make one readable error."""
     with pytest.raises(InvalidRequestError, match="300 rules are broken") as caught:
-        await plan(studios, rows(*(str(number) for number in range(300)), duration=99))
+        await plan(pipelines, rows(*(str(number) for number in range(300)), duration=99))
     assert len(caught.value.problems) == 200
 
 
-async def test_a_manifest_file_names_its_lines(studios: Studios, tmp_path: Path) -> None:
+async def test_a_manifest_file_names_its_lines(pipelines: Pipelines, tmp_path: Path) -> None:
     """Rows of JSONL are counted as an editor counts them."""
     source = tmp_path / "wanted.jsonl"
     lines = [{"model": MODEL, "prompt": "a", "duration": 4}, {"model": MODEL, "prompt": "b", "duration": 99}]
     source.write_text("\n\n".join(map(json.dumps, lines)))
-    ((field, value, _),) = await refused(studios, str(source))
+    ((field, value, _),) = await refused(pipelines, str(source))
     assert (field, value) == ("line 3: duration", "99")
     with pytest.raises(InvalidRequestError):
-        await plan(studios, str(source), allow_local=False)
+        await plan(pipelines, str(source), allow_local=False)
 
 
 async def test_a_manifest_in_the_destination_s_bucket(sim: Simulator, s3: S3Server) -> None:
@@ -264,26 +264,26 @@ async def test_a_manifest_in_the_destination_s_bucket(sim: Simulator, s3: S3Serv
     store = s3.store("videos")
     row = {"model": MODEL, "prompt": "{{ city }} at dawn", "duration": 4, "vars": {"city": "Oslo"}}
     s3.client.put_object(Bucket=store.bucket, Key="in/list.jsonl", Body=json.dumps(row).encode())
-    async with open_studios(sim, store) as studios:
-        batch = await plan(studios, f"s3://{store.bucket}/in/list.jsonl")
-    assert [item.choices[0].request.prompt for item in batch.items] == ["Oslo at dawn"]
+    async with open_pipelines(sim, store) as pipelines:
+        batch = await plan(pipelines, f"s3://{store.bucket}/in/list.jsonl")
+    assert [item.attempts[0].request.prompt for item in batch.items] == ["Oslo at dawn"]
     assert batch.items[0].label == "1: Oslo at dawn"
 
 
-async def test_assets_are_looked_at_before_anything_is_paid(studios: Studios, tmp_path: Path) -> None:
+async def test_assets_are_looked_at_before_anything_is_paid(pipelines: Pipelines, tmp_path: Path) -> None:
     """A missing file, one that is no picture and one that may not be read are problems of their rows."""
     words = tmp_path / "words.jpg"
     words.write_text("no picture")
     wanted = [*rows("a", images=[str(tmp_path / "gone.jpg")]), *rows("b", images=[str(words)])]
-    problems = await refused(studios, wanted)
+    problems = await refused(pipelines, wanted)
     assert [field for field, _, _ in problems] == ["row 1: images[0]", "row 2: images[0]"]
     assert "no such file" in problems[0][2]
     assert "no image" in problems[1][2]
-    problems = await refused(studios, rows("a", images=[str(words)]), allow_local=False)
+    problems = await refused(pipelines, rows("a", images=[str(words)]), allow_local=False)
     assert problems[0][0] == "row 1: images[0]"
 
 
-async def test_requests_in_memory_may_be_models(studios: Studios) -> None:
+async def test_requests_in_memory_may_be_models(pipelines: Pipelines) -> None:
     """A list may mix `VideoRequest` and plain fields."""
-    batch = await plan(studios, [VideoRequest(model=MODEL, prompt="a"), *rows("b" * 100)])
+    batch = await plan(pipelines, [VideoRequest(model=MODEL, prompt="a"), *rows("b" * 100)])
     assert [item.label for item in batch.items] == ["1: a", f"2: {'b' * 60}…"]

@@ -16,7 +16,7 @@ from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from tests.fixtures.money import TEMPLATE, FakeProvider, done, on_its_way
 from tests.fixtures.scheduled_runs import HELD, How, Run, World
@@ -201,9 +201,9 @@ class LedgerMachine(RuleBasedStateMachine):
         """A reconciliation, which may take an intent that is under way for a stale one."""
         client = FakeProvider()
         client.answers = [answer] * 4
-        studio = Studio(client, Ledger(self.world, patience=-1), TEMPLATE, CreatePolicy(stale_after=stale_after))
+        pipeline = Pipeline(client, Ledger(self.world, patience=-1), TEMPLATE, CreatePolicy(stale_after=stale_after))
         with contextlib.suppress(DestinationError):
-            self.play(reconcile(studio))
+            self.play(reconcile(pipeline))
 
     @invariant()
     def every_promise_is_kept(self) -> None:

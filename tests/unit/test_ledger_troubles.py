@@ -170,7 +170,7 @@ async def test_a_store_without_conditions_is_refused_and_the_way_out_is_named(st
 
 
 async def test_the_weak_mode_works_there(strict_s3: S3Server) -> None:
-    """The operator's choice: the same records and moves, and one winner when claims do not race to the second."""
+    """The operator's attempt: the same records and moves, and one winner when claims do not race to the second."""
     store = strict_s3.store("videos")
     told: list[str] = []
     ledger = ledger_over(store, told, weak=True)

@@ -49,7 +49,7 @@ VARIABLES: dict[str, Any] = {
     ],
 )
 def test_what_templates_can_say(template: str, text: str) -> None:
-    """Words, dates, numbers, choices and loops."""
+    """Words, dates, numbers, attempts and loops."""
     assert render(template, VARIABLES) == text
 
 

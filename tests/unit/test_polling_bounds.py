@@ -20,7 +20,7 @@ def test_backoff_grows_and_is_bounded() -> None:
 
 
 def test_the_servers_hint_goes_first() -> None:
-    """Retry-After beats our own choice, in both directions, and is never undercut."""
+    """Retry-After beats our own attempt, in both directions, and is never undercut."""
     assert 120.0 <= Backoff().delay(1, 120.0) <= 150.0
     assert 3.0 <= Backoff().delay(9, 3.0) <= 3.75
 

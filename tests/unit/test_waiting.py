@@ -197,7 +197,7 @@ async def test_a_silent_provider_ends_the_wait_after_as_long() -> None:
 
 
 async def test_without_a_deadline_the_wait_has_no_end() -> None:
-    """The operator's choice."""
+    """The operator's attempt."""
     clinic = Clinic(*[on_its_way()] * 3000, timeout=None)
     assert (await clinic.wait()).state == "succeeded"
 

@@ -20,8 +20,8 @@ from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
-from prefect_genvideo.pipeline.make import Choice
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.make import Attempt
+from prefect_genvideo.pipeline.pipeline import Pipeline
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
 DeriveKey = Callable[[str], Awaitable[str]]
@@ -41,12 +41,12 @@ class Item:
     Attributes:
         number: Row as people count it.
         label: What the UI shows for it.
-        choices: Ways to make it, the wanted one first.
+        attempts: Ways to make it, the wanted one first.
     """
 
     number: int
     label: str
-    choices: tuple[Choice, ...]
+    attempts: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Batch:
 
 async def plan_batch(
     requests: Requests,
-    studios: Sequence[Studio],
+    pipelines: Sequence[Pipeline],
     *,
     derive: DeriveKey,
     key: str | None = None,
@@ -79,7 +79,7 @@ async def plan_batch(
 
     Args:
         requests: A manifest's place, or requests and rows in memory.
-        studios: Accounts, the default one first; one per provider.
+        pipelines: Accounts, the default one first; one per provider.
         derive: Makes the batch's key from a fingerprint of all rows when `key` is not given.
         key: Key of the batch.
         rows: Only these, e.g. `201-400`, counted from 1 in the order of the list; empty: all.
@@ -89,8 +89,8 @@ async def plan_batch(
     Raises:
         InvalidRequestError: Everything that is wrong with any row, or with the list as a whole.
     """
-    manifest = await _read(requests, studios[0], allow_local, allow_private)
-    checked, problems = await _check(manifest, studios, allow_local)
+    manifest = await _read(requests, pipelines[0], allow_local, allow_private)
+    checked, problems = await _check(manifest, pipelines, allow_local)
     _refuse(manifest, problems)
     if not checked:
         raise InvalidRequestError("No video is wanted: the list is empty; nothing was sent.")
@@ -101,8 +101,8 @@ async def plan_batch(
     for row, ways, prints in checked:
         own = row.key or f"{batch_key}-{prints[0][:12]}-{seen[prints[0]]}"
         seen[prints[0]] += 1
-        choices = (replace(way, key=own if index == 0 else f"{own}.alt{index}") for index, way in enumerate(ways))
-        items.append(Item(row.number, _label(row), tuple(choices)))
+        attempts = (replace(way, key=own if index == 0 else f"{own}.alt{index}") for index, way in enumerate(ways))
+        items.append(Item(row.number, _label(row), tuple(attempts)))
     return Batch(batch_key, tuple(_slice(items, rows)))
 
 
@@ -111,7 +111,7 @@ async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
 
     A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
     """
-    paths = {ledger.path(way.key): way.key for item in items for way in item.choices}
+    paths = {ledger.path(way.key): way.key for item in items for way in item.attempts}
     shared, seen = os.path.commonprefix(list(paths)), 0  # noqa: RUF071 - characters are what a listing goes by
     if len(paths) < 2 or len(shared) < len(FOLDER) + 1 + _SHARED:
         return frozenset()
@@ -126,10 +126,10 @@ async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
     return frozenset(paths.values())
 
 
-async def _read(requests: Requests, studio: Studio, allow_local: bool, allow_private: bool) -> Manifest:
+async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:
     if not isinstance(requests, str):
         return rows_from(requests)
-    store = studio.ledger.store
+    store = pipeline.ledger.store
     return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
 
 
@@ -138,36 +138,36 @@ def _ways(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[st
     return [own, *((other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback)]
 
 
-def _studio_for(request: VideoRequest, provider: str | None, studios: Sequence[Studio]) -> Studio | Problem:
+def _pipeline_for(request: VideoRequest, provider: str | None, pipelines: Sequence[Pipeline]) -> Pipeline | Problem:
     """The account of the named provider, else of the one that documents the model, else the default one."""
     if provider is not None:
-        named = [studio for studio in studios if studio.client.name == provider]
-        have = ", ".join(studio.client.name for studio in studios)
+        named = [pipeline for pipeline in pipelines if pipeline.client.name == provider]
+        have = ", ".join(pipeline.client.name for pipeline in pipelines)
         return (
             named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}", _SOURCE)
         )
-    documented = [studio for studio in studios if request.model in studio.client.documented_models]
-    return (documented or list(studios))[0]
+    documented = [pipeline for pipeline in pipelines if request.model in pipeline.client.documented_models]
+    return (documented or list(pipelines))[0]
 
 
-_Checked = tuple[ManifestRow, list[Choice], list[str]]
+_Checked = tuple[ManifestRow, list[Attempt], list[str]]
 
 
 async def _check(
-    manifest: Manifest, studios: Sequence[Studio], allow_local: bool
+    manifest: Manifest, pipelines: Sequence[Pipeline], allow_local: bool
 ) -> tuple[list[_Checked], list[Problem]]:
     """Hold every way of every row against the rules of its model; gives their fingerprints too."""
     limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
 
     async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            ways, prints, problems = list[Choice](), list[str](), list[Problem]()
+            ways, prints, problems = list[Attempt](), list[str](), list[Problem]()
             for number, (request, provider, on) in enumerate(_ways(row)):
-                studio, broken = _studio_for(request, provider, studios), list[Problem]()
-                if isinstance(studio, Problem):
-                    broken.append(studio)
+                pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
+                if isinstance(pipeline, Problem):
+                    broken.append(pipeline)
                 else:
-                    ways.append(Choice(studio, request, key="", on=on))
+                    ways.append(Attempt(pipeline, request, key="", on=on))
                     fingerprint, broken = await _check_way(ways[-1], allow_local)
                     prints.append(fingerprint)
                 key = f" (key {row.key})" if row.key else ""
@@ -182,13 +182,13 @@ async def _check(
     return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
 
 
-async def _check_way(way: Choice, allow_local: bool) -> tuple[str, list[Problem]]:
-    studio, request = way.studio, way.request
+async def _check_way(way: Attempt, allow_local: bool) -> tuple[str, list[Problem]]:
+    pipeline, request = way.pipeline, way.request
     if not request.assets():
-        return studio.fingerprint(request, {}), studio.problems(request)
-    async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
-        problems = await anyio.to_thread.run_sync(studio.problems, request, staged)
-        return studio.fingerprint(request, staged.identities), problems
+        return pipeline.fingerprint(request, {}), pipeline.problems(request)
+    async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
+        problems = await anyio.to_thread.run_sync(pipeline.problems, request, staged)
+        return pipeline.fingerprint(request, staged.identities), problems
 
 
 def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from prefect_genvideo.blocks.credentials import SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
-from prefect_genvideo.blocks.session import open_studio
+from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
@@ -37,9 +37,9 @@ class VideoRun(JobRun[StoredVideo]):
             GenerationFailedError: It ended without a video.
             GenerationTimeoutError: The deadline passed; the task id is kept.
         """
-        async with open_studio(self._job.credentials, self._job.destination) as studio:
-            entry = await studio.ledger.read(self.generation.idempotency_key or "")
-            self.generation = await studio.wait(self.generation.task_id, entry)
+        async with open_pipeline(self._job.credentials, self._job.destination) as pipeline:
+            entry = await pipeline.ledger.read(self.generation.idempotency_key or "")
+            self.generation = await pipeline.wait(self.generation.task_id, entry)
 
     async def fetch_result(self) -> StoredVideo:
         """Save the video, or return the saved one.
@@ -51,9 +51,9 @@ class VideoRun(JobRun[StoredVideo]):
         if self.generation.state != "succeeded":
             problem = Problem("generation", self.generation.state, "succeeded: wait_for_completion() first", "VideoRun")
             raise InvalidRequestError("The video is not ready.", problems=[problem])
-        async with open_studio(self._job.credentials, self._job.destination) as studio:
-            entry = await studio.ledger.read(self.generation.idempotency_key or "")
-            return await studio.save(self.generation, entry, flow_run=flow_run_id())
+        async with open_pipeline(self._job.credentials, self._job.destination) as pipeline:
+            entry = await pipeline.ledger.read(self.generation.idempotency_key or "")
+            return await pipeline.save(self.generation, entry, flow_run=flow_run_id())
 
 
 # Naming the result at run time would make, and register, one more block type.
@@ -158,11 +158,11 @@ class VideoJob(_VideoJobBlock):
         """
         request, run, task = self.request(prompt), flow_run_id(), task_run_id()
         async with (
-            open_studio(self.credentials, self.destination) as studio,
-            stage(request, studio.ledger.store) as staged,
+            open_pipeline(self.credentials, self.destination) as pipeline,
+            stage(request, pipeline.ledger.store) as staged,
         ):
-            fingerprint = studio.fingerprint(request, staged.identities)
+            fingerprint = pipeline.fingerprint(request, staged.identities)
             key = idempotency_key or (await derive_key(fingerprint) if run or task else f"job-{uuid4()}")
-            draft = studio.draft(key, request, staged.identities, flow_run_id=run, task_run_id=task)
-            submission = await studio.find(draft) or await send(studio, request, staged, draft)
+            draft = pipeline.draft(key, request, staged.identities, flow_run_id=run, task_run_id=task)
+            submission = await pipeline.find(draft) or await send(pipeline, request, staged, draft)
         return VideoRun(self, generation_of(submission))

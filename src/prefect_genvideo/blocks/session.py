@@ -1,4 +1,4 @@
-"""From blocks and settings to a `Studio`: the seam between Prefect and the steps."""
+"""From blocks and settings to a `Pipeline`: the seam between Prefect and the steps."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
 from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.ledger.account import gate_of
+from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.models import Problem
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_logger
 from prefect_genvideo.storage import ObjectStore
@@ -74,9 +74,9 @@ async def resolve_destination(destination: Any) -> VideoDestination:
 
 
 @asynccontextmanager
-async def open_studio(
+async def open_pipeline(
     credentials: Any, destination: Any, *, timeout: float | None = None, budget: Budget | None = None
-) -> AsyncGenerator[Studio]:
+) -> AsyncGenerator[Pipeline]:
     """Open what the steps need, for the length of a task or flow.
 
     Args:
@@ -89,10 +89,10 @@ async def open_studio(
     payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
     ledger = target.get_ledger(say=logger.warning)
     async with payer.lease() as client:
-        yield Studio(
+        yield Pipeline(
             client=client,
             ledger=ledger,
-            gate=gate_of(run, client.account) if (run := flow_attempt()) else None,
+            throttle=throttle_of(run, client.account) if (run := flow_attempt()) else None,
             budget=BudgetGuard(ledger, budget) if budget is not None else None,
             key_template=target.key_template,
             policy=CreatePolicy(

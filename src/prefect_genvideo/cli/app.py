@@ -60,7 +60,7 @@ def generate(
             credentials=credentials_from(provider or provider_of(model), credentials),
             destination=destination_from(to),
             duration=duration,
-            aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the choices
+            aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the attempts
             resolution=resolution,  # type: ignore[arg-type]  # likewise
             images=image or [],
             videos=video or [],

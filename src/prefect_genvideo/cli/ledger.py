@@ -145,11 +145,11 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, json_: 
     """
 
     async def work() -> None:
-        from prefect_genvideo.blocks.session import open_studio
+        from prefect_genvideo.blocks.session import open_pipeline
         from prefect_genvideo.pipeline.reconcile import reconcile as go_through
 
-        async with open_studio(credentials_from(provider, credentials), destination_from(at)) as studio:
-            report = await go_through(studio)
+        async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
+            report = await go_through(pipeline)
         table = Table("key", "outcome", "model", "task id", "detail", box=None)
         for row in report.rows:
             if json_:

@@ -17,16 +17,16 @@ from pydantic import Field
 from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
-from prefect_genvideo.blocks.session import Credentials, Destination, open_studio
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.pipeline.make import Choice, Produced, Producer
+from prefect_genvideo.pipeline.make import Attempt, Made, Maker
 from prefect_genvideo.runtime import (
+    cancellation_notice,
     derive_key,
     ensure_limit,
-    farewell,
     flow_run_id,
     get_settings,
     run_logger,
@@ -43,16 +43,16 @@ def _row_name() -> str:
 
 
 @task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
-async def generate_row(label: str, work: Any) -> Produced:
+async def generate_row(label: str, work: Any) -> Made:
     """One row of a batch, from create to save, as one task run.
 
     Args:
         label: What the UI shows.
-        work: The row's item, its producer and the list of ways tried, quoted so that Prefect does not look inside.
+        work: The row's item, its maker and the list of ways tried, quoted so that Prefect does not look inside.
     """
     del label
-    producer, item, tried = work
-    return await producer.make(item.choices, tried=tried)
+    maker, item, tried = work
+    return await maker.make(item.attempts, tried=tried)
 
 
 @flow(name="generate-videos", persist_result=False)
@@ -96,13 +96,13 @@ async def generate_videos(
     """
     logger, settings = run_logger(), get_settings()
     async with AsyncExitStack() as stack:
-        studios = [
-            await stack.enter_async_context(open_studio(payer, destination, budget=budget))
+        pipelines = [
+            await stack.enter_async_context(open_pipeline(payer, destination, budget=budget))
             for payer in (credentials, *more_credentials)
         ]
         batch = await plan_batch(
             requests,
-            studios,
+            pipelines,
             derive=derive_key,
             key=idempotency_key or None,
             rows=rows,
@@ -113,52 +113,52 @@ async def generate_videos(
             "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
         )
         if account_slots:
-            for studio in studios:
-                await ensure_limit(studio, account_slots)
-        producer = Producer(
+            for pipeline in pipelines:
+                await ensure_limit(pipeline, account_slots)
+        maker = Maker(
             slot=slots_for(account_slots > 0),
             collect=wait == "collect",
             allow_local=settings.allow_local_files,
             flow_run=flow_run_id(),
             task_run=task_run_id,
-            free=await unclaimed(studios[0].ledger, batch.items),
+            free=await unclaimed(pipelines[0].ledger, batch.items),
         )
-        async with farewell(*studios):
-            report = await _run(batch, producer, max_in_flight)
-        report = await publish(studios[0], report, name=f"{batch.key}-{rows}" if rows else batch.key)
+        async with cancellation_notice(*pipelines):
+            report = await _run(batch, maker, max_in_flight)
+        report = await publish(pipelines[0], report, name=f"{batch.key}-{rows}" if rows else batch.key)
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
 
 
-async def _run(batch: Batch, producer: Producer, max_in_flight: int) -> BatchReport:
+async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:
     places = asyncio.Semaphore(max_in_flight)
-    rows = await asyncio.gather(*(_row(item, producer, places) for item in batch.items))
+    rows = await asyncio.gather(*(_row(item, maker, places) for item in batch.items))
     return BatchReport(key=batch.key, rows=list(rows))
 
 
-async def _row(item: Item, producer: Producer, places: asyncio.Semaphore) -> BatchRow:
-    request, studio = item.choices[0].request, item.choices[0].studio
+async def _row(item: Item, maker: Maker, places: asyncio.Semaphore) -> BatchRow:
+    request, pipeline = item.attempts[0].request, item.attempts[0].pipeline
     row = BatchRow(
         number=item.number,
-        key=item.choices[0].key,
+        key=item.attempts[0].key,
         model=request.model,
-        provider=studio.client.name,
+        provider=pipeline.client.name,
         prompt=request.prompt[:200],
         state="failed",
     )
-    tried = list[Choice]()
+    tried = list[Attempt]()
     async with places:
         began = time.monotonic()
         try:
-            made = await generate_row(item.label, quote((producer, item, tried)))
+            made = await generate_row(item.label, quote((maker, item, tried)))
         except Exception as error:
             # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
             return _not_made(row, error, tried, time.monotonic() - began)
         return _made(row, made, time.monotonic() - began)
 
 
-def _not_made(row: BatchRow, error: Exception, tried: list[Choice], seconds: float) -> BatchRow:
+def _not_made(row: BatchRow, error: Exception, tried: list[Attempt], seconds: float) -> BatchRow:
     known = isinstance(error, GenVideoError)
     facts: dict[str, Any] = {
         "state": _state_of(error),
@@ -170,7 +170,7 @@ def _not_made(row: BatchRow, error: Exception, tried: list[Choice], seconds: flo
     }
     if tried:
         last = tried[-1]
-        facts |= {"key": last.key, "model": last.request.model, "provider": last.studio.client.name}
+        facts |= {"key": last.key, "model": last.request.model, "provider": last.pipeline.client.name}
     return row.model_copy(update=facts)
 
 
@@ -180,12 +180,12 @@ def _state_of(error: Exception) -> RowState:
     return "unknown" if isinstance(error, UnknownOutcomeError) else "failed"
 
 
-def _made(row: BatchRow, made: Produced, seconds: float) -> BatchRow:
+def _made(row: BatchRow, made: Made, seconds: float) -> BatchRow:
     return row.model_copy(
         update={
             "state": "pending" if made.video is None else "saved",
-            "key": made.choice.key,
-            "model": made.choice.request.model,
+            "key": made.attempt.key,
+            "model": made.attempt.request.model,
             "provider": made.generation.provider,
             "task_id": made.generation.task_id,
             "uri": made.video.uri if made.video else None,

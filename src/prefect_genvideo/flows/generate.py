@@ -13,14 +13,14 @@ from prefect_genvideo.artifacts import show_video
 from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,
-    open_studio,
+    open_pipeline,
     resolve_credentials,
     resolve_destination,
 )
 from prefect_genvideo.ledger.reuse import content_key
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import make_fetchable, stage
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, flow_run_id, get_settings, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
@@ -98,10 +98,12 @@ async def generate_video(
         options=dict(options),
     )
 
-    async def key_of(studio: Studio, fingerprint: str) -> str:
+    async def key_of(pipeline: Pipeline, fingerprint: str) -> str:
         if idempotency_key:
             return idempotency_key
-        return await (content_key(studio.ledger, fingerprint, reuse_hours) if reuse_hours else derive_key(fingerprint))
+        return await (
+            content_key(pipeline.ledger, fingerprint, reuse_hours) if reuse_hours else derive_key(fingerprint)
+        )
 
     return await _generate(request, credentials, destination, key_of, timeout or None)
 
@@ -110,27 +112,27 @@ async def _generate(
     request: VideoRequest,
     payer: Any,
     target: Any,
-    key_of: Callable[[Studio, str], Awaitable[str]],
+    key_of: Callable[[Pipeline, str], Awaitable[str]],
     timeout: float | None,
 ) -> StoredVideo:
     allow_local = get_settings().allow_local_files
     # A block that is loaded here once need not be asked for by each step, and its uploads can be cached.
     credentials, destination = await resolve_credentials(payer), await resolve_destination(target)
-    async with open_studio(credentials, destination) as studio:
-        async with stage(request, studio.ledger.store, allow_local=allow_local) as staged:
-            await studio.check(request, staged)
+    async with open_pipeline(credentials, destination) as pipeline:
+        async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
+            await pipeline.check(request, staged)
             identities = dict(staged.identities)
-            key = await key_of(studio, studio.fingerprint(request, identities))
-            known = await studio.find(studio.draft(key, request, identities, flow_run_id=flow_run_id()))
+            key = await key_of(pipeline, pipeline.fingerprint(request, identities))
+            known = await pipeline.find(pipeline.draft(key, request, identities, flow_run_id=flow_run_id()))
             ready = request
             if known is None:
-                run_logger().info("Checked: no rule of %s is broken. Key: %s", studio.client.title, key)
+                run_logger().info("Checked: no rule of %s is broken. Key: %s", pipeline.client.title, key)
                 ready = await make_fetchable(
-                    studio, request, staged, lambda name, source: upload_asset(source, credentials, destination)
+                    pipeline, request, staged, lambda name, source: upload_asset(source, credentials, destination)
                 )
             generation = await create_video(ready, credentials, destination, key, identities)
         done = await wait_for_video(generation, credentials, destination, timeout)
         video = await save_video(done, credentials, destination)
         video = video.model_copy(update={"reused": known is not None})
-        await show_video(studio, video, request)
+        await show_video(pipeline, video, request)
     return video

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
-from prefect_genvideo.blocks.session import Credentials, Destination, open_studio
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
 from prefect_genvideo.runtime import run_logger
@@ -30,8 +30,8 @@ async def reconcile_videos(
         UnknownOutcomeError: With `fail_on_unknown`, when there are such records.
     """
     logger = run_logger()
-    async with open_studio(credentials, destination) as studio:
-        report = await reconcile(studio, at_once=at_once)
+    async with open_pipeline(credentials, destination) as pipeline:
+        report = await reconcile(pipeline, at_once=at_once)
     for row in report.rows:
         logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
     logger.info("Reconciled %d unfinished records: %s", len(report.rows), report.counts or "nothing was left behind")

@@ -13,10 +13,10 @@ from pydantic import Field
 from prefect_genvideo.artifacts import publish, read_report
 from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.batch.report import BatchReport
-from prefect_genvideo.blocks.session import open_studio
+from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.flows.batch import FailOn, judge
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
 
 
@@ -60,11 +60,11 @@ async def generate_videos_sharded(
         DestinationError: A shard left no report.
     """
     logger = run_logger()
-    async with open_studio(credentials, destination) as studio:
+    async with open_pipeline(credentials, destination) as pipeline:
         settings = get_settings()
         batch = await plan_batch(
             manifest,
-            [studio],
+            [pipeline],
             derive=derive_key,
             key=idempotency_key or None,
             allow_local=settings.allow_local_files,
@@ -86,18 +86,18 @@ async def generate_videos_sharded(
 
         async def shard(span: tuple[int, int]) -> BatchReport:
             async with places:
-                return await _run_shard(deployment, common, span, batch.key, studio)
+                return await _run_shard(deployment, common, span, batch.key, pipeline)
 
         parts = await asyncio.gather(*(shard(span) for span in spans))
         rows = [row for part in parts for row in part.rows]
-        report = await publish(studio, BatchReport(key=batch.key, rows=rows))
+        report = await publish(pipeline, BatchReport(key=batch.key, rows=rows))
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
 
 
 async def _run_shard(
-    deployment: str, common: dict[str, Any], span: tuple[int, int], key: str, studio: Studio
+    deployment: str, common: dict[str, Any], span: tuple[int, int], key: str, pipeline: Pipeline
 ) -> BatchReport:
     rows = f"{span[0]}-{span[1]}"
     # A retry of this run asks for new runs of its shards; within one attempt nothing is started twice.
@@ -110,7 +110,7 @@ async def _run_shard(
         as_subflow=True,
         poll_interval=2,
     )
-    report = await read_report(studio, f"{key}-{rows}")
+    report = await read_report(pipeline, f"{key}-{rows}")
     if report is None:
         state = run.state.name if run.state else "unknown"
         raise DestinationError(

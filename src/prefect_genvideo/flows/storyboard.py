@@ -14,15 +14,15 @@ from prefect.runtime import task_run
 
 from prefect_genvideo.artifacts import artifact_key, cover_bytes, thumbnail
 from prefect_genvideo.blocks import VideoDestination
-from prefect_genvideo.blocks.session import Credentials, Destination, open_studio, resolve
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline, resolve
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
-from prefect_genvideo.pipeline.make import Choice, Producer
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.make import Attempt, Maker
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
-from prefect_genvideo.runtime import derive_key, farewell, flow_run_id, get_settings, run_logger, task_run_id
+from prefect_genvideo.runtime import cancellation_notice, derive_key, flow_run_id, get_settings, run_logger, task_run_id
 
 
 def _shot_name() -> str:
@@ -45,22 +45,22 @@ async def generate_shot(
         destination: Destination block.
     """
     del label
-    async with open_studio(credentials, destination) as studio:
+    async with open_pipeline(credentials, destination) as pipeline:
         if before is None:
-            return await _make(studio, request, key)
-        async with frame_after(studio, before) as frame:
-            return await _make(studio, going_on(studio, request, frame), key)
+            return await _make(pipeline, request, key)
+        async with frame_after(pipeline, before) as frame:
+            return await _make(pipeline, going_on(pipeline, request, frame), key)
 
 
-async def _make(studio: Studio, request: VideoRequest, key: str) -> StoredVideo:
+async def _make(pipeline: Pipeline, request: VideoRequest, key: str) -> StoredVideo:
     # The frame is a local file that we wrote ourselves; whether others are allowed was checked before the first shot.
-    async with stage(request, studio.ledger.store) as staged:
-        fingerprint = studio.fingerprint(request, staged.identities)
-    producer = Producer(flow_run=flow_run_id(), task_run=task_run_id)
-    async with farewell(studio):
-        made = await producer.make([Choice(studio, request, f"{key}-{fingerprint[:8]}")])
+    async with stage(request, pipeline.ledger.store) as staged:
+        fingerprint = pipeline.fingerprint(request, staged.identities)
+    maker = Maker(flow_run=flow_run_id(), task_run=task_run_id)
+    async with cancellation_notice(pipeline):
+        made = await maker.make([Attempt(pipeline, request, f"{key}-{fingerprint[:8]}")])
     if made.video is None:
-        raise AssertionError("a producer that does not collect returns a video")
+        raise AssertionError("a maker that does not collect returns a video")
     return made.video
 
 
@@ -113,9 +113,9 @@ async def storyboard(
     logger = run_logger()
     size = None if resolution == "default" else resolution
     requests = [shot.request(model, duration, aspect_ratio, size) for shot in shots]
-    async with open_studio(credentials, destination) as studio:
-        await _check(studio, shots, requests)
-        key = idempotency_key or await derive_key("".join(studio.fingerprint(request, {}) for request in requests))
+    async with open_pipeline(credentials, destination) as pipeline:
+        await _check(pipeline, shots, requests)
+        key = idempotency_key or await derive_key("".join(pipeline.fingerprint(request, {}) for request in requests))
         done: list[StoredVideo] = []
         for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
             before = done[-1] if done and not shot.cut else None
@@ -124,29 +124,29 @@ async def storyboard(
         joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
         film = await anyio.to_thread.run_sync(joined.result)
         logger.info("Film of %d shots, %.1f s: %s", len(done), film.seconds, film.uri)
-        await _show(studio, film)
+        await _show(pipeline, film)
     return film
 
 
-async def _check(studio: Studio, shots: list[Shot], requests: list[VideoRequest]) -> None:
+async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequest]) -> None:
     """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
     problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
-        async with stage(request, studio.ledger.store, allow_local=get_settings().allow_local_files) as staged:
+        async with stage(request, pipeline.ledger.store, allow_local=get_settings().allow_local_files) as staged:
             goes_on = number > 1 and not shot.cut
-            broken = problems_going_on(studio, request, staged) if goes_on else studio.problems(request, staged)
+            broken = problems_going_on(pipeline, request, staged) if goes_on else pipeline.problems(request, staged)
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)
 
 
-async def _show(studio: Studio, film: StoredFilm) -> None:
+async def _show(pipeline: Pipeline, film: StoredFilm) -> None:
     """The film's artifact: covers of its shots, links and facts. Its failure is logged, the film is safe already."""
     lines = [f"**Film**: `{film.uri}`, {film.seconds:.1f} s, {film.size:,} bytes", ""]
     lines.append(f"Joined {'by encoding again: ' + film.reason if film.reencoded else 'without encoding again'}.\n")
     try:
         for number, shot in enumerate(film.shots, start=1):
-            cover = await cover_bytes(studio, shot)
+            cover = await cover_bytes(pipeline, shot)
             picture = f"![shot {number}]({small})" if cover and (small := thumbnail(cover, 240)) else ""
             lines.append(f"{number}. {picture} `{shot.uri}`")
         await acreate_markdown_artifact("\n".join(lines), key=artifact_key("film", film.sha256[:12]))

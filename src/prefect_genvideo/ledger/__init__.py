@@ -1,6 +1,6 @@
 """The record of every create, so that nothing is paid for twice."""
 
-from prefect_genvideo.ledger.account import AccountGate, gate_of
+from prefect_genvideo.ledger.account import AccountThrottle, throttle_of
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
@@ -8,7 +8,7 @@ from prefect_genvideo.ledger.reuse import content_key
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 
 __all__ = [
-    "AccountGate",
+    "AccountThrottle",
     "Budget",
     "BudgetGuard",
     "CreatePolicy",
@@ -20,5 +20,5 @@ __all__ = [
     "LedgerState",
     "Submission",
     "content_key",
-    "gate_of",
+    "throttle_of",
 ]

@@ -1,4 +1,4 @@
-"""One gate an account: everybody in this process who sends for it waits together and stops together."""
+"""One throttle an account: everybody in this process who sends for it waits together and stops together."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class AccountStoppedError(QuotaError):
 
 
 @dataclass
-class AccountGate:
+class AccountThrottle:
     """Decides whether a create may go out now.
 
     Attributes:
@@ -60,15 +60,15 @@ class AccountGate:
             self.stopped = f"an earlier create of this run has an unknown outcome ({error.reason or error})"
 
 
-_gates: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], AccountGate]] = WeakKeyDictionary()
+_throttles: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], AccountThrottle]] = WeakKeyDictionary()
 
 
-def gate_of(run: str, account: str) -> AccountGate:
-    """The gate that all creates of one run share for one account.
+def throttle_of(run: str, account: str) -> AccountThrottle:
+    """The throttle that all creates of one run share for one account.
 
     Args:
-        run: Flow run id; another run begins with an open gate.
+        run: Flow run id; another run begins with an open throttle.
         account: Fingerprint of the account.
     """
-    gates = _gates.setdefault(asyncio.get_running_loop(), {})
-    return gates.setdefault((run, account), AccountGate())
+    throttles = _throttles.setdefault(asyncio.get_running_loop(), {})
+    return throttles.setdefault((run, account), AccountThrottle())

@@ -23,7 +23,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountGate, AccountStoppedError
+from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.record import LedgerRecord, holder_is_gone
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
@@ -91,7 +91,7 @@ class Creator:
         client: The provider's client.
         ledger: Where intents and ids are recorded.
         policy: How patiently.
-        gate: Shared by all who send for the account, so that they wait and stop together.
+        throttle: Shared by all who send for the account, so that they wait and stop together.
         budget: Caps that are checked before each claim.
         say: Called with a message for people each time something worth knowing happens.
         sleep: Seam for tests.
@@ -103,7 +103,7 @@ class Creator:
         ledger: Ledger,
         *,
         policy: CreatePolicy | None = None,
-        gate: AccountGate | None = None,
+        throttle: AccountThrottle | None = None,
         budget: BudgetGuard | None = None,
         say: Callable[[str], None] | None = None,
         sleep: Sleep = anyio.sleep,
@@ -111,7 +111,7 @@ class Creator:
         self.client = client
         self.ledger = ledger
         self.policy = policy or CreatePolicy()
-        self._gate = gate or AccountGate()
+        self._throttle = throttle or AccountThrottle()
         self._budget = budget
         self._say: Callable[[str], None] = say or (lambda message: None)
         self._sleep = sleep
@@ -144,7 +144,7 @@ class Creator:
                     return settled
                 await self._sleep(self.policy.look_every)
                 continue
-            await self._gate.enter()
+            await self._throttle.enter()
             claimed = await self._claim(draft, held)
             if claimed is not None:
                 return Submission(await self._send(request, claimed), reused=False)
@@ -229,10 +229,10 @@ class Creator:
         try:
             task_id = await self.client.create(request)
         except TransientError as error:
-            self._gate.learn(error)
+            self._throttle.learn(error)
             raise
         except (RejectedError, InvalidRequestError) as error:
-            self._gate.learn(error)
+            self._throttle.learn(error)
             await self._free(entry, error)
             raise
         except Exception as error:
@@ -242,7 +242,7 @@ class Creator:
             suspect = error.task_id if isinstance(error, GenVideoError) else None
             held = await self._hold(entry, reason, suspect)
             unknown = self._unknown(held.record)
-            self._gate.learn(unknown)
+            self._throttle.learn(unknown)
             raise unknown from None
         self._say(f"{self.client.title} accepted task {task_id} for key {entry.record.key!r}.")
         now = datetime.now(timezone.utc)
@@ -290,7 +290,7 @@ class Creator:
                 seconds -= step
                 if seconds > 0:
                     entry = await self.ledger.move(entry, "intent")
-            await self._gate.enter()
+            await self._throttle.enter()
             return await self.ledger.move(entry, "intent", posts=attempt, refused=False)
         except AccountStoppedError as stopped:
             await self._free(entry, stopped)

@@ -21,7 +21,7 @@ from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.storage import ObjectStore, S3Store
 
 if TYPE_CHECKING:
-    from prefect_genvideo.pipeline.pipeline import Studio
+    from prefect_genvideo.pipeline.pipeline import Pipeline
 
 #: Query parameters that sign a link and change each time it is made; they do not say what the link shows.
 _SIGNATURES = frozenset({"expires", "signature", "sig", "token", "sign", "key-pair-id", "policy", "awsaccesskeyid"})
@@ -37,7 +37,7 @@ class Staged:
         files: Local file of every asset that is a local path or was fetched from S3, by field.
         media: What each of those files is, by field.
         identities: What stands for each asset in the request's fingerprint, by field.
-        problems: Assets that are missing, unreadable or not allowed; `Studio.check` raises them with all others.
+        problems: Assets that are missing, unreadable or not allowed; `Pipeline.check` raises them with all others.
     """
 
     files: Mapping[str, Path]
@@ -126,7 +126,7 @@ def _signs(name: str) -> bool:
 
 
 async def make_fetchable(
-    studio: Studio,
+    pipeline: Pipeline,
     request: VideoRequest,
     staged: Staged,
     upload: Callable[[str, str], Awaitable[str]],
@@ -134,7 +134,7 @@ async def make_fetchable(
     """Return the request with every local, S3 and data asset turned into something the provider can fetch.
 
     Args:
-        studio: Whose provider.
+        pipeline: Whose provider.
         request: As the caller gave it.
         staged: Its files.
         upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
@@ -144,22 +144,22 @@ async def make_fetchable(
         source = str(staged.files[name]) if name in staged.files else asset
         if name not in staged.files and not asset.startswith("data:"):
             return name, asset
-        if studio.client.uploads:
+        if pipeline.client.uploads:
             return name, await upload(name, source)
         if name in staged.files and staged.media[name].kind != "image":
-            return name, await _lend(studio, name, staged)
+            return name, await _lend(pipeline, name, staged)
         return name, source
 
     return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
 
 
-async def _lend(studio: Studio, name: str, staged: Staged) -> str:
+async def _lend(pipeline: Pipeline, name: str, staged: Staged) -> str:
     """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
-    store, path = studio.ledger.store, staged.files[name]
+    store, path = pipeline.ledger.store, staged.files[name]
     key = f"_assets/{staged.media[name].sha256}{path.suffix.lower()}"
     link = await store.presign(key, 6 * 3600)
     if link is None:
-        limit = f"{studio.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
+        limit = f"{pipeline.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
         raise InvalidRequestError(
             "A reference cannot be sent.", problems=[Problem(name, path.name, limit, "SenseAudio")]
         )

@@ -21,7 +21,7 @@ from prefect_genvideo.ledger.create import Submission
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
-from prefect_genvideo.pipeline.pipeline import Studio, patiently
+from prefect_genvideo.pipeline.pipeline import Pipeline, patiently
 from prefect_genvideo.pipeline.wait import Watch
 
 #: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
@@ -48,21 +48,21 @@ _SENDING = 50
 #: that share one line all run into their timeouts.
 _SAVING = 20
 
-Slot = Callable[[Studio], AbstractAsyncContextManager[object]]
+Slot = Callable[[Pipeline], AbstractAsyncContextManager[object]]
 
 
 @dataclass(frozen=True)
-class Choice:
+class Attempt:
     """One way to get a row's video.
 
     Attributes:
-        studio: Whose account and which destination.
+        pipeline: Whose account and which destination.
         request: What is asked for.
         key: Idempotency key of this way; fallbacks have their own.
         on: Kinds of failure of the way before that lead here; see `FALLBACK_KINDS`.
     """
 
-    studio: Studio
+    pipeline: Pipeline
     request: VideoRequest
     key: str
     on: frozenset[str] = frozenset()
@@ -79,24 +79,24 @@ def is_moderation(error: GenVideoError) -> bool:
 
 
 @dataclass(frozen=True)
-class Produced:
+class Made:
     """How a row ended well.
 
     Attributes:
-        choice: The way that made it.
+        attempt: The way that made it.
         generation: The provider's task.
         video: The saved video; None when it is collected later.
         attempts: Ways tried.
     """
 
-    choice: Choice
+    attempt: Attempt
     generation: Generation
     video: StoredVideo | None
     attempts: int
 
 
 @dataclass(frozen=True)
-class Producer:
+class Maker:
     """Makes rows.
 
     Attributes:
@@ -108,7 +108,7 @@ class Producer:
         free: Keys that had no record when the batch began; they are claimed without another look, which is conditional.
     """
 
-    slot: Slot = lambda studio: nullcontext()
+    slot: Slot = lambda pipeline: nullcontext()
     collect: bool = False
     allow_local: bool = True
     flow_run: str | None = None
@@ -117,103 +117,103 @@ class Producer:
     _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
 
     async def make(
-        self, choices: Sequence[Choice], watch: Watch | None = None, tried: list[Choice] | None = None
-    ) -> Produced:
+        self, attempts: Sequence[Attempt], watch: Watch | None = None, tried: list[Attempt] | None = None
+    ) -> Made:
         """Make one row's video in the first way that works.
 
         Args:
-            choices: The ways, the wanted one first. One that has been paid for already is taken up before any other.
+            attempts: The ways, the wanted one first. One that has been paid for already is taken up before any other.
             watch: Sees the wait.
             tried: Every way that is tried is appended to it, so that a failure tells them too.
 
         Raises:
             GenVideoError: The last way's failure, or the first that leads to no other.
         """
-        first = await self._paid(choices)
-        for number, choice in enumerate(choices[first:], start=first + 1):
+        first = await self._paid(attempts)
+        for number, attempt in enumerate(attempts[first:], start=first + 1):
             if tried is not None:
-                tried.append(choice)
+                tried.append(attempt)
             try:
-                return await self._make_one(choice, number, watch)
+                return await self._make_one(attempt, number, watch)
             except GenVideoError as error:
-                following = choices[number] if number < len(choices) else None
-                if following is None or not following.follows(error) or not await _made_nothing(choice):
+                following = attempts[number] if number < len(attempts) else None
+                if following is None or not following.follows(error) or not await _made_nothing(attempt):
                     raise
-                told = f"{choice.request.model} failed ({error}); trying {following.request.model} instead."
-                following.studio.say(told)
+                told = f"{attempt.request.model} failed ({error}); trying {following.request.model} instead."
+                following.pipeline.say(told)
         raise AssertionError("a row has at least one way")
 
-    async def _paid(self, choices: Sequence[Choice]) -> int:
+    async def _paid(self, attempts: Sequence[Attempt]) -> int:
         """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one.
 
         Asked now: that all were free when the batch began says nothing of a run beside this one.
         """
-        for index, choice in enumerate(choices) if len(choices) > 1 else ():
-            held = await choice.studio.ledger.read(choice.key)
+        for index, attempt in enumerate(attempts) if len(attempts) > 1 else ():
+            held = await attempt.pipeline.ledger.read(attempt.key)
             if held is not None and held.record.state != "rejected":
                 return index
         return 0
 
-    async def _make_one(self, choice: Choice, attempts: int, watch: Watch | None) -> Produced:
-        studio, request = choice.studio, choice.request
-        async with stage(request, studio.ledger.store, allow_local=self.allow_local) as staged:
-            draft = studio.draft(
-                choice.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
+    async def _make_one(self, attempt: Attempt, attempts: int, watch: Watch | None) -> Made:
+        pipeline, request = attempt.pipeline, attempt.request
+        async with stage(request, pipeline.ledger.store, allow_local=self.allow_local) as staged:
+            draft = pipeline.draft(
+                attempt.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
             )
-            known = await studio.find(draft) if choice.key not in self.free else None
-            kept = await studio.kept(known.entry) if known is not None else None
+            known = await pipeline.find(draft) if attempt.key not in self.free else None
+            kept = await pipeline.kept(known.entry) if known is not None else None
             if known is not None and kept is not None:
-                return Produced(choice, generation_of(known), kept, attempts)
-            async with self.slot(studio):
-                submission = known or await self._send(studio, request, staged, draft)
-                return await self._follow(choice, submission, attempts, watch)
+                return Made(attempt, generation_of(known), kept, attempts)
+            async with self.slot(pipeline):
+                submission = known or await self._send(pipeline, request, staged, draft)
+                return await self._follow(attempt, submission, attempts, watch)
 
-    async def _send(self, studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
-        async with self._bound(studio.client.account, _SENDING):
-            return await send(studio, request, staged, draft)
+    async def _send(self, pipeline: Pipeline, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+        async with self._bound(pipeline.client.account, _SENDING):
+            return await send(pipeline, request, staged, draft)
 
     def _bound(self, what: str, most: int) -> anyio.CapacityLimiter:
         return self._bounds.setdefault(what, anyio.CapacityLimiter(most))
 
-    async def _follow(self, choice: Choice, submission: Submission, attempts: int, watch: Watch | None) -> Produced:
-        studio, generation = choice.studio, generation_of(submission)
+    async def _follow(self, attempt: Attempt, submission: Submission, attempts: int, watch: Watch | None) -> Made:
+        pipeline, generation = attempt.pipeline, generation_of(submission)
         if self.collect:
-            return Produced(choice, generation, None, attempts)
-        done = await studio.follow(generation.task_id, submission.entry, watch)
+            return Made(attempt, generation, None, attempts)
+        done = await pipeline.follow(generation.task_id, submission.entry, watch)
         async with self._bound("saving", _SAVING):
-            video = await studio.save(done, submission.entry, flow_run=self.flow_run, fresh=not submission.reused)
+            video = await pipeline.save(done, submission.entry, flow_run=self.flow_run, fresh=not submission.reused)
         reused = video.model_copy(update={"reused": submission.reused})
-        return Produced(choice, done, reused, attempts)
+        return Made(attempt, done, reused, attempts)
 
 
-async def _made_nothing(choice: Choice) -> bool:
+async def _made_nothing(attempt: Attempt) -> bool:
     """Whether the ledger says so. The class of an error does not: a key may be refused to a paid task's query, too."""
     try:
-        held = await choice.studio.ledger.read(choice.key)
+        held = await attempt.pipeline.ledger.read(attempt.key)
     except DestinationError:
         return False
     return held is None or held.record.state == "rejected"
 
 
-async def send(studio: Studio, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
+async def send(pipeline: Pipeline, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
     """Check, upload what the provider cannot fetch, and create under the draft's key.
 
     Args:
-        studio: Account and destination.
+        pipeline: Account and destination.
         request: As the caller gave it.
         staged: Its files.
         draft: The intent; its key has just been found free.
 
     Raises:
-        GenVideoError: As `Studio.create`, and as the client's `upload`.
+        GenVideoError: As `Pipeline.create`, and as the client's `upload`.
     """
-    await studio.check(request, staged)
+    await pipeline.check(request, staged)
 
     async def upload(field: str, source: str) -> str:
         del field
-        return (await patiently(lambda: studio.client.upload(source), sleep=studio.sleep)).url
+        return (await patiently(lambda: pipeline.client.upload(source), sleep=pipeline.sleep)).url
 
-    return await studio.create(await make_fetchable(studio, request, staged, upload), draft, looked=True)
+    return await pipeline.create(await make_fetchable(pipeline, request, staged, upload), draft, looked=True)
 
 
 def generation_of(submission: Submission) -> Generation:

@@ -23,7 +23,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
 from prefect_genvideo.ledger.record import LedgerRecord, shown
@@ -51,7 +51,7 @@ def _silent(*told: object) -> None:
 
 
 @dataclass(frozen=True)
-class Studio:
+class Pipeline:
     """Everything the steps need: one account, one destination, and how patient to be.
 
     Attributes:
@@ -59,7 +59,7 @@ class Studio:
         ledger: The records beside the videos; its store takes the videos too.
         key_template: Where a video goes below the store's prefix.
         policy: How patiently creates are tried.
-        gate: Shared by all who send for the account in one run; None: this one stands alone.
+        throttle: Shared by all who send for the account in one run; None: this one stands alone.
         budget: Caps on what this run and the day may cost.
         poll_interval: Fixed seconds between questions; None is the learned schedule.
         timeout: Seconds a generation may take once it has started.
@@ -73,7 +73,7 @@ class Studio:
     ledger: Ledger
     key_template: str
     policy: CreatePolicy = field(default_factory=CreatePolicy)
-    gate: AccountGate | None = None
+    throttle: AccountThrottle | None = None
     budget: BudgetGuard | None = None
     poll_interval: float | None = None
     timeout: float | None = 3600
@@ -156,7 +156,7 @@ class Studio:
             self.client,
             self.ledger,
             policy=self.policy,
-            gate=self.gate,
+            throttle=self.throttle,
             budget=self.budget,
             say=self.say,
             sleep=self.sleep,

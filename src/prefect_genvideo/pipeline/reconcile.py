@@ -14,7 +14,7 @@ from prefect_genvideo.ledger.create import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.models import NO_REASON
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 
 
 class ReconciledRow(BaseModel):
@@ -50,11 +50,11 @@ class Reconciled:
         return dict(Counter(row.outcome for row in self.rows))
 
 
-async def reconcile(studio: Studio, *, at_once: int = 8) -> Reconciled:
+async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
     """Bring every unfinished record of this provider and account as far as it can go now.
 
     Args:
-        studio: Account and destination.
+        pipeline: Account and destination.
         at_once: Records worked on at the same time.
 
     Returns:
@@ -67,12 +67,12 @@ async def reconcile(studio: Studio, *, at_once: int = 8) -> Reconciled:
 
     async def one(found: Entry | GenVideoError) -> None:
         async with limiter:
-            report.rows.append(await _one(studio, found))
+            report.rows.append(await _one(pipeline, found))
 
     broken: GenVideoError | None = None
     async with anyio.create_task_group() as group:
         try:
-            async for found in studio.ledger.entries(unfinished_only=True):
+            async for found in pipeline.ledger.entries(unfinished_only=True):
                 group.start_soon(one, found)
         except GenVideoError as error:  # raised inside, the group would wrap it
             broken = error
@@ -82,47 +82,47 @@ async def reconcile(studio: Studio, *, at_once: int = 8) -> Reconciled:
     return report
 
 
-async def _one(studio: Studio, found: Entry | GenVideoError) -> ReconciledRow:
+async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRow:
     if isinstance(found, GenVideoError):
         return ReconciledRow(key="?", provider="?", model="?", outcome="trouble", detail=str(found))
     record = found.record
-    if record.provider != studio.client.name or record.account != studio.client.account:
+    if record.provider != pipeline.client.name or record.account != pipeline.client.account:
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
     if record.state == "unknown":
         return _row(record, "unknown", f"{record.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
     try:
-        return await (_settle_intent if record.state == "intent" else _fetch)(studio, found)
+        return await (_settle_intent if record.state == "intent" else _fetch)(pipeline, found)
     except GenVideoError as error:
         return _row(record, "trouble", str(error))
 
 
-async def _settle_intent(studio: Studio, entry: Entry) -> ReconciledRow:
-    settled = (await settle_intent(studio.ledger, entry, studio.policy.stale_after)).record
+async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
+    settled = (await settle_intent(pipeline.ledger, entry, pipeline.policy.stale_after)).record
     if settled.state == "rejected":
         return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
     if settled.state != "unknown":
         return _row(settled, "waiting", "a run is sending it right now")
-    studio.announce("generation.unknown", settled)
+    pipeline.announce("generation.unknown", settled)
     return _row(settled, "unknown", f"{settled.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
 
 
-async def _fetch(studio: Studio, entry: Entry) -> ReconciledRow:
+async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     record = entry.record
     try:
-        now = await studio.client.get(record.task_id or "")
+        now = await pipeline.client.get(record.task_id or "")
     except TaskLostError as error:
         return _row(record, "unknown", f"the provider does not know the task: {error.reason or error}")
     if not now.is_terminal:
         return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
     if now.state == "failed":
-        return await _record_failure(studio, entry, now.reason or NO_REASON)
-    stored = await studio.finish(now, entry)
+        return await _record_failure(pipeline, entry, now.reason or NO_REASON)
+    stored = await pipeline.finish(now, entry)
     return _row(record, "saved", f"{stored.size:,} bytes").model_copy(update={"uri": stored.uri})
 
 
-async def _record_failure(studio: Studio, entry: Entry, reason: str) -> ReconciledRow:
-    moved = await studio.ledger.move(entry, "failed", reason=reason, finished_at=datetime.now(timezone.utc))
-    studio.announce("generation.failed", moved.record)
+async def _record_failure(pipeline: Pipeline, entry: Entry, reason: str) -> ReconciledRow:
+    moved = await pipeline.ledger.move(entry, "failed", reason=reason, finished_at=datetime.now(timezone.utc))
+    pipeline.announce("generation.failed", moved.record)
     return _row(entry.record, "failed", reason)
 
 

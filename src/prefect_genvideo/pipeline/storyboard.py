@@ -19,7 +19,7 @@ from prefect_genvideo.media import join, last_frame
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import Staged
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.storage.base import ObjectStore
 
 _CHUNK = 1024 * 1024
@@ -89,39 +89,39 @@ class StoredFilm(BaseModel):
     shots: list[StoredVideo]
 
 
-def going_on(studio: Studio, request: VideoRequest, frame: str) -> VideoRequest:
+def going_on(pipeline: Pipeline, request: VideoRequest, frame: str) -> VideoRequest:
     """The request that begins where `frame` ends: as first frame where the model takes one alone, else as a reference.
 
     Args:
-        studio: Whose models.
+        pipeline: Whose models.
         request: The shot.
         frame: Picture of the shot before, a path.
     """
     framed = request.model_copy(update={"first_frame": frame, "images": ()})
     in_the_way = {"first_frame", "last_frame", "images"}
     # Asked of a picture that fits in any case: whether the model takes a first frame alone, not whether this one fits.
-    problems = studio.client.validate(framed, {"first_frame": _ANY_PICTURE})
+    problems = pipeline.client.validate(framed, {"first_frame": _ANY_PICTURE})
     blocked = any(problem.field.partition("[")[0] in in_the_way for problem in problems)
     if request.images or blocked:
         return request.model_copy(update={"images": (frame, *request.images)})
     return framed
 
 
-def problems_going_on(studio: Studio, request: VideoRequest, staged: Staged) -> list[Problem]:
+def problems_going_on(pipeline: Pipeline, request: VideoRequest, staged: Staged) -> list[Problem]:
     """What is wrong with a shot that goes on from one which is not there yet: a picture of any kind stands in for it.
 
     Args:
-        studio: Whose models.
+        pipeline: Whose models.
         request: The shot.
         staged: Its files.
     """
-    continued = going_on(studio, request, "last-frame.png")
+    continued = going_on(pipeline, request, "last-frame.png")
     if continued.first_frame:
-        return studio.problems(continued, replace(staged, media={**staged.media, "first_frame": _ANY_PICTURE}))
+        return pipeline.problems(continued, replace(staged, media={**staged.media, "first_frame": _ANY_PICTURE}))
     media = {_moved(field, 1): info for field, info in staged.media.items()}
     unusable = [replace(problem, field=_moved(problem.field, 1)) for problem in staged.problems]
     beside = replace(staged, media={**media, "images[0]": _ANY_PICTURE}, problems=unusable)
-    return [replace(problem, field=_moved(problem.field, -1)) for problem in studio.problems(continued, beside)]
+    return [replace(problem, field=_moved(problem.field, -1)) for problem in pipeline.problems(continued, beside)]
 
 
 def _moved(field: str, by: int) -> str:
@@ -131,12 +131,12 @@ def _moved(field: str, by: int) -> str:
 
 
 @asynccontextmanager
-async def frame_after(studio: Studio, video: StoredVideo) -> AsyncGenerator[str]:
+async def frame_after(pipeline: Pipeline, video: StoredVideo) -> AsyncGenerator[str]:
     """The last frame of a saved shot, as a PNG file for the length of the context.
 
     The picture is kept beside the shot, so that a rerun on another machine asks for exactly the same next shot.
     """
-    store = studio.ledger.store
+    store = pipeline.ledger.store
     key = store.relative_key(video.key)
     picture_key = f"{key.removesuffix('.mp4')}.last.png"
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:

@@ -21,16 +21,16 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.pipeline import make as producing
-from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Choice, Producer, is_moderation
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline import make as making
+from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Attempt, Maker, is_moderation
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore, VirtualTime
-from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, nap, open_studios
+from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, nap, open_pipelines
 
 DEFAULT = frozenset({"quota", "model_unavailable", "provider_down"})
 EVERYTHING = frozenset(FALLBACK_KINDS)
@@ -38,19 +38,19 @@ NO_CHANNEL = {"error": {"message": "no channel", "type": "new_api_error", "code"
 
 
 @pytest.fixture
-async def studios(sim: Simulator, tmp_path: Path) -> AsyncIterator[Studios]:
+async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
     """Two accounts over one folder."""
-    async with open_studios(sim, LocalStore(tmp_path)) as opened:
+    async with open_pipelines(sim, LocalStore(tmp_path)) as opened:
         yield opened
 
 
-def ways(studios: Studios, on: frozenset[str] = DEFAULT) -> list[Choice]:
+def ways(pipelines: Pipelines, on: frozenset[str] = DEFAULT) -> list[Attempt]:
     """Sudashui, else SenseAudio."""
-    return [Choice(studios.sudashui, SUDASHUI, "row"), Choice(studios.senseaudio, SENSEAUDIO, "row.alt1", on)]
+    return [Attempt(pipelines.sudashui, SUDASHUI, "row"), Attempt(pipelines.senseaudio, SENSEAUDIO, "row.alt1", on)]
 
 
-async def state_of(studios: Studios, key: str) -> str | None:
-    held = await studios.sudashui.ledger.read(key)
+async def state_of(pipelines: Pipelines, key: str) -> str | None:
+    held = await pipelines.sudashui.ledger.read(key)
     return held.record.state if held else None
 
 
@@ -64,45 +64,45 @@ async def state_of(studios: Studios, key: str) -> str | None:
     ids=["quota", "model_unavailable", "provider_down"],
 )
 async def test_each_named_kind_of_failure_leads_to_the_alternative(
-    sim: Simulator, studios: Studios, fault: Fault
+    sim: Simulator, pipelines: Pipelines, fault: Fault
 ) -> None:
     """No money, no such model, provider down: nothing was made, so the other way may be paid. Its key is its own."""
     sim.faults.add(fault)
-    tried = list[Choice]()
-    made = await Producer().make(ways(studios), tried=tried)
-    assert (made.attempts, made.choice.key, made.generation.provider) == (2, "row.alt1", "senseaudio")
+    tried = list[Attempt]()
+    made = await Maker().make(ways(pipelines), tried=tried)
+    assert (made.attempts, made.attempt.key, made.generation.provider) == (2, "row.alt1", "senseaudio")
     assert made.video is not None
     assert sim.by_account == {"sk-sim-senseaudio": 1}
-    assert (await state_of(studios, "row"), await state_of(studios, "row.alt1")) == ("rejected", "saved")
-    assert [choice.key for choice in tried] == ["row", "row.alt1"]
-    assert "trying Seedance-2.0 instead" in " ".join(studios.said)
+    assert (await state_of(pipelines, "row"), await state_of(pipelines, "row.alt1")) == ("rejected", "saved")
+    assert [attempt.key for attempt in tried] == ["row", "row.alt1"]
+    assert "trying Seedance-2.0 instead" in " ".join(pipelines.said)
 
 
-async def test_a_kind_that_is_not_named_leads_nowhere(sim: Simulator, studios: Studios) -> None:
+async def test_a_kind_that_is_not_named_leads_nowhere(sim: Simulator, pipelines: Pipelines) -> None:
     """An alternative for a lack of money does not stand in for a provider that is down."""
     sim.faults.add(Fault("500_e1", "create", provider="sudashui"))
     with pytest.raises(TransientError):
-        await Producer().make(ways(studios, frozenset({"quota"})))
+        await Maker().make(ways(pipelines, frozenset({"quota"})))
     assert sim.billed == 0
 
 
-async def test_the_last_way_s_failure_is_the_row_s(sim: Simulator, studios: Studios) -> None:
+async def test_the_last_way_s_failure_is_the_row_s(sim: Simulator, pipelines: Pipelines) -> None:
     """When every way fails, the last one says why."""
     sim.faults.add(Fault("quota", "create"))
-    tried = list[Choice]()
+    tried = list[Attempt]()
     with pytest.raises(QuotaError, match="SenseAudio"):
-        await Producer().make(ways(studios), tried=tried)
+        await Maker().make(ways(pipelines), tried=tried)
     assert len(tried) == 2
 
 
 async def test_a_generation_that_moderation_ended_is_never_asked_for_elsewhere(
-    sim: Simulator, studios: Studios
+    sim: Simulator, pipelines: Pipelines
 ) -> None:
     """Refused for what it shows, after it was paid: no kind of failure names that, a rerun does not try either."""
     sim.faults.add(Fault("moderation", "create", provider="sudashui"))
     for _ in range(2):
         with pytest.raises(GenerationFailedError, match="Real human faces"):
-            await Producer().make(ways(studios, EVERYTHING))
+            await Maker().make(ways(pipelines, EVERYTHING))
     assert sim.by_account == {"sk-sim-sudashui": 1}
 
 
@@ -121,24 +121,24 @@ async def test_a_generation_that_moderation_ended_is_never_asked_for_elsewhere(
     ],
 )
 async def test_a_create_refused_for_what_it_shows_is_never_sent_elsewhere(
-    sim: Simulator, studios: Studios, words: str, status: int
+    sim: Simulator, pipelines: Pipelines, words: str, status: int
 ) -> None:
     """Moderation at the door looks like a broken rule (400) or even a fault (500); its words tell. It costs nothing."""
     body = {"code": "fail_to_fetch_task", "message": words, "data": None}
     sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": status, "body": body}))
     with pytest.raises((RejectedError, TransientError)):
-        await Producer().make(ways(studios, EVERYTHING))
+        await Maker().make(ways(pipelines, EVERYTHING))
     assert sim.billed == 0
-    assert await state_of(studios, "row.alt1") is None
+    assert await state_of(pipelines, "row.alt1") is None
 
 
-async def test_a_plain_refusal_leads_on_where_the_row_says_so(sim: Simulator, studios: Studios) -> None:
+async def test_a_plain_refusal_leads_on_where_the_row_says_so(sim: Simulator, pipelines: Pipelines) -> None:
     """`rejected` is for rules that one model has and another has not."""
     body = {"code": "fail_to_fetch_task", "message": "duration 4 is not supported", "data": None}
     sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": 400, "body": body}))
     with pytest.raises(RejectedError):
-        await Producer().make(ways(studios))
-    made = await Producer().make(ways(studios, frozenset({"rejected"})))
+        await Maker().make(ways(pipelines))
+    made = await Maker().make(ways(pipelines, frozenset({"rejected"})))
     assert made.generation.provider == "senseaudio"
 
 
@@ -163,49 +163,49 @@ def test_words_of_moderation_are_known(words: str, refusal: bool) -> None:
     assert is_moderation(RejectedError("refused", reason=words)) is refusal
 
 
-async def test_a_rerun_takes_up_the_alternative_that_was_paid(sim: Simulator, studios: Studios) -> None:
+async def test_a_rerun_takes_up_the_alternative_that_was_paid(sim: Simulator, pipelines: Pipelines) -> None:
     """The wanted model works again: its key is free, and yet nothing is created, since the row has its video."""
     sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
-    first = await Producer().make(ways(studios))
-    second = await Producer().make(ways(studios))
+    first = await Maker().make(ways(pipelines))
+    second = await Maker().make(ways(pipelines))
     assert first.video is not None
     assert second.video is not None
     assert (second.video.uri, second.video.reused, second.attempts) == (first.video.uri, True, 2)
     assert sim.billed == 1
 
 
-async def test_a_rerun_waits_for_the_alternative_that_was_submitted(sim: Simulator, studios: Studios) -> None:
+async def test_a_rerun_waits_for_the_alternative_that_was_submitted(sim: Simulator, pipelines: Pipelines) -> None:
     """A run that crashed after it had sent the alternative: the next one goes on with that task."""
     sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
-    submitted = await Producer(collect=True).make(ways(studios))
+    submitted = await Maker(collect=True).make(ways(pipelines))
     assert submitted.video is None
-    finished = await Producer().make(ways(studios))
+    finished = await Maker().make(ways(pipelines))
     assert finished.generation.task_id == submitted.generation.task_id
     assert sim.billed == 1
 
 
 @pytest.mark.parametrize("alternative", [False, True])
 async def test_a_key_that_was_free_when_the_batch_began_may_be_paid_by_now(
-    sim: Simulator, studios: Studios, alternative: bool
+    sim: Simulator, pipelines: Pipelines, alternative: bool
 ) -> None:
     """Another run of the same batch was faster, with the wanted way or with the other."""
     if alternative:
         sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
-    row = ways(studios) if alternative else ways(studios)[:1]
-    faster = await Producer(collect=True).make(row)
-    elsewhere = [replace(way, studio=replace(way.studio, gate=AccountGate(sleep=nap))) for way in row]
-    slower = await Producer(free=frozenset({"row", "row.alt1"})).make(elsewhere)
+    row = ways(pipelines) if alternative else ways(pipelines)[:1]
+    faster = await Maker(collect=True).make(row)
+    elsewhere = [replace(way, pipeline=replace(way.pipeline, throttle=AccountThrottle(sleep=nap))) for way in row]
+    slower = await Maker(free=frozenset({"row", "row.alt1"})).make(elsewhere)
     assert slower.generation.task_id == faster.generation.task_id
     assert slower.video is not None
     assert sim.billed == 1
 
 
-async def test_an_unknown_outcome_leads_nowhere(sim: Simulator, studios: Studios) -> None:
+async def test_an_unknown_outcome_leads_nowhere(sim: Simulator, pipelines: Pipelines) -> None:
     """The answer of the create is lost: perhaps it is paid, so no other way may be, now or in a rerun."""
     sim.faults.add(Fault("lost_after", "create", provider="sudashui", times=1))
     for _ in range(2):
         with pytest.raises(UnknownOutcomeError):
-            await Producer().make(ways(studios, EVERYTHING))
+            await Maker().make(ways(pipelines, EVERYTHING))
     assert sim.by_account == {"sk-sim-sudashui": 1}
 
 
@@ -213,9 +213,9 @@ async def test_a_way_that_is_paid_leads_nowhere_whatever_fails_later() -> None:
     """A key that is refused to the query raises what a refused create raises. The task is paid: no other is sent."""
     first, second, store = FakeProvider(), FakeProvider(), MemoryStore()
     first.answers = [AuthenticationError("the key is refused")]
-    choices = [Choice(studio_of(first, store), REQUEST, "row"), Choice(studio_of(second, store), REQUEST, "alt")]
+    attempts = [Attempt(pipeline_of(first, store), REQUEST, "row"), Attempt(pipeline_of(second, store), REQUEST, "alt")]
     with pytest.raises(AuthenticationError):
-        await Producer().make([choices[0], replace(choices[1], on=EVERYTHING)])
+        await Maker().make([attempts[0], replace(attempts[1], on=EVERYTHING)])
     assert (first.billed, second.billed) == (1, 0)
 
 
@@ -231,17 +231,17 @@ class HidesRefusals(MemoryStore):
 async def test_a_ledger_that_cannot_be_asked_leads_nowhere() -> None:
     """It is not known whether the refused way was freed: nothing more is paid, and the refusal is what is told."""
     first, second, store = FakeProvider(QuotaError("no money")), FakeProvider(), HidesRefusals()
-    choices = [Choice(studio_of(first, store), REQUEST, "row"), Choice(studio_of(second, store), REQUEST, "alt")]
+    attempts = [Attempt(pipeline_of(first, store), REQUEST, "row"), Attempt(pipeline_of(second, store), REQUEST, "alt")]
     with pytest.raises(QuotaError):
-        await Producer().make([choices[0], replace(choices[1], on=EVERYTHING)])
+        await Maker().make([attempts[0], replace(attempts[1], on=EVERYTHING)])
     assert second.billed == 0
 
 
-def studio_of(client: FakeProvider, store: MemoryStore) -> Studio:
-    return Studio(client, Ledger(store, sleep=nap), TEMPLATE, poll_interval=0.01, sleep=nap)
+def pipeline_of(client: FakeProvider, store: MemoryStore) -> Pipeline:
+    return Pipeline(client, Ledger(store, sleep=nap), TEMPLATE, poll_interval=0.01, sleep=nap)
 
 
-async def test_a_retry_after_holds_everybody_back_who_sends_for_the_account(sim: Simulator, studios: Studios) -> None:
+async def test_a_retry_after_holds_back_everybody_who_sends(sim: Simulator, pipelines: Pipelines) -> None:
     """One row is told to come back in 30 seconds: the next one waits as well, the other account's goes on."""
     sim.faults.add(Fault("429", "create", provider="sudashui", times=1, params={"retry_after": 30}))
     time, told, go_on = VirtualTime(), asyncio.Event(), asyncio.Event()
@@ -250,12 +250,12 @@ async def test_a_retry_after_holds_everybody_back_who_sends_for_the_account(sim:
         told.set()
         await go_on.wait()
 
-    shared = replace(studios.sudashui, gate=AccountGate(clock=time.clock, sleep=time.sleep))
-    first = asyncio.ensure_future(Producer().make([Choice(replace(shared, sleep=hold), SUDASHUI, "first")]))
+    shared = replace(pipelines.sudashui, throttle=AccountThrottle(clock=time.clock, sleep=time.sleep))
+    first = asyncio.ensure_future(Maker().make([Attempt(replace(shared, sleep=hold), SUDASHUI, "first")]))
     await told.wait()
-    await Producer().make([Choice(studios.senseaudio, SENSEAUDIO, "other")])
+    await Maker().make([Attempt(pipelines.senseaudio, SENSEAUDIO, "other")])
     assert time.naps == []
-    await Producer().make([Choice(shared, SUDASHUI, "second")])
+    await Maker().make([Attempt(shared, SUDASHUI, "second")])
     assert time.naps == [30]
     go_on.set()
     await first
@@ -264,7 +264,7 @@ async def test_a_retry_after_holds_everybody_back_who_sends_for_the_account(sim:
 
 async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch: pytest.MonkeyPatch) -> None:
     """A crash leaves only these as unknown outcomes, and no row gives up because others were before it in a queue."""
-    monkeypatch.setattr(producing, "_SENDING", 3)
+    monkeypatch.setattr(making, "_SENDING", 3)
     client, store, most = FakeProvider(), MemoryStore(), list[int]()
     full, go_on = asyncio.Event(), asyncio.Event()
 
@@ -275,8 +275,8 @@ async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch:
         await go_on.wait()
 
     client.hold = hold
-    producer, studio = Producer(), studio_of(client, store)
-    rows = [asyncio.ensure_future(producer.make([Choice(studio, REQUEST, f"row-{n}")])) for n in range(12)]
+    maker, pipeline = Maker(), pipeline_of(client, store)
+    rows = [asyncio.ensure_future(maker.make([Attempt(pipeline, REQUEST, f"row-{n}")])) for n in range(12)]
     await full.wait()
     go_on.set()
     await asyncio.gather(*rows)
@@ -285,14 +285,14 @@ async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch:
 
 
 async def test_few_videos_are_saved_at_once_however_many_end_together(
-    monkeypatch: pytest.MonkeyPatch, sim: Simulator, studios: Studios
+    monkeypatch: pytest.MonkeyPatch, sim: Simulator, pipelines: Pipelines
 ) -> None:
     """Each holds buffers and shares the line: a thousand at once would take gigabytes and time out together."""
-    monkeypatch.setattr(producing, "_SAVING", 2)
+    monkeypatch.setattr(making, "_SAVING", 2)
     now, most = 0, list[int]()
-    save = studios.sudashui.save
+    save = pipelines.sudashui.save
 
-    class Counting(Studio):
+    class Counting(Pipeline):
         async def save(self, *args: Any, **facts: Any) -> StoredVideo:
             nonlocal now
             now += 1
@@ -302,47 +302,47 @@ async def test_few_videos_are_saved_at_once_however_many_end_together(
             finally:
                 now -= 1
 
-    studio = Counting(**{entry.name: getattr(studios.sudashui, entry.name) for entry in fields(Studio)})
-    producer = Producer()
-    made = await asyncio.gather(*(producer.make([Choice(studio, SUDASHUI, f"row-{n}")]) for n in range(6)))
+    pipeline = Counting(**{entry.name: getattr(pipelines.sudashui, entry.name) for entry in fields(Pipeline)})
+    maker = Maker()
+    made = await asyncio.gather(*(maker.make([Attempt(pipeline, SUDASHUI, f"row-{n}")]) for n in range(6)))
     assert max(most) == 2
     assert all(each.video for each in made)
 
 
-async def test_collecting_only_submits(sim: Simulator, studios: Studios) -> None:
+async def test_collecting_only_submits(sim: Simulator, pipelines: Pipelines) -> None:
     """`collect` leaves the waiting to a reconciliation: one create, no question, no download."""
-    made = await Producer(collect=True).make([Choice(studios.sudashui, SUDASHUI, "row")])
+    made = await Maker(collect=True).make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
     assert (made.video, made.generation.state) == (None, "queued")
     assert (sim.billed, sim.calls.get("status", 0), sim.downloads) == (1, 0, 0)
-    assert await state_of(studios, "row") == "submitted"
+    assert await state_of(pipelines, "row") == "submitted"
 
 
-async def test_the_slot_is_held_from_create_to_save_and_given_back(sim: Simulator, studios: Studios) -> None:
+async def test_the_slot_is_held_from_create_to_save_and_given_back(sim: Simulator, pipelines: Pipelines) -> None:
     """One place in the account's queue per generation; failures give it back, a video that is kept takes none."""
     events = list[str]()
 
     @asynccontextmanager
-    async def slot(studio: Studio) -> AsyncGenerator[None]:
+    async def slot(pipeline: Pipeline) -> AsyncGenerator[None]:
         events.append(f"take {sim.billed}")
         try:
             yield
         finally:
             events.append(f"give {sim.billed} {sim.downloads}")
 
-    producer = Producer(slot=slot)
-    await producer.make([Choice(studios.sudashui, SUDASHUI, "row")])
+    maker = Maker(slot=slot)
+    await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
     assert events == ["take 0", "give 1 1"]
-    await producer.make([Choice(studios.sudashui, SUDASHUI, "row")])
+    await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
     assert len(events) == 2
     sim.faults.add(Fault("moderation", "create"))
     with pytest.raises(GenerationFailedError):
-        await producer.make([Choice(studios.sudashui, SUDASHUI, "bad")])
+        await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "bad")])
     assert events[2:] == ["take 1", "give 2 1"]
 
 
-async def test_a_rule_broken_by_one_way_is_told_before_anything_is_sent(sim: Simulator, studios: Studios) -> None:
+async def test_a_rule_broken_by_one_way_is_told_before_anything_is_sent(sim: Simulator, pipelines: Pipelines) -> None:
     """A request that its model does not take never reaches the provider."""
-    wrong = replace(ways(studios)[0], request=SUDASHUI.model_copy(update={"duration": 99}))
+    wrong = replace(ways(pipelines)[0], request=SUDASHUI.model_copy(update={"duration": 99}))
     with pytest.raises(GenVideoError, match="4 to 15 seconds"):
-        await Producer().make([wrong])
+        await Maker().make([wrong])
     assert sim.calls.get("create", 0) == 0

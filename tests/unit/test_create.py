@@ -21,7 +21,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountGate, AccountStoppedError
+from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission, settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
@@ -51,9 +51,9 @@ class Desk:
         self.store = store or MemoryStore()
         self.ledger = Ledger(self.store, sleep=self.time.sleep, patience=options.pop("patience", 600))
         self.said: list[str] = []
-        self.gate = options.pop("gate", None) or AccountGate(clock=self.time.clock, sleep=self.time.sleep)
+        self.throttle = options.pop("throttle", None) or AccountThrottle(clock=self.time.clock, sleep=self.time.sleep)
         self.creator = Creator(
-            self.provider, self.ledger, gate=self.gate, say=self.said.append, sleep=self.time.sleep, **options
+            self.provider, self.ledger, throttle=self.throttle, say=self.said.append, sleep=self.time.sleep, **options
         )
 
     async def submit(self, key: str = "k", **facts: Any) -> Submission:
@@ -137,7 +137,7 @@ async def test_a_refusal_frees_the_key_and_is_not_sent_again(error: Exception) -
         await desk.submit()
     assert (await desk.record()).state == "rejected"
     assert desk.provider.sent == 1
-    desk.gate.stopped = None
+    desk.throttle.stopped = None
     assert (await desk.submit()).entry.record.task_id == "task_1"
 
 
@@ -163,7 +163,7 @@ async def test_when_attempts_end_the_key_is_free() -> None:
 
 
 async def test_retry_after_is_obeyed() -> None:
-    """The provider's word goes before our own pauses, and everybody behind the gate heeds it."""
+    """The provider's word goes before our own pauses, and everybody behind the throttle heeds it."""
     desk = Desk(RateLimitedError("429", retry_after=30))
     await desk.submit()
     assert sum(desk.time.naps) >= 30
@@ -196,7 +196,7 @@ async def test_a_long_wait_shows_that_the_claim_lives() -> None:
         await desk.time.sleep(seconds)
 
     policy = CreatePolicy(heartbeat=60)
-    desk.creator = Creator(desk.provider, desk.ledger, policy=policy, gate=desk.gate, sleep=sleep)
+    desk.creator = Creator(desk.provider, desk.ledger, policy=policy, throttle=desk.throttle, sleep=sleep)
     await desk.submit()
     assert len(set(stamps)) == len(stamps) >= 4
 
@@ -211,7 +211,7 @@ async def test_a_lost_answer_is_held_for_a_person(outcome: Outcome) -> None:
     assert "genvideo ledger release 'k'" in str(unknown.value)
     assert "s3://memory/_ledger/k.json" in str(unknown.value)
     assert (await desk.record()).state == "unknown"
-    desk.gate.stopped = None
+    desk.throttle.stopped = None
     with pytest.raises(UnknownOutcomeError):
         await desk.submit()
     assert desk.provider.sent == 1
@@ -254,7 +254,7 @@ async def test_an_unknown_outcome_that_is_released_is_created_anew() -> None:
     with pytest.raises(UnknownOutcomeError):
         await desk.submit()
     await desk.ledger.release("k")
-    desk.gate.stopped = None
+    desk.throttle.stopped = None
     assert not (await desk.submit()).reused
     assert desk.provider.billed == 1
 
@@ -317,7 +317,7 @@ async def test_a_key_that_is_paid_for_passes_a_closed_gate() -> None:
     """Taking up costs nothing."""
     desk = Desk()
     await desk.submit()
-    desk.gate.stopped = "money"
+    desk.throttle.stopped = "money"
     assert (await desk.submit()).reused
 
 
@@ -326,9 +326,9 @@ async def test_a_gate_that_closes_while_one_waits_frees_its_key() -> None:
     desk = Desk(refused())
 
     async def sleep(seconds: float) -> None:
-        desk.gate.stopped = "the money ended"
+        desk.throttle.stopped = "the money ended"
 
-    desk.creator = Creator(desk.provider, desk.ledger, gate=desk.gate, sleep=sleep)
+    desk.creator = Creator(desk.provider, desk.ledger, throttle=desk.throttle, sleep=sleep)
     with pytest.raises(AccountStoppedError):
         await desk.submit()
     assert desk.provider.sent == 1
@@ -439,7 +439,7 @@ async def test_a_cancelled_scope_does_not_cancel_the_clean_up() -> None:
     assert (await desk.record()).task_id == "task_1"
 
 
-@pytest.mark.parametrize("waits_for", ["pause", "gate"])
+@pytest.mark.parametrize("waits_for", ["pause", "throttle"])
 async def test_a_run_that_is_cancelled_between_two_creates_frees_the_key(waits_for: str) -> None:
     """Nothing was made so far, and nothing is on the wire."""
     desk = Desk(refused())
@@ -449,10 +449,10 @@ async def test_a_run_that_is_cancelled_between_two_creates_frees_the_key(waits_f
         asleep.set()
         await asyncio.sleep(3600)
 
-    pause = desk.time.sleep if waits_for == "gate" else sleep
-    desk.gate = AccountGate(sleep=sleep)
-    desk.creator = Creator(desk.provider, desk.ledger, gate=desk.gate, sleep=pause)
-    if waits_for == "gate":
+    pause = desk.time.sleep if waits_for == "throttle" else sleep
+    desk.throttle = AccountThrottle(sleep=sleep)
+    desk.creator = Creator(desk.provider, desk.ledger, throttle=desk.throttle, sleep=pause)
+    if waits_for == "throttle":
         desk.provider.script = [RateLimitedError("429", retry_after=100)]
     run = asyncio.create_task(desk.submit())
     await asleep.wait()
@@ -498,7 +498,7 @@ async def test_a_key_left_while_it_waited_to_be_sent_again_is_free() -> None:
         posts.set()
         await asyncio.Event().wait()
 
-    dying = Creator(desk.provider, desk.ledger, gate=desk.gate, sleep=sleep)
+    dying = Creator(desk.provider, desk.ledger, throttle=desk.throttle, sleep=sleep)
     run = asyncio.ensure_future(dying.submit(REQUEST, draft("k")))
     await posts.wait()
     left = await desk.ledger.existing("k")

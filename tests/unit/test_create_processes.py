@@ -17,7 +17,7 @@ import pytest
 
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.simulator import Fault, Simulator
@@ -30,11 +30,11 @@ PATIENCE = 60.0
 
 @dataclass
 class Town:
-    """The simulator, a store that all processes share, and a studio of this process."""
+    """The simulator, a store that all processes share, and a pipeline of this process."""
 
     sim: Simulator
     store: dict[str, Any]
-    studio: Studio
+    pipeline: Pipeline
 
     def start(self, **more: Any) -> subprocess.Popen[str]:
         """A process that wants the video of key `k`."""
@@ -54,7 +54,7 @@ class Town:
 
     async def run(self) -> dict[str, Any]:
         """A rerun in this process."""
-        return await money_child.run(self.studio, "k")
+        return await money_child.run(self.pipeline, "k")
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def town(request: pytest.FixtureRequest, sim: Simulator, tmp_path: Path) -
         s3: S3Server = request.getfixturevalue("s3")
         store = {"bucket": s3.new_bucket(), "prefix": "videos", **s3.settings}
     async with SudashuiClient(sim.key, sim.sudashui_url) as client:
-        yield Town(sim, store, Studio(client, Ledger(store_of(store)), TEMPLATE, poll_interval=0.1))
+        yield Town(sim, store, Pipeline(client, Ledger(store_of(store)), TEMPLATE, poll_interval=0.1))
 
 
 async def until(holds: Callable[[], bool]) -> None:
@@ -84,9 +84,9 @@ async def test_a_process_killed_after_its_post_is_not_followed_by_a_second_creat
         await until(lambda: town.sim.billed == 1)
         process.kill()
     with pytest.raises(UnknownOutcomeError, match="ended before its answer was recorded"):
-        await town.studio.create(REQUEST, town.studio.draft("k", REQUEST, {}))
-    await town.studio.ledger.adopt("k", town.sim.tasks[0].task_id)
-    assert (await reconcile(town.studio)).counts == {"saved": 1}
+        await town.pipeline.create(REQUEST, town.pipeline.draft("k", REQUEST, {}))
+    await town.pipeline.ledger.adopt("k", town.sim.tasks[0].task_id)
+    assert (await reconcile(town.pipeline)).counts == {"saved": 1}
     assert (await town.run())["task_id"] == town.sim.tasks[0].task_id
     assert town.sim.billed == 1
 
@@ -108,7 +108,7 @@ async def test_a_process_killed_while_it_saves_leaves_no_half_video(town: Town) 
     with town.running() as process:
         await until(lambda: town.sim.downloads == 1)
         process.kill()
-    assert [info.key async for info in town.studio.ledger.store.list() if info.key.endswith(".mp4")] == []
+    assert [info.key async for info in town.pipeline.ledger.store.list() if info.key.endswith(".mp4")] == []
     video = await town.run()
     assert video["task_id"] == town.sim.tasks[0].task_id
     assert (town.sim.billed, town.sim.downloads) == (1, 2)

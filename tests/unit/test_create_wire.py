@@ -17,10 +17,10 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountGate
+from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
 from prefect_genvideo.simulator import Fault, Simulator
@@ -38,30 +38,30 @@ REQUESTS = {
 
 @dataclass
 class Bench:
-    """A studio over a real client, the simulator and moto; waits are virtual."""
+    """A pipeline over a real client, the simulator and moto; waits are virtual."""
 
     sim: Simulator
-    studio: Studio
+    pipeline: Pipeline
     request: VideoRequest
     time: VirtualTime
 
     async def run(self, key: str = "k") -> StoredVideo:
         """One run from the beginning, as a flow does it."""
-        studio = self.studio
-        entry = (await studio.create(self.request, studio.draft(key, self.request, {}))).entry
-        done = await studio.wait(entry.record.task_id or "", entry)
-        return await studio.save(done, await studio.ledger.read(key))
+        pipeline = self.pipeline
+        entry = (await pipeline.create(self.request, pipeline.draft(key, self.request, {}))).entry
+        done = await pipeline.wait(entry.record.task_id or "", entry)
+        return await pipeline.save(done, await pipeline.ledger.read(key))
 
     async def state(self, key: str = "k") -> str:
-        return (await self.studio.ledger.existing(key)).record.state
+        return (await self.pipeline.ledger.existing(key)).record.state
 
     def fails(self, kind: str, times: int = 1, **params: Any) -> None:
         self.sim.faults.add(Fault(kind, "create", times=times, params=params))
 
     def open_gate(self) -> None:
         """What a new run begins with."""
-        assert self.studio.gate is not None
-        self.studio.gate.stopped = None
+        assert self.pipeline.throttle is not None
+        self.pipeline.throttle.stopped = None
 
 
 def client_of(provider: str, sim: Simulator, **options: Any) -> VideoClient:
@@ -75,11 +75,11 @@ async def bench(request: pytest.FixtureRequest, sim: Simulator, s3: S3Server) ->
     """One for each provider."""
     sim.configure(polls_to_finish=1, clip_bytes=4096)
     time = VirtualTime()
-    gate = AccountGate(clock=time.clock, sleep=time.sleep)
+    throttle = AccountThrottle(clock=time.clock, sleep=time.sleep)
     async with client_of(request.param, sim, timeout=0.5) as client:
         ledger = Ledger(s3.store("videos"), sleep=time.sleep)
-        studio = Studio(client, ledger, TEMPLATE, gate=gate, poll_interval=0, sleep=time.sleep)
-        yield Bench(sim, studio, REQUESTS[request.param], time)
+        pipeline = Pipeline(client, ledger, TEMPLATE, throttle=throttle, poll_interval=0, sleep=time.sleep)
+        yield Bench(sim, pipeline, REQUESTS[request.param], time)
 
 
 async def test_nothing_goes_wrong(bench: Bench) -> None:
@@ -125,10 +125,10 @@ async def test_an_answer_that_is_lost_is_never_answered_by_a_second_create(
         await bench.run()
     assert (bench.sim.billed, bench.sim.calls["create"], await bench.state()) == (billed, 1, "unknown")
     if billed:
-        await bench.studio.ledger.adopt("k", bench.sim.tasks[0].task_id)
-        assert (await reconcile(bench.studio)).counts == {"saved": 1}
+        await bench.pipeline.ledger.adopt("k", bench.sim.tasks[0].task_id)
+        assert (await reconcile(bench.pipeline)).counts == {"saved": 1}
     else:
-        await bench.studio.ledger.release("k")
+        await bench.pipeline.ledger.release("k")
     assert (await bench.run()).size == 4096
     assert (bench.sim.billed, await bench.state()) == (1, "saved")
 
@@ -148,7 +148,7 @@ async def test_a_refusal_frees_the_key(bench: Bench, kind: str) -> None:
 async def test_rate_limits_without_end_leave_the_key_free(bench: Bench) -> None:
     """Patience is bounded, and told by the error's type."""
     bench.fails("429", times=10**6)
-    object.__setattr__(bench.studio.policy, "patience", -1)
+    object.__setattr__(bench.pipeline.policy, "patience", -1)
     with pytest.raises(RateLimitedError):
         await bench.run()
     assert (bench.sim.billed, await bench.state()) == (0, "rejected")
@@ -162,14 +162,14 @@ async def test_a_connection_that_is_refused_has_sent_nothing(provider: str, sim:
     address = f"http://127.0.0.1:{free_port()}"
     kind = SudashuiClient if provider == "sudashui" else SenseAudioClient
     async with kind(sim.key, address) as client:
-        studio = Studio(client, ledger, TEMPLATE, sleep=time.sleep)
+        pipeline = Pipeline(client, ledger, TEMPLATE, sleep=time.sleep)
         with pytest.raises(TransientError, match="not sent"):
-            await studio.create(REQUESTS[provider], studio.draft("k", REQUESTS[provider], {}))
+            await pipeline.create(REQUESTS[provider], pipeline.draft("k", REQUESTS[provider], {}))
     record = (await ledger.existing("k")).record
     assert (record.state, record.posts) == ("rejected", 3)
     async with client_of(provider, sim) as client:
-        studio = Studio(client, ledger, TEMPLATE, sleep=time.sleep)
-        await studio.create(REQUESTS[provider], studio.draft("k", REQUESTS[provider], {}))
+        pipeline = Pipeline(client, ledger, TEMPLATE, sleep=time.sleep)
+        await pipeline.create(REQUESTS[provider], pipeline.draft("k", REQUESTS[provider], {}))
     assert sim.billed == 1
 
 
@@ -184,8 +184,8 @@ async def test_a_bucket_that_is_gone_when_the_answer_comes_back_does_not_lose_th
     bench: Bench, s3: S3Server
 ) -> None:
     """It was deleted while the request was out: trying again is no use, so the error names the paid task."""
-    bucket = bench.studio.ledger.store.bucket
-    create = bench.studio.client.create
+    bucket = bench.pipeline.ledger.store.bucket
+    create = bench.pipeline.client.create
 
     async def vanishing(request: VideoRequest) -> str:
         task_id = await create(request)
@@ -194,7 +194,7 @@ async def test_a_bucket_that_is_gone_when_the_answer_comes_back_does_not_lose_th
         s3.client.delete_bucket(Bucket=bucket)
         return task_id
 
-    bench.studio.client.create = vanishing  # pyright: ignore[reportAttributeAccessIssue] - the real one, with a side effect
+    bench.pipeline.client.create = vanishing  # pyright: ignore[reportAttributeAccessIssue] - the real one, with a side effect
     with pytest.raises(DestinationError, match="could not be recorded") as failure:
         await bench.run()
     assert failure.value.task_id == bench.sim.tasks[0].task_id
@@ -202,7 +202,7 @@ async def test_a_bucket_that_is_gone_when_the_answer_comes_back_does_not_lose_th
 
 async def test_eight_at_once_pay_once(bench: Bench) -> None:
     """One process, one key, eight runs from the beginning to the saved video."""
-    bench.studio = replace(bench.studio, sleep=anyio.sleep)  # in virtual time the others would never stop asking S3
+    bench.pipeline = replace(bench.pipeline, sleep=anyio.sleep)  # in virtual time the others would never stop asking S3
     videos = await asyncio.gather(*(bench.run() for _ in range(8)))
     assert len({video.sha256 for video in videos}) == 1
     assert bench.sim.billed == 1

@@ -12,7 +12,7 @@ from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
-from prefect_genvideo.pipeline.pipeline import Event, Studio
+from prefect_genvideo.pipeline.pipeline import Event, Pipeline
 from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
 from tests.fixtures.money import TEMPLATE, VIDEO, FakeProvider, MemoryStore, TroubledMemory, draft, on_its_way, refused
 
@@ -25,7 +25,7 @@ class Office:
         self.store = store or MemoryStore()
         self.ledger = Ledger(self.store, patience=-1)
         self.events: list[tuple[Event, LedgerRecord]] = []
-        self.studio = Studio(
+        self.pipeline = Pipeline(
             self.provider,
             self.ledger,
             TEMPLATE,
@@ -44,7 +44,7 @@ class Office:
     async def row(self, *answers: Generation | Exception) -> ReconciledRow:
         """The row of the only unfinished record."""
         self.provider.answers = list(answers)
-        (row,) = (await reconcile(self.studio)).rows
+        (row,) = (await reconcile(self.pipeline)).rows
         return row
 
     async def state(self, key: str = "k") -> str:
@@ -63,7 +63,7 @@ async def test_a_video_that_is_ready_is_fetched() -> None:
     assert office.store.objects[record.stored.key] == VIDEO
     assert [event for event, _ in office.events] == ["generation.succeeded", "video.saved"]
     assert office.provider.sent == 0
-    assert (await reconcile(office.studio)).rows == []
+    assert (await reconcile(office.pipeline)).rows == []
 
 
 async def test_a_video_whose_save_failed_is_saved() -> None:
@@ -109,7 +109,7 @@ async def test_trouble_with_one_record_does_not_stop_the_others() -> None:
         await office.submitted(key)
     office.store.objects["_ledger/b.json"] = b"{"
     office.provider.answers = [refused("502")]
-    report = await reconcile(office.studio, at_once=1)
+    report = await reconcile(office.pipeline, at_once=1)
     assert report.counts == {"trouble": 2, "saved": 1}
     assert {row.key for row in report.rows if row.outcome == "trouble"} == {"?", "a"}
 
@@ -192,7 +192,7 @@ async def test_many_records_are_looked_after_a_few_at_a_time() -> None:
             now -= 1
 
     office.provider.get = counting  # pyright: ignore[reportAttributeAccessIssue] - a counting stand-in
-    report = await reconcile(office.studio, at_once=4)
+    report = await reconcile(office.pipeline, at_once=4)
     assert report.counts == {"saved": 30}
     assert [row.key for row in report.rows] == sorted(row.key for row in report.rows)
     assert most <= 4
@@ -206,11 +206,11 @@ async def test_a_ledger_that_cannot_be_listed_is_one_plain_error() -> None:
             raise DestinationError("access denied")
 
     with pytest.raises(DestinationError, match="access denied"):
-        await reconcile(Office(Unlistable()).studio)
+        await reconcile(Office(Unlistable()).pipeline)
 
 
 async def test_nothing_left_behind_is_an_empty_report() -> None:
     """No question is asked."""
     office = Office()
-    report = await reconcile(office.studio)
+    report = await reconcile(office.pipeline)
     assert (report.rows, report.counts, office.provider.asked) == ([], {}, 0)

@@ -13,27 +13,27 @@ from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import MediaInfo, inspect_bytes
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import Staged
-from prefect_genvideo.pipeline.make import Choice, Producer
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.make import Attempt, Maker
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, frame_after, going_on, join_shots, problems_going_on
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import MemoryStore
-from tests.fixtures.studios import SENSEAUDIO, SUDASHUI, Studios, open_studios
+from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, open_pipelines
 
 NOTHING = Staged({}, {}, {})
 PICTURE = MediaInfo("image", "image/png", 1_000, width=640, height=360)
 
 
 @pytest.fixture
-async def studios(sim: Simulator, tmp_path: Path) -> AsyncIterator[Studios]:
+async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
     """Two accounts over one folder."""
-    async with open_studios(sim, LocalStore(tmp_path / "videos")) as opened:
+    async with open_pipelines(sim, LocalStore(tmp_path / "videos")) as opened:
         yield opened
 
 
-async def shoot(studio: Studio, request: VideoRequest, key: str) -> StoredVideo:
-    made = await Producer().make([Choice(studio, request, key)])
+async def shoot(pipeline: Pipeline, request: VideoRequest, key: str) -> StoredVideo:
+    made = await Maker().make([Attempt(pipeline, request, key)])
     assert made.video is not None
     return made.video
 
@@ -55,70 +55,70 @@ def test_a_shot_that_is_misspelt_is_refused() -> None:
         Shot.model_validate({"prompt": "a", "cuts": True})
 
 
-def test_a_model_that_takes_a_first_frame_alone_begins_with_it(studios: Studios) -> None:
+def test_a_model_that_takes_a_first_frame_alone_begins_with_it(pipelines: Pipelines) -> None:
     """Seedance at SenseAudio: exactly the frame the shot before ended with."""
-    request = going_on(studios.senseaudio, SENSEAUDIO, "last.png")
+    request = going_on(pipelines.senseaudio, SENSEAUDIO, "last.png")
     assert (request.first_frame, request.images) == ("last.png", ())
 
 
-def test_a_model_that_wants_both_frames_gets_the_frame_as_first_reference(studios: Studios) -> None:
+def test_a_model_that_wants_both_frames_gets_the_frame_as_first_reference(pipelines: Pipelines) -> None:
     """Sudashui: `@image1` is where the shot before ended; the shot's own pictures move one on."""
-    request = going_on(studios.sudashui, SUDASHUI.model_copy(update={"images": ("cat.jpg",)}), "last.png")
+    request = going_on(pipelines.sudashui, SUDASHUI.model_copy(update={"images": ("cat.jpg",)}), "last.png")
     assert (request.first_frame, request.images) == (None, ("last.png", "cat.jpg"))
 
 
-def test_a_shot_with_references_keeps_them(studios: Studios) -> None:
+def test_a_shot_with_references_keeps_them(pipelines: Pipelines) -> None:
     """Frames and references exclude one another; what the shot asks for stays."""
-    request = going_on(studios.senseaudio, SENSEAUDIO.model_copy(update={"images": ("cat.jpg",)}), "last.png")
+    request = going_on(pipelines.senseaudio, SENSEAUDIO.model_copy(update={"images": ("cat.jpg",)}), "last.png")
     assert (request.first_frame, request.images) == (None, ("last.png", "cat.jpg"))
 
 
-def test_what_going_on_breaks_is_known_before_the_first_shot(studios: Studios) -> None:
+def test_what_going_on_breaks_is_known_before_the_first_shot(pipelines: Pipelines) -> None:
     """Nine references are allowed; the frame would be the tenth, found out after the shot before was paid."""
     nine = SUDASHUI.model_copy(update={"images": tuple(f"{number}.png" for number in range(9))})
     staged = Staged({}, {f"images[{number}]": PICTURE for number in range(9)}, {})
-    assert studios.sudashui.problems(nine, staged) == []
-    assert [problem.field for problem in problems_going_on(studios.sudashui, nine, staged)] == ["images"]
+    assert pipelines.sudashui.problems(nine, staged) == []
+    assert [problem.field for problem in problems_going_on(pipelines.sudashui, nine, staged)] == ["images"]
     eight = nine.model_copy(update={"images": nine.images[:8]})
-    assert problems_going_on(studios.sudashui, eight, staged) == []
-    assert problems_going_on(studios.senseaudio, SENSEAUDIO, NOTHING) == []
+    assert problems_going_on(pipelines.sudashui, eight, staged) == []
+    assert problems_going_on(pipelines.senseaudio, SENSEAUDIO, NOTHING) == []
 
 
-def test_a_shot_may_speak_of_the_frame_that_it_will_get(studios: Studios) -> None:
+def test_a_shot_may_speak_of_the_frame_that_it_will_get(pipelines: Pipelines) -> None:
     """`@image1` without a picture of its own is the frame; `@image2` is then one too many."""
     one, two = [SUDASHUI.model_copy(update={"prompt": f"@image{number} goes on"}) for number in (1, 2)]
-    assert problems_going_on(studios.sudashui, one, NOTHING) == []
-    assert [problem.field for problem in problems_going_on(studios.sudashui, two, NOTHING)] == ["prompt"]
+    assert problems_going_on(pipelines.sudashui, one, NOTHING) == []
+    assert [problem.field for problem in problems_going_on(pipelines.sudashui, two, NOTHING)] == ["prompt"]
 
 
-def test_problems_of_a_shot_s_own_pictures_keep_their_numbers(studios: Studios) -> None:
+def test_problems_of_a_shot_s_own_pictures_keep_their_numbers(pipelines: Pipelines) -> None:
     """The frame comes first, yet the report counts as the storyboard does."""
     request = SUDASHUI.model_copy(update={"images": ("gone.png", "huge.png")})
     huge = MediaInfo("image", "image/png", 40 * 1024 * 1024, width=640, height=360)
     staged = Staged({}, {"images[1]": huge}, {}, [Problem("images[0]", "gone.png", "there is no such file", "test")])
-    found = [(problem.field, problem.limit) for problem in problems_going_on(studios.sudashui, request, staged)]
+    found = [(problem.field, problem.limit) for problem in problems_going_on(pipelines.sudashui, request, staged)]
     assert found == [("images[0]", "there is no such file"), ("images[1]", "less than 30 MB each")]
 
 
-async def test_the_frame_between_two_shots_is_kept_beside_the_first(studios: Studios) -> None:
+async def test_the_frame_between_two_shots_is_kept_beside_the_first(pipelines: Pipelines) -> None:
     """A rerun on another machine asks for exactly the same next shot: the same bytes, taken once."""
-    shot, store = await shoot(studios.sudashui, SUDASHUI, "shot"), studios.sudashui.ledger.store
-    async with frame_after(studios.sudashui, shot) as path:
+    shot, store = await shoot(pipelines.sudashui, SUDASHUI, "shot"), pipelines.sudashui.ledger.store
+    async with frame_after(pipelines.sudashui, shot) as path:
         first = Path(path).read_bytes()
     assert inspect_bytes(first).media_type == "image/png"
     kept = await store.get(f"{store.relative_key(shot.key).removesuffix('.mp4')}.last.png")
     assert kept is not None
     assert kept[0] == first
     await store.delete(store.relative_key(shot.key))
-    async with frame_after(studios.sudashui, shot) as path:
+    async with frame_after(pipelines.sudashui, shot) as path:
         assert Path(path).read_bytes() == first
     assert not Path(path).exists()
 
 
-async def test_shots_become_one_film_without_encoding_again(studios: Studios) -> None:
+async def test_shots_become_one_film_without_encoding_again(pipelines: Pipelines) -> None:
     """Equal shots are copied bit by bit; the film's manifest names them; joining them again does nothing."""
-    store = studios.sudashui.ledger.store
-    shots = [await shoot(studios.sudashui, SUDASHUI, f"shot-{number}") for number in range(3)]
+    store = pipelines.sudashui.ledger.store
+    shots = [await shoot(pipelines.sudashui, SUDASHUI, f"shot-{number}") for number in range(3)]
     film = await join_shots(store, shots, "summer")
     assert (film.reencoded, film.reason, film.shots) == (False, "", shots)
     assert film.seams == pytest.approx([4, 8], abs=0.2)
@@ -131,20 +131,20 @@ async def test_shots_become_one_film_without_encoding_again(studios: Studios) ->
     assert await join_shots(store, shots, "summer") == film
 
 
-async def test_other_shots_are_another_film(studios: Studios) -> None:
+async def test_other_shots_are_another_film(pipelines: Pipelines) -> None:
     """The film's name holds a hash of its shots, so a shot that was made again cannot hide in an old film."""
-    store = studios.sudashui.ledger.store
-    shots = [await shoot(studios.sudashui, SUDASHUI, "shot-1")]
-    shots.append(await shoot(studios.sudashui, SUDASHUI.model_copy(update={"prompt": "a dog"}), "shot-2"))
+    store = pipelines.sudashui.ledger.store
+    shots = [await shoot(pipelines.sudashui, SUDASHUI, "shot-1")]
+    shots.append(await shoot(pipelines.sudashui, SUDASHUI.model_copy(update={"prompt": "a dog"}), "shot-2"))
     both, reverse = [await join_shots(store, order, "summer") for order in (shots, shots[::-1])]
     assert both.key != reverse.key
     assert both.key.startswith("films/summer-")
 
 
-async def test_names_cannot_leave_the_folder(studios: Studios) -> None:
+async def test_names_cannot_leave_the_folder(pipelines: Pipelines) -> None:
     """A key may hold anything; the film's name is a plain word."""
-    shot = await shoot(studios.sudashui, SUDASHUI, "shot")
-    film = await join_shots(studios.sudashui.ledger.store, [shot], "../../夏 film")
+    shot = await shoot(pipelines.sudashui, SUDASHUI, "shot")
+    film = await join_shots(pipelines.sudashui.ledger.store, [shot], "../../夏 film")
     assert film.key.startswith("films/")
     assert ".." not in film.key
 

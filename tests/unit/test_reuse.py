@@ -9,7 +9,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.reuse import content_key
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.pipeline.pipeline import Studio
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.storage import LocalStore
 
@@ -71,10 +71,10 @@ async def test_another_age_limit_is_another_key(tmp_path: Path) -> None:
 
 def test_a_file_uploaded_again_is_still_the_same_request(tmp_path: Path) -> None:
     """Another link to the same upload must not make a rerun pay again; another file's link must."""
-    studio = Studio(SudashuiClient("sk-x"), Ledger(LocalStore(tmp_path)), "{task_id}.mp4")
+    pipeline = Pipeline(SudashuiClient("sk-x"), Ledger(LocalStore(tmp_path)), "{task_id}.mp4")
 
     def fingerprint(link: str) -> str:
-        return studio.fingerprint(VideoRequest(model="sd-2-720p", prompt="@image1", images=(link,)), {})
+        return pipeline.fingerprint(VideoRequest(model="sd-2-720p", prompt="@image1", images=(link,)), {})
 
     host = "https://files.sudashuiapi.com/proxy"
     first = fingerprint(f"{host}/1781054530419/1781054530419-cat.jpg?sig=a")

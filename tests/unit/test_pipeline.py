@@ -21,7 +21,7 @@ from prefect_genvideo.errors import (
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.pipeline import Event, Studio, patiently
+from prefect_genvideo.pipeline.pipeline import Event, Pipeline, patiently
 from tests.fixtures.money import (
     OTHER,
     REQUEST,
@@ -38,14 +38,14 @@ from tests.fixtures.money import (
 
 
 class House:
-    """A studio over a fake provider and a store in memory, on virtual time."""
+    """A pipeline over a fake provider and a store in memory, on virtual time."""
 
     def __init__(self, store: MemoryStore | None = None, **options: Any) -> None:
         self.time = VirtualTime()
         self.provider = FakeProvider()
         self.store = store or MemoryStore()
         self.events: list[tuple[Event, LedgerRecord]] = []
-        self.studio = Studio(
+        self.pipeline = Pipeline(
             self.provider,
             Ledger(self.store, sleep=self.time.sleep, patience=5),
             TEMPLATE,
@@ -57,16 +57,16 @@ class House:
         )
 
     async def create(self, key: str = "k", request: VideoRequest = REQUEST) -> Entry:
-        return (await self.studio.create(request, self.studio.draft(key, request, {}))).entry
+        return (await self.pipeline.create(request, self.pipeline.draft(key, request, {}))).entry
 
     async def make(self, key: str = "k") -> StoredVideo:
         """What every run does, from the beginning."""
         entry = await self.create(key)
-        done = await self.studio.wait(entry.record.task_id or "", entry)
-        return await self.studio.save(done, await self.studio.ledger.read(key))
+        done = await self.pipeline.wait(entry.record.task_id or "", entry)
+        return await self.pipeline.save(done, await self.pipeline.ledger.read(key))
 
     async def record(self, key: str = "k") -> LedgerRecord:
-        return (await self.studio.ledger.existing(key)).record
+        return (await self.pipeline.ledger.existing(key)).record
 
     @property
     def told(self) -> list[str]:
@@ -116,7 +116,7 @@ async def test_a_run_that_died_while_waiting_is_taken_up() -> None:
 async def test_a_run_that_died_between_save_and_record_saves_nothing_twice() -> None:
     """Video and manifest are there, the record says `succeeded`: the manifest is believed."""
     house = House(TroubledMemory(Trouble(contains='"saved"', times=10**6)))
-    house.studio.ledger.patience = -1
+    house.pipeline.ledger.patience = -1
     with pytest.raises(DestinationError):
         await house.make()
     assert (await house.record()).state == "succeeded"
@@ -131,8 +131,8 @@ async def test_steps_may_be_handed_an_entry_of_an_earlier_step() -> None:
     """A batch keeps what `create` gave it; the record still reaches its end."""
     house = House()
     entry = await house.create()
-    done = await house.studio.wait("task_1", entry)
-    await house.studio.save(done, entry)
+    done = await house.pipeline.wait("task_1", entry)
+    await house.pipeline.save(done, entry)
     assert (await house.record()).state == "saved"
 
 
@@ -142,7 +142,7 @@ async def test_a_failed_generation_is_recorded_and_told() -> None:
     entry = await house.create()
     house.provider.answers = [on_its_way(state="failed", reason="moderation")]
     with pytest.raises(GenerationFailedError):
-        await house.studio.wait("task_1", entry)
+        await house.pipeline.wait("task_1", entry)
     record = await house.record()
     assert (record.state, record.reason) == ("failed", "moderation")
     assert house.told[-1] == "generation.failed"
@@ -156,7 +156,7 @@ async def test_a_passed_deadline_leaves_the_record_to_be_resumed() -> None:
     entry = await house.create()
     house.provider.answers = [on_its_way(started_at=datetime.now(timezone.utc) - timedelta(hours=1))]
     with pytest.raises(GenerationTimeoutError):
-        await house.studio.wait("task_1", entry)
+        await house.pipeline.wait("task_1", entry)
     assert (await house.record()).state == "submitted"
     assert (await house.make()).task_id == "task_1"
     assert house.provider.sent == 1
@@ -168,7 +168,7 @@ async def test_a_lost_id_stays_in_the_record_with_the_reason() -> None:
     entry = await house.create()
     house.provider.answers = [TaskLostError("unknown id", reason="task_not_exist")] * 300
     with pytest.raises(TaskLostError):
-        await house.studio.wait("task_1", entry)
+        await house.pipeline.wait("task_1", entry)
     record = await house.record()
     assert (record.state, record.task_id) == ("submitted", "task_1")
     assert "task_not_exist" in (record.reason or "")
@@ -177,8 +177,8 @@ async def test_a_lost_id_stays_in_the_record_with_the_reason() -> None:
 async def test_a_task_without_a_record_can_be_waited_for_and_saved() -> None:
     """Plain data from elsewhere: a provider and an id are enough."""
     house = House()
-    done = await house.studio.wait("task_from_elsewhere")
-    video = await house.studio.save(done)
+    done = await house.pipeline.wait("task_from_elsewhere")
+    video = await house.pipeline.save(done)
     assert video.task_id == "task_from_elsewhere"
     assert house.store.objects[video.key] == VIDEO
 
@@ -200,43 +200,43 @@ async def test_a_broken_rule_sends_nothing_and_claims_nothing() -> None:
     with pytest.raises(InvalidRequestError) as refusal:
         await house.create(request=request)
     assert {"prompt", "duration", "aspect_ratio"} <= {problem.field for problem in refusal.value.problems}
-    assert await house.studio.ledger.read("k") is None
+    assert await house.pipeline.ledger.read("k") is None
     assert house.provider.sent == 0
 
 
 async def test_find_sees_what_a_key_has_without_sending() -> None:
     """Nothing, a task, a free key, another request."""
     house = House()
-    draft = house.studio.draft("k", REQUEST, {})
-    assert await house.studio.find(draft) is None
+    draft = house.pipeline.draft("k", REQUEST, {})
+    assert await house.pipeline.find(draft) is None
     await house.create()
-    found = await house.studio.find(draft)
+    found = await house.pipeline.find(draft)
     assert found is not None
     assert found.entry.record.task_id == "task_1"
     with pytest.raises(InvalidRequestError, match="belongs to another request"):
-        await house.studio.find(house.studio.draft("k", OTHER, {}))
-    await house.studio.ledger.release("k", force=True)
-    assert await house.studio.find(draft) is None
+        await house.pipeline.find(house.pipeline.draft("k", OTHER, {}))
+    await house.pipeline.ledger.release("k", force=True)
+    assert await house.pipeline.find(draft) is None
 
 
 def test_the_fingerprint_is_of_what_is_wanted() -> None:
     """Defaults that the model fills in make no difference; files count by their content, links without signature."""
-    studio = House().studio
-    short, full = VideoRequest(model="sd-2-720p", prompt="x"), studio.client.effective(REQUEST)
-    assert studio.fingerprint(short, {}) == studio.fingerprint(studio.client.effective(short), {})
-    assert studio.fingerprint(full, {}) != studio.fingerprint(short, {})
+    pipeline = House().pipeline
+    short, full = VideoRequest(model="sd-2-720p", prompt="x"), pipeline.client.effective(REQUEST)
+    assert pipeline.fingerprint(short, {}) == pipeline.fingerprint(pipeline.client.effective(short), {})
+    assert pipeline.fingerprint(full, {}) != pipeline.fingerprint(short, {})
     one = VideoRequest(model="m", prompt="x", images=("https://a/1.png?sig=1",))
     two = VideoRequest(model="m", prompt="x", images=("https://a/1.png?sig=2",))
     same = {"images[0]": "https://a/1.png"}
-    assert studio.fingerprint(one, same) == studio.fingerprint(two, same)
-    assert studio.fingerprint(one, {"images[0]": "other"}) != studio.fingerprint(one, same)
+    assert pipeline.fingerprint(one, same) == pipeline.fingerprint(two, same)
+    assert pipeline.fingerprint(one, {"images[0]": "other"}) != pipeline.fingerprint(one, same)
 
 
 def test_a_draft_holds_no_secret() -> None:
     """Not the key, not the signature of a link."""
     house = House()
     request = VideoRequest(model="sd-2-720p", prompt="x", images=("https://a/1.png?sig=secret",))
-    draft = house.studio.draft("k", request, {})
+    draft = house.pipeline.draft("k", request, {})
     assert draft.account == house.provider.account
     text = draft.to_bytes().decode()
     assert "secret" not in text
@@ -252,8 +252,8 @@ async def test_durations_are_learned_from_ends_that_were_seen() -> None:
         "succeeded", video_url="https://x/v.mp4", created_at=began, finished_at=began + timedelta(seconds=90)
     )
     house.provider.answers = [on_its_way(), ended]
-    await house.studio.wait("task_1", entry)
-    assert (await house.studio.ledger.durations.of("sudashui/sd-2-720p/4s/720p")).durations == (90.0,)
+    await house.pipeline.wait("task_1", entry)
+    assert (await house.pipeline.ledger.durations.of("sudashui/sd-2-720p/4s/720p")).durations == (90.0,)
 
 
 async def test_success_and_save_are_one_write_when_one_follows_the_other() -> None:
@@ -261,9 +261,9 @@ async def test_success_and_save_are_one_write_when_one_follows_the_other() -> No
     house = House()
     entry = await house.create()
     writes = len(house.store.put_keys)
-    done = await house.studio.follow("task_1", entry)
+    done = await house.pipeline.follow("task_1", entry)
     assert (await house.record()).state == "submitted"
-    video = await house.studio.save(done, entry, fresh=True)
+    video = await house.pipeline.save(done, entry, fresh=True)
     record = await house.record()
     assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
     assert record.finished_at is not None
@@ -275,10 +275,10 @@ async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
     """The next run, or a person, reads that the provider has a video."""
     house = House()
     entry = await house.create()
-    done = await house.studio.follow("task_1", entry)
+    done = await house.pipeline.follow("task_1", entry)
     house.provider.video = b"not a video"
     with pytest.raises(DownloadError):
-        await house.studio.save(done, entry, fresh=True)
+        await house.pipeline.save(done, entry, fresh=True)
     record = await house.record()
     assert (record.state, record.link) == ("succeeded", "https://files.example.com/task_1.mp4")
     house.provider.video = VIDEO
