@@ -23,7 +23,7 @@ from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
-from prefect_genvideo.providers.http import tls_context
+from prefect_genvideo.providers.network import tls_context
 from prefect_genvideo.storage import ObjectInfo, S3Store, Upload
 
 TEMPLATE = "{date}/{task_id}.mp4"

@@ -13,7 +13,7 @@ from types import TracebackType
 
 import httpx
 
-from prefect_genvideo.providers.http import tls_context
+from prefect_genvideo.providers.network import tls_context
 
 CHUNK = 64 * 1024
 

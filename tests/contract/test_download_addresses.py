@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import datetime
 import ipaddress
+import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
+import anyio
+import httpx
 import pytest
 
-from prefect_genvideo.errors import DownloadError
-from prefect_genvideo.providers import SudashuiClient, download, http
+from prefect_genvideo.errors import DownloadError, TransientError
+from prefect_genvideo.providers import SudashuiClient, download, http, network
 from prefect_genvideo.providers import ssrf as addresses
-from prefect_genvideo.providers.ssrf import is_public, literal_address
+from prefect_genvideo.providers.network import environment_proxy
+from prefect_genvideo.providers.ssrf import Guard, is_public, literal_address
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, HostMap, ScriptedServer, mp4
 from tests.contract.test_downloads import failure, fetch
@@ -36,6 +40,8 @@ PRIVATE = [
     "224.0.0.1",
     "240.0.0.1",
     "255.255.255.255",
+    "168.63.129.16",
+    "192.0.0.192",
     "192.0.2.1",
     "198.18.0.1",
     "[::1]",
@@ -49,6 +55,7 @@ PRIVATE = [
     "[ff02::1]",
     "[2002:7f00:1::]",
     "[64:ff9b::127.0.0.1]",
+    "[64:ff9b:1::8.8.8.8]",
     "[2001:db8::1]",
     "localhost",
     "LOCALHOST.",
@@ -172,7 +179,7 @@ def certificate(host: str, folder: Path) -> Path:
 
 
 @pytest.mark.parametrize(("name", "works"), [("video.example", True), ("other.example", False)])
-async def test_a_pinned_connection_still_proves_the_name(
+async def test_a_checked_connection_still_proves_the_name(
     name: str, works: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """TLS asks for the link's name, although the connection goes to a number."""
@@ -180,7 +187,7 @@ async def test_a_pinned_connection_still_proves_the_name(
     serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     serving.load_cert_chain(issued)
     trusting = ssl.create_default_context(cafile=str(issued))
-    monkeypatch.setattr(http, "tls_context", lambda: trusting)
+    monkeypatch.setattr(network, "tls_context", lambda: trusting)
     pretend_loopback_is_public(monkeypatch, Names(["127.0.0.1"]))
     async with ScriptedServer(lambda _: Answer(200, {}, FILE), tls=serving) as server, SudashuiClient(KEY) as client:
         url = f"https://{name}:{server.port}/v.mp4"
@@ -200,6 +207,142 @@ async def test_behind_a_proxy_names_are_the_proxys(server: ScriptedServer, monke
         assert server.received[0].target == "http://video.example/v.mp4"
         assert (await failure(client, "http://10.0.0.1/v.mp4")).reason == "private address refused"
     assert len(server.received) == 1
+
+
+def resolver_says(monkeypatch: pytest.MonkeyPatch, names: dict[str, list[str]]) -> None:
+    """Replace the operating system's resolver, whoever asks it; each name's answers are given one after the other."""
+    real = socket.getaddrinfo
+
+    def answer(host: Any, port: Any, *rest: Any, **options: Any) -> Any:
+        name = host.decode() if isinstance(host, bytes) else host
+        if name in names:
+            host = names[name].pop(0) if len(names[name]) > 1 else names[name][0]
+        return real(host, port, *rest, **options)
+
+    monkeypatch.setattr(socket, "getaddrinfo", answer)
+
+
+NO_PROXY = [
+    "",
+    "*",
+    "localhost,*",
+    "inner.example",
+    ".example",
+    "*.example",
+    "inner.example:{port}",
+    "http://inner.example",
+    "other.example, inner.example",
+    "INNER.example",
+]
+
+
+@pytest.mark.parametrize("exceptions", NO_PROXY)
+@pytest.mark.parametrize("variable", ["http_proxy", "all_proxy"])
+async def test_no_reading_of_no_proxy_opens_a_way_to_a_private_address(
+    variable: str, exceptions: str, server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name of this machine: either the proxy is asked for it, or the guard stands before the connection."""
+    resolver_says(monkeypatch, {"inner.example": ["127.0.0.1"]})
+    server.handler = lambda _: Answer(200, {}, b"a secret of this machine")
+    async with ScriptedServer(lambda _: Answer(403)) as proxy:
+        monkeypatch.setenv(variable, proxy.url)
+        monkeypatch.setenv("no_proxy", exceptions.format(port=server.port))
+        async with SudashuiClient(KEY) as client:
+            error = await failure(client, f"http://inner.example:{server.port}/v.mp4")
+    assert server.connections == 0
+    assert (error.reason == "private address refused") == (exceptions != "")
+    assert len(proxy.received) == (exceptions == "")
+
+
+async def test_nothing_happens_between_the_check_and_the_connection(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A name that is public when it is checked and private right after: the operating system is asked only once."""
+    resolver_says(monkeypatch, {"rebind.example": ["192.88.99.1", "127.0.0.1"]})
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.2)
+    server.handler = lambda _: Answer(200, {}, FILE)
+    async with SudashuiClient(KEY) as client:
+        error = await failure(client, f"http://rebind.example:{server.port}/v.mp4")
+    assert server.connections == 0
+    assert error.reason in {"not connected", "private address refused"}
+
+
+async def test_a_kept_connection_is_used_again_without_another_look(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was proved of a connection holds as long as it does, and only for the host that it was made for."""
+    names = Names(["127.0.0.1"], ["127.0.0.1"], ["10.0.0.1"])
+    pretend_loopback_is_public(monkeypatch, names)
+    server.handler = lambda _: Answer(200, {}, FILE)
+    async with SudashuiClient(KEY) as client:
+        for host in ("one.example", "one.example", "two.example", "two.example"):
+            assert await fetch(client, f"http://{host}:{server.port}/v.mp4") == FILE
+        assert (server.connections, names.asked) == (2, ["one.example", "two.example"])
+        assert (await failure(client, f"http://three.example:{server.port}/v.mp4")).reason == "private address refused"
+
+
+async def test_a_resolver_that_does_not_answer_ends_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looking a name up is part of connecting, and as long as that may take."""
+
+    async def hang(*_: Any, **__: Any) -> list[Any]:
+        await anyio.sleep(60)
+        return []
+
+    monkeypatch.setattr(addresses.anyio, "getaddrinfo", hang)
+    monkeypatch.setattr(http, "CONNECT_TIMEOUT", 0.05)
+    async with SudashuiClient(KEY) as client:
+        assert (await failure(client, "https://slow.example/v.mp4")).reason == "not connected"
+
+
+@pytest.mark.parametrize(
+    ("environment", "url", "proxy"),
+    [
+        ({}, "https://a.example/", None),
+        ({"https_proxy": "http://p:1"}, "https://a.example/", "http://p:1"),
+        ({"https_proxy": "p:1"}, "https://a.example/", "http://p:1"),
+        ({"https_proxy": "http://p:1"}, "http://a.example/", None),
+        ({"all_proxy": "http://p:1"}, "http://a.example/", "http://p:1"),
+        ({"all_proxy": "http://p:1", "no_proxy": "a.example"}, "http://b.a.example/", None),
+        ({"all_proxy": "http://p:1", "no_proxy": "a.example"}, "http://ba.example/", "http://p:1"),
+        ({"all_proxy": "http://p:1", "no_proxy": "https://a.example"}, "http://a.example/", "http://p:1"),
+        ({"all_proxy": "http://p:1", "no_proxy": "a.example:8080"}, "http://a.example/", "http://p:1"),
+        ({"all_proxy": "http://p:1", "no_proxy": "a.example:443"}, "https://a.example/", None),
+        ({"all_proxy": "http://p:1", "no_proxy": "10.0.0.1,[::1]"}, "https://10.0.0.1/", None),
+        ({"all_proxy": "http://p:1", "no_proxy": "10.0.0.1,[::1]"}, "https://[::1]/", None),
+    ],
+)
+def test_which_proxy(environment: dict[str, str], url: str, proxy: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As widely as users write it."""
+    for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+        if name in environment:
+            monkeypatch.setenv(name, environment[name])
+    assert environment_proxy(httpx.URL(url)) == proxy
+
+
+@pytest.mark.parametrize("proxy", ["socks5://u:p4ssw0rd@127.0.0.1:9", "gopher://127.0.0.1:9"])
+async def test_a_proxy_that_cannot_be_used_is_an_error_like_any_other(
+    proxy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the network, before anything was sent; its password is not shown."""
+    monkeypatch.setenv("all_proxy", proxy)
+    monkeypatch.setenv("no_proxy", "")
+    async with SudashuiClient(KEY) as client:
+        error = await failure(client, "http://video.example/v.mp4")
+        with pytest.raises(TransientError):
+            await client.models()
+    assert error.reason == "not connected"
+    assert "p4ssw0rd" not in f"{error!r}{error.__context__!r}{error.__cause__!r}"
+
+
+def test_the_operator_s_hosts_are_known_in_every_spelling() -> None:
+    """A name of another script is one host, written either way."""
+    guard = Guard({"Bücher.example", "[::1]"})
+    assert guard.trusts("bücher.example")
+    assert guard.trusts("xn--bcher-kva.example")
+    assert guard.trusts("::1")
+    assert not guard.trusts("example")
 
 
 @pytest.mark.parametrize(

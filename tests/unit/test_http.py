@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import math
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from datetime import datetime, timezone
 from typing import Any
 
@@ -16,8 +16,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_genvideo.providers import SudashuiClient, answers, http
-from prefect_genvideo.providers.http import HostClients, Reply, exchange, new_client
+from prefect_genvideo.providers import SudashuiClient, answers, http, network
+from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.ssrf import Guard
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
@@ -156,7 +157,7 @@ async def test_a_client_does_not_close_a_transport_it_was_lent() -> None:
 
 def test_tls_is_set_up_once() -> None:
     """It costs 80 ms of CPU."""
-    assert http.tls_context() is http.tls_context()
+    assert network.tls_context() is network.tls_context()
 
 
 @pytest.mark.parametrize(
@@ -305,19 +306,30 @@ async def test_downloads_use_connections_again_and_never_for_another_host() -> N
             assert connections == expected
 
 
-async def test_ever_new_hosts_get_no_connections_to_keep() -> None:
-    """A provider names the hosts, and may be hostile."""
-    async with aclosing(HostClients(1.0)) as clients:
-        first = [clients.of(httpx.URL(f"https://{n}.example"), use_proxies=False) for n in range(http.KEPT_HOSTS)]
-        more = [clients.of(httpx.URL(f"https://more{n}.example"), use_proxies=False) for n in range(50)]
-        assert len({id(client) for client in first}) == http.KEPT_HOSTS
-        assert len({id(client) for client in more}) == 1
-        assert clients.of(httpx.URL("https://0.example"), use_proxies=False) is first[0]
-        assert more[0] not in first
+async def test_no_link_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Not by httpx at INFO, not by what is below it at DEBUG; other clients of the process log as before."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while (await reader.readline()).strip():
+            pass
+        writer.write(b"HTTP/1.1 302 X\r\nLocation: /v?sig=s3cret\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v?sig=s3cret"
+    caplog.set_level(logging.DEBUG)
+    async with server:
+        for guard in (None, Guard(allow_private=True)):
+            async with new_client(guard=guard) as client:
+                assert (await exchange(client, "GET", url, headers={})).status == 302
+        assert "s3cret" not in caplog.text
+        async with httpx.AsyncClient(trust_env=False) as other:
+            await other.get(url)
+        assert "s3cret" in caplog.text
 
 
 async def test_no_cookie_is_kept() -> None:
-    """What a host sets is its own affair, and behind a pinned address another host may be next."""
+    """What a host sets is its own affair, and no answer has a say in the next request."""
     sent = list[str | None]()
 
     def answer(request: httpx.Request) -> httpx.Response:

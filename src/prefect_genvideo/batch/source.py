@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import posixpath
 from collections.abc import AsyncIterable
-from contextlib import aclosing
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -16,9 +15,10 @@ from prefect_genvideo.batch.model import ManifestLimits
 from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
 from prefect_genvideo.media.inspect import asset_kind
 
-# One place decides which addresses may be fetched, pins them and follows redirects; a second copy would drift.
+# One place follows redirects, and one decides which addresses may be reached; a second copy would drift.
 from prefect_genvideo.providers.download import DownloadRules, follow
-from prefect_genvideo.providers.http import HostClients, raw_chunks
+from prefect_genvideo.providers.http import new_client, raw_chunks
+from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.storage import ObjectStore, S3Store
 
 _STALL_SECONDS = 20.0
@@ -91,17 +91,11 @@ def _read(text: str, limit: int) -> bytes:
 async def _download(
     url: str, transport: httpx.AsyncBaseTransport | None, allow_private: bool, limits: ManifestLimits
 ) -> bytes:
-    rules = DownloadRules(
-        origin="",
-        key="",
-        allow_private=allow_private,
-        stall_timeout=_STALL_SECONDS,
-        transport=transport,
-        max_size=limits.max_bytes,
-    )
+    rules = DownloadRules(origin="", key="", stall_timeout=_STALL_SECONDS, max_size=limits.max_bytes)
+    guard = Guard(allow_private=allow_private)
     with anyio.move_on_after(limits.download_seconds):
-        async with aclosing(HostClients(_STALL_SECONDS, transport)) as clients:
-            response = await follow(clients, rules, url, {})
+        async with new_client(read_timeout=_STALL_SECONDS, guard=guard, transport=transport) as client:
+            response = await follow(client, rules, url, {})
             try:
                 return await _body(response, limits.max_bytes)
             finally:

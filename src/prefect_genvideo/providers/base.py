@@ -28,8 +28,9 @@ from prefect_genvideo.providers.answers import is_link
 from prefect_genvideo.providers.assets import gather
 from prefect_genvideo.providers.classify import Facts, Row, judge, to_error
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
-from prefect_genvideo.providers.http import HostClients, Line, Reply, exchange
+from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
 from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
+from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
 STALL_TIMEOUT = 45.0
@@ -91,7 +92,7 @@ class VideoClient(ABC):
         self._transport = transport
         self._allow_private = allow_private
         self._lines: dict[bool, Line] = {}
-        self._downloads = HostClients(stall_timeout, transport)
+        self._downloads: httpx.AsyncClient | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -108,7 +109,8 @@ class VideoClient(ABC):
         """Close every connection. The client must not be used afterwards."""
         while self._lines:
             await self._lines.popitem()[1].client.aclose()
-        await self._downloads.aclose()
+        if self._downloads:
+            await self._downloads.aclose()
 
     @property
     def account(self) -> str:
@@ -234,7 +236,7 @@ class VideoClient(ABC):
             LinkExpiredError: The link is refused; query the task for a fresh one.
             DownloadError: It is no video, the address is refused, or it does not come.
         """
-        return open_video(self._downloads, self._download_rules(max_size), url, offset=offset, if_range=if_range)
+        return open_video(self._downloader(), self._download_rules(max_size), url, offset=offset, if_range=if_range)
 
     async def fetch_picture(self, url: str, *, max_size: int = 5 * 1024 * 1024) -> bytes:
         """Fetch a cover picture.
@@ -246,17 +248,24 @@ class VideoClient(ABC):
         Raises:
             DownloadError: It does not come, is too large, or its address is refused.
         """
-        return await fetch_small(self._downloads, self._download_rules(max_size), url)
+        return await fetch_small(self._downloader(), self._download_rules(max_size), url)
+
+    def _downloader(self) -> httpx.AsyncClient:
+        """The client for results; a provider's answers name their hosts, so it is guarded."""
+        if self._downloads is None:
+            self._downloads = new_client(
+                read_timeout=self._stall_timeout,
+                guard=Guard(self._trusted_hosts(), allow_private=self._allow_private),
+                transport=self._transport,
+            )
+        return self._downloads
 
     def _download_rules(self, max_size: int) -> DownloadRules:
         return DownloadRules(
             origin=self.base_url,
             key=self._key,
-            trusted=self._trusted_hosts(),
-            allow_private=self._allow_private,
             stall_timeout=self._stall_timeout,
             provider=self.name,
-            transport=self._transport,
             max_size=max_size,
         )
 

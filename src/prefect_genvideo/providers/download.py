@@ -11,7 +11,6 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from urllib.parse import urljoin
-from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpx
@@ -19,8 +18,7 @@ import httpx
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
 from prefect_genvideo.media.mp4 import BoxWalker
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
-from prefect_genvideo.providers.http import HostClients, raw_chunks
-from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
+from prefect_genvideo.providers.http import raw_chunks, send
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3
@@ -43,21 +41,15 @@ class DownloadRules:
     Attributes:
         origin: The API's base URL; the key goes nowhere else.
         key: The account's key.
-        trusted: Hosts that may be private: those of the URLs the operator configured.
-        allow_private: Whether every host may be private.
         stall_timeout: Seconds without a byte before giving up.
         provider: Name, for errors.
-        transport: Stands in for the network; names are then not resolved here.
         max_size: Bytes; a larger file is refused.
     """
 
     origin: str
     key: str = field(repr=False)
-    trusted: frozenset[str] = frozenset()
-    allow_private: bool = False
     stall_timeout: float = 45.0
     provider: str = ""
-    transport: httpx.AsyncBaseTransport | None = None
     max_size: int = MAX_SIZE
 
 
@@ -142,16 +134,16 @@ class VideoStream:
 
 @asynccontextmanager
 async def open_video(
-    clients: HostClients, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
+    client: httpx.AsyncClient, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
 ) -> AsyncGenerator[VideoStream, None]:
     """Open a result; see `VideoClient.open_video`."""
     ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
-    response = await follow(clients, rules, url, ranged)
+    response = await follow(client, rules, url, ranged)
     start, size = _extent(response, offset if ranged else 0, if_range)
     if start is None:
         # The server answered a part that is not ours to use, or refused the range: start over.
         await response.aclose()
-        response = await follow(clients, rules, url, {})
+        response = await follow(client, rules, url, {})
         start, size = _extent(response, 0, None)
     try:
         if response.status_code != 200 and not (start and response.status_code == 206):
@@ -166,13 +158,13 @@ async def open_video(
             await response.aclose()
 
 
-async def fetch_small(clients: HostClients, rules: DownloadRules, url: str) -> bytes:
+async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
     """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
 
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
-    response = await follow(clients, rules, url, {})
+    response = await follow(client, rules, url, {})
     try:
         if response.status_code != 200:
             raise await _refusal(response, rules)
@@ -189,23 +181,12 @@ async def fetch_small(clients: HostClients, rules: DownloadRules, url: str) -> b
             await response.aclose()
 
 
-def _proxied(url: str) -> bool:
-    """Whether an environment's proxy makes the connection; it then also resolves the name."""
-    try:
-        parsed = httpx.URL(url)
-        proxies = getproxies()
-        configured = proxies.get(parsed.scheme) or proxies.get("all")
-        return bool(configured) and not proxy_bypass(parsed.host)
-    except (httpx.InvalidURL, OSError, ValueError):
-        return False
-
-
-async def follow(clients: HostClients, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
-    """Request `url` and go along with at most five redirects, each address checked anew."""
+async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
+    """Request `url` and go along with at most five redirects; the client's guard checks each connection."""
     target = _parsed(rules, url)
     key = _key_header(rules, target)
     for _ in range(MAX_REDIRECTS + 1):
-        response = await _request(clients, rules, target, {**headers, **key})
+        response = await _request(client, rules, target, {**headers, **key})
         if response.status_code not in _REDIRECTS:
             return response
         await response.aclose()
@@ -243,46 +224,19 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
 
 
 async def _request(
-    clients: HostClients, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
+    client: httpx.AsyncClient, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
 ) -> httpx.Response:
-    """Send one GET to checked addresses only."""
-    error: DownloadError | None = None
-    proxied = _proxied(str(url))
-    client = clients.of(url, use_proxies=proxied)
-    for target, extra, extensions in await _routes(rules, url, proxied):
-        request = client.build_request(
-            "GET", target, headers={**headers, **extra, "Accept": "*/*"}, extensions=extensions
-        )
-        try:
-            return await client.send(request, stream=True, auth=None)
-        except (httpx.ConnectError, httpx.ConnectTimeout):
-            error = _failed(rules, f"{url.host} does not answer.", reason="not connected")
-        except httpx.TimeoutException:
-            error = _failed(rules, f"{url.host} did not answer in time.", reason="timeout")
-            break
-        except (httpx.HTTPError, OSError, ValueError):
-            error = _failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")
-            break
-    raise error or _failed(rules, f"{url.host} has no address.", reason="host not found")
-
-
-async def _routes(
-    rules: DownloadRules, url: httpx.URL, proxied: bool
-) -> list[tuple[httpx.URL, dict[str, str], dict[str, str]]]:
-    """Where to connect: (URL to send to, extra headers, extensions), the best first."""
-    if rules.allow_private or url.host in rules.trusted:
-        return [(url, {}, {})]
-    if rules.transport is not None or proxied:
-        refuse_literal(url.host)
-        return [(url, {}, {})]
-    port = url.port or _DEFAULT_PORTS[url.scheme]
-    addresses = await public_addresses(url.host, port)
-    # Pinned: the connection goes to the checked address, while name and certificate stay the link's.
-    host = url.netloc.decode("ascii")
-    return [
-        (url.copy_with(host=address), {"Host": host}, {"sni_hostname": url.raw_host.decode("ascii")})
-        for address in addresses
-    ]
+    error: DownloadError
+    try:
+        return await send(client, client.build_request("GET", url, headers={**headers, "Accept": "*/*"}))
+    except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
+        error = _failed(rules, f"{url.host} does not answer.", reason="not connected")
+    except httpx.TimeoutException:
+        error = _failed(rules, f"{url.host} did not answer in time.", reason="timeout")
+    except (httpx.HTTPError, OSError, ValueError):
+        error = _failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")
+    # Raised out here so that no request, with its key, hangs on the error.
+    raise error
 
 
 def _extent(response: httpx.Response, offset: int, if_range: str | None) -> tuple[int | None, int | None]:

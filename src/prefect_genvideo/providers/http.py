@@ -1,4 +1,4 @@
-"""One way to talk HTTP: shared TLS, timeouts by phase, and a reply that never raises.
+"""One way to talk HTTP: timeouts by phase, no link in any log, and a reply that never raises.
 
 A create that failed is only safe to send again when it cannot have arrived. So every exchange ends in a `Reply` that
 says what came back and, when nothing did, whether the request can have been sent.
@@ -7,9 +7,10 @@ says what came back and, when nothing did, whether the request can have been sen
 from __future__ import annotations
 
 import functools
-import ssl
+import logging
 import zlib
 from collections.abc import AsyncIterator, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
@@ -19,6 +20,8 @@ import anyio
 import httpx
 
 from prefect_genvideo.providers.answers import parse_json, retry_after
+from prefect_genvideo.providers.network import NetworkTransport
+from prefect_genvideo.providers.ssrf import Guard
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 60.0
@@ -28,8 +31,6 @@ CONNECTIONS = 100
 """Of any client, at one time."""
 KEPT_CONNECTIONS = 16
 """Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
-KEPT_HOSTS = 32
-"""Hosts whose connections are used again for downloads; who answers with ever new ones gets no more of them."""
 ANSWER_LIMIT = 8 * 1024 * 1024
 
 NOT_SENT = "not sent"
@@ -49,12 +50,6 @@ _KEEPALIVE = 5.0  # shorter than any gateway's idle limit, so that a poll rarely
 
 
 @functools.lru_cache(maxsize=1)
-def tls_context() -> ssl.SSLContext:
-    """The process's one TLS context; building one costs some 80 ms of CPU."""
-    return httpx.create_ssl_context()
-
-
-@functools.lru_cache(maxsize=1)
 def user_agent() -> str:
     """`prefect-genvideo/<version>`."""
     try:
@@ -63,47 +58,65 @@ def user_agent() -> str:
         return "prefect-genvideo"
 
 
+# Set while a request of ours is sent.
+_sending: ContextVar[bool] = ContextVar("prefect_genvideo_sending", default=False)
+
+
+def _not_ours(record: logging.LogRecord) -> bool:
+    del record
+    return not _sending.get()
+
+
+# httpx logs every URL at INFO, and httpcore every header of an answer at DEBUG: signed links and redirects would stand
+# in the log. Only what they say about our own requests is dropped.
+for _name in ("httpx", "httpcore.http11", "httpcore.connection", "httpcore.proxy", "httpcore.socks"):
+    logging.getLogger(_name).addFilter(_not_ours)
+
+
 def new_client(
     *,
     read_timeout: float = READ_TIMEOUT,
     keep_alive: bool = True,
-    use_proxies: bool = True,
+    guard: Guard | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
 ) -> httpx.AsyncClient:
-    """Return a client that follows no redirect, carries no key and keeps no cookie.
+    """Return a client that follows no redirect, carries no key and keeps no cookie. Requests go out by `send`.
 
     Args:
         read_timeout: Seconds without a byte before giving up.
         keep_alive: False opens a fresh connection for every request. A create needs that: a request lost on a
             connection that the other side was just closing has an unknown outcome.
-        use_proxies: Whether HTTPS_PROXY and its kin count.
-        transport: Stands in for the network.
+        guard: Decides which hosts may be private; None for hosts that the operator configured.
+        transport: Stands in for the network; its owner closes it.
     """
+    limits = httpx.Limits(
+        max_connections=CONNECTIONS,
+        max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
+        keepalive_expiry=_KEEPALIVE,
+    )
     return httpx.AsyncClient(
-        verify=tls_context() if transport is None else True,
-        transport=_Shared(transport) if transport else None,
-        trust_env=use_proxies,
+        transport=NetworkTransport(limits, guard=guard, substitute=transport),
+        trust_env=False,  # proxies are the transport's; a .netrc has no say in who is paid
         follow_redirects=False,
         timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
-        limits=httpx.Limits(
-            max_connections=CONNECTIONS,
-            max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
-            keepalive_expiry=_KEEPALIVE,
-        ),
         headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
-        # Nothing that one answer sets travels with another request: pinned addresses stand for many hosts.
+        # Nothing that one answer sets travels with another request.
         cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
     )
 
 
-class _Shared(httpx.AsyncBaseTransport):
-    """Lends an injected transport to several clients; its owner closes it."""
+async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
+    """Send a request and return its answer, the body still to come; the caller closes it. Logs no URL.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
-        self._transport = transport
-
-    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        return await self._transport.handle_async_request(request)
+    Raises:
+        httpx.TransportError: The request failed.
+        DownloadError: The client's guard refuses the address.
+    """
+    token = _sending.set(True)
+    try:
+        return await client.send(request, stream=True, auth=None)
+    finally:
+        _sending.reset(token)
 
 
 @dataclass(frozen=True)
@@ -150,39 +163,6 @@ class Line:
         self.places = anyio.CapacityLimiter(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
 
 
-class HostClients:
-    """Clients for downloads, one a host: connections are used again, and never for two hosts behind one address.
-
-    Args:
-        read_timeout: As for `new_client`.
-        transport: As for `new_client`.
-    """
-
-    def __init__(self, read_timeout: float, transport: httpx.AsyncBaseTransport | None = None) -> None:
-        self._read_timeout = read_timeout
-        self._transport = transport
-        self._clients: dict[tuple[str, bool], httpx.AsyncClient] = {}
-
-    async def aclose(self) -> None:
-        """Close every connection."""
-        while self._clients:
-            await self._clients.popitem()[1].aclose()
-
-    def of(self, url: httpx.URL, *, use_proxies: bool) -> httpx.AsyncClient:
-        """The client of the URL's host. Hosts beyond `KEPT_HOSTS` share one that uses no connection twice."""
-        origin = f"{url.scheme}://{url.netloc.decode('ascii')}"
-        if (origin, use_proxies) not in self._clients and len(self._clients) >= KEPT_HOSTS:
-            origin = ""
-        if (origin, use_proxies) not in self._clients:
-            self._clients[origin, use_proxies] = new_client(
-                read_timeout=self._read_timeout,
-                keep_alive=bool(origin),
-                use_proxies=use_proxies,
-                transport=self._transport,
-            )
-        return self._clients[origin, use_proxies]
-
-
 async def exchange(
     client: httpx.AsyncClient,
     method: str,
@@ -212,7 +192,7 @@ async def exchange(
         except (httpx.InvalidURL, ValueError, TypeError):
             return Reply(failure=NOT_SENT)
         try:
-            response = await client.send(request, stream=True, auth=None)
+            response = await send(client, request)
         except _BEFORE_SENDING:
             return Reply(failure=NOT_SENT)
         except httpx.TimeoutException:

@@ -9,8 +9,10 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from collections.abc import Iterable
 
 import anyio
+import httpx
 
 from prefect_genvideo.errors import DownloadError
 
@@ -20,6 +22,9 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 _NUMERIC = re.compile(r"(?:0[xX][0-9a-fA-F]*|[0-9]+)(?:\.(?:0[xX][0-9a-fA-F]*|[0-9]+)){0,3}\.?")
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _V4_COMPATIBLE = ipaddress.ip_network("::/96")
+# Global by the registries, yet never a file host: services of the cloud that the worker runs in, protocol assignments
+# (a cloud's metadata is at 192.0.0.192), and translation to addresses that only the local network knows.
+_LOCAL_SERVICES = tuple(map(ipaddress.ip_network, ("168.63.129.16/32", "192.0.0.0/24", "64:ff9b:1::/48")))
 
 
 def is_public(address: Address) -> bool:
@@ -30,6 +35,8 @@ def is_public(address: Address) -> bool:
             return is_public(inner)
         if address.is_site_local:
             return False
+    if any(address in network for network in _LOCAL_SERVICES):
+        return False
     return address.is_global and not (address.is_multicast or address.is_reserved or address.is_unspecified)
 
 
@@ -56,6 +63,42 @@ def literal_address(host: str) -> Address | None:
         return ipaddress.IPv4Address(socket.inet_aton(bare.rstrip(".")))
     except (OSError, ValueError):
         return None
+
+
+class Guard:
+    """Which hosts may be private: those that the operator named, or all. Everything else must be public."""
+
+    def __init__(self, trusted: Iterable[str] = (), *, allow_private: bool = False) -> None:
+        """Make a guard.
+
+        Args:
+            trusted: Host names that may be private: those of the URLs that the operator configured.
+            allow_private: Whether every host may be private.
+        """
+        self._trusted = frozenset(map(_ascii, trusted))
+        self._allow_private = allow_private
+
+    def trusts(self, host: str) -> bool:
+        """Whether the host may be private."""
+        return self._allow_private or _ascii(host) in self._trusted
+
+    def check_literal(self, host: str) -> None:
+        """Refuse a host that spells out a private address, unless it is trusted.
+
+        Raises:
+            DownloadError: Not retryable.
+        """
+        if not self.trusts(host):
+            refuse_literal(host)
+
+
+def _ascii(host: str) -> str:
+    """The one spelling of a host that is compared: lower case, names of other scripts as IDNA."""
+    bare = host.strip("[]").lower()
+    try:
+        return bare if bare.isascii() else httpx.URL(scheme="https", host=bare).raw_host.decode("ascii")
+    except httpx.InvalidURL:
+        return bare
 
 
 def refuse_literal(host: str) -> None:

@@ -1,0 +1,222 @@
+"""Where connections are made: to addresses that a guard has checked, or through the environment's proxy.
+
+One place decides about proxies, and the guard stands where the connection is opened. A check anywhere before that
+could be talked out of it: by a second look-up of the name, or by another reading of `NO_PROXY`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ssl
+from collections.abc import AsyncIterator, Generator, Iterable
+from typing import cast
+from urllib.request import getproxies, proxy_bypass
+
+import anyio
+import httpcore
+import httpx
+
+from prefect_genvideo.providers.ssrf import Guard, public_addresses
+
+# A host with more addresses is not better reachable, and each one that hangs takes a share of the time to connect.
+_ADDRESSES_TRIED = 4
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@functools.lru_cache(maxsize=1)
+def tls_context() -> ssl.SSLContext:
+    """Return the process's one TLS context; building one costs some 80 ms of CPU."""
+    return httpx.create_ssl_context()
+
+
+class NetworkTransport(httpx.AsyncBaseTransport):
+    """The network as one client sees it: direct or by way of the environment's proxy, guarded or not."""
+
+    def __init__(
+        self,
+        limits: httpx.Limits,
+        *,
+        guard: Guard | None = None,
+        substitute: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Make a transport; connections are made when requests need them.
+
+        Args:
+            limits: How many connections there may be, and how many are used again.
+            guard: Decides which hosts may be private. None checks nothing: for hosts that the operator configured.
+            substitute: Stands in for the network; its owner closes it. Names are then not resolved here, and the
+                guard refuses only addresses that a host spells out.
+        """
+        self._limits = limits
+        self._guard = guard
+        self._substitute = substitute
+        self._routes: dict[str | None, httpx.AsyncBaseTransport] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request.
+
+        Raises:
+            DownloadError: The guard refuses the host, or its name does not resolve.
+            httpx.TransportError: The request failed.
+        """
+        if self._guard:
+            self._guard.check_literal(request.url.host)
+        return await self._route(request.url).handle_async_request(request)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        while self._routes:
+            await self._routes.popitem()[1].aclose()
+
+    def _route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
+        if self._substitute:
+            return self._substitute
+        proxy = environment_proxy(url)
+        if proxy not in self._routes:
+            self._routes[proxy] = _through(proxy, self._limits) if proxy else self._direct()
+        return self._routes[proxy]
+
+    def _direct(self) -> httpx.AsyncBaseTransport:
+        if self._guard is None:
+            return httpx.AsyncHTTPTransport(verify=tls_context(), trust_env=False, limits=self._limits)
+        return _GuardedTransport(self._limits, self._guard)
+
+
+def environment_proxy(url: httpx.URL) -> str | None:
+    """Return the URL of the proxy that the environment names for a request, or None for a direct connection.
+
+    Read as widely as users write it: `NO_PROXY` may hold names (which stand for their subdomains too), `*`,
+    `host:port` and `scheme://host`.
+    """
+    proxies = getproxies()
+    proxy = proxies.get(url.scheme) or proxies.get("all")
+    if not proxy or _bypassed(url, proxies.get("no", "")):
+        return None
+    return proxy if "://" in proxy else f"http://{proxy}"
+
+
+def _bypassed(url: httpx.URL, exceptions: str) -> bool:
+    host = url.host.lower()
+    if not exceptions:
+        return bool(proxy_bypass(host))  # the settings of macOS and Windows
+    spelled = (host, f"{host}:{url.port or _DEFAULT_PORTS.get(url.scheme, 0)}")
+    for entry in exceptions.lower().split(","):
+        scheme, mark, name = entry.strip().rpartition("://")
+        name = name.strip("[]").removeprefix("*.").lstrip(".")
+        if not name or (mark and scheme not in {url.scheme, "all"}):
+            continue
+        if name == "*" or any(one == name or one.endswith(f".{name}") for one in spelled):
+            return True
+    return False
+
+
+def _through(proxy: str, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
+    try:
+        return httpx.AsyncHTTPTransport(verify=tls_context(), trust_env=False, limits=limits, proxy=httpx.Proxy(proxy))
+    except (ImportError, ValueError, httpx.InvalidURL) as error:
+        # SOCKS needs a package that httpx does not bring. The URL may hold a password: only its scheme is named.
+        scheme = proxy.partition("://")[0]
+        raise httpx.ProxyError(f"the environment's {scheme} proxy cannot be used: {type(error).__name__}") from None
+
+
+class _GuardedTransport(httpx.AsyncBaseTransport):
+    """A pool of connections to checked addresses. Name and certificate stay the link's: only TCP is opened here."""
+
+    def __init__(self, limits: httpx.Limits, guard: Guard) -> None:
+        self._pool = httpcore.AsyncConnectionPool(
+            ssl_context=tls_context(),
+            max_connections=limits.max_connections,
+            max_keepalive_connections=limits.max_keepalive_connections,
+            keepalive_expiry=limits.keepalive_expiry,
+            network_backend=_GuardedBackend(guard),
+        )
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        url = request.url
+        target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
+        with _httpx_errors():
+            response = await self._pool.handle_async_request(
+                httpcore.Request(
+                    request.method,
+                    target,
+                    headers=request.headers.raw,
+                    content=request.stream,
+                    extensions=request.extensions,
+                )
+            )
+        return httpx.Response(
+            response.status,
+            headers=response.headers,
+            stream=_Body(response),
+        )
+
+    async def aclose(self) -> None:
+        await self._pool.aclose()
+
+
+class _Body(httpx.AsyncByteStream):
+    def __init__(self, response: httpcore.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        with _httpx_errors():
+            async for chunk in self._response.aiter_stream():
+                yield chunk
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+class _GuardedBackend(httpcore.AsyncNetworkBackend):
+    """Resolves, checks and connects in one step: the address that was checked is the one that is connected to."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        # httpcore defines the class twice, for environments without anyio; its type is the base's in both.
+        self._plain = cast("type[httpcore.AsyncNetworkBackend]", httpcore.AnyIOBackend)()
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.AsyncNetworkStream:
+        if self._guard.trusts(host):
+            return await self._plain.connect_tcp(host, port, timeout, local_address, socket_options)
+        addresses = await self._checked(host, port, timeout)
+        share = None if timeout is None else timeout / len(addresses)
+        failure: Exception | None = None
+        for address in addresses:
+            try:
+                return await self._plain.connect_tcp(address, port, share, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                failure = error
+        raise failure or httpcore.ConnectError(f"{host} has no address")
+
+    async def _checked(self, host: str, port: int, timeout: float | None) -> list[str]:
+        try:
+            with anyio.fail_after(timeout):
+                return (await public_addresses(host, port))[:_ADDRESSES_TRIED]
+        except TimeoutError:
+            raise httpcore.ConnectTimeout(f"{host} was not resolved in time") from None
+
+    async def sleep(self, seconds: float) -> None:
+        await anyio.sleep(seconds)
+
+
+@contextlib.contextmanager
+def _httpx_errors() -> Generator[None, None, None]:
+    """Raise httpcore's errors as httpx's: both libraries name them alike."""
+    try:
+        yield
+    except (
+        httpcore.TimeoutException,
+        httpcore.NetworkError,
+        httpcore.ProxyError,
+        httpcore.ProtocolError,
+        httpcore.UnsupportedProtocol,
+    ) as error:
+        raise getattr(httpx, type(error).__name__)(str(error)) from None
