@@ -44,6 +44,8 @@ class Answer:
         stall_after: Bytes of the body after which nothing more comes, until the client goes.
         reset: Reset the connection instead of answering.
         silent: Never answer.
+        version: Of HTTP.
+        before: Sent ahead of everything, e.g. interim answers.
     """
 
     status: int = 200
@@ -56,6 +58,8 @@ class Answer:
     stall_after: int | None = None
     reset: bool = False
     silent: bool = False
+    version: str = "1.1"
+    before: bytes = b""
 
 
 Handler = Callable[[Received], Answer]
@@ -156,7 +160,7 @@ def _head(answer: Answer) -> bytes:
     elif not answer.close_delimited:
         headers["Content-Length"] = str(len(answer.body) if answer.length is None else answer.length)
     lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return f"HTTP/1.1 {answer.status} X\r\n{lines}\r\n".encode("latin-1")
+    return answer.before + f"HTTP/{answer.version} {answer.status} X\r\n{lines}\r\n".encode()
 
 
 def _reset(writer: asyncio.StreamWriter) -> None:
