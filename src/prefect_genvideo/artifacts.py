@@ -24,7 +24,7 @@ from prefect.artifacts import (
 )
 
 from prefect_genvideo.batch.report import BatchReport, BatchRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -43,7 +43,7 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
         await acreate_markdown_artifact(
             markdown=video_markdown(video, request, thumbnail(cover) if cover else None),
             key=artifact_key("video", video.task_id),
-            description=f"{video.model}: {' '.join(request.prompt.split())[:120]}",
+            description=f"{video.model}: {shorten(request.prompt, 120)}",
         )
     except Exception as error:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)
@@ -268,7 +268,7 @@ async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | Non
     async def cover(row: BatchRow) -> tuple[bytes | None, str]:
         async with places:
             picture = await cover_bytes(pipeline, row.video) if row.video else None
-        return picture, f"{row.number} · {row.state}\n{row.reason[:80]}"
+        return picture, f"{row.number} · {row.state}\n{shorten(row.reason, 80)}"
 
     pictures = await asyncio.gather(*(cover(row) for row in rows))
     try:

@@ -26,11 +26,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from prefect_genvideo.models import Problem
 
+# Zero-width joiners: not printable to Python, and part of emoji and of several scripts.
+_JOINERS: Final = "\u200c\u200d"
+# Characters of a value that are looked through for secrets before it is cut: a longer one is shown by its beginning.
+_MAX_SHOWN: Final = 4096
 _SECRETS = (
     (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), r"\1 ***"),
     (re.compile(r"\bsk-[A-Za-z0-9_\-*.]+"), "sk-***"),
@@ -52,8 +56,37 @@ def redact(text: str, limit: int = 500) -> str:
     """
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
-    text = " ".join(text.split())
-    return text if len(text) <= limit else text[: limit - 1] + "…"
+    return shorten(text, limit)
+
+
+def printable(text: str) -> str:
+    """Return `text` with visible escapes for what drives a terminal, turns the direction of writing or is no character.
+
+    A stranger's text may not forge a line of a log or hide what it says.
+    """
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in _JOINERS else ascii(char)[1:-1] for char in text)
+
+
+def shorten(text: str, limit: int = 60) -> str:
+    """Return `text` as one printable line, for labels, logs and tables.
+
+    Args:
+        text: A prompt, a title, a provider's words.
+        limit: Longest result in characters; a longer text is cut and ends in an ellipsis.
+    """
+    line = printable(" ".join(text.split()))
+    return line if len(line) <= limit else line[: limit - 1] + "…"
+
+
+def shown(value: object) -> str:
+    """Return a value as it may appear in an error: one line of at most 80 characters without secrets."""
+    try:
+        text = value if isinstance(value, str) else repr(value)
+    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
+        text = type(value).__name__
+    return redact(text[:_MAX_SHOWN], 80) or "(empty)"
 
 
 class GenVideoError(Exception):

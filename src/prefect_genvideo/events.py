@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 import anyio
 from prefect.events import DeploymentEventTrigger
 
-from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
+from prefect_genvideo.errors import DownloadError, InvalidRequestError, shown
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
@@ -129,11 +129,7 @@ def _list(value: Any) -> tuple[Any, ...]:
 
 
 def _problem(field: str, value: Any, limit: str) -> Problem:
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
-        text = type(value).__name__
-    return Problem(field, redact(text[:_MAX_LINK], 80), limit, _SOURCE)
+    return Problem(field, shown(value), limit, _SOURCE)
 
 
 #: An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is.

@@ -1,4 +1,4 @@
-"""The plain data that steps hand to one another. Serialisable, so that any process can take over."""
+"""Plain data that the steps hand to one another; serialisable, so that any process can take over."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from prefect_genvideo.errors import printable, redact, shorten
+
 GenerationState = Literal["queued", "running", "succeeded", "failed"]
 TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed"})
 NO_REASON = "(no reason given)"
@@ -17,11 +19,11 @@ NO_REASON = "(no reason given)"
 
 @dataclass(frozen=True)
 class Problem:
-    """One broken rule.
+    """One broken rule. However it is made, its texts are short, printable and without secrets.
 
     Attributes:
         field: The request's field, e.g. `duration` or `images[2]`.
-        value: What was given, shortened and redacted.
+        value: What was given; `errors.shown` makes it of anything.
         limit: What is allowed, in words and numbers.
         source: Where the rule comes from, e.g. `Sudashui API: 基础参数`.
     """
@@ -29,7 +31,13 @@ class Problem:
     field: str
     value: str
     limit: str
-    source: str
+    source: str = "prefect-genvideo"
+
+    def __post_init__(self) -> None:
+        # Names of fields and words of limits come from strangers' files and servers too, not only values.
+        object.__setattr__(self, "field", printable(self.field)[:120])
+        object.__setattr__(self, "value", redact(self.value, 200))
+        object.__setattr__(self, "limit", shorten(self.limit, 1000))
 
     def __str__(self) -> str:
         return f"{self.field} = {self.value}: {self.limit} [{self.source}]"
@@ -93,6 +101,18 @@ class VideoRequest(BaseModel):
         wanted = self.with_assets(identities or {}).model_dump(mode="json", exclude_defaults=True)
         canonical = json.dumps(wanted, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def duration_or_default(seconds: float) -> int | float | None:
+    """Return the duration that a form or a command line means.
+
+    Args:
+        seconds: 0 stands for the model's default, since forms have no empty number.
+
+    Returns:
+        None for the default; whole seconds as an `int`, which is what providers take.
+    """
+    return (int(seconds) if float(seconds).is_integer() else seconds) or None
 
 
 class UploadedAsset(BaseModel):

@@ -20,7 +20,7 @@ from prefect.tasks import Task, task
 
 from prefect_genvideo.artifacts import ProgressArtifact
 from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
@@ -73,8 +73,7 @@ def _create_name() -> str:
     request = task_run.parameters.get("request")
     if not isinstance(request, VideoRequest):
         return "submit"
-    prompt = " ".join(request.prompt.split())
-    return f"submit {request.model}: {prompt[:48]}{'…' if len(prompt) > 48 else ''}"
+    return f"submit {request.model}: {shorten(request.prompt, 48)}"
 
 
 def _named(verb: str) -> Any:

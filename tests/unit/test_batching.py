@@ -286,4 +286,4 @@ async def test_assets_are_looked_at_before_anything_is_paid(pipelines: Pipelines
 async def test_requests_in_memory_may_be_models(pipelines: Pipelines) -> None:
     """A list may mix `VideoRequest` and plain fields."""
     batch = await plan(pipelines, [VideoRequest(model=MODEL, prompt="a"), *rows("b" * 100)])
-    assert [item.label for item in batch.items] == ["1: a", f"2: {'b' * 60}…"]
+    assert [item.label for item in batch.items] == ["1: a", f"2: {'b' * 59}…"]

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, cast
 
 from prefect_genvideo.batch._yaml import parse_yaml
-from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, printable, problem
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem
+from prefect_genvideo.errors import InvalidRequestError, printable
 from prefect_genvideo.models import Problem
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from prefect_genvideo.errors import InvalidRequestError, redact
+from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.models import Problem, VideoRequest
 
 Numbering = Literal["line", "row"]
@@ -141,17 +141,7 @@ class Manifest:
 
 def problem(field: str, value: Any, limit: str) -> Problem:
     """A broken rule of the format, its value shortened and safe to show."""
-    try:
-        text = value if isinstance(value, str) else repr(value)
-    except (ValueError, RecursionError):  # a number of more digits than Python prints, a nest deeper than it goes
-        text = type(value).__name__
-    shown = redact(text[:2000].encode("utf-8", "backslashreplace").decode(), 80)
-    return Problem(printable(field)[:120], shown or "(empty)", limit, _SOURCE)
-
-
-def printable(text: str) -> str:
-    """The text, escaped when it holds anything that a terminal should not get."""
-    return text if text.isprintable() else ascii(text)[1:-1]
+    return Problem(field, shown(value), limit, _SOURCE)
 
 
 def near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:

@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Manifest, ManifestRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.models import Problem, VideoRequest
@@ -28,7 +28,6 @@ DeriveKey = Callable[[str], Awaitable[str]]
 
 #: Problems shown in the error; the rest is counted.
 _SHOWN = 200
-_SOURCE = "prefect-genvideo"
 #: Characters that the names of a batch's records must share for a listing to be worth while.
 _SHARED = 4
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
@@ -143,9 +142,7 @@ def _pipeline_for(request: VideoRequest, provider: str | None, pipelines: Sequen
     if provider is not None:
         named = [pipeline for pipeline in pipelines if pipeline.client.name == provider]
         have = ", ".join(pipeline.client.name for pipeline in pipelines)
-        return (
-            named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}", _SOURCE)
-        )
+        return named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}")
     documented = [pipeline for pipeline in pipelines if request.model in pipeline.client.documented_models]
     return (documented or list(pipelines))[0]
 
@@ -204,8 +201,7 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
 
 
 def _label(row: ManifestRow) -> str:
-    prompt = " ".join(row.request.prompt.split())
-    return f"{row.number}: {prompt[:60]}{'…' if len(prompt) > 60 else ''}"
+    return f"{row.number}: {shorten(row.request.prompt)}"
 
 
 def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:
@@ -215,5 +211,5 @@ def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:
     first, last = (int(span[1]), int(span[2])) if span else (0, 0)
     if not 1 <= first <= min(last, len(items)):
         limit = f"FIRST-LAST, counted from 1, e.g. 201-400; the list has {len(items)}"
-        raise InvalidRequestError("The rows cannot be picked.", problems=[Problem("rows", rows[:40], limit, _SOURCE)])
+        raise InvalidRequestError("The rows cannot be picked.", problems=[Problem("rows", shown(rows), limit)])
     return items[first - 1 : last]

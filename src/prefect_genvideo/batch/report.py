@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.models import StoredVideo
 
 RowState = Literal["saved", "pending", "failed", "unknown", "skipped"]
@@ -79,7 +79,7 @@ class BatchReport(BaseModel):
             {
                 "row": row.number,
                 "state": row.state,
-                "reason": row.reason[:200],
+                "reason": shorten(row.reason, 200),
                 "video": row.uri or "",
                 "seconds": round(row.seconds, 1),
                 "attempts": row.attempts,

@@ -13,7 +13,7 @@ from prefect_genvideo.blocks.credentials import SenseAudioCredentials, SudashuiC
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
+from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import stage
 from prefect_genvideo.pipeline.make import generation_of, send
 from prefect_genvideo.runtime import derive_key, flow_run_id, task_run_id
@@ -135,7 +135,7 @@ class VideoJob(_VideoJobBlock):
         return VideoRequest(
             model=self.model,
             prompt=text,
-            duration=(int(self.duration) if float(self.duration).is_integer() else self.duration) or None,
+            duration=duration_or_default(self.duration),
             aspect_ratio=self.aspect_ratio,
             resolution=None if self.resolution == "default" else self.resolution,
             images=tuple(self.images),

@@ -18,7 +18,7 @@ from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
+from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
@@ -144,7 +144,7 @@ async def _row(item: Item, maker: Maker, places: asyncio.Semaphore) -> BatchRow:
         key=item.attempts[0].key,
         model=request.model,
         provider=pipeline.client.name,
-        prompt=request.prompt[:200],
+        prompt=shorten(request.prompt, 200),
         state="failed",
     )
     tried = list[Attempt]()

@@ -17,8 +17,9 @@ from prefect_genvideo.blocks.session import (
     resolve_credentials,
     resolve_destination,
 )
+from prefect_genvideo.errors import shorten
 from prefect_genvideo.ledger.reuse import content_key
-from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import make_fetchable, stage
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, flow_run_id, get_settings, run_logger
@@ -31,8 +32,8 @@ NO_OPTIONS: Mapping[str, JsonValue] = {}
 
 def _run_name() -> str:
     parameters: dict[str, Any] = flow_run.parameters or {}
-    prompt = " ".join(str(parameters.get("prompt", "")).split())
-    return f"{prompt[:60]}{'…' if len(prompt) > 60 else ''} · {parameters.get('model', '')}".strip(" ·") or "video"
+    prompt = shorten(str(parameters.get("prompt", "")))
+    return f"{prompt} · {parameters.get('model', '')}".strip(" ·") or "video"
 
 
 @flow(name="generate-video", flow_run_name=_run_name, persist_result=False)
@@ -87,7 +88,7 @@ async def generate_video(
     request = VideoRequest(
         model=model,
         prompt=prompt,
-        duration=(int(duration) if float(duration).is_integer() else duration) or None,
+        duration=duration_or_default(duration),
         aspect_ratio=aspect_ratio,
         resolution=None if resolution == "default" else resolution,
         images=tuple(images),

@@ -15,7 +15,7 @@ from prefect.runtime import task_run
 from prefect_genvideo.artifacts import artifact_key, cover_bytes, thumbnail
 from prefect_genvideo.blocks import VideoDestination
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline, resolve
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import InvalidRequestError, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
@@ -119,7 +119,7 @@ async def storyboard(
         done: list[StoredVideo] = []
         for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
             before = done[-1] if done and not shot.cut else None
-            label = f"shot {number}: {' '.join(shot.prompt.split())[:60]}"
+            label = f"shot {number}: {shorten(shot.prompt)}"
             done.append(await generate_shot(label, request, before, f"{key}-shot-{number}", credentials, destination))
         joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
         film = await anyio.to_thread.run_sync(joined.result)

@@ -15,7 +15,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import anyio
 import anyio.to_thread
 
-from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_file, split_data_url
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.storage import ObjectStore, S3Store
@@ -66,7 +66,7 @@ async def stage(
             try:
                 found = await _bring(field, asset, Path(folder), home, allow_local)
             except (DestinationError, InvalidRequestError) as error:
-                problems.append(Problem(field, asset[:80], str(error), _SOURCE))
+                problems.append(Problem(field, shown(asset), str(error), _SOURCE))
                 continue
             if found is not None:
                 files[field] = found

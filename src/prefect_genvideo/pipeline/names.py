@@ -73,7 +73,7 @@ def render_key(template: str, facts: Mapping[str, str | date | None]) -> str:
     if problems:
         raise InvalidRequestError(
             "this key template cannot be used",
-            problems=[Problem("key_template", ascii(template)[:200], problem, _SOURCE) for problem in problems],
+            problems=[Problem("key_template", template, problem, _SOURCE) for problem in problems],
         )
     return clean_key(template.format(**_values(facts)))
 

@@ -17,7 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.media import join, last_frame
 from prefect_genvideo.media.inspect import MediaInfo
-from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import Staged
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.storage.base import ObjectStore
@@ -50,11 +50,10 @@ class Shot(BaseModel):
 
     def request(self, model: str, duration: float, aspect_ratio: str, resolution: str | None) -> VideoRequest:
         """The shot as a request of its own, with what the storyboard says where the shot does not."""
-        seconds = self.duration or duration
         return VideoRequest(
             model=self.model or model,
             prompt=self.prompt,
-            duration=(int(seconds) if float(seconds).is_integer() else seconds) or None,
+            duration=duration_or_default(self.duration or duration),
             aspect_ratio=aspect_ratio,
             resolution=resolution,
             images=self.images,

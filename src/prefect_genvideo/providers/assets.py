@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_bytes, inspect_file, split_data_url
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.answers import is_link
-from prefect_genvideo.providers.rules import shown
 
 _S3 = re.compile(r"s3://[^/\s?#]{1,255}/[^\x00-\x1f]{1,1024}", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prefect_genvideo.errors import redact
+from prefect_genvideo.errors import shown
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
 
@@ -58,12 +58,6 @@ def problems_of(rules: Sequence[Rule], wanted: Wanted) -> list[Problem]:
     return [
         Problem(field, shown(value), rule.limit, rule.source) for rule in rules for field, value in rule.check(wanted)
     ]
-
-
-def shown(value: object) -> str:
-    """A value as it may appear in an error: short, without secrets."""
-    text = value if isinstance(value, str) else repr(value)
-    return redact(text, 80) or "(empty)"
 
 
 def is_finite_number(value: object) -> bool:

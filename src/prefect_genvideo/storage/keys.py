@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.models import Problem
 
 MAX_KEY_BYTES = 1024
@@ -58,9 +58,7 @@ def _fault(segments: list[str], full: str) -> str | None:
 
 
 def _refusal(field: str, value: str, limit: str) -> InvalidRequestError:
-    shown = ascii(value)
-    shown = shown if len(shown) <= 120 else shown[:119] + "…"
     return InvalidRequestError(
         f"this {field} cannot name an object in the destination",
-        problems=[Problem(field, shown, f"must be {limit}", "rules for keys of a destination")],
+        problems=[Problem(field, shown(value), f"must be {limit}", "rules for keys of a destination")],
     )

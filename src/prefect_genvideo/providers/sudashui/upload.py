@@ -10,10 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.media.inspect import asset_kind, inspect_bytes, inspect_file, split_data_url
 from prefect_genvideo.models import Problem
-from prefect_genvideo.providers.rules import shown
 from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
 
 _SOURCE = "Sudashui API: 文件类型与限制"
