@@ -19,6 +19,8 @@ from hypothesis import settings
 pytest_plugins = ["tests.fixtures.prefect", "tests.fixtures.s3", "tests.fixtures.simulator"]
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="genvideo-tests-"))
+IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
+"""Whether this is one of several processes that a session runs in; they have what is in `TESTS_SHARED` in common."""
 
 FOREIGN_PREFIXES = ("PREFECT_", "AWS_", "GENVIDEO_", "SUDASHUI_", "SENSEAUDIO_")
 """Variables of the user that would change what a test sees."""
@@ -40,6 +42,9 @@ def free_port() -> int:
 
 def isolate() -> None:
     """Give the session a home, a Prefect profile and an AWS configuration of its own, all empty."""
+    if not IS_WORKER:
+        os.environ["TESTS_SHARED"] = str(SCRATCH)
+        os.environ["TESTS_PREFECT_API_URL"] = f"http://127.0.0.1:{free_port()}/api"
     for name in list(os.environ):
         if name.upper().startswith(FOREIGN_PREFIXES) or name.upper() in PROXIES:
             del os.environ[name]
@@ -51,7 +56,7 @@ def isolate() -> None:
         DO_NOT_TRACK="1",
         PREFECT_HOME=str(SCRATCH / "prefect"),
         # The address is settled before the server runs: settings read early are right in every thread and process.
-        PREFECT_API_URL=f"http://127.0.0.1:{free_port()}/api",
+        PREFECT_API_URL=os.environ["TESTS_PREFECT_API_URL"],
         PREFECT_SERVER_ALLOW_EPHEMERAL_MODE="false",
         PREFECT_SERVER_ANALYTICS_ENABLED="false",
         PREFECT_CLIENT_CSRF_SUPPORT_ENABLED="false",

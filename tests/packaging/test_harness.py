@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import tempfile
 from pathlib import Path
 from uuid import UUID
 
@@ -39,7 +40,8 @@ async def test_runs_are_recorded_by_the_session_server(prefect_server: PrefectSe
     """What a flow did is read back through the API, in a profile of the session's own."""
     _, _, run_id = await adding(1, 1)
     assert get_current_settings().api.url == prefect_server.api_url
-    assert str(prefect_server.home) == os.environ["PREFECT_HOME"]
+    assert prefect_server.home.is_relative_to(os.environ["TESTS_SHARED"])
+    assert get_current_settings().home.is_relative_to(tempfile.gettempdir())
     async with get_client() as client:
         run = await client.read_flow_run(UUID(run_id))
     assert run.state_type is StateType.COMPLETED
