@@ -15,17 +15,9 @@ from typing import Any, Literal, TypeVar
 from prefect.blocks.core import Block
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from prefect_genvideo.blocks import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials
-from prefect_genvideo.blocks.job import VideoJob
+from prefect_genvideo.blocks import LocalDestination, S3Destination, VideoJob, known_credentials
 from prefect_genvideo.errors import redact
 
-BLOCK_TYPES: tuple[type[Block], ...] = (
-    SudashuiCredentials,
-    SenseAudioCredentials,
-    S3Destination,
-    LocalDestination,
-    VideoJob,
-)
 ValuesT = TypeVar("ValuesT", bound=BaseModel)
 
 
@@ -104,7 +96,7 @@ async def save_documents(documents: Sequence[Document]) -> list[Saved]:
     Returns:
         What became of each.
     """
-    for kind in BLOCK_TYPES:
+    for kind in (*known_credentials(), S3Destination, LocalDestination, VideoJob):
         await kind.aregister_type_and_schema()  # pyright: ignore[reportUnknownMemberType] - Prefect injects its client
     return [await _save(document) for document in documents]
 

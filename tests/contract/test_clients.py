@@ -7,7 +7,6 @@ from typing import ClassVar
 
 import pytest
 
-from prefect_genvideo import providers
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.providers import (
     SenseAudioClient,
@@ -15,6 +14,7 @@ from prefect_genvideo.providers import (
     VideoClient,
     get_provider,
     provider_names,
+    registry,
 )
 from tests.contract.cases import CLIENTS, KEY
 
@@ -105,8 +105,8 @@ class NotAClient:
 
 
 def install(monkeypatch: pytest.MonkeyPatch, *points: tuple[str, str]) -> None:
-    found = [EntryPoint(name, f"{__name__}:{value}", providers.ENTRY_POINT_GROUP) for name, value in points]
-    monkeypatch.setattr(providers, "entry_points", lambda group: found)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
+    found = [EntryPoint(name, f"{__name__}:{value}", registry.ENTRY_POINT_GROUP) for name, value in points]
+    monkeypatch.setattr(registry, "entry_points", lambda group: found)  # pyright: ignore[reportUnknownLambdaType, reportUnknownArgumentType]
 
 
 def test_a_plugin_joins_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,7 +129,7 @@ def test_a_plugin_does_not_replace_a_built_in_provider(monkeypatch: pytest.Monke
         ([("plugin", "NotAClient")], "no subclass"),
         ([("plugin", "Missing")], "cannot be loaded"),
         ([("other", "Plugin")], "another name"),
-        ([], "There is no provider"),
+        ([], "There is no such provider"),
     ],
 )
 def test_a_broken_plugin_is_named(points: list[tuple[str, str]], match: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,11 @@
 from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
 from prefect_genvideo.blocks.job import VideoJob, VideoRun
+from prefect_genvideo.blocks.registry import CREDENTIALS_GROUP, credentials_type, known_credentials, load_plugins
 from prefect_genvideo.blocks.session import Credentials, Destination, resolve_credentials, resolve_destination
 
 __all__ = [
+    "CREDENTIALS_GROUP",
     "Credentials",
     "Destination",
     "LocalDestination",
@@ -17,6 +19,11 @@ __all__ = [
     "VideoJob",
     "VideoRun",
     "as_destination",
+    "credentials_type",
+    "known_credentials",
     "resolve_credentials",
     "resolve_destination",
 ]
+
+# Forms and presets are to offer the credentials of every installed provider, whoever imports us.
+load_plugins()

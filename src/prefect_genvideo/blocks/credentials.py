@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import re
 from abc import ABC
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,11 +16,14 @@ from weakref import WeakKeyDictionary
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_genvideo.providers import get_provider
-from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks.registry import register
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient, get_provider
 from prefect_genvideo.runtime import get_settings
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+# Consoles and examples show the whole header; people copy it.
+_SCHEME = re.compile(r"\Abearer\s+", re.IGNORECASE)
 
 
 @dataclass
@@ -37,13 +41,17 @@ def check_url(url: str) -> str:
     """Return an API address without a trailing slash.
 
     Raises:
-        ValueError: No http(s) URL with a host, one with a user, query or fragment, or plain http to a public host.
+        ValueError: No http(s) URL with a host, one with a user, query or fragment, or plain http to a public host. The
+            text does not repeat the URL, which may hold a password.
     """
-    parts = urlsplit(url.strip())
-    host = parts.hostname or ""
+    try:
+        parts = urlsplit(url.strip())
+        host = parts.hostname or ""
+    except ValueError:
+        raise ValueError("must be an http(s) address with a host") from None
     if parts.scheme not in ("http", "https") or not host:
-        raise ValueError(f"must be an http(s) address with a host, not {url!r}")
-    if parts.username or parts.password or parts.query or parts.fragment:
+        raise ValueError("must be an http(s) address with a host")
+    if "@" in parts.netloc or parts.query or parts.fragment:
         raise ValueError("must not hold a user, a query or a fragment: the key belongs into api_key")
     if parts.scheme == "http" and not _is_local(host):
         raise ValueError(f"must be https: the key would cross the network to {host} in the clear")
@@ -58,7 +66,9 @@ def _is_local(host: str) -> bool:
         return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
-class ProviderCredentials(CredentialsBlock, ABC):  # with ABC among its bases, a class is no block type of its own
+class ProviderCredentials(
+    DiscreetBlock, CredentialsBlock, ABC
+):  # with ABC among its bases, a class is no block type of its own
     """What every provider's credentials share. A plug-in provider subclasses it and names its provider."""
 
     provider: ClassVar[str] = ""
@@ -72,10 +82,21 @@ class ProviderCredentials(CredentialsBlock, ABC):  # with ABC among its bases, a
     @field_validator("api_key")
     @classmethod
     def _key_is_usable(cls, value: SecretStr) -> SecretStr:
-        key = value.get_secret_value().strip()
+        key = _SCHEME.sub("", value.get_secret_value().strip())
         if not key or not key.isascii() or any(c.isspace() for c in key):
             raise ValueError("must be a key without spaces, as the provider's console shows it")
         return SecretStr(key)
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **options: Any) -> None:
+        super().__pydantic_init_subclass__(**options)
+        register(cls.provider, cls)
+
+    @classmethod
+    def environment(cls) -> dict[str, str]:
+        """Return the environment variable that the command line reads for each field, e.g. `SUDASHUI_API_KEY`."""
+        prefix = re.sub(r"\W", "_", cls.provider).upper()
+        return {name: f"{prefix}_{name.upper()}" for name in cls.model_fields}
 
     def _arguments(self) -> dict[str, Any]:
         settings = get_settings()
@@ -83,6 +104,7 @@ class ProviderCredentials(CredentialsBlock, ABC):  # with ABC among its bases, a
             "api_key": self.api_key.get_secret_value(),
             "stall_timeout": settings.stall_timeout,
             "allow_private": settings.allow_private,
+            "max_video_size": int(settings.max_video_gib * 1024**3),
             **{name: getattr(self, name) for name in self._urls},
         }
 
@@ -142,15 +164,15 @@ class SudashuiCredentials(ProviderCredentials):
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/sudashui.png"  # type: ignore[assignment]
     _documentation_url = _DOCS  # type: ignore[assignment]
     _urls: ClassVar[tuple[str, ...]] = ("base_url", "files_url")
-    provider: ClassVar[str] = "sudashui"
+    provider: ClassVar[str] = SudashuiClient.name
 
     base_url: str = Field(
-        default="https://api.sudashuiapi.com",
+        default=SudashuiClient.default_base_url,
         title="API address",
         description="Address of the API without `/v1`. Change it for an own gateway or the simulator.",
     )
     files_url: str = Field(
-        default="https://files.sudashuiapi.com",
+        default=SudashuiClient.default_files_url,
         title="Upload address",
         description="Address that reference files are uploaded to.",
     )
@@ -182,10 +204,10 @@ class SenseAudioCredentials(ProviderCredentials):
     _block_type_slug = "senseaudio-credentials"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/senseaudio.png"  # type: ignore[assignment]
     _documentation_url = _DOCS  # type: ignore[assignment]
-    provider: ClassVar[str] = "senseaudio"
+    provider: ClassVar[str] = SenseAudioClient.name
 
     base_url: str = Field(
-        default="https://api.senseaudio.cn",
+        default=SenseAudioClient.default_base_url,
         title="API address",
         description="Address of the API without `/v1`. Change it for the simulator.",
     )

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
+from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.runtime import get_settings
@@ -18,7 +19,7 @@ _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
 
 
-class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no block type of its own
+class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class is no block type of its own
     """What every destination offers to the tasks."""
 
     key_template: str = Field(
@@ -60,7 +61,7 @@ class VideoDestination(Block, ABC):  # with ABC among its bases, a class is no b
 
 
 # Forms show fields in the order in which classes declare them, the last base first: these come before the shared ones.
-class _Bucket(Block, ABC):
+class _Bucket(DiscreetBlock, ABC):
     bucket: str = Field(
         default=..., min_length=3, max_length=255, description="Bucket name, without `s3://`.", examples=["my-videos"]
     )

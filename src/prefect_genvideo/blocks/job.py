@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Union
 from uuid import uuid4
 
 from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from prefect_genvideo.blocks.credentials import SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks.credentials import ProviderCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
+from prefect_genvideo.blocks.registry import known_credentials, watch
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import stage
 from prefect_genvideo.pipeline.make import generation_of, send
+from prefect_genvideo.providers import get_provider
 from prefect_genvideo.runtime import derive_key, flow_run_id, task_run_id
 
 
@@ -59,11 +62,13 @@ class VideoRun(JobRun[StoredVideo]):
 # Naming the result at run time would make, and register, one more block type.
 if TYPE_CHECKING:
     _VideoJobBlock = JobBlock[StoredVideo]
+    _AnyCredentials = ProviderCredentials
 else:
     _VideoJobBlock = JobBlock
+    _AnyCredentials = Union[known_credentials()]  # noqa: UP007 - made at run time
 
 
-class VideoJob(_VideoJobBlock):
+class VideoJob(DiscreetBlock, _VideoJobBlock):
     """A preset: what to generate, who pays, and where it goes.
 
     Example:
@@ -92,11 +97,11 @@ class VideoJob(_VideoJobBlock):
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/video-job.png"  # type: ignore[assignment]
     _documentation_url = "https://github.com/prefect-genvideo/prefect-genvideo#readme"  # type: ignore[assignment]
 
-    credentials: SudashuiCredentials | SenseAudioCredentials = Field(
-        default=..., description="Whose account pays for it."
-    )
+    credentials: _AnyCredentials = Field(default=..., description="Whose account pays for it.")
     destination: S3Destination | LocalDestination = Field(default=..., description="Where the videos go.")
-    model: str = Field(default="sd-2-fast-720p", description="Model name, as the provider lists it.")
+    model: str = Field(
+        default="", description="Model name, as the provider lists it. Empty: the provider's default model."
+    )
     prompt: str = Field(default="", description="Prompt of the preset; `{prompt}` is where a run's own prompt goes.")
     duration: float = Field(default=0, ge=0, description="Seconds; 0 takes the model's default.")
     aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"] = Field(
@@ -133,7 +138,7 @@ class VideoJob(_VideoJobBlock):
         own = self.prompt
         text = own.replace("{prompt}", prompt) if "{prompt}" in own else " ".join(filter(None, (own, prompt)))
         return VideoRequest(
-            model=self.model,
+            model=self.model or get_provider(self.credentials.provider).default_model,
             prompt=text,
             duration=duration_or_default(self.duration),
             aspect_ratio=self.aspect_ratio,
@@ -166,3 +171,13 @@ class VideoJob(_VideoJobBlock):
             draft = pipeline.draft(key, request, staged.identities, flow_run_id=run, task_run_id=task)
             submission = await pipeline.find(draft) or await send(pipeline, request, staged, draft)
         return VideoRun(self, generation_of(submission))
+
+
+def _offer_known_credentials() -> None:
+    """Let presets be made with every provider's credentials, also those that became known after this class."""
+    kinds: Any = Union[known_credentials()]  # noqa: UP007 - made at run time
+    VideoJob.model_fields["credentials"].annotation = kinds
+    VideoJob.model_rebuild(force=True)
+
+
+watch(_offer_known_credentials)

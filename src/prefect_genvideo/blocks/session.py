@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from prefect.blocks.core import Block, UnknownBlockType
-from pydantic import Field, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic import Field, GetCoreSchemaHandler, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
+from pydantic_core import CoreSchema, core_schema
 
-from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.blocks._discreet import without_values
+from prefect_genvideo.blocks.credentials import ProviderCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
+from prefect_genvideo.blocks.registry import known_credentials
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard
@@ -23,14 +26,33 @@ from prefect_genvideo.storage import ObjectStore
 
 
 def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
-    """Let pass every credentials and destination block, also those of other packages; a form offers only ours."""
+    """Let pass every credentials and destination block, also those that no form offers."""
     taken = as_destination(block)
-    return taken if isinstance(taken, ProviderCredentials | VideoDestination) else validate(block)
+    if isinstance(taken, ProviderCredentials | VideoDestination):
+        return taken
+    try:
+        return validate(block)
+    except ValidationError as error:
+        raise without_values(error) from None
 
 
 BlockName = Annotated[str, Field(title="Name of a saved block", examples=["block-type-slug/name"])]
+
+
+class _AnyProvider:
+    """A picker for the credentials of every provider that is known when a flow is defined."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        del source
+        picked = handler.generate_schema(Union[(*known_credentials(), BlockName)])
+        return core_schema.no_info_wrap_validator_function(_take, picked)
+
+
 #: A block, or the name of a saved one as `block-type-slug/name`.
-Credentials = Annotated[SudashuiCredentials | SenseAudioCredentials | BlockName, WrapValidator(_take)]
+if TYPE_CHECKING:
+    Credentials = ProviderCredentials | str
+else:
+    Credentials = Annotated[Any, _AnyProvider()]
 Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
 #: The same for steps, which have no form.
 AnyCredentials = ProviderCredentials | str

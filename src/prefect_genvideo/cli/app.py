@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Annotated
 
 from cyclopts import App, Parameter
+from rich.table import Table
 
-from prefect_genvideo.cli.console import credentials_from, destination_from, out, provider_of, run
+from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, print_whole, provider_of, run
 from prefect_genvideo.cli.ledger import ledger_app
+from prefect_genvideo.errors import GenVideoError
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
@@ -18,8 +20,8 @@ def generate(
     prompt: str,
     /,
     *,
-    model: str,
     to: str,
+    model: str = "",
     image: Annotated[list[str] | None, Parameter(negative=())] = None,
     video: Annotated[list[str] | None, Parameter(negative=())] = None,
     audio: Annotated[list[str] | None, Parameter(negative=())] = None,
@@ -36,8 +38,8 @@ def generate(
 
     Args:
         prompt: What the video shows.
-        model: Model name, e.g. sd-2-fast-720p or doubao-seedance-2-0-260128.
         to: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        model: Model name; the provider's default model when only --provider is given.
         image: Reference image; may be given several times. Named @image1, @image2 … in the prompt.
         video: Reference video; may be given several times.
         audio: Reference audio; may be given several times.
@@ -45,19 +47,21 @@ def generate(
         last_frame: Image that the video ends with.
         duration: Seconds; 0 takes the model's default.
         aspect_ratio: Width to height.
-        resolution: For SenseAudio; at Sudashui the model name decides.
-        provider: sudashui or senseaudio; known from the model's name where it is documented.
-        credentials: Saved credentials block; else the key comes from SUDASHUI_API_KEY or SENSEAUDIO_API_KEY.
+        resolution: Where the model name does not decide it.
+        provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented.
+        credentials: Saved credentials block; else the key comes from the environment, see `genvideo providers`.
         key: Idempotency key; the same key never pays twice.
     """
 
     async def work() -> None:
         from prefect_genvideo.flows import generate_video
+        from prefect_genvideo.providers import get_provider
 
+        named = provider or provider_of(model)
         stored = await generate_video(
             prompt,
-            model=model,
-            credentials=credentials_from(provider or provider_of(model), credentials),
+            model=model or get_provider(named).default_model,
+            credentials=credentials_from(named, credentials),
             destination=destination_from(to),
             duration=duration,
             aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the attempts
@@ -79,7 +83,7 @@ def models(*, provider: str, credentials: str | None = None) -> None:
     """List the models that the account is offered now.
 
     Args:
-        provider: sudashui or senseaudio.
+        provider: Name of the provider, see `genvideo providers`.
         credentials: Saved credentials block; else the key comes from the environment.
     """
 
@@ -91,6 +95,27 @@ def models(*, provider: str, credentials: str | None = None) -> None:
         async with block.get_client() as client:
             for name in await client.models():
                 out.print(name, markup=False)
+
+    run(work())
+
+
+@app.command
+def providers() -> None:
+    """List the providers, built-in and installed, with the environment variables that each is set up by."""
+
+    async def work() -> None:
+        from prefect_genvideo.blocks import credentials_type
+        from prefect_genvideo.providers import get_provider, provider_names
+
+        table = Table("provider", "title", "default model", "environment", box=None)
+        for name in provider_names():
+            try:
+                client, variables = get_provider(name), credentials_type(name).environment().values()
+            except GenVideoError as error:
+                err.print(str(error), style="red")
+                continue
+            table.add_row(name, client.title, client.default_model, " ".join(variables))
+        print_whole(table)
 
     run(work())
 

@@ -9,53 +9,64 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
+from rich.table import Table
 
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError
+from prefect_genvideo.models import Problem
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
-# Environment variables of each provider's key; the addresses are for own gateways and the simulator.
-_ENVIRONMENT = {
-    "sudashui": {"api_key": "SUDASHUI_API_KEY", "base_url": "SUDASHUI_BASE_URL", "files_url": "SUDASHUI_FILES_URL"},
-    "senseaudio": {"api_key": "SENSEAUDIO_API_KEY", "base_url": "SENSEAUDIO_BASE_URL"},
-}
-
 
 def provider_of(model: str) -> str:
-    """Name of the provider that documents this model.
+    """Name of the one provider that documents this model.
 
     Raises:
-        InvalidRequestError: None of them does; the caller has to say which one is meant.
+        InvalidRequestError: None or several of them do; the caller has to say which one is meant.
     """
-    from prefect_genvideo.errors import InvalidRequestError
-    from prefect_genvideo.models import Problem
-    from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+    from prefect_genvideo.providers import get_provider, provider_names
 
-    for client in (SudashuiClient, SenseAudioClient):
-        if model in client.documented_models:
-            return client.name
-    problem = Problem("model", model, "not documented: add --provider sudashui or senseaudio", "genvideo")
+    found = [name for name in provider_names() if model in get_provider(name).documented_models]
+    if len(found) == 1:
+        return found[0]
+    limit = f"with --provider, one of {', '.join(found or provider_names())}"
+    problem = Problem("model", model or "(none)", limit, "genvideo")
     raise InvalidRequestError("The provider is not known from the model's name.", problems=[problem])
 
 
 def credentials_from(provider: str, block: str | None) -> Any:
     """A credentials block: the saved one, or one made from the environment.
 
+    Args:
+        provider: Name of the provider; its plug-in may be another package's.
+        block: Name of a saved block; the environment is not read then.
+
     Raises:
         AuthenticationError: The environment has no key for the provider.
+        InvalidRequestError: There is no such provider, or a value cannot be used; values are not repeated.
     """
     if block:
         return block
-    from prefect_genvideo.blocks import SenseAudioCredentials, SudashuiCredentials
-    from prefect_genvideo.errors import AuthenticationError
+    from pydantic import ValidationError
 
-    names = _ENVIRONMENT[provider]
-    values: dict[str, Any] = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+    from prefect_genvideo.blocks import credentials_type
+
+    kind = credentials_type(provider)
+    names: dict[str, str] = kind.environment()
+    values = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
     if "api_key" not in values:
-        raise AuthenticationError(f"No key: set {names['api_key']}, or name a saved block with --credentials.")
-    return (SudashuiCredentials if provider == "sudashui" else SenseAudioCredentials)(**values)
+        raise AuthenticationError(
+            f"No key: set {names['api_key']}, or name a saved block with --credentials.", provider=provider
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            Problem(names.get(str(fault["loc"][0]), str(fault["loc"][0])), "(not shown)", fault["msg"], "environment")
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise InvalidRequestError("The environment's values cannot be used.", problems=problems) from None
 
 
 def destination_from(to: str) -> Any:
@@ -73,6 +84,12 @@ def destination_from(to: str) -> Any:
         return to
     path = unquote(urlsplit(to).path) if to.startswith("file://") else to
     return LocalDestination(path=path)
+
+
+def print_whole(table: Table) -> None:
+    """Print a table with nothing cut, however narrow the terminal is: keys and task ids are there to be copied."""
+    table.width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
+    out.print(table)
 
 
 def run(work: Any) -> Any:

@@ -8,7 +8,7 @@ from typing import Any, get_args
 from cyclopts import App
 from rich.table import Table
 
-from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, run
+from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, print_whole, run
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Ledger
@@ -26,12 +26,6 @@ async def _open(at: str) -> Ledger:
 
 def _warn(message: str) -> None:
     err.print(message, style="yellow", markup=False)
-
-
-def _print(table: Table) -> None:
-    # Keys and task ids are there to be copied: nothing is cut, however narrow the terminal is.
-    table.width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
-    out.print(table)
 
 
 def _facts(record: LedgerRecord) -> dict[str, Any]:
@@ -78,7 +72,7 @@ async def _list(at: str, state: str | None, everything: bool, as_json: bool) -> 
             detail,
         )
     if not as_json:
-        _print(table)
+        print_whole(table)
         out.print(", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no records", markup=False)
 
 
@@ -139,7 +133,7 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, json_: 
 
     Args:
         at: Destination, as for `list`.
-        provider: sudashui or senseaudio.
+        provider: Name of the provider, see `genvideo providers`.
         credentials: Saved credentials block; else the key comes from the environment.
         json_: One JSON object a line instead of a table.
     """
@@ -156,7 +150,7 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, json_: 
                 out.print(json.dumps(row.model_dump(mode="json", exclude_none=True), ensure_ascii=False), markup=False)
             table.add_row(row.key, row.outcome, row.model, row.task_id or "", row.uri or row.detail)
         if not json_:
-            _print(table)
+            print_whole(table)
             out.print(str(report.counts or "nothing was left behind"), markup=False)
 
     run(work())

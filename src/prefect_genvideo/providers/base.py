@@ -51,6 +51,7 @@ class VideoClient(ABC):
         upload_lifetime: How long an uploaded asset's link can be relied on; None without uploads.
         default_base_url: Where the API is.
         documented_models: Models whose rules are known; others pass with the general rules only.
+        default_model: Model of callers that name none; empty: they must name one.
     """
 
     name: ClassVar[str]
@@ -61,6 +62,7 @@ class VideoClient(ABC):
     upload_lifetime: ClassVar[timedelta | None] = None
     default_base_url: ClassVar[str]
     documented_models: ClassVar[tuple[str, ...]] = ()
+    default_model: ClassVar[str] = ""
 
     def __init__(
         self,
@@ -71,6 +73,7 @@ class VideoClient(ABC):
         stall_timeout: float = STALL_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
         allow_private: bool = False,
+        max_video_size: int = MAX_SIZE,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -81,6 +84,7 @@ class VideoClient(ABC):
             stall_timeout: Seconds without a byte of a video before a download is given up.
             transport: Stands in for the network. The caller closes it.
             allow_private: Whether results may come from private and loopback hosts.
+            max_video_size: Bytes; a larger video is refused.
 
         Raises:
             InvalidRequestError: The key or the URL cannot be used at all.
@@ -91,6 +95,7 @@ class VideoClient(ABC):
         self._stall_timeout = stall_timeout
         self._transport = transport
         self._allow_private = allow_private
+        self._max_video_size = max_video_size
         self._lines: dict[bool, Line] = {}
         self._downloads: httpx.AsyncClient | None = None
 
@@ -222,7 +227,7 @@ class VideoClient(ABC):
         return self._generation_of(await self._exchange("GET", path), task_id)
 
     def open_video(
-        self, url: str, *, offset: int = 0, if_range: str | None = None, max_size: int = MAX_SIZE
+        self, url: str, *, offset: int = 0, if_range: str | None = None, max_size: int | None = None
     ) -> AbstractAsyncContextManager[VideoStream]:
         """Open a result as a stream of verified bytes.
 
@@ -230,13 +235,14 @@ class VideoClient(ABC):
             url: The generation's `video_url`.
             offset: Byte to go on from; heeded only together with `if_range`.
             if_range: ETag of the earlier bytes. Where the stream really starts is in its `offset`.
-            max_size: Bytes; a larger file is refused.
+            max_size: Bytes; a larger file is refused. The client's `max_video_size` when not given.
 
         Raises:
             LinkExpiredError: The link is refused; query the task for a fresh one.
             DownloadError: It is no video, the address is refused, or it does not come.
         """
-        return open_video(self._downloader(), self._download_rules(max_size), url, offset=offset, if_range=if_range)
+        rules = self._download_rules(self._max_video_size if max_size is None else max_size)
+        return open_video(self._downloader(), rules, url, offset=offset, if_range=if_range)
 
     async def fetch_picture(self, url: str, *, max_size: int = 5 * 1024 * 1024) -> bytes:
         """Fetch a cover picture.

@@ -48,6 +48,7 @@ class SenseAudioClient(VideoClient):
     default_base_url: ClassVar[str] = "https://api.senseaudio.cn"
 
     documented_models: ClassVar[tuple[str, ...]] = tuple(MODELS)
+    default_model: ClassVar[str] = "doubao-seedance-2-0-260128"
     _create_path: ClassVar[str] = "/v1/video/create"
     _query_path: ClassVar[str] = "/v1/video/status?id={task_id}"
 

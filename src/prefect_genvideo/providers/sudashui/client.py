@@ -29,6 +29,7 @@ from prefect_genvideo.providers.answers import (
 )
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient, checked_base_url
+from prefect_genvideo.providers.download import MAX_SIZE
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.sudashui import wire
@@ -56,6 +57,7 @@ class SudashuiClient(VideoClient):
     upload_lifetime: ClassVar[timedelta | None] = timedelta(minutes=90)
     default_base_url: ClassVar[str] = "https://api.sudashuiapi.com"
     documented_models: ClassVar[tuple[str, ...]] = tuple(MODELS)
+    default_model: ClassVar[str] = "sd-2-fast-720p"
     default_files_url: ClassVar[str] = "https://files.sudashuiapi.com"
 
     _create_path: ClassVar[str] = "/v1/video/generations"
@@ -71,6 +73,7 @@ class SudashuiClient(VideoClient):
         stall_timeout: float = STALL_TIMEOUT,
         transport: httpx.AsyncBaseTransport | None = None,
         allow_private: bool = False,
+        max_video_size: int = MAX_SIZE,
     ) -> None:
         """Make a client; see `VideoClient`.
 
@@ -82,6 +85,7 @@ class SudashuiClient(VideoClient):
             stall_timeout: Seconds without a byte of a video before a download is given up.
             transport: Stands in for the network. The caller closes it.
             allow_private: Whether results may come from private and loopback hosts.
+            max_video_size: Bytes; a larger video is refused.
         """
         super().__init__(
             api_key,
@@ -90,6 +94,7 @@ class SudashuiClient(VideoClient):
             stall_timeout=stall_timeout,
             transport=transport,
             allow_private=allow_private,
+            max_video_size=max_video_size,
         )
         self.files_url = checked_base_url(files_url or self.default_files_url, "files_url", self.title)
 

@@ -1,0 +1,41 @@
+"""Blocks that do not repeat what they were given: validation errors would carry keys into logs, states and results."""
+
+from __future__ import annotations
+
+from abc import ABC
+from typing import Any
+
+from prefect.blocks.core import Block
+from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic_core import InitErrorDetails, PydanticCustomError
+
+_NOT_SHOWN = "(not shown)"
+# What pydantic calls a kind of block whose errors come through the validator below.
+_WRAPPER = "function-wrap["
+
+
+class DiscreetBlock(Block, ABC):  # with ABC among its bases, a class is no block type of its own
+    """A block whose validation errors hold field and rule, never the value.
+
+    `hide_input_in_errors` alone leaves the values in the error, and pickled into result storage with it.
+    """
+
+    model_config = ConfigDict(hide_input_in_errors=True)
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _tell_no_values(cls, data: Any, handler: ModelWrapValidatorHandler[Any]) -> Any:
+        try:
+            return handler(data)
+        except ValidationError as error:
+            raise without_values(error) from None
+
+
+def without_values(error: ValidationError) -> ValidationError:
+    """Return the error with its fields and rules, without what was given, each problem once."""
+    lines: dict[tuple[Any, ...], InitErrorDetails] = {}
+    for fault in error.errors(include_url=False, include_input=False, include_context=False):
+        loc = tuple(part for part in fault["loc"] if not str(part).startswith(_WRAPPER))
+        told = PydanticCustomError(fault["type"], "{told}", {"told": fault["msg"]})  # pyright: ignore[reportArgumentType] - a literal for its own use
+        lines[loc, fault["type"], fault["msg"]] = InitErrorDetails(type=told, loc=loc, input=_NOT_SHOWN)
+    return ValidationError.from_exception_data(error.title, list(lines.values()), hide_input=True)
