@@ -161,7 +161,7 @@ async def _lend(pipeline: Pipeline, name: str, staged: Staged) -> str:
     if link is None:
         limit = f"{pipeline.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
         raise InvalidRequestError(
-            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, studio.client.title)]
+            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, pipeline.client.title)]
         )
     if await store.head(key) is None:
         async with store.upload(key, content_type=staged.media[name].media_type) as upload:
