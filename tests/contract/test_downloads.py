@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -16,6 +18,7 @@ from tests.contract.server import Answer, HostMap, Received, ScriptedServer, mp4
 
 FILE = mp4(200_000)
 ETAG = '"abc"'
+GZIP = {"Content-Encoding": "gzip"}
 
 
 async def fetch(client: VideoClient, url: str, **options: Any) -> bytes:
@@ -89,6 +92,91 @@ async def test_bytes_count_not_headers(answer: Answer, client: VideoClient, serv
     assert await fetch(client, f"{server.url}/v.mp4") == FILE
 
 
+def deflated(wbits: int) -> bytes:
+    packer = zlib.compressobj(wbits=wbits)
+    return packer.compress(FILE) + packer.flush()
+
+
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(FILE)),
+        ("x-gzip", gzip.compress(FILE)),
+        ("GZip", gzip.compress(FILE[:70_000]) + gzip.compress(FILE[70_000:]) + b"\0" * 512),
+        ("deflate", deflated(zlib.MAX_WBITS)),
+        ("deflate", deflated(-zlib.MAX_WBITS)),
+        ("gzip", FILE),
+        ("identity", FILE),
+        ("none", FILE),
+    ],
+    ids=["gzip", "x-gzip", "members", "zlib", "raw-deflate", "only-named", "identity", "none"],
+)
+@pytest.mark.parametrize("chunked", [False, True])
+async def test_a_compressed_body_is_unpacked(
+    coding: str, body: bytes, chunked: bool, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Some send it although identity was asked for; the announced length is then that of the packed bytes."""
+    headers = {"Content-Encoding": coding, "ETag": ETAG, "Accept-Ranges": "bytes"}
+    server.handler = serving(Answer(200, headers, body, chunked=chunked))
+    async with client.open_video(f"{server.url}/v.mp4") as stream:
+        known = coding in {"identity", "none"} and not chunked
+        assert (stream.size, stream.resumable) == ((len(FILE), True) if known else (None, False))
+        assert b"".join([chunk async for chunk in stream]) == FILE
+    assert server.received[0].headers["accept-encoding"] == "identity"
+
+
+async def test_a_body_that_unpacks_for_ever_is_stopped(client: VideoClient, server: ScriptedServer) -> None:
+    """A megabyte of gzip makes a gigabyte; pieces are small, and the largest size holds for what comes out."""
+    bomb = zlib.compressobj(wbits=31)
+    zeros = FILE[:60] + (2**32 - 1).to_bytes(4, "big") + b"mdat"
+    body = bomb.compress(zeros) + bomb.compress(bytes(64_000_000)) + bomb.flush()
+    server.handler = serving(Answer(200, GZIP, body))
+    sizes: list[int] = []
+
+    async def measure() -> None:
+        async with client.open_video(f"{server.url}/v.mp4", max_size=5_000_000) as stream:
+            async for chunk in stream:
+                sizes.append(len(chunk))
+
+    with pytest.raises(DownloadError) as caught:
+        await measure()
+    assert (caught.value.reason, caught.value.retryable) == ("too large", False)
+    assert max(sizes) <= 512 * 1024
+
+
+@pytest.mark.parametrize(
+    "surplus",
+    [b"\0" * 9, b"\r\n", b"TAG" + b"title".ljust(125, b"\0"), b"<?xpacket begin=''?><x:xmpmeta/>"],
+    ids=["zeros", "crlf", "id3v1", "xmp"],
+)
+async def test_bytes_behind_the_last_box_are_kept(surplus: bytes, client: VideoClient, server: ScriptedServer) -> None:
+    """The video before them is whole, and what was paid for is saved as it came."""
+    server.handler = serving(Answer(200, {}, FILE + surplus))
+    assert await fetch(client, f"{server.url}/v.mp4") == FILE + surplus
+
+
+@pytest.mark.parametrize(
+    "range_header",
+    [f"bytes 0-{len(FILE) - 1}/{len(FILE)}", f"bytes 0-{len(FILE) - 1}/*", None],
+    ids=["whole", "total-unknown", "no-range"],
+)
+async def test_an_unasked_206_may_be_the_whole_file(
+    range_header: str | None, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Its own bytes prove it."""
+    server.handler = serving(Answer(206, {"Content-Range": range_header} if range_header else {}, FILE))
+    assert await fetch(client, f"{server.url}/v.mp4") == FILE
+
+
+@pytest.mark.parametrize("range_header", ["bytes 9-99/200000", "bytes 0-99999/200000", "bytes */200000", "pages 0-1/2"])
+async def test_an_unasked_206_that_is_a_part_is_not_used(
+    range_header: str, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Nobody knows what the rest is."""
+    server.handler = serving(Answer(206, {"Content-Range": range_header}, FILE[:100_000]))
+    assert (await failure(client, f"{server.url}/v.mp4")).retryable
+
+
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
@@ -102,7 +190,11 @@ async def test_bytes_count_not_headers(answer: Answer, client: VideoClient, serv
         (Answer(200, {}, FILE[:100_000], chunked=True), "not a whole MP4"),
         (Answer(200, {}, FILE[:100_000], close_delimited=True), "not a whole MP4"),
         (Answer(200, {}, FILE[:100_000]), "not a whole MP4"),
-        (Answer(200, {}, FILE + b"\0" * 9), "not a whole MP4"),
+        (Answer(200, GZIP, gzip.compress(FILE)[:-9]), "broken compression"),
+        (Answer(200, GZIP, b"\x1f\x8b" + b"\0" * 999), "broken compression"),
+        (Answer(200, GZIP, gzip.compress(FILE), length=len(FILE), cut_after=900), "connection lost"),
+        (Answer(200, GZIP, gzip.compress(b"<html>denied</html>")), "not a video"),
+        (Answer(200, {"Content-Encoding": "br"}, b"\x8b\x02\x80" + b"x" * 99), "not a video"),
         (Answer(200, {}, FILE, length=len(FILE), stall_after=100_000), "stalled"),
         (Answer(reset=True), "connection lost"),
         (Answer(silent=True), "timeout"),
@@ -351,6 +443,8 @@ async def test_a_cover_picture_is_fetched_under_the_same_rules(client: VideoClie
     """No key, a size cap, a whole body or an error."""
     server.handler = serving(Answer(200, {}, b"picture" * 100, chunked=True))
     assert await client.fetch_picture(f"{server.url}/c.jpg") == b"picture" * 100
+    server.handler = serving(Answer(200, GZIP, gzip.compress(b"picture" * 100)))
+    assert await client.fetch_picture(f"{server.url}/c.jpg") == b"picture" * 100
     assert "authorization" not in server.received[0].headers
 
 
@@ -361,6 +455,8 @@ async def test_a_cover_picture_is_fetched_under_the_same_rules(client: VideoClie
         (Answer(410), DownloadError, False),
         (Answer(500), DownloadError, True),
         (Answer(200, {}, b"x" * 2000), DownloadError, False),
+        (Answer(200, GZIP, gzip.compress(b"x" * 2000)), DownloadError, False),
+        (Answer(200, GZIP, gzip.compress(b"x" * 900)[:-4]), DownloadError, True),
         (Answer(200, {}, b"x" * 900, length=999, cut_after=500), DownloadError, True),
         (Answer(302, {"Location": "http://10.0.0.1/c.jpg"}), DownloadError, False),
     ],

@@ -63,6 +63,7 @@ async def test_a_save_leaves_a_video_and_its_manifest(store: ObjectStore) -> Non
     assert list(manifest) == sorted(manifest)
     assert manifest["video"] | {"etag": None} == {
         "codec": "avc1",
+        "surplus": 0,
         "etag": None,
         "height": 720,
         "key": KEY,

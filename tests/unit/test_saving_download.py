@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,15 @@ async def test_an_unbroken_stream_is_saved(tmp_path: Path) -> None:
     assert saving.slept == []
     assert saving.progress[0] == (700, 10_000)
     assert saving.progress[-1] == (10_000, 10_000)
+
+
+async def test_bytes_behind_the_last_box_are_saved_and_noted(tmp_path: Path) -> None:
+    """The file is kept as it came, also when it came in pieces; its manifest says what is no part of the video."""
+    padded = VIDEO + b"\r\n"
+    source = ScriptedSource([Answer(padded, stop=3000), Answer(padded)])
+    stored = await Saving(tmp_path, source).run()
+    assert (stored.size, stored.sha256) == (len(padded), hashlib.sha256(padded).hexdigest())
+    assert json.loads((tmp_path / "v/task_1.json").read_text())["video"]["surplus"] == 2
 
 
 async def test_a_cut_stream_is_gone_on_with(tmp_path: Path) -> None:

@@ -1,228 +1,234 @@
-"""Proof that a stream of bytes is a whole MP4 file, in constant memory.
+"""MP4 files (ISO/IEC 14496-12) read in one pass: are they whole, and what is in them.
 
-An MP4 file is a row of boxes, each headed by its length. Walking the heads shows a cut file that no header, status
-or file name would show.
+An MP4 file is a row of boxes, each headed by its length and its name. Walking the heads shows a cut file that no
+header, status or file name would show; the `moov` box on the way names the tracks. Nothing is decoded, memory is
+bounded, and the time grows with the number of bytes only.
 """
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
+from typing import BinaryIO
 
 from prefect_genvideo.errors import DownloadError
+from prefect_genvideo.media._mp4_tracks import Fragments, Movie, Track, parse_moov
 
+__all__ = ["MAX_BOXES", "MAX_MOOV", "Movie", "Mp4Reader", "Track", "read_mp4"]
+
+MAX_MOOV = 8 * 1024 * 1024
+"""Bytes; a larger `moov` belongs to hours of video and is passed over rather than held in memory."""
+
+MAX_BOXES = 50_000
+"""Top-level boxes of one file. An hour in fragments of half a second has 14,400."""
+
+# Bytes; a longer `moof` describes more samples than a fragment of video has.
+_MAX_MOOF = 512 * 1024
+# Bytes; the list of compatible brands is short.
+_MAX_FTYP = 4096
 _HEAD = 8
 _LONG_HEAD = 16
+# Values of the 32-bit length: the box reaches to the end of the file, the length stands behind the name.
 _TO_THE_END = 0
 _LONG_SIZE = 1
+# Bytes that nothing more is read from: all there are.
+_FOR_EVER = 2**63
+# Bytes read at a time from a local file; most boxes are passed over.
+_STEP = 16 * 1024
 _REQUIRED = ("ftyp", "moov", "mdat")
-_MAX_FTYP = 4096
+# What a QuickTime file may begin with (QuickTime File Format, "Basic Data Types and Atoms"); MP4 begins with `ftyp`.
+_QUICKTIME_FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+# Top-level boxes by name (ISO/IEC 14496-12, table 1, and QuickTime's). One of these that reaches beyond the end was
+# cut; anything else behind a whole movie is surplus that happens to look like the head of a box: `<?xpacket`, `TAG…`.
+_KNOWN = frozenset(
+    b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx ssix styp prft emsg pdin meco imda".split()
+)
+_PADDING = b"\0 \t\r\n"
 
 
-class BoxWalker:
-    """Walks the top-level boxes of an MP4 file that arrives in pieces.
+class Mp4Reader:
+    """Reads an MP4 file that arrives in pieces.
 
-    Feed every byte in order, then call `finish`. Both raise `DownloadError` (retryable: the bytes are at fault, not
-    the video) as soon as it is certain that the bytes are no whole MP4 file.
+    Feed every byte in order, then call `finish`. Bytes behind the last box that form no box themselves (padding, a
+    line break, tags) are counted, not refused: players pass over them, and the video before them is whole.
+
+    Args:
+        quicktime: Whether the file may begin as QuickTime files do, without an `ftyp` box.
+
+    Attributes:
+        size: Bytes so far.
+        surplus: Bytes behind the last box; final after `finish`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quicktime: bool = False) -> None:
+        self.size = 0
+        self.surplus = 0
+        self._first = _QUICKTIME_FIRST if quicktime else frozenset({b"ftyp"})
+        self._required = _REQUIRED[1:] if quicktime else _REQUIRED
         self._head = bytearray()
+        self._name = b""
+        self._start = 0  # of the box that is open or was the last one
         self._left = 0
+        self._kept: bytearray | None = None
         self._open_ended = False
         self._seen: set[str] = set()
-        self.size = 0
+        self._boxes = 0
+        self._movie: Movie | None = None
+        self._fragments = Fragments()
+
+    @property
+    def skippable(self) -> int:
+        """Bytes ahead that need not be fed because nothing is read from them; see `skip`."""
+        if self.surplus or self._open_ended:
+            return _FOR_EVER
+        return self._left if self._kept is None else 0
+
+    def skip(self, count: int) -> None:
+        """Pass over bytes of the file without feeding them.
+
+        Args:
+            count: Bytes, at most `skippable`.
+        """
+        self._left = max(0, self._left - count)
+        self.size += count
+        self.surplus = self.size - self._start if self.surplus else 0
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes.
 
         Raises:
-            DownloadError: The first box is not `ftyp`, or a box has an impossible length or name.
+            DownloadError: The first box is not `ftyp`, or a box has an impossible length or name before the movie is
+                complete, or there are more boxes than any video has.
         """
-        self.size += len(chunk)
-        position = 0
-        while position < len(chunk) and not self._open_ended:
+        position, end = 0, len(chunk)
+        while position < end and not self._open_ended and not self.surplus:
             if self._left:
-                step = min(self._left, len(chunk) - position)
-                self._left -= step
-                position += step
+                position = self._pass(chunk, position)
             else:
                 step = self._wanted() - len(self._head)
                 self._head += chunk[position : position + step]
                 position += step
-                self._open_box()
+                if len(self._head) >= self._wanted():
+                    self._open_box(self.size + min(position, end))
+        self.size += end
+        if self.surplus:
+            self.surplus = self.size - self._start
 
-    def finish(self) -> None:
+    def finish(self) -> Movie:
         """Say that there are no more bytes.
 
+        Returns:
+            What the movie is; unknown facts are None.
+
         Raises:
-            DownloadError: The file ends inside a box, or has no `ftyp`, `moov` or `mdat` box.
+            DownloadError: The file ends inside a box, has no `ftyp`, `moov` or `mdat` box, or points to bytes beyond
+                its end.
         """
-        if self._head or self._left:
-            raise _broken(f"it ends inside a box, after {self.size} bytes")
-        missing = [name for name in _REQUIRED if name not in self._seen]
-        if missing:
+        missing = [name for name in self._required if name not in self._seen]
+        rest = len(self._head)
+        if missing and not rest and not self._left:
             raise _broken(f"it has no {' and no '.join(missing)} box")
+        if missing or (self._left and self._name in _KNOWN) or (rest and self._may_go_on()):
+            raise _broken(f"it ends inside a box, after {self.size} bytes")
+        if self._left:
+            self._seen.discard(self._name.decode("latin-1"))
+            self.surplus = self.size - self._start
+        elif rest:
+            self.surplus = rest
+        movie = self._movie or Movie()
+        if movie.last_chunk >= self.size - self.surplus:
+            raise _broken(f"its pictures lie beyond its end, after {self.size} bytes")
+        return self._fragments.added_to(movie)
+
+    def _pass(self, chunk: bytes, position: int) -> int:
+        """Go on inside the open box."""
+        step = min(self._left, len(chunk) - position)
+        if self._kept is not None:
+            self._kept += chunk[position : position + step]
+        self._left -= step
+        if not self._left:
+            self._close_box()
+        return position + step
 
     def _wanted(self) -> int:
-        if len(self._head) >= _HEAD and int.from_bytes(self._head[:4], "big") == _LONG_SIZE:
-            return _LONG_HEAD
-        return _HEAD
+        long = len(self._head) >= _HEAD and int.from_bytes(self._head[:4], "big") == _LONG_SIZE
+        return _LONG_HEAD if long else _HEAD
 
-    def _open_box(self) -> None:
-        """Read the head once it is complete, and know how much to skip."""
-        if len(self._head) < self._wanted():
-            return
-        head, taken = bytes(self._head), len(self._head)
-        name, size = head[4:8], int.from_bytes(head[:4], "big")
-        if size == _LONG_SIZE:
-            size = int.from_bytes(head[8:16], "big")
-        if not self._seen and (name != b"ftyp" or not taken <= size <= _MAX_FTYP):
-            raise _broken("it does not begin with an ftyp box")
-        if not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in name):
-            raise _broken(f"there is no box at byte {self.size - taken}")
-        if size == _TO_THE_END:
-            self._open_ended = True
-        elif size < taken:
-            raise _broken(f"a box has the impossible length {size}")
-        self._seen.add(name.decode("latin-1"))
+    def _complete(self) -> bool:
+        return all(name in self._seen for name in self._required)
+
+    def _open_box(self, position: int) -> None:
+        """Read a head whose last byte lies before `position`, and know how much follows."""
+        taken, name = len(self._head), bytes(self._head[4:8])
+        self._start = position - taken
+        size = int.from_bytes(self._head[8:16] if taken == _LONG_HEAD else self._head[:4], "big")
+        if self._boxes >= MAX_BOXES:
+            raise _broken(f"it has more than {MAX_BOXES} boxes")
+        if wrong := self._wrong(name, size, taken):
+            if not self._complete():
+                raise _broken(wrong)
+            self.surplus = taken
+        else:
+            self._boxes += 1
+            self._seen.add(name.decode("latin-1"))
+            self._name, self._left, self._open_ended = name, max(size - taken, 0), size == _TO_THE_END
+            limit = {b"moov": MAX_MOOV, b"moof": _MAX_MOOF}.get(name, 0)
+            self._kept = bytearray() if 0 < self._left <= limit else None
+            if not self._left:
+                self._close_box()
         self._head.clear()
-        self._left = max(size - taken, 0)
+
+    def _wrong(self, name: bytes, size: int, taken: int) -> str:
+        """Why this is not the head of a box; empty when it is one."""
+        if not self._boxes and (name not in self._first or (name == b"ftyp" and not taken <= size <= _MAX_FTYP)):
+            return "it does not begin with an ftyp box"
+        if not all(0x20 <= byte < 0x7F or byte == 0xA9 for byte in name):
+            return f"there is no box at byte {self._start}"
+        if size < taken and (size != _TO_THE_END or name not in _KNOWN):
+            return f"a box has the impossible length {size}"
+        return ""
+
+    def _close_box(self) -> None:
+        kept, self._kept = self._kept, None
+        if not kept:
+            return
+        if self._name == b"moof":
+            self._fragments.add(memoryview(kept))
+        elif self._movie is None:
+            self._movie = parse_moov(memoryview(kept))
+            self._fragments = Fragments(self._movie)
+
+    def _may_go_on(self) -> bool:
+        """Whether a torn head at the end may be the next fragment's, cut; a movie in one piece is complete already."""
+        fragmented = self._movie is not None and self._movie.fragmented
+        return fragmented and bool(self._head.strip(_PADDING))
+
+
+def read_mp4(file: BinaryIO, *, quicktime: bool = False) -> tuple[Movie, int]:
+    """Read a local file's boxes, seeking over what holds no facts.
+
+    Args:
+        file: A seekable file, read from its beginning.
+        quicktime: As for `Mp4Reader`.
+
+    Returns:
+        What the movie is, and the bytes behind its last box.
+
+    Raises:
+        DownloadError: The file is no whole MP4.
+    """
+    end = file.seek(0, 2)
+    file.seek(0)
+    reader = Mp4Reader(quicktime=quicktime)
+    while reader.size < end:
+        if reader.skippable:
+            reader.skip(min(reader.skippable, end - reader.size))
+            file.seek(reader.size)
+            continue
+        chunk = file.read(_STEP)
+        if not chunk:
+            break
+        reader.feed(chunk)
+    return reader.finish(), reader.surplus
 
 
 def _broken(why: str) -> DownloadError:
     return DownloadError(f"The bytes are not a whole MP4 file: {why}.", reason="not a whole MP4")
-
-
-MAX_MOOV = 8 * 1024 * 1024
-"""A larger `moov` belongs to hours of video; it is passed over rather than held in memory."""
-_LONG_SIZE_FIELD = b"\0\0\0\1"
-_NESTED = {b"trak", b"mdia", b"minf", b"stbl", b"mvex"}
-
-
-@dataclass(frozen=True)
-class Movie:
-    """What a movie is.
-
-    Attributes:
-        seconds: Length.
-        width: Pixels as shown, i.e. after rotation.
-        height: Pixels as shown.
-        codec: Four characters of the sample description, e.g. `avc1` or `hvc1`.
-    """
-
-    seconds: float | None = None
-    width: int | None = None
-    height: int | None = None
-    codec: str | None = None
-
-
-class MovieReader:
-    """Picks the `moov` box out of a stream of chunks."""
-
-    def __init__(self) -> None:
-        self._head = bytearray()
-        self._skip = 0
-        self._moov = bytearray()
-        self._wanted = 0
-        self._done = False
-
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the file."""
-        rest = memoryview(chunk)
-        while rest and not self._done:
-            if self._wanted:
-                rest = self._collect(rest)
-            elif self._skip:
-                step = min(self._skip, len(rest))
-                self._skip -= step
-                rest = rest[step:]
-            else:
-                rest = self._read_head(rest)
-
-    def movie(self) -> Movie:
-        """What has been found; every field is None when there was no readable `moov`."""
-        try:
-            return _parse(bytes(self._moov)) if self._moov and not self._wanted else Movie()
-        except (struct.error, IndexError, ValueError):
-            return Movie()
-
-    def _collect(self, rest: memoryview) -> memoryview:
-        step = min(self._wanted, len(rest))
-        self._moov += rest[:step]
-        self._wanted -= step
-        self._done = not self._wanted
-        return rest[step:]
-
-    def _read_head(self, rest: memoryview) -> memoryview:
-        step = self._head_size() - len(self._head)
-        self._head += rest[:step]
-        if len(self._head) == self._head_size():
-            self._open_box(bytes(self._head))
-            self._head.clear()
-        return rest[step:]
-
-    def _head_size(self) -> int:
-        return _LONG_HEAD if len(self._head) >= _HEAD and self._head.startswith(_LONG_SIZE_FIELD) else _HEAD
-
-    def _open_box(self, head: bytes) -> None:
-        body = int.from_bytes(head[8:] or head[:4], "big") - len(head)
-        self._done = body < 0  # open-ended or broken: the box walker judges, here nothing more is to be found
-        if head[4:8] == b"moov" and body <= MAX_MOOV:
-            self._wanted = max(body, 0)
-        else:
-            self._skip = max(body, 0)
-
-
-def _boxes(data: bytes) -> Iterator[tuple[bytes, bytes]]:
-    position = 0
-    while position + _HEAD <= len(data):
-        size, name = struct.unpack_from(">I4s", data, position)
-        head = _HEAD
-        if size == 1:
-            size, head = struct.unpack_from(">Q", data, position + _HEAD)[0], _LONG_HEAD
-        if size < head:
-            return
-        yield name, data[position + head : position + size]
-        position += size
-
-
-def _leaves(data: bytes) -> dict[bytes, bytes]:
-    """Every box below, containers opened; the first of a name wins."""
-    found: dict[bytes, bytes] = {}
-    for name, body in _boxes(data):
-        inner = _leaves(body) if name in _NESTED else {name: body}
-        found = inner | found
-    return found
-
-
-def _parse(moov: bytes) -> Movie:
-    top = _leaves(moov)
-    seconds = _seconds(top.get(b"mvhd", b""), top.get(b"mehd", b""))
-    for name, body in _boxes(moov):
-        track = _leaves(body) if name == b"trak" else {}
-        if track.get(b"hdlr", b"")[8:12] == b"vide":
-            width, height = _sides(track.get(b"tkhd", b""))
-            codec = track.get(b"stsd", b"")[12:16].decode("ascii", "replace").strip() or None
-            return Movie(seconds, width, height, codec)
-    return Movie(seconds)
-
-
-def _seconds(mvhd: bytes, mehd: bytes) -> float | None:
-    if not mvhd:
-        return None
-    scale, duration = struct.unpack_from(">IQ", mvhd, 20) if mvhd[0] == 1 else struct.unpack_from(">II", mvhd, 12)
-    if not duration and mehd:  # a fragmented file says its length there
-        duration = struct.unpack_from(">Q" if mehd[0] == 1 else ">I", mehd, 4)[0]
-    return round(duration / scale, 3) if scale and duration else None
-
-
-def _sides(tkhd: bytes) -> tuple[int | None, int | None]:
-    if len(tkhd) < 84:
-        return None, None
-    width, height = (value >> 16 for value in struct.unpack(">II", tkhd[-8:]))
-    turned = tkhd[-44:-40] == b"\0\0\0\0" and tkhd[-28:-24] == b"\0\0\0\0"
-    if turned:
-        width, height = height, width
-    return width or None, height or None

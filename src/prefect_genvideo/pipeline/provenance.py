@@ -34,12 +34,21 @@ class StoredFile(BaseModel):
 
 
 class VideoFile(StoredFile):
-    """The video, with what its `moov` box says where that could be read."""
+    """The video, with what its boxes say where that could be read.
+
+    Attributes:
+        seconds: Length of the pictures.
+        width: Pixels as shown, after rotation.
+        height: Pixels as shown.
+        codec: Four characters, e.g. `avc1`.
+        surplus: Bytes behind the last box, e.g. padding or tags: part of the file as it came, no part of the video.
+    """
 
     seconds: float | None = None
     width: int | None = None
     height: int | None = None
     codec: str | None = None
+    surplus: int = 0
 
 
 class Manifest(BaseModel):

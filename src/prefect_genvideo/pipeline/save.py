@@ -247,6 +247,7 @@ class _Saver:
                     width=movie.width,
                     height=movie.height,
                     codec=movie.codec,
+                    surplus=received.surplus,
                 ),
                 cover=await self._cover(received.size),
                 source_host=received.host,

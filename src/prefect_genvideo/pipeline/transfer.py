@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import urlsplit
 
 from prefect_genvideo.errors import DownloadError, GenVideoError, LinkExpiredError, TransientError
-from prefect_genvideo.media.mp4 import BoxWalker, Movie, MovieReader
+from prefect_genvideo.media.mp4 import Movie, Mp4Reader
 from prefect_genvideo.models import Generation
 from prefect_genvideo.storage.base import Upload
 
@@ -45,7 +45,9 @@ class VideoBytes(Protocol):
         """Whether a cut stream can be gone on with."""
         ...
 
-    def __aiter__(self) -> AsyncIterator[bytes]: ...
+    def chunks(self, prover: Prover | None) -> AsyncIterator[bytes]:
+        """Feed the prover every byte once, before it is yielded, and let it judge the end."""
+        ...
 
 
 class VideoSource(Protocol):
@@ -95,38 +97,67 @@ class Received:
     Attributes:
         size: Bytes.
         sha256: Hash of the bytes, hex.
-        movie: What its `moov` box says.
+        movie: What its boxes say.
+        surplus: Bytes behind its last box, kept as they came.
         host: Where it came from.
     """
 
     size: int
     sha256: str
     movie: Movie
+    surplus: int = 0
     host: str | None = None
 
 
 class Prover:
-    """Hashes, checks and reads a video's bytes in one pass."""
+    """Hashes, checks and reads a video's bytes in one pass.
+
+    Attributes:
+        broken: Whether the bytes so far cannot be a whole MP4: going on after them would keep them.
+    """
 
     def __init__(self) -> None:
-        self.size = 0
+        self.broken = False
         self._hash = hashlib.sha256()
-        self._walker = BoxWalker()
-        self._reader = MovieReader()
+        self._reader = Mp4Reader()
+
+    @property
+    def size(self) -> int:
+        """Bytes so far."""
+        return self._reader.size
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes; raises `DownloadError` when they cannot be a whole MP4."""
-        self._walker.feed(chunk)
+        """Take the next bytes.
+
+        Raises:
+            DownloadError: They cannot be a whole MP4.
+        """
         self._hash.update(chunk)
-        self._reader.feed(chunk)
-        self.size += len(chunk)
+        with self._judged():
+            self._reader.feed(chunk)
 
     def finish(self, host: str | None = None) -> Received:
-        """Say that there are no more bytes; raises `DownloadError` when they are not a whole MP4."""
-        if not self.size:
-            raise DownloadError("The file is empty.", reason="empty body")
-        self._walker.finish()
-        return Received(self.size, self._hash.hexdigest(), self._reader.movie(), host)
+        """Say that there are no more bytes.
+
+        Args:
+            host: Where they came from.
+
+        Raises:
+            DownloadError: They are not a whole MP4.
+        """
+        with self._judged():
+            if not self.size:
+                raise DownloadError("The file is empty.", reason="empty body")
+            movie = self._reader.finish()
+        return Received(self.size, self._hash.hexdigest(), movie, self._reader.surplus, host)
+
+    @contextmanager
+    def _judged(self) -> Generator[None]:
+        try:
+            yield
+        except DownloadError:
+            self.broken = True
+            raise
 
 
 class Fetch:
@@ -192,8 +223,7 @@ class Fetch:
         offset = self._prover.size if self._resumable else 0
         async with self._source.open_video(self._url, offset=offset, if_range=self._etag if offset else None) as stream:
             await self._accept(stream, offset)
-            async for chunk in stream:
-                self._prove(chunk)
+            async for chunk in stream.chunks(self._prover):
                 await self._upload.write(chunk)
                 if self._progress is not None:
                     await self._progress(self._prover.size, self._size)
@@ -213,13 +243,6 @@ class Fetch:
             self._prover = Prover()
         self._size, self._etag, self._resumable = stream.size, stream.etag, stream.resumable
 
-    def _prove(self, chunk: bytes) -> None:
-        try:
-            self._prover.feed(chunk)
-        except DownloadError:
-            self._resumable = False  # these bytes are wrong: going on after them would keep them
-            raise
-
     def _judge(self, error: DownloadError | TransientError) -> GenVideoError:
         """Prepare the next attempt, or raise what no further attempt can mend."""
         if not error.retryable:
@@ -228,7 +251,7 @@ class Fetch:
             if self._url in self._refused:
                 raise self._expired("is refused, also after a fresh query") from error
             self._link_is_stale = True
-        if self._size is not None and self._prover.size >= self._size:
+        if self._prover.broken or (self._size is not None and self._prover.size >= self._size):
             self._resumable = False
         return error
 

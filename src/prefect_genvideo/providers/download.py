@@ -10,15 +10,17 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Protocol
 from urllib.parse import urljoin
 
 import anyio
 import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.media.mp4 import BoxWalker
+from prefect_genvideo.media.mp4 import Mp4Reader
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
 from prefect_genvideo.providers.http import raw_chunks, send
+from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3
@@ -29,7 +31,7 @@ _REFUSED = frozenset({401, 403, 404})
 _FINAL = frozenset({410, 451})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
-_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18})")
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _FTYP_END = 8
 
@@ -53,71 +55,99 @@ class DownloadRules:
     max_size: int = MAX_SIZE
 
 
+class Prover(Protocol):
+    """What proves a video's bytes as they pass, e.g. `media.mp4.Mp4Reader`."""
+
+    def feed(self, chunk: bytes, /) -> None:
+        """Take the next bytes; raises `DownloadError` when they cannot be a whole video."""
+        ...
+
+    def finish(self) -> object:
+        """Take note of the end; raises `DownloadError` when the video is not whole."""
+        ...
+
+
 class VideoStream:
     """A result while it arrives. Iterate it once.
 
     Attributes:
-        size: Bytes of the whole file; None when the server does not say.
+        size: Bytes of the whole file; None when the server does not say, or says it of a compressed body.
         etag: Strong ETag, quotes included; None when there is none.
         offset: Byte of the file at which this stream starts: 0, or the wanted one when the server proved it.
         resumable: Whether a cut stream can be gone on with by `offset` and `if_range=etag`.
+        head: The first bytes, read by `begin` and yielded again.
     """
 
-    def __init__(
-        self,
-        response: httpx.Response,
-        chunks: AsyncIterator[bytes],
-        rules: DownloadRules,
-        *,
-        offset: int,
-        size: int | None,
-    ) -> None:
+    def __init__(self, response: httpx.Response, rules: DownloadRules, *, offset: int, size: int | None) -> None:
+        coding = _coding(response)
+        self.head = b""
         self.offset = offset
-        self.size = size
+        self.size = None if coding else size
         self.etag = _strong_etag(response)
         ranges = response.headers.get("accept-ranges", "").strip().lower() == "bytes"
-        self.resumable = bool(self.etag and size) and (ranges or response.status_code == 206)
-        self._chunks = chunks
+        # A range of a compressed body cannot be unpacked by itself.
+        self.resumable = bool(self.etag and self.size) and (ranges or response.status_code == 206)
         self._rules = rules
-        self._head = b""
+        self._on_wire = offset
+        self._announced = size
+        chunks = raw_chunks(response)
+        self._chunks = unpacked(chunks, coding, received=self._count) if coding else self._counted(chunks)
 
     async def begin(self) -> None:
-        """Read the first bytes and see that they are a video's."""
-        while self.offset == 0 and len(self._head) < _FTYP_END:
+        """Read the first bytes and see that they are a video's.
+
+        Raises:
+            DownloadError: They are not.
+        """
+        while self.offset == 0 and len(self.head) < _FTYP_END:
             chunk = await self._next()
             if chunk is None:
                 break
-            self._head += chunk
-        if self.offset == 0 and self._head[4:8] != b"ftyp":
-            what = "empty body" if not self._head else "not a video"
+            self.head += chunk
+        if self.offset == 0 and self.head[4:8] != b"ftyp":
+            what = "empty body" if not self.head else "not a video"
             raise _failed(self._rules, f"The answer is no MP4 file ({what}).", reason=what)
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the file's bytes in order, as `chunks` does; a stream that starts later is not proved as a whole."""
+        return self.chunks(Mp4Reader() if self.offset == 0 else None)
+
+    async def chunks(self, prover: Prover | None) -> AsyncIterator[bytes]:
         """Yield the file's bytes in order; the end is reached only when they are proved whole.
+
+        Args:
+            prover: Is fed every byte once, before it is yielded. For a stream that starts later, it is the one that
+                has seen the bytes before.
 
         Raises:
             DownloadError: The stream was cut, stalled, is larger than announced or allowed, or no whole MP4 file.
         """
-        walker = BoxWalker() if self.offset == 0 else None
         position = self.offset
-        chunk: bytes | None = self._head or await self._next()
+        chunk: bytes | None = self.head or await self._next()
         while chunk is not None:
             position += len(chunk)
-            self._check_size(position)
-            if walker:
-                walker.feed(chunk)
+            if position > self._rules.max_size:
+                raise _too_large(self._rules)
+            if prover:
+                prover.feed(chunk)
             yield chunk
             chunk = await self._next()
-        if self.size is not None and position != self.size:
-            raise _failed(self._rules, f"{position} of {self.size} bytes arrived.", reason="incomplete")
-        if walker:
-            walker.finish()
+        if self._announced is not None and self._on_wire != self._announced:
+            raise _failed(self._rules, f"{self._on_wire} of {self._announced} bytes arrived.", reason="incomplete")
+        if prover:
+            prover.finish()
 
-    def _check_size(self, position: int) -> None:
-        if position > self._rules.max_size:
+    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        async for chunk in chunks:
+            self._count(len(chunk))
+            yield chunk
+
+    def _count(self, length: int) -> None:
+        self._on_wire += length
+        if self._on_wire > self._rules.max_size:
             raise _too_large(self._rules)
-        if self.size is not None and position > self.size:
-            raise _failed(self._rules, f"More than the announced {self.size} bytes arrived.", reason="too long")
+        if self._announced is not None and self._on_wire > self._announced:
+            raise _failed(self._rules, f"More than the announced {self._announced} bytes arrived.", reason="too long")
 
     async def _next(self) -> bytes | None:
         error: DownloadError
@@ -126,6 +156,8 @@ class VideoStream:
         except httpx.TimeoutException:
             seconds = self._rules.stall_timeout
             error = _failed(self._rules, f"No byte arrived for {seconds:g} s.", reason="stalled")
+        except BrokenCodingError:
+            error = _failed(self._rules, "The compressed body is broken or cut.", reason="broken compression")
         except (httpx.HTTPError, httpx.StreamError, OSError):
             error = _failed(self._rules, "The connection was lost before the end.", reason="connection lost")
         # Raised out here so that no request, with its key, hangs on the error.
@@ -146,12 +178,17 @@ async def open_video(
         response = await follow(client, rules, url, {})
         start, size = _extent(response, 0, None)
     try:
-        if response.status_code != 200 and not (start and response.status_code == 206):
+        if response.status_code != 200 and (start is None or response.status_code != 206):
             raise await _refusal(response, rules)
         if (size or 0) > rules.max_size:
             raise _too_large(rules)
-        stream = VideoStream(response, raw_chunks(response), rules, offset=start or 0, size=size)
-        await stream.begin()
+        stream = VideoStream(response, rules, offset=start or 0, size=size)
+        try:
+            await stream.begin()
+        except DownloadError:
+            if response.status_code == 200:
+                raise
+            raise await _refusal(response, rules, stream.head) from None
         yield stream
     finally:
         with anyio.CancelScope(shield=True):
@@ -169,12 +206,12 @@ async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str)
         if response.status_code != 200:
             raise await _refusal(response, rules)
         data = bytearray()
-        async for chunk in raw_chunks(response):
+        async for chunk in _content(response):
             data += chunk
             if len(data) > rules.max_size:
                 raise _too_large(rules)
         return bytes(data)
-    except httpx.HTTPError:
+    except (httpx.HTTPError, BrokenCodingError):
         raise _failed(rules, "The file did not come whole.", reason="connection lost") from None
     finally:
         with anyio.CancelScope(shield=True):
@@ -240,17 +277,41 @@ async def _request(
 
 
 def _extent(response: httpx.Response, offset: int, if_range: str | None) -> tuple[int | None, int | None]:
-    """Return (first byte, size of the whole file); the first byte is None when a fresh request is needed."""
+    """Return (first byte, size of the whole file); the first byte is None when the answer is not of use."""
     length = response.headers.get("content-length", "")
     size = int(length) if re.fullmatch(r"[0-9]{1,18}", length) else None
     if response.status_code == 206:
-        found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
-        first, last, total = (int(group) for group in found.groups()) if found else (-1, -1, -1)
-        proved = offset > 0 and first == offset and last == total - 1 and response.headers.get("etag") == if_range
-        return (offset, total) if proved else (None, None)
+        return _part(response, offset, if_range, size)
     if response.status_code == 416 and offset:
         return None, None
     return 0, size
+
+
+def _part(
+    response: httpx.Response, offset: int, if_range: str | None, length: int | None
+) -> tuple[int | None, int | None]:
+    """What a 206 brings: the wanted rest of the same file, or, although nothing was asked for, the whole file."""
+    found = _CONTENT_RANGE.fullmatch(response.headers.get("content-range", "").strip())
+    if found is None:
+        # Nothing was asked for: what came is judged by its bytes.
+        return (None, None) if offset else (0, length)
+    first, last, total = int(found[1]), int(found[2]), None if found[3] == "*" else int(found[3])
+    if offset:
+        proved = first == offset and total == last + 1 and response.headers.get("etag") == if_range
+        return (offset, total) if proved else (None, None)
+    whole = first == 0 and total in (None, last + 1) and length in (None, last + 1)
+    return (0, last + 1) if whole else (None, None)
+
+
+def _content(response: httpx.Response) -> AsyncIterator[bytes]:
+    coding = _coding(response)
+    return unpacked(raw_chunks(response), coding) if coding else raw_chunks(response)
+
+
+def _coding(response: httpx.Response) -> str:
+    """The content coding that is to be undone; empty where there is none, or the transport has undone it."""
+    named = response.headers.get("content-encoding", "").strip().lower()
+    return named if named in CODINGS and not response.is_stream_consumed else ""
 
 
 def _strong_etag(response: httpx.Response) -> str | None:
@@ -258,10 +319,10 @@ def _strong_etag(response: httpx.Response) -> str | None:
     return etag if len(etag) > 2 and etag.startswith('"') and etag.endswith('"') else None
 
 
-async def _refusal(response: httpx.Response, rules: DownloadRules) -> DownloadError:
-    """The error of an answer that brings no video."""
+async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes = b"") -> DownloadError:
+    """The error of an answer that brings no video; `head` is what has been read of it."""
     status = response.status_code
-    said = await _said(response)
+    said = await _said(response, head)
     detail = f" ({said})" if said else ""
     if status in _REFUSED:
         error = LinkExpiredError(
@@ -281,16 +342,16 @@ async def _refusal(response: httpx.Response, rules: DownloadRules) -> DownloadEr
     return error
 
 
-async def _said(response: httpx.Response) -> str:
+async def _said(response: httpx.Response, head: bytes) -> str:
     """What an error answer says, when it is short JSON."""
-    body = bytearray()
+    body = bytearray(head)
     with anyio.move_on_after(_ERROR_BODY_SECONDS):
         try:
-            async for chunk in raw_chunks(response):
+            async for chunk in _content(response):
                 body += chunk
                 if len(body) > _MAX_ERROR_BODY:
                     break
-        except (httpx.HTTPError, httpx.StreamError, OSError):
+        except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
             pass
     answer = as_object(parse_json(bytes(body)))
     inner = as_object(answer.get("error"))
