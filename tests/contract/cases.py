@@ -110,7 +110,6 @@ NOT_YET: frozenset[str] = frozenset(
         "sud-create-retry-after-two-values",
         "sud-create-retry-after-in-body",
         "sense-status-retry-after-in-json",
-        "sud-create-raw-deflate",
         "sud-upload-url-javascript",
         "sud-upload-url-file",
         "sud-upload-url-relative",

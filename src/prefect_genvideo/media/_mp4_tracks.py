@@ -299,7 +299,7 @@ def _shown(tkhd: memoryview) -> Sides | None:
         return None
     width, height = (value >> 16 for value in struct.unpack_from(">II", tkhd, len(tkhd) - 8))
     # A matrix whose diagonal is empty swaps the axes.
-    turned = tkhd[-44:-40] == b"\0\0\0\0" and tkhd[-28:-24] == b"\0\0\0\0"
+    turned = not any(tkhd[-44:-40]) and not any(tkhd[-28:-24])
     return _sides((height, width) if turned else (width, height))
 
 

@@ -19,8 +19,8 @@ import httpx
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
 from prefect_genvideo.media.mp4 import Mp4Reader
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
-from prefect_genvideo.providers.http import raw_chunks, send
-from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
+from prefect_genvideo.providers.http import coding_of, content_chunks, raw_chunks, send
+from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3
@@ -79,7 +79,7 @@ class VideoStream:
     """
 
     def __init__(self, response: httpx.Response, rules: DownloadRules, *, offset: int, size: int | None) -> None:
-        coding = _coding(response)
+        coding = coding_of(response)
         self.head = b""
         self.offset = offset
         self.size = None if coding else size
@@ -206,7 +206,7 @@ async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str)
         if response.status_code != 200:
             raise await _refusal(response, rules)
         data = bytearray()
-        async for chunk in _content(response):
+        async for chunk in content_chunks(response):
             data += chunk
             if len(data) > rules.max_size:
                 raise _too_large(rules)
@@ -303,17 +303,6 @@ def _part(
     return (0, last + 1) if whole else (None, None)
 
 
-def _content(response: httpx.Response) -> AsyncIterator[bytes]:
-    coding = _coding(response)
-    return unpacked(raw_chunks(response), coding) if coding else raw_chunks(response)
-
-
-def _coding(response: httpx.Response) -> str:
-    """The content coding that is to be undone; empty where there is none, or the transport has undone it."""
-    named = response.headers.get("content-encoding", "").strip().lower()
-    return named if named in CODINGS and not response.is_stream_consumed else ""
-
-
 def _strong_etag(response: httpx.Response) -> str | None:
     etag = response.headers.get("etag", "").strip()
     return etag if len(etag) > 2 and etag.startswith('"') and etag.endswith('"') else None
@@ -347,7 +336,7 @@ async def _said(response: httpx.Response, head: bytes) -> str:
     body = bytearray(head)
     with anyio.move_on_after(_ERROR_BODY_SECONDS):
         try:
-            async for chunk in _content(response):
+            async for chunk in content_chunks(response):
                 body += chunk
                 if len(body) > _MAX_ERROR_BODY:
                     break

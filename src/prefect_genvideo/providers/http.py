@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import logging
-import zlib
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import httpx
 from prefect_genvideo.providers.answers import parse_json, retry_after
 from prefect_genvideo.providers.network import NetworkTransport
 from prefect_genvideo.providers.ssrf import Guard
+from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 60.0
@@ -211,14 +211,14 @@ async def _read(response: httpx.Response, secret: str) -> Reply:
     body = bytearray()
     failure = ""
     try:
-        async for chunk in _decoded(response):
+        async for chunk in content_chunks(response):
             body += chunk
             if len(body) > ANSWER_LIMIT:
                 failure = TOO_LARGE
                 break
     except httpx.TimeoutException:
         failure = TIMED_OUT
-    except (httpx.HTTPError, httpx.StreamError, OSError, ValueError, zlib.error):
+    except (httpx.HTTPError, httpx.StreamError, OSError, ValueError, BrokenCodingError):
         failure = LOST
     content = bytes(body[:ANSWER_LIMIT])
     if secret:
@@ -238,9 +238,13 @@ def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
     return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
 
 
-async def _decoded(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body, unpacked within bounds: we ask for no compression, yet some proxies compress all the same."""
-    packed = response.headers.get("content-encoding", "").strip().lower() in {"gzip", "x-gzip", "deflate"}
-    unpack = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32) if packed and not response.is_stream_consumed else None
-    async for chunk in raw_chunks(response):
-        yield unpack.decompress(chunk, ANSWER_LIMIT + 1) if unpack else chunk
+def coding_of(response: httpx.Response) -> str:
+    """The content coding that is to be undone; empty where there is none, or the transport has undone it."""
+    named = response.headers.get("content-encoding", "").strip().lower()
+    return named if named in CODINGS and not response.is_stream_consumed else ""
+
+
+def content_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body, unpacked: we ask for no compression, yet some proxies compress all the same."""
+    coding = coding_of(response)
+    return unpacked(raw_chunks(response), coding) if coding else raw_chunks(response)
