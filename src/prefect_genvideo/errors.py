@@ -99,6 +99,7 @@ class GenVideoError(Exception):
         status_code: HTTP status of the answer, when there was one.
         reason: The provider's own word or slug for the cause, redacted.
         retry_after: Seconds the provider asked us to wait.
+        moderation: Whether it was refused for what the video shows or would show. No other provider may then be asked.
     """
 
     retryable: bool = False
@@ -113,6 +114,7 @@ class GenVideoError(Exception):
         status_code: int | None = None,
         reason: str | None = None,
         retry_after: float | None = None,
+        moderation: bool = False,
     ) -> None:
         super().__init__("\n".join(redact(line, 1000) for line in message.splitlines()))
         if retryable is not None:
@@ -122,6 +124,7 @@ class GenVideoError(Exception):
         self.status_code = status_code
         self.reason = redact(reason) if reason else None
         self.retry_after = retry_after
+        self.moderation = moderation
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep every attribute when the error is pickled into a result store or sent to another process."""

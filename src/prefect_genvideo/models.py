@@ -137,6 +137,9 @@ class Generation(BaseModel):
             usable link yet.
         progress: Percent, 0-100. Decoration: it may stand still or fall.
         reason: Why it failed, or why a reported success does not count yet.
+        moderation: Whether `reason` speaks of what the video shows or would show.
+        unfamiliar: The provider's status word where nobody knows it and nothing else proves an end. Such an answer says
+            that the task is not over, and not that work has begun.
         started_at: When the provider began, where it says so.
         cost: The provider's own opaque figure, where it gives one. None is unknown, never 0.
         idempotency_key: Key of the ledger's record, when the task was created under one.
@@ -150,6 +153,8 @@ class Generation(BaseModel):
     video_url: str | None = Field(default=None, repr=False)
     cover_url: str | None = Field(default=None, repr=False)
     reason: str | None = None
+    moderation: bool = False
+    unfamiliar: str | None = None
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None

@@ -83,6 +83,15 @@ async def test_a_failure_carries_the_providers_reason() -> None:
     with pytest.raises(GenerationFailedError, match="content_policy_violation") as failure:
         await clinic.wait()
     assert (failure.value.reason, failure.value.task_id) == ("content_policy_violation", "task_1")
+    assert not failure.value.moderation
+
+
+async def test_a_refusal_for_content_is_told_as_a_fact() -> None:
+    """Callers need not search a sentence for it."""
+    clinic = Clinic(on_its_way("failed", reason="content_policy_violation", moderation=True))
+    with pytest.raises(GenerationFailedError) as failure:
+        await clinic.wait()
+    assert failure.value.moderation
 
 
 @pytest.mark.parametrize(
@@ -175,6 +184,12 @@ async def test_the_deadline_keeps_the_id_and_says_how_to_go_on() -> None:
 async def test_waiting_in_the_providers_queue_does_not_count() -> None:
     """An hour in the queue and five minutes of work are no timeout of ten minutes."""
     clinic = Clinic(*[on_its_way("queued")] * 360, *[on_its_way()] * 30)
+    assert (await clinic.wait()).state == "succeeded"
+
+
+async def test_a_status_word_nobody_knows_starts_no_deadline() -> None:
+    """It may be a queue's: that the task is not over is all it says."""
+    clinic = Clinic(*[on_its_way(unfamiliar="ON_HOLD")] * 360, *[on_its_way()] * 30)
     assert (await clinic.wait()).state == "succeeded"
 
 

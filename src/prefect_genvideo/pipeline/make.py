@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
 from prefect_genvideo.pipeline.pipeline import Pipeline, patiently
 from prefect_genvideo.pipeline.wait import Watch
+from prefect_genvideo.providers.moderation import refused_for_content
 
 #: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
 #: them, whatever its class: another provider must not be asked to make it after all.
@@ -32,14 +32,6 @@ FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
     "provider_down": (TransientError,),
     "rejected": (RejectedError,),
 }
-
-#: Words of a refusal for what was asked. Some providers give it at the create, as a broken rule or even as a fault.
-_MODERATION = re.compile(
-    r"(?<!case[ -])sensitive|moderat|\bpolic(?:y|ies)\b|violat|prohibited|inappropriate|nsfw|\bsafety\b|copyright"
-    r"|\bfaces?\b|\breal[ -](?:human|person|people)"
-    r"|敏感|违规|违法|违禁|审核|色情|暴力|政治|人脸|真人|肖像|版权|侵权|不合规",
-    re.IGNORECASE,
-)
 
 #: Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
 #: ones would give up, and a crash would leave them all as unknown outcomes.
@@ -74,8 +66,8 @@ class Attempt:
 
 
 def is_moderation(error: GenVideoError) -> bool:
-    """Whether the provider's words speak of what the video shows. In doubt they do: that costs only an alternative."""
-    return _MODERATION.search(f"{error.reason} {error}") is not None
+    """Whether the provider refused for what the video shows. In doubt it did: that costs only an alternative."""
+    return error.moderation or refused_for_content(f"{error.reason} {error}")
 
 
 @dataclass(frozen=True)

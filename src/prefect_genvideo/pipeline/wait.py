@@ -140,7 +140,7 @@ class Waiter:
                 if _judge(look.generation, graces["no_video"], now):
                     return look.generation
                 silence, self.saw_unfinished = Deadline(self.timeout, now), True
-                if look.generation.state == "running" or not self.client.reports_queue:
+                if self._has_begun(look.generation):
                     deadline.start(now, age=_running_for(look.generation))
             _judge_failure(failure, graces, now)
             if deadline.passed(now) or silence.passed(now):
@@ -150,6 +150,12 @@ class Waiter:
                 gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
             if failure is not None:
                 gap = max(gap, backoff.delay(look.failures, failure.retry_after, task_id=task_id))
+
+    def _has_begun(self, generation: Generation) -> bool:
+        """Whether the answer shows that work has begun, so that the deadline runs."""
+        if generation.unfamiliar is not None:
+            return False
+        return generation.state == "running" or not self.client.reports_queue
 
     async def _ask(self, task_id: str, look: Look) -> TransientError | TaskLostError | None:
         look.asked += 1
@@ -188,7 +194,7 @@ def _judge(generation: Generation, no_video: Grace, now: float) -> bool:
     if generation.state == "failed":
         reason = generation.reason or NO_REASON
         text = f"{generation.provider} ended task {generation.task_id} without a video: {reason}"
-        raise GenerationFailedError(text, reason=reason, **facts)
+        raise GenerationFailedError(text, reason=reason, moderation=generation.moderation, **facts)
     if generation.reason is None:
         no_video.clear()
     elif no_video.strike(now):

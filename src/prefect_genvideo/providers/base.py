@@ -11,7 +11,7 @@ import json
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -215,6 +215,34 @@ class VideoClient(ABC):
         content = await self._content(request)
         reply = await self._exchange("POST", self._create_path, content=content, fresh=True)
         return await self._task_id_of(reply, request)
+
+    async def find_created(self, request: VideoRequest, sent_at: datetime) -> list[Generation]:
+        """Look for tasks that a create with a lost answer may have made. Asked before a person is.
+
+        Args:
+            request: What was sent.
+            sent_at: When, by our clock.
+
+        Returns:
+            Every task that fits. Empty where the provider offers no way to look, which proves nothing.
+
+        Raises:
+            GenVideoError: The provider could not be asked.
+        """
+        del request, sent_at
+        return []
+
+    def content_url(self, task_id: str) -> str | None:
+        """Return where the API itself serves a finished task's video to the key, for answers that name no link.
+
+        Args:
+            task_id: The provider's id.
+
+        Returns:
+            A link for `open_video`, which may be refused; None where the API has no such address.
+        """
+        del task_id
+        return None
 
     async def get(self, task_id: str) -> Generation:
         """Ask about a task once.

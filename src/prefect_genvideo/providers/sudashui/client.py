@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, ClassVar, NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import anyio.to_thread
 import httpx
@@ -147,6 +147,10 @@ class SudashuiClient(VideoClient):
             raise self._error(wire.MODELS, wire.facts_of(reply))
         names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
         return list(dict.fromkeys(filter(None, names)))
+
+    def content_url(self, task_id: str) -> str | None:
+        """Return the gateway's own address of a task's video."""
+        return f"{self.base_url}/v1/videos/{quote(task_id, safe='')}/content"
 
     def link_identity(self, url: str) -> str | None:
         """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""
