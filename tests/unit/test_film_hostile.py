@@ -11,7 +11,7 @@ import pytest
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
 from prefect_genvideo.media import clip as source
-from prefect_genvideo.media import cover_of, first_frame, join, last_frame, probe
+from prefect_genvideo.media import cover_of, first_frame, join, last_frame
 from tests.fixtures.film_clips import make_clip, shown_numbers
 
 
@@ -19,7 +19,7 @@ def joined(path: Path) -> Any:
     return join([path, path], path.with_name("film.mp4"))
 
 
-READERS: list[Callable[[Path], Any]] = [probe, first_frame, last_frame, cover_of, joined]
+READERS: list[Callable[[Path], Any]] = [first_frame, last_frame, cover_of, joined]
 
 NO_VIDEOS = {
     "empty": b"",
@@ -67,11 +67,12 @@ def test_a_film_fails_as_a_whole(tmp_path: Path) -> None:
     at = data.index(b"mdat") + 4
     data[at:] = random.Random(1).randbytes(len(data) - at)
     (tmp_path / "noise.mp4").write_bytes(data)
-    for way in ("auto", "always"):
+    square = make_clip(tmp_path / "square.mp4", size=(96, 96))
+    for others in ([clip], [clip, square]):
         with pytest.raises(DownloadError):
-            join([clip, tmp_path / "noise.mp4"], film, reencode=way)
+            join([*others, tmp_path / "noise.mp4"], film)
     assert shown_numbers(film) == list(range(12))
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "film.mp4", "noise.mp4"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["clip.mp4", "film.mp4", "noise.mp4", "square.mp4"]
 
 
 def test_changed_bytes_never_raise_anything_else(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from itertools import pairwise
+from itertools import pairwise, permutations
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,12 +12,14 @@ import pytest
 from PIL import Image
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.media import JoinInfo, join, probe
+from prefect_genvideo.media import JoinInfo, join
 from prefect_genvideo.media._join_plan import parameter_sets
 from tests.fixtures.film_clips import (
     boxes,
+    facts_of,
     loudness,
     make_clip,
+    make_webm,
     packet_times,
     shown,
     shown_numbers,
@@ -48,7 +50,7 @@ def test_clips_alike_are_copied_bit_by_bit(tmp_path: Path, bframes: str) -> None
     assert info == JoinInfo(False, "", 61 / 24, [1.0, 31 / 24], video="copied", audio="none")
     assert shown(tmp_path / "film.mp4") == at_24([*range(24), *range(100, 107), *range(50, 80)])
     assert packets(tmp_path / "film.mp4") == [packet for clip in clips for packet in packets(clip)]
-    assert probe(tmp_path / "film.mp4").seconds == pytest.approx(61 / 24, abs=0.001)
+    assert facts_of(tmp_path / "film.mp4").seconds == pytest.approx(61 / 24, abs=0.001)
 
 
 def test_times_rise_and_the_head_comes_first(tmp_path: Path) -> None:
@@ -116,7 +118,7 @@ def test_sound_shorter_or_longer_than_the_pictures(tmp_path: Path) -> None:
     expected = [0.35] * 3 + [0] * 3 + [0.35] * 6 + [0.35] * 3 + [0] * 3
     assert loudness(tmp_path / "film.mp4") == pytest.approx(expected, abs=0.04)
     assert join([long, long], tmp_path / "film.mp4").audio == "copied"
-    assert probe(tmp_path / "film.mp4").seconds == pytest.approx(1.0)
+    assert facts_of(tmp_path / "film.mp4").seconds == pytest.approx(1.0)
 
 
 def test_sound_of_another_rate_is_encoded(tmp_path: Path) -> None:
@@ -125,7 +127,7 @@ def test_sound_of_another_rate_is_encoded(tmp_path: Path) -> None:
     other = make_clip(tmp_path / "other.mp4", range(12), sound=[0.1, 0.1, 0.1, 0.6, 0.6, 0.6], rate=44_100)
     info = join([one, other], tmp_path / "film.mp4")
     assert (info.video, info.reason) == ("copied", "the sound of clip 2 differs in its sample rate")
-    assert probe(tmp_path / "film.mp4").sample_rate == 48_000
+    assert facts_of(tmp_path / "film.mp4").rate == 48_000
     expected = [0.35] * 6 + [0.07] * 3 + [0.42] * 3
     assert loudness(tmp_path / "film.mp4") == pytest.approx(expected, abs=0.08)
 
@@ -136,7 +138,7 @@ def test_another_size_is_encoded_between_black_bars(tmp_path: Path) -> None:
     square = make_clip(tmp_path / "square.mp4", range(30, 42), size=(96, 96))
     info = join([wide, square], tmp_path / "film.mp4")
     assert (info.video, info.reason) == ("encoded", "clip 2 differs from the first one in its size")
-    assert (probe(tmp_path / "film.mp4").width, probe(tmp_path / "film.mp4").height) == (128, 72)
+    assert facts_of(tmp_path / "film.mp4").sides == (128, 72)
     assert shown(tmp_path / "film.mp4")[:12] == at_24(list(range(12)))
     inside = shown(tmp_path / "film.mp4", size=(72, 72))
     assert [number for _, number in inside[12:]] == list(range(30, 42))
@@ -171,29 +173,10 @@ def test_a_variable_rate_keeps_its_times(tmp_path: Path) -> None:
     assert shown_numbers(tmp_path / "film.mp4")[12:24] == [0, 1, 2, 2, 2, 2, 3, 4, 4, 4, 4, 5]
 
 
-def test_a_repeated_frame_is_dropped_when_encoding(tmp_path: Path) -> None:
-    """A shot made from the last frame of another begins with it; shown twice, the film would stutter."""
-    clips = [
-        make_clip(tmp_path / "0.mp4", range(12), sound=[0.5] * 6),
-        make_clip(tmp_path / "1.mp4", range(11, 24), sound=[0.5] * 7),
-        make_clip(tmp_path / "2.mp4", range(30, 42), sound=[0.5] * 6),
-    ]
-    film = tmp_path / "film.mp4"
-    info = join(clips, film, reencode="always", drop_repeated_frame=True)
-    assert (info.reason, info.audio) == ("asked for", "encoded")
-    assert shown(film) == at_24([*range(24), *range(30, 42)])
-    assert info.seams == [0.5, 1.0]
-    assert loudness(film) == pytest.approx([0.35] * 18, abs=0.04)
-    assert not join(clips, film, drop_repeated_frame=True).reencoded
-    assert shown_numbers(film) == [*range(12), *range(11, 24), *range(30, 42)]
-    join(clips, film, reencode="always")
-    assert shown_numbers(film) == [*range(12), *range(11, 24), *range(30, 42)]
-
-
 def test_every_clip_begins_with_a_keyframe(tmp_path: Path) -> None:
     """An encoded film can be cut or entered at its seams."""
-    clips = [make_clip(tmp_path / f"{n}.mp4", range(n, n + 10)) for n in (0, 20, 40)]
-    join(clips, tmp_path / "film.mp4", reencode="always")
+    clips = [make_clip(tmp_path / f"{n}.mp4", range(n, n + 10), options={"bf": str(n // 20)}) for n in (0, 20, 40)]
+    assert join(clips, tmp_path / "film.mp4").video == "encoded"
     with _pyav.open(str(tmp_path / "film.mp4")) as container:
         keys = [frame.time for frame in container.decode(video=0) if frame.key_frame]
     assert [round(time * 24) for time in keys] == [0, 10, 20]
@@ -213,7 +196,7 @@ def test_rotation_is_kept_or_applied(tmp_path: Path) -> None:
     plain = make_clip(tmp_path / "plain.mp4", [0b00101101] * 4)
     turned = with_matrix(plain, tmp_path / "turned.mp4", (-1, 0, 0, -1))
     assert not join([turned, turned], tmp_path / "film.mp4").reencoded
-    assert probe(tmp_path / "film.mp4").rotation == 180
+    assert abs(facts_of(tmp_path / "film.mp4").turned) == 180
     info = join([turned, plain], tmp_path / "film.mp4")
     assert info.reason == "clip 2 differs from the first one in its orientation"
     assert shown_numbers(tmp_path / "film.mp4") == [0b10110100] * 4 + [0b00101101] * 4
@@ -234,14 +217,60 @@ def test_colours_are_kept_and_named(tmp_path: Path) -> None:
     assert colour == pytest.approx([91, 99, 188], abs=3)
 
 
-def test_the_words_of_the_first_clip_are_kept(tmp_path: Path) -> None:
-    """A label that marks generated content must not be lost by joining."""
-    label = {"AIGC": '{"Label":"1"}', "comment": "made by a model"}
-    one = make_clip(tmp_path / "one.mp4", metadata=label)
-    for reencode in ("auto", "always"):
-        join([one, one], tmp_path / "film.mp4", reencode=reencode)
-        with _pyav.open(str(tmp_path / "film.mp4")) as container:
-            assert label.items() <= container.metadata.items()
+MARK, OTHER_MARK = '{"Label":"1","ContentProducer":"A"}', '{"Label":"2","ContentProducer":"B"}'
+CLIPS: dict[str, dict[str, str]] = {
+    "marked": {"AIGC": MARK, "comment": "made by a model"},
+    "bare": {},
+    "other": {"AIGC": OTHER_MARK, "title": "the other"},
+}
+
+
+@pytest.mark.parametrize("order", list(permutations(CLIPS)), ids="-".join)
+@pytest.mark.parametrize("size", [(128, 72), (96, 96)], ids=["copied", "encoded"])
+def test_the_words_of_all_clips_are_kept(tmp_path: Path, order: tuple[str, ...], size: tuple[int, int]) -> None:
+    """No label that marks generated content is lost by joining, wherever its shot stands."""
+    clips = [
+        make_clip(tmp_path / f"{name}.mp4", range(4), metadata=CLIPS[name], size=(128, 72) if place else size)
+        for place, name in enumerate(order)
+    ]
+    join(clips, tmp_path / "film.mp4")
+    words = facts_of(tmp_path / "film.mp4").words
+    marks = [CLIPS[name]["AIGC"] for name in order if name != "bare"]
+    assert [words["AIGC"], words["AIGC-2"]] == marks
+    assert (words["comment"], words["title"]) == ("made by a model", "the other")
+    join([clips[order.index("bare")], tmp_path / "film.mp4", clips[order.index("other")]], tmp_path / "longer.mp4")
+    words = facts_of(tmp_path / "longer.mp4").words
+    assert [words["AIGC"], words["AIGC-2"], words.get("AIGC-3")] == [*marks, None]
+
+
+def test_one_label_for_all_stands_once(tmp_path: Path) -> None:
+    """The first clip's word counts where the clips say different things; a label alike is one label."""
+    one = make_clip(tmp_path / "one.mp4", range(4), metadata={"AIGC": MARK, "title": "one", "odd": "x" * 100_000})
+    two = make_clip(tmp_path / "two.mp4", range(4), metadata={"title": "two", "AIGC": MARK})
+    join([one, two, one], tmp_path / "film.mp4")
+    words = facts_of(tmp_path / "film.mp4").words
+    assert {name: words.get(name) for name in ("AIGC", "AIGC-2", "title", "odd")} == {
+        "AIGC": MARK,
+        "AIGC-2": None,
+        "title": "one",
+        "odd": None,
+    }
+
+
+@pytest.mark.parametrize("order", list(permutations(["opus", "aac", "silent"])), ids="-".join)
+def test_sounds_of_differing_clocks_are_joined(tmp_path: Path, order: tuple[str, ...]) -> None:
+    """Opus of 48 kHz on the clock of WebM, AAC of 44.1 kHz, and none: each clip's sound in its place."""
+    makers = {
+        "opus": lambda: make_webm(tmp_path / "opus.webm"),
+        "aac": lambda: make_clip(tmp_path / "aac.mp4", range(12), sound=[0.5] * 6, rate=44_100),
+        "silent": lambda: make_clip(tmp_path / "silent.mp4", range(12)),
+    }
+    info = join([makers[name]() for name in order], tmp_path / "film.mp4")
+    assert info.audio == "encoded"
+    rate = 44_100 if order.index("aac") < order.index("opus") else 48_000
+    assert facts_of(tmp_path / "film.mp4").rate == rate
+    expected = [level for name in order for level in ([0.0] if name == "silent" else [0.35]) * 6]
+    assert loudness(tmp_path / "film.mp4", rate) == pytest.approx(expected, abs=0.05)
 
 
 def test_words_that_are_no_text_do_no_harm(tmp_path: Path) -> None:
@@ -264,27 +293,12 @@ def test_other_codecs_are_copied_too(tmp_path: Path, codec: str) -> None:
     assert shown_numbers(tmp_path / "film.mp4") == [*range(8), *range(8)]
 
 
-def test_never_refuses_with_the_reason(tmp_path: Path) -> None:
-    """Who wants no loss is told why there would be one, and nothing is written."""
-    wide, square = make_clip(tmp_path / "wide.mp4"), make_clip(tmp_path / "square.mp4", size=(96, 96))
-    with pytest.raises(InvalidRequestError, match="without re-encoding: clip 2 differs"):
-        join([wide, square], tmp_path / "film.mp4", reencode="never")
-    assert not (tmp_path / "film.mp4").exists()
-    assert not join([wide], tmp_path / "film.mp4", reencode="never").reencoded
-    assert shown_numbers(tmp_path / "film.mp4") == list(range(12))
-
-
 def test_wishes_that_make_no_sense(tmp_path: Path) -> None:
-    """No clips, one path instead of a list, a film in the place of its clip, an unknown way."""
+    """No clips, one path instead of a list, a film in the place of its clip."""
     clip: Any = make_clip(tmp_path / "clip.mp4")
-    for paths, out, way in (
-        ([], "film.mp4", "auto"),
-        (clip, "film.mp4", "auto"),
-        ([clip], "clip.mp4", "auto"),
-        ([clip], "film.mp4", "sometimes"),
-    ):
+    for paths, out in (([], "film.mp4"), (clip, "film.mp4"), ([clip], "clip.mp4")):
         with pytest.raises(InvalidRequestError):
-            join(paths, tmp_path / out, reencode=cast("Any", way))
+            join(paths, tmp_path / out)
     assert shown_numbers(clip) == list(range(12))
 
 

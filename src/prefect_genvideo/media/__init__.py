@@ -11,9 +11,8 @@ it in a thread. Which error means what:
 
 from __future__ import annotations
 
-from prefect_genvideo.media.clip import ClipInfo, probe
 from prefect_genvideo.media.contact_sheet import contact_sheet
 from prefect_genvideo.media.frames import cover_of, first_frame, last_frame
 from prefect_genvideo.media.join import JoinInfo, join
 
-__all__ = ["ClipInfo", "JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame", "probe"]
+__all__ = ["JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame"]

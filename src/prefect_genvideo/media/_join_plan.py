@@ -3,24 +3,35 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.clip import MAX_SECONDS, Clip, damaged, displayed_size, open_clip, turn, whole
-from prefect_genvideo.media.frames import first_frame, last_frame, look_alike, matrix_name
-
-Reencode = Literal["auto", "never", "always"]
+from prefect_genvideo.media.frames import matrix_name
 
 _COPIED_VIDEO = ("h264", "hevc", "av1", "vp9")
 _COPIED_AUDIO = ("aac", "mp3")
+# Ticks per second of a film's clock.
+_SMALLEST_SCALE = 10_000
 _LARGEST_SCALE = 1_000_000
 _COMMON_SCALE = 90_000
 _SILENCE_LIMIT = Fraction(1, 10)
+
+LABEL = "AIGC"
+"""Name of the metadata that marks generated content (China's GB 45438-2025): it must survive every transformation."""
+
+_LABELS = re.compile(rf"{LABEL}(-\d{{1,4}})?", re.IGNORECASE)
+
+# Metadata that speaks of one file's form, not of its content.
+_OF_THE_FILE = frozenset({"major_brand", "minor_version", "compatible_brands", "encoder"})
+# Bounds of what is taken over from one clip: entries, and characters of each.
+_MOST_WORDS = 100
+_LONGEST_WORDS = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -60,7 +71,6 @@ class Shot:
         fps: Frames per second.
         time_base: Seconds per tick of the pictures.
         start: When the first wanted frame is displayed.
-        second: When the second frame is displayed.
         end: When the last frame has been displayed.
         frames: Displayed frames.
         obstacle: Why its pictures cannot be copied; empty when they can.
@@ -74,7 +84,6 @@ class Shot:
     fps: Fraction
     time_base: Fraction
     start: Fraction
-    second: Fraction
     end: Fraction
     frames: int
     obstacle: str
@@ -108,9 +117,25 @@ class Plan:
         return next((shot.sound for shot in self.shots if shot.sound), None)
 
     @property
+    def metadata(self) -> dict[str, str]:
+        """What all clips say of themselves, the first one first; a label that differs stands beside it as `AIGC-2`."""
+        merged: dict[str, str] = {}
+        labels: list[str] = []
+        for shot in self.shots:
+            for name, words in shot.metadata.items():
+                if _LABELS.fullmatch(name):
+                    labels += [words] if words not in labels else []
+                else:
+                    merged.setdefault(name, words)
+        numbered = {LABEL if number == 1 else f"{LABEL}-{number}": words for number, words in enumerate(labels, 1)}
+        return {**merged, **numbered}
+
+    @property
     def time_base(self) -> Fraction:
         """Seconds per tick in which the times of all clips are whole, or a 90,000th."""
         scale = math.lcm(*(shot.time_base.denominator for shot in self.shots))
+        # At a seam the decode times of clips that reorder differently are moved by single ticks: those must be short.
+        scale *= -(-_SMALLEST_SCALE // scale)
         return Fraction(1, scale if scale <= _LARGEST_SCALE else _COMMON_SCALE)
 
     @property
@@ -119,29 +144,23 @@ class Plan:
         return next((shot.look.colours for shot in self.shots if matrix_name(shot.look.colours[0])), None)
 
 
-def plan_film(paths: Sequence[str | Path], reencode: Reencode, drop_repeated_frame: bool) -> Plan:
+def plan_film(paths: Sequence[str | Path]) -> Plan:
     """Read all clips through and decide what is copied.
 
     Raises:
-        InvalidRequestError: There are no clips, one is no video, or copying is impossible and nothing else allowed.
+        InvalidRequestError: There are no clips, or one is no video.
         DownloadError: A clip is cut off or damaged.
     """
-    if reencode not in ("auto", "never", "always"):
-        raise InvalidRequestError(f"reencode is auto, never or always, not {reencode!r}.")
     if isinstance(paths, (str, Path)) or not paths:
         raise InvalidRequestError("A film needs a list of at least one clip.")
     shots = [scan(path) for path in paths]
-    video = "asked for" if reencode == "always" else _video_obstacle(shots)
-    audio = "asked for" if reencode == "always" and any(shot.sound for shot in shots) else _audio_obstacle(shots)
-    if reencode == "never" and (video or audio):
-        raise InvalidRequestError(f"The clips cannot be joined without re-encoding: {video or audio}.")
-    if not video:
-        return Plan(shots, _seams([shot.end - shot.start for shot in shots]), video, audio)
-    if drop_repeated_frame:
-        shots = [shots[0], *(_without_repeat(one, other) for one, other in pairwise(shots))]
-    fps = shots[0].fps
-    lengths = [max(1, round((shot.end - shot.start) * fps)) / fps for shot in shots]
-    return Plan(shots, _seams(lengths), video, audio)
+    obstacle = _video_obstacle(shots)
+    lengths = [shot.end - shot.start for shot in shots]
+    if obstacle:
+        # An encoded clip has whole frames of the film's rate.
+        fps = shots[0].fps
+        lengths = [max(1, round(length * fps)) / fps for length in lengths]
+    return Plan(shots, _seams(lengths), obstacle, _audio_obstacle(shots))
 
 
 def scan(path: str | Path) -> Shot:
@@ -173,11 +192,10 @@ def scan(path: str | Path) -> Shot:
             fps=clip.fps,
             time_base=Fraction(clip.video.time_base),
             start=pictures.start,
-            second=pictures.second,
             end=pictures.end,
             frames=pictures.frames,
             obstacle=pictures.obstacle,
-            metadata={key: _clean(value) for key, value in clip.container.metadata.items()},
+            metadata=_words(clip.container.metadata),
         )
 
 
@@ -189,7 +207,7 @@ class _Pictures:
         self._usual = 1 / clip.fps
         self._first: int | None = None
         self._last_decode: int | None = None
-        self._two: list[int] = []
+        self._earliest = 0
         self._last = (0, 0)
         self.frames = 0
         self.obstacle = ""
@@ -204,16 +222,12 @@ class _Pictures:
             return
         this = (packet.pts, packet.duration or 0)
         self._last = max(self._last, this) if self.frames else this
-        self._two = sorted([*self._two, packet.pts])[:2]
+        self._earliest = min(self._earliest, packet.pts) if self.frames else packet.pts
         self.frames += 1
 
     @property
     def start(self) -> Fraction:
-        return self._two[0] * self._base
-
-    @property
-    def second(self) -> Fraction:
-        return self._two[1] * self._base if len(self._two) > 1 else self.end
+        return self._earliest * self._base
 
     @property
     def end(self) -> Fraction:
@@ -271,9 +285,12 @@ class _Sounds:
         )
 
 
-def _clean(words: str) -> str:
-    """Metadata that can be written again, whatever bytes it was read from."""
-    return words.encode("utf-8", "replace").decode()
+def _words(metadata: dict[str, str]) -> dict[str, str]:
+    """The file's own words in a form that can be written again, whatever bytes they were read from."""
+    clean = {key: value.encode("utf-8", "replace").decode() for key, value in metadata.items()}
+    kept = {key: value for key, value in clean.items() if key not in _OF_THE_FILE and len(value) <= _LONGEST_WORDS}
+    # The label first: the law wants it kept, whatever else there is.
+    return dict(sorted(kept.items(), key=lambda item: not _LABELS.fullmatch(item[0]))[:_MOST_WORDS])
 
 
 def _look(clip: Clip, frame: Any) -> Look:
@@ -346,13 +363,6 @@ def _difference(one: Look | Sound, other: Look | Sound) -> str:
         field.name for field in fields(one) if field.compare and getattr(one, field.name) != getattr(other, field.name)
     )
     return next(differing).replace("_", " ")
-
-
-def _without_repeat(before: Shot, shot: Shot) -> Shot:
-    """The shot without its first frame, if that is what the shot before ended with."""
-    if shot.frames < 2 or not look_alike(last_frame(before.path, format="jpeg"), first_frame(shot.path, format="jpeg")):
-        return shot
-    return replace(shot, start=shot.second)
 
 
 def _seams(lengths: list[Fraction]) -> list[Fraction]:

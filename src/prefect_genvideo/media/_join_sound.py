@@ -156,7 +156,8 @@ class EncodedSound:
             yield from self._take(frame)
 
     def _take(self, frame: Any) -> Iterator[Any]:
-        frame.pts = None
+        # A queue holds samples of one clock only. A frame that needed no resampling still has its file's.
+        frame.pts, frame.time_base = None, Fraction(1, self._rate)
         self._taken += frame.samples
         self._ready.write(frame)
         yield from self._encode(partial=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media._join_plan import Plan
-from prefect_genvideo.media.clip import Clip, whole
+from prefect_genvideo.media.clip import Clip, damaged, whole
 from prefect_genvideo.media.frames import Lens, matrix_name
 
 _ENCODER = "libx264"
@@ -52,7 +52,7 @@ class CopiedVideo:
             # Clips that reorder differently overlap in decode times alone; those only have to rise.
             dts = self._last + 1
         if dts > pts:
-            raise InvalidRequestError("The clips' decode times cannot be joined; use reencode='always'.")
+            raise damaged("a packet is shown before it is decoded")
         duration = self._ticks(packet.pts + packet.duration) - pts if packet.duration else 0
         self._last = dts
         packet.stream, packet.time_base = self._track, self._base

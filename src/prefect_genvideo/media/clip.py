@@ -42,39 +42,6 @@ _TURNS: dict[tuple[int, int, int, int], tuple[str, int]] = {
 
 
 @dataclass(frozen=True)
-class ClipInfo:
-    """The facts of one clip.
-
-    Attributes:
-        seconds: Length of the picture track.
-        width: Pixels as displayed: after rotation, with square pixels.
-        height: Pixels as displayed.
-        fps: Frames per second, the average.
-        frames: Frames as the file declares them; None where it does not.
-        video_codec: Name of the codec, e.g. `h264`.
-        pix_fmt: Pixel format, e.g. `yuv420p`.
-        time_base: Seconds per tick of the picture track.
-        rotation: Degrees clockwise that a player turns the stored frames: 0, 90, 180 or 270.
-        audio_codec: Name of the codec, e.g. `aac`; None without sound.
-        sample_rate: Hertz; None without sound.
-        channels: Number of channels; None without sound.
-    """
-
-    seconds: float
-    width: int
-    height: int
-    fps: float
-    frames: int | None
-    video_codec: str
-    pix_fmt: str
-    time_base: Fraction
-    rotation: int
-    audio_codec: str | None = None
-    sample_rate: int | None = None
-    channels: int | None = None
-
-
-@dataclass(frozen=True)
 class Clip:
     """An open clip: PyAV's container, its picture stream and its sound stream or None."""
 
@@ -189,35 +156,6 @@ def open_clip(path: str | Path) -> Generator[Clip]:
         raise damaged(type(error).__name__) from error
 
 
-def probe(path: str | Path) -> ClipInfo:
-    """Return the facts of a clip. Its first frame is decoded, the rest is not.
-
-    Raises:
-        InvalidRequestError: It is no video that is known here.
-        DownloadError: It is cut off or damaged.
-    """
-    with open_clip(path) as clip:
-        frame = next(clip.frames(), None)
-        if frame is None:
-            raise damaged("it has no frames")
-        width, height = displayed_size(frame, clip.pixel_aspect)
-        audio = clip.audio
-        return ClipInfo(
-            seconds=float(_seconds(clip)),
-            width=width,
-            height=height,
-            fps=float(clip.fps),
-            frames=clip.video.frames or None,
-            video_codec=clip.video.codec_context.codec.canonical_name,
-            pix_fmt=frame.format.name,
-            time_base=Fraction(clip.video.time_base),
-            rotation=turn(frame)[1],
-            audio_codec=audio.codec_context.codec.canonical_name if audio else None,
-            sample_rate=audio.codec_context.sample_rate if audio else None,
-            channels=len(audio.codec_context.layout.channels) if audio else None,
-        )
-
-
 def turn(frame: Any) -> tuple[str, int]:
     """Return the filters that turn a frame upright (empty for none) and the degrees clockwise."""
     matrix = bytes(frame.side_data.get("DISPLAYMATRIX") or b"")
@@ -264,12 +202,6 @@ def _attached(stream: Any) -> bool:
     """A cover picture inside the file is a video track too, by its form."""
     disposition: Any = stream.disposition
     return bool(disposition & disposition.__class__.attached_pic)
-
-
-def _seconds(clip: Clip) -> Fraction:
-    if clip.video.duration:
-        return Fraction(clip.video.duration * clip.video.time_base)
-    return Fraction(clip.container.duration or 0, 1_000_000)
 
 
 def _demuxer(file: Path) -> str:

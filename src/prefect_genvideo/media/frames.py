@@ -87,16 +87,6 @@ def cover_of(path: str | Path, *, side: int = 1280) -> bytes:
     return _saved(image, "JPEG", quality=85)
 
 
-def look_alike(one: bytes, other: bytes) -> bool:
-    """Whether two pictures show the same, but for what encoding does to them: 32×32 grey, mean difference below 3 %."""
-    pillow = load_pillow()
-    grey: list[bytes] = []
-    for data in (one, other):
-        with pillow.open(io.BytesIO(data)) as image:
-            grey.append(image.convert("L").resize((_SAMPLE, _SAMPLE)).tobytes())
-    return sum(abs(a - b) for a, b in zip(*grey, strict=True)) < 0.03 * 255 * _SAMPLE * _SAMPLE
-
-
 def _frames(clip: Clip) -> Iterator[Any]:
     seen = False
     for frame in clip.frames():

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.media._join_plan import Plan, Reencode, plan_film
+from prefect_genvideo.media._join_plan import Plan, plan_film
 from prefect_genvideo.media._join_sound import CopiedSound, EncodedSound
 from prefect_genvideo.media._join_video import CopiedVideo, EncodedVideo
 from prefect_genvideo.media.clip import Clip, load_pyav, open_clip
@@ -20,7 +20,6 @@ Handling = Literal["copied", "encoded", "none"]
 
 # `use_metadata_tags` keeps words outside iTunes' list, such as the label that marks generated content.
 _MUXER = {"movflags": "+faststart+use_metadata_tags"}
-_BRANDS = ("major_brand", "minor_version", "compatible_brands")
 
 
 @dataclass(frozen=True)
@@ -47,9 +46,6 @@ class JoinInfo:
 def join(
     paths: Sequence[str | Path],
     out: str | Path,
-    *,
-    reencode: Reencode = "auto",
-    drop_repeated_frame: bool = False,
 ) -> JoinInfo:
     """Join local clips into one MP4, `moov` first, in constant memory.
 
@@ -61,19 +57,17 @@ def join(
     Args:
         paths: The clips in order. Each is opened several times, one at a time.
         out: The film. It appears when it is complete, and replaces what was there.
-        reencode: `auto` encodes only what must be, `never` refuses instead, `always` encodes everything.
-        drop_repeated_frame: Where the pictures are encoded, leave out the first frame of a clip if it shows what the
-            clip before ended with, as it does when a shot was made from the last frame of another. Copied pictures
-            keep it.
+
+    Returns:
+        How it was made.
 
     Raises:
-        InvalidRequestError: There are no clips, one is no video or longer than an hour, `out` is one of them, or
-            `never` was asked for and is impossible (the message says why).
+        InvalidRequestError: There are no clips, one is no video or longer than an hour, or `out` is one of them.
         DownloadError: A clip is cut off or damaged.
         DestinationError: The film cannot be written.
     """
     target = Path(out).expanduser()
-    plan = plan_film(paths, reencode, drop_repeated_frame)
+    plan = plan_film(paths)
     if any(shot.path.resolve() == target.resolve() for shot in plan.shots):
         raise InvalidRequestError("The film cannot replace one of its clips.")
     with _part(target) as part:
@@ -122,11 +116,10 @@ def _storing() -> Generator[None]:
 
 
 def _write(plan: Plan, part: str) -> None:
-    metadata = {key: value for key, value in plan.shots[0].metadata.items() if key not in _BRANDS}
     with _storing():
         out = load_pyav().open(part, "w", format="mp4", options=_MUXER)
     try:
-        out.metadata.update(metadata)
+        out.metadata.update(plan.metadata)
         _fill(out, plan)
         with _storing():
             out.close()
