@@ -9,16 +9,20 @@ from typing import Any
 
 import pytest
 
+from prefect_genvideo.batch.formats import RawRow, Table
 from prefect_genvideo.batch.manifest import DEFAULT_KINDS, Manifest, ManifestLimits, due_rows, rows_from
+from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 
 TODAY = date(2026, 11, 22)
+LIMITS = ManifestLimits()
 
 
-def batch(*rows: Any, **options: Any) -> Manifest:
-    """The rows as `rows_from` reads them on a fixed day."""
-    return rows_from(rows, today=TODAY, **options)
+def batch(*rows: Any, defaults: Any = None, limits: ManifestLimits = LIMITS) -> Manifest:
+    """The rows of a file, read on a fixed day."""
+    table = Table([RawRow(number, row) for number, row in enumerate(rows, 1)], defaults=defaults or {})
+    return read_rows("", table, today=TODAY, limits=limits)
 
 
 def good(*rows: Any, **options: Any) -> Manifest:
@@ -53,11 +57,10 @@ def test_a_row_sets_every_field_of_a_request() -> None:
 
 
 def test_requests_and_mappings_are_the_same() -> None:
-    """A `VideoRequest` in the list counts with the fields that were set; defaults fill the others."""
-    request = VideoRequest(model="m", prompt="{{ row }}")
-    rows = good(request, {"model": "m", "prompt": "{{ row }}"}, defaults={"duration": 5, "model": "other"}).rows
+    """A `VideoRequest` in the list counts with the fields that were set."""
+    rows = rows_from([VideoRequest(model="m", prompt="{{ row }}"), {"model": "m", "prompt": "{{ row }}"}]).rows
     assert [row.request.prompt for row in rows] == ["1", "2"]
-    assert {(row.request.model, row.request.duration) for row in rows} == {("m", 5)}
+    assert [row.request.model_fields_set for row in rows] == [{"model", "prompt"}] * 2
 
 
 def test_defaults_apply_to_what_a_row_leaves_out() -> None:
@@ -262,8 +265,8 @@ def test_variables_are_small() -> None:
 
 def test_a_batch_has_limits() -> None:
     """Rows, growth, time and the list of problems are bounded."""
-    with pytest.raises(InvalidRequestError, match="more than the allowed 2 rows"):
-        batch(*[{"model": "m"}] * 3, limits=ManifestLimits(max_rows=2))
+    with pytest.raises(InvalidRequestError, match="more than the allowed 100000 rows"):
+        rows_from([{"model": "m"}] * 100_001)
     with pytest.raises(InvalidRequestError, match="becomes too large"):
         batch(*[{"prompt": "p"}] * 9, defaults={"options": {"a": "x" * 200}}, limits=ManifestLimits(max_expanded=1000))
     with pytest.raises(InvalidRequestError, match="takes longer"):
@@ -272,6 +275,31 @@ def test_a_batch_has_limits() -> None:
     assert (len(manifest.problems), manifest.unlisted) == (2, 3)
     with pytest.raises(InvalidRequestError, match="2 problems, and 3 more"):
         manifest.check()
+
+
+@pytest.mark.parametrize(
+    ("fields", "told"),
+    [
+        ({f"field{number}": 1 for number in range(200_000)}, {"(row)", "model"}),
+        ({"model": "m", "images": [1] * 200_000}, {"images"}),
+        ({"model": "m", "tags": [1] * 200_000}, {"tags"}),
+        ({"model": "m", "fallback": [5] * 200_000}, {"fallback"}),
+        ({"model": "m", "fallback": [{"model": "n", "on": [5] * 200_000}]}, {"fallback[0].on"}),
+        ({"model": "m", "images": [1] * 101, "fallback": [{"model": "n"}] * 9}, {"images", "fallback"}),
+    ],
+    ids=["fields", "images", "tags", "fallback", "on", "inherited"],
+)
+def test_a_row_of_very_many_mistakes_has_few_problems(fields: Any, told: set[str]) -> None:
+    """What is too long is told as a whole, before its parts are looked at one by one."""
+    problems = batch(fields).problems
+    assert {found.problem.field for found in problems} == told
+    assert len(problems) == len(told)
+
+
+def test_the_same_key_is_told_even_when_its_first_row_is_broken() -> None:
+    """Else mending that row would bring the next error."""
+    fields = [found.problem.field for found in batch({"key": "k"}, {"model": "m", "key": "k"}).problems]
+    assert fields == ["model", "key"]
 
 
 def test_secrets_are_not_shown() -> None:

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_genvideo.batch.manifest import rows_from
+from prefect_genvideo.batch.formats import RawRow, Table
+from prefect_genvideo.batch.manifest import ManifestLimits, rows_from
+from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.templates import render
 from prefect_genvideo.errors import InvalidRequestError
 
@@ -61,22 +63,19 @@ def test_a_text_without_template_syntax_is_left_alone(text: str) -> None:
 
 def test_what_a_row_knows() -> None:
     """Fields, variables, the row's number and the calendar's day."""
-    [_, row] = rows_from(
-        [
-            {"model": "m"},
-            {
-                "model": "m",
-                "duration": 5,
-                "due": "2026-11-24",
-                "vars": {"city": "Oslo", "today": "mine"},
-                "prompt": "{{ row }} {{ model }} {{ duration }} {{ vars.city }} {{ date }} {{ weekday }} {{ today }}",
-                "images": ["{{ city | lower }}.jpg"],
-                "first_frame": "s3://b/{{ date }}.png",
-                "key": "{{ date }}-{{ row }}",
-            },
-        ],
-        today=date(2026, 11, 22),
-    ).rows
+    fields = {
+        "model": "m",
+        "duration": 5,
+        "due": "2026-11-24",
+        "vars": {"city": "Oslo", "today": "mine"},
+        "prompt": "{{ row }} {{ model }} {{ duration }} {{ vars.city }} {{ date }} {{ weekday }} {{ today }}",
+        "images": ["{{ city | lower }}.jpg"],
+        "first_frame": "s3://b/{{ date }}.png",
+        "key": "{{ date }}-{{ row }}",
+    }
+    table = Table([RawRow(1, {"model": "m", "prompt": "{{ today }} {{ date }}"}), RawRow(2, fields)])
+    first, row = read_rows("", table, today=date(2026, 11, 22), limits=ManifestLimits()).rows
+    assert first.request.prompt == "2026-11-22 2026-11-22"
     assert row.request.prompt == "2 m 5 Oslo 2026-11-24 Tuesday mine"
     assert row.request.assets() == {"images[0]": "oslo.jpg", "first_frame": "s3://b/2026-11-24.png"}
     assert row.key == "2026-11-24-2"

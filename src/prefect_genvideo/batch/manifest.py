@@ -36,7 +36,7 @@ sd-2-fast-720p,"{{ city }} at dawn",5,https://example.com/a.jpg|https://example.
 - Lists in CSV: parts separated by `|`, or a JSON list. Commas, semicolons and tabs separate columns.
 - Unknown fields of JSON and YAML are errors. In CSV a column that looks like a misspelt field is one too.
 - YAML is read by the rules of version 1.2: `16:9` and `on` are texts, truth values are `true` and `false`.
-- Templates (see `templating`) may stand in `prompt`, `key` and assets. They know the fields of the row but those three,
+- Templates (see `templates`) may stand in `prompt`, `key` and assets. They know the fields of the row but those three,
   `vars` and each of them by its own name, `row` (1, 2, …), `today`, `date` (the day of `due`, else `today`) and
   `weekday` (of `date`, in English). A variable of your own hides one of these.
 - Values that come from variables are never templates themselves.
@@ -50,7 +50,6 @@ from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
-import httpx
 
 from prefect_genvideo.batch.formats import RawRow, Table, read_table
 from prefect_genvideo.batch.model import (
@@ -63,7 +62,7 @@ from prefect_genvideo.batch.model import (
     ManifestRow,
     RowProblem,
 )
-from prefect_genvideo.batch.rows import Reader
+from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
@@ -76,12 +75,9 @@ async def load_manifest(
     source: str | Path,
     *,
     home: ObjectStore | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
     allow_local: bool = True,
     allow_private: bool = False,
-    defaults: Mapping[str, Any] | None = None,
     today: date | None = None,
-    limits: ManifestLimits = _LIMITS,
 ) -> Manifest:
     """Read a batch's file and check every row. The problems are in the result; `Manifest.check()` raises them.
 
@@ -89,56 +85,37 @@ async def load_manifest(
         source: Path, http(s) link or `s3://bucket/key`. `.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.yaml`,
             `.yml`; without such an extension the content decides. Text in UTF-8.
         home: The destination's store; when it is an S3 store, its account and endpoint read `s3://` sources.
-        transport: Stands in for the network.
         allow_local: Whether a path on this machine may be read. Off where parameters come from strangers.
         allow_private: Whether a link may lead to a private or loopback address.
-        defaults: For rows that do not set a field; those of the file itself go first.
         today: Day of the templates' `today`; the present day in UTC by default.
-        limits: How large and slow the file may be.
 
     Raises:
         InvalidRequestError: The file is not there, not allowed, too large, or cannot be read as a whole.
         DownloadError: The link did not deliver.
         DestinationError: The S3 store did not deliver.
     """
-    name, data = await fetch(
-        source,
-        home=home,
-        transport=transport,
-        allow_local=allow_local,
-        allow_private=allow_private,
-        limits=limits,
-    )
+    name, data = await fetch(source, home=home, allow_local=allow_local, allow_private=allow_private, limits=_LIMITS)
 
     def read() -> Manifest:
-        return _read(name, read_table(name, data, limits), defaults, today, limits)
+        return read_rows(name, read_table(name, data, _LIMITS), today=today or _today(), limits=_LIMITS)
 
     # A large file takes seconds of CPU; the loop goes on meanwhile.
     return await anyio.to_thread.run_sync(read)
 
 
-def rows_from(
-    requests: Sequence[VideoRequest | Mapping[str, Any]],
-    *,
-    defaults: Mapping[str, Any] | None = None,
-    today: date | None = None,
-    limits: ManifestLimits = _LIMITS,
-) -> Manifest:
+def rows_from(requests: Sequence[VideoRequest | Mapping[str, Any]]) -> Manifest:
     """Do for a list in memory what `load_manifest` does for a file: the same fields, templates and checks.
 
     Args:
         requests: Rows; of a `VideoRequest` the fields that were set count.
-        defaults: For rows that do not set a field.
-        today: Day of the templates' `today`; the present day in UTC by default.
-        limits: How much the rows may become.
 
     Raises:
         InvalidRequestError: There are too many rows, or they become too large.
     """
-    if len(requests) > limits.max_rows:
-        raise InvalidRequestError(f"There are more than the allowed {limits.max_rows} rows; split them.")
+    if len(requests) > _LIMITS.max_rows:
+        raise InvalidRequestError(f"There are more than the allowed {_LIMITS.max_rows} rows; split them.")
     rows = [RawRow(number, _as_fields(request)) for number, request in enumerate(requests, 1)]
-    return _read("", Table(rows), defaults, today, limits)
+    return read_rows("", Table(rows), today=_today(), limits=_LIMITS)
 
 
 def due_rows(manifest: Manifest, now: datetime, window: timedelta) -> list[ManifestRow]:
@@ -165,11 +142,8 @@ def _as_fields(request: VideoRequest | Mapping[str, Any]) -> Any:
     return request.model_dump(exclude_unset=True) if isinstance(request, VideoRequest) else request
 
 
-def _read(
-    name: str, table: Table, defaults: Mapping[str, Any] | None, today: date | None, limits: ManifestLimits
-) -> Manifest:
-    day = today or datetime.now(timezone.utc).date()
-    return Reader(name, table, defaults=defaults or {}, today=day, limits=limits).read()
+def _today() -> date:
+    return datetime.now(timezone.utc).date()
 
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""The rows of a batch together: defaults filled in, keys told apart, problems gathered, growth and time bounded."""
+"""The rows of a batch: defaults are filled in, all problems are gathered, growth and time are bounded."""
 
 from __future__ import annotations
 
@@ -7,32 +7,53 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import date
-from typing import Any, cast
+from typing import Any, Final, cast
 
-from prefect_genvideo.batch._row import Fault, Faults, RowBuilder, plain
+from pydantic import ValidationError
+
+from prefect_genvideo.batch._fields import Facts, Fault, Place, Row, faults_of, read_facts
+from prefect_genvideo.batch._values import UnstorableError, plain
 from prefect_genvideo.batch.formats import RawRow, Table
-from prefect_genvideo.batch.model import ROW_FIELDS, Manifest, ManifestLimits, RowProblem, near
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.batch.model import (
+    REQUEST_FIELDS,
+    ROW_FIELDS,
+    Alternative,
+    Manifest,
+    ManifestLimits,
+    ManifestRow,
+    RowProblem,
+    near,
+    problem,
+)
+from prefect_genvideo.errors import InvalidRequestError, printable
 from prefect_genvideo.models import Problem
 
+_WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
+# Fields of the request that templates may use; those that are templates themselves are none.
+_SCOPE_FIELDS: Final = ("model", "provider", "duration", "aspect_ratio", "resolution", "timeout", "tags")
+# Fields that are looked at one by one: looking for what a misspelt one means takes time.
+_MAX_FIELDS: Final = 100
 
-class Reader:
-    """Turns the rows of one table into a `Manifest`.
+
+def read_rows(name: str, table: Table, *, today: date, limits: ManifestLimits) -> Manifest:
+    """Return the rows of a table, checked.
 
     Args:
         name: Name of the batch.
-        table: The rows.
-        defaults: For rows that do not set a field; the table's own defaults go first.
+        table: The rows and their defaults.
         today: Day of the templates' `today`.
-        limits: How much all of it may become.
+        limits: How much all of it may become, and how long that may take.
 
     Raises:
-        InvalidRequestError: The defaults cannot be used at all.
+        InvalidRequestError: It expands to too much, or takes too long.
     """
+    return _Reader(name, table, today, limits).read()
 
-    def __init__(
-        self, name: str, table: Table, *, defaults: Mapping[str, Any], today: date, limits: ManifestLimits
-    ) -> None:
+
+class _Reader:
+    """What is known while the rows of one table are read."""
+
+    def __init__(self, name: str, table: Table, today: date, limits: ManifestLimits) -> None:
         self._table = table
         self._today = today
         self._limits = limits
@@ -41,19 +62,12 @@ class Reader:
         self._told = set[Problem]()
         self._unlisted = 0
         self._expanded = 0
-        faults = Faults()
-        own, size = self._fields(table.defaults, faults)
-        given, more = self._fields(defaults, faults)
-        self._defaults, self._default_size = _merged(given, own), size + more
+        faults = list[Fault]()
+        self._defaults, self._default_size = self._fields(table.defaults, faults)
         for fault in faults:
-            self._report(0, None, fault)
+            self._report(0, None, fault.problem)
 
     def read(self) -> Manifest:
-        """Return the batch.
-
-        Raises:
-            InvalidRequestError: It expands to too much, or takes too long.
-        """
         deadline = time.monotonic() + self._limits.seconds
         for position, raw in enumerate(self._table.rows, 1):
             if time.monotonic() > deadline:
@@ -64,47 +78,71 @@ class Reader:
         return replace(self._manifest, unlisted=self._unlisted)
 
     def _row(self, raw: RawRow, position: int) -> None:
-        faults = Faults(raw.problems)
+        faults = [Fault(found) for found in raw.problems]
         own, size = self._fields(raw.fields, faults)
-        if raw.problems and not own:
-            row = None  # nothing could be read of it; what is missing needs no mention
-        else:
+        row, key = None, None
+        if own or not raw.problems:  # else nothing could be read of it; what is missing needs no mention
             fields = _merged(self._defaults, own)
             alternatives = fields.get("fallback")
             times = 1 + (min(len(cast("list[Any]", alternatives)), 99) if isinstance(alternatives, list) else 1)
             self._expand((size + self._default_size) * times)
-            row = RowBuilder(fields, position, self._today, faults).build(raw.number)
+            row, key = self._checked(fields, raw.number, position, faults)
             self._expand(len(row.request.prompt) if row else 0)
-        key = row.key if row else None
-        if row and key is not None and self._keys.setdefault(key, raw.number) != raw.number:
-            first = f"{self._table.numbering} {self._keys[key]}"
-            faults.note("key", key, f"must be of one row only; {first} has it too")
-        for index, fault in enumerate(faults):
-            name = re.split(r"[.\[]", fault.field)[0]
-            inherited = name in self._defaults and name not in own and index not in faults.rendered and name != "key"
-            self._report(0 if inherited else raw.number, None if inherited else key or _shown_key(own), fault)
+        for fault in faults:
+            name = re.split(r"[.\[]", fault.problem.field)[0]
+            inherited = name in self._defaults and name not in own and not fault.of_row
+            self._report(0 if inherited else raw.number, None if inherited else key or _shown_key(own), fault.problem)
         if row and not faults:
             self._manifest.rows.append(row)
 
-    def _fields(self, given: Any, faults: Faults) -> tuple[dict[str, Any], int]:
-        """The known fields that are set, as plain data; None is not set."""
+    def _checked(
+        self, fields: Mapping[str, Any], number: int, position: int, faults: list[Fault]
+    ) -> tuple[ManifestRow | None, str | None]:
+        """The row, or None when anything of it is broken; and its key as far as known."""
+        facts = read_facts(fields, faults)
+        wanted = {name: fields[name] for name in REQUEST_FIELDS if name in fields}
+        place = Place(number, self._table.numbering, wanted, self._scope(fields, facts, position), self._keys)
+        given = {name: fields[name] for name in ("provider", "key", "fallback") if name in fields}
+        try:
+            row = Row.model_validate({**wanted, **given}, context=place)
+        except ValidationError as error:
+            faults += faults_of(error, place.changes)
+            return None, place.key
+        fallback = tuple(Alternative(other.on, other.request(), other.provider) for other in row.fallback)
+        made = ManifestRow(number, row.key, row.request(), row.provider, facts.due, fallback, facts.tags, facts.vars)
+        return made, place.key
+
+    def _scope(self, fields: Mapping[str, Any], facts: Facts, position: int) -> dict[str, Any]:
+        """The variables of a row's templates; the row's own go before those of the same name."""
+        day = facts.due.date() if facts.due else self._today
+        known = {name: fields[name] for name in _SCOPE_FIELDS if name in fields}
+        due = {"due": facts.due} if facts.due else {}
+        computed = {"row": position, "today": self._today, "date": day, "weekday": _WEEKDAYS[day.weekday()]}
+        return {**computed, **known, **due, "vars": facts.vars, **facts.vars}
+
+    def _fields(self, given: Any, faults: list[Fault]) -> tuple[dict[str, Any], int]:
+        """The known fields that are set, as plain data, and their size; None is not set."""
         if not isinstance(given, Mapping):
-            faults.note("(row)", type(given).__name__, "must be an object of fields")
+            faults.append(Fault(problem("(row)", type(given).__name__, "must be an object of fields")))
+            return {}, 1
+        known = cast("Mapping[Any, Any]", given)
+        if len(known) > _MAX_FIELDS:
+            faults.append(Fault(problem("(row)", f"{len(known)} fields", f"must have at most {_MAX_FIELDS} fields")))
             return {}, 1
         found: dict[str, Any] = {}
         total = 1
-        for name, value in cast("Mapping[Any, Any]", given).items():
+        for name, value in known.items():
             if name not in ROW_FIELDS:
                 meant = near(name, ROW_FIELDS) if isinstance(name, str) else None
                 hint = f"did you mean {meant}?" if meant else "variables of your own go under `vars`"
-                faults.note(str(name), value, f"is no field of a row; {hint}")
+                faults.append(Fault(problem(str(name), value, f"is no field of a row; {hint}")))
                 continue
             if value is None:
                 continue
             try:
                 found[name], size = plain(name, value)
-            except Fault as fault:
-                faults.append(fault.problem)
+            except UnstorableError as error:
+                faults.append(Fault(error.problem))
                 continue
             total += size
         return found, total
@@ -137,4 +175,4 @@ def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
 
 def _shown_key(own: Mapping[str, Any]) -> str | None:
     key = own.get("key")
-    return key[:80] if isinstance(key, str) and key.isprintable() else None
+    return printable(key)[:80] if isinstance(key, str) else None

@@ -21,7 +21,9 @@ from prefect_genvideo.providers.http import new_client, raw_chunks
 from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.storage import ObjectStore, S3Store
 
+# Seconds without a byte after which a server is taken for dead.
 _STALL_SECONDS = 20.0
+# Statuses below 500 after which asking again may help.
 _AGAIN = frozenset({408, 425, 429})
 
 
@@ -29,12 +31,18 @@ async def fetch(
     source: str | Path,
     *,
     home: ObjectStore | None,
-    transport: httpx.AsyncBaseTransport | None,
     allow_local: bool,
     allow_private: bool,
     limits: ManifestLimits,
 ) -> tuple[str, bytes]:
-    """Return the name of the file and its bytes; the arguments are those of `load_manifest`.
+    """Return the name of the file and its bytes.
+
+    Args:
+        source: Path, http(s) link or `s3://bucket/key`.
+        home: The destination's store; an S3 store lends its account.
+        allow_local: Whether a path on this machine may be read.
+        allow_private: Whether a link may lead to a private or loopback address.
+        limits: Most bytes, and seconds of a download.
 
     Raises:
         InvalidRequestError: There is no such file, it is not allowed here, or it is too large.
@@ -44,7 +52,7 @@ async def fetch(
     text = str(source)
     kind = "local" if isinstance(source, Path) else asset_kind(text)
     if kind == "http":
-        return _last(urlsplit_path(text)), await _download(text, transport, allow_private, limits)
+        return _last(_path_of(text)), await _download(text, allow_private, limits)
     if kind == "s3":
         bucket, _, key = text[len("s3://") :].partition("/")
         if not bucket or not key or key.endswith("/"):
@@ -60,7 +68,7 @@ async def fetch(
     return Path(text).name, await anyio.to_thread.run_sync(_read, text, limits.max_bytes)
 
 
-def urlsplit_path(url: str) -> str:
+def _path_of(url: str) -> str:
     """The path of a URL without its escapes; empty when it is none."""
     try:
         return unquote(urlsplit(url).path, errors="replace")
@@ -88,13 +96,11 @@ def _read(text: str, limit: int) -> bytes:
     return data
 
 
-async def _download(
-    url: str, transport: httpx.AsyncBaseTransport | None, allow_private: bool, limits: ManifestLimits
-) -> bytes:
+async def _download(url: str, allow_private: bool, limits: ManifestLimits) -> bytes:
     rules = DownloadRules(origin="", key="", stall_timeout=_STALL_SECONDS, max_size=limits.max_bytes)
     guard = Guard(allow_private=allow_private)
     with anyio.move_on_after(limits.download_seconds):
-        async with new_client(read_timeout=_STALL_SECONDS, guard=guard, transport=transport) as client:
+        async with new_client(read_timeout=_STALL_SECONDS, guard=guard) as client:
             response = await follow(client, rules, url, {})
             try:
                 return await _body(response, limits.max_bytes)
