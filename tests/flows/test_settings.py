@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 
@@ -28,6 +28,7 @@ from tests.fixtures.file_server import running_file_server
 from tests.fixtures.mp4 import mp4
 from tests.flows.conftest import Place
 
+ErrorT = TypeVar("ErrorT", bound=GenVideoError)
 Effect = Callable[[Place, Path], Awaitable[None]]
 EFFECTS: dict[str, tuple[object, Effect]] = {}
 """A value other than the default by setting, and what is seen of it."""
@@ -43,7 +44,7 @@ def effect(value: object) -> Callable[[Effect], Effect]:
     return note
 
 
-async def refused(kind: type[GenVideoError], place: Place, **changes: Any) -> tuple[GenVideoError, float]:
+async def refused(kind: type[ErrorT], place: Place, **changes: Any) -> tuple[ErrorT, float]:
     """The error that a run ends with, and after how many seconds."""
     began = time.monotonic()
     with pytest.raises(kind) as caught:
