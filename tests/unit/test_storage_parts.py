@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import ObjectInfo
+from prefect_genvideo.storage.s3.promises import ASSUMED, Promises
 from prefect_genvideo.storage.s3.upload import S3Upload
 
 MIB = 1024 * 1024
@@ -23,20 +25,34 @@ class CountingCalls:
     def uri(self, key: str) -> str:
         return f"s3://bucket/{key}"
 
+    @property
+    def promises(self) -> Promises:
+        return ASSUMED
+
+    async def begun(self, key: str, upload_id: str) -> str:
+        return "note"
+
+    async def ended(self, note: str) -> None:
+        assert note == "note"
+
     async def head(self, key: str) -> ObjectInfo | None:
         size = sum(self.parts) if self.reported_size is None else self.reported_size
         return ObjectInfo(key, size, "etag")
 
-    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+    async def call(
+        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
         return {"UploadId": "1"}
 
-    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+    async def send_body(
+        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
         self.parts.append(len(body))
         return {"ETag": "x"}
 
 
 def uploading(calls: CountingCalls, *, part_size: int) -> S3Upload:
-    return S3Upload(calls, "k", options={}, metadata={}, part_size=part_size, if_absent=False)
+    return S3Upload(calls, "k", options={}, metadata={}, part_size=part_size, if_absent=False, journal=calls)
 
 
 async def test_without_a_length_the_parts_double() -> None:

@@ -19,7 +19,7 @@ from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.providers.download import DownloadRules, follow
 from prefect_genvideo.providers.http import new_client, raw_chunks
 from prefect_genvideo.providers.ssrf import Guard
-from prefect_genvideo.storage import ObjectStore, S3Store
+from prefect_genvideo.storage import ObjectStore, find_object
 
 # Seconds without a byte after which a server is taken for dead.
 _STALL_SECONDS = 20.0
@@ -54,10 +54,7 @@ async def fetch(
     if kind == "http":
         return _last(_path_of(text)), await _download(text, allow_private, limits)
     if kind == "s3":
-        bucket, _, key = text[len("s3://") :].partition("/")
-        if not bucket or not key or key.endswith("/"):
-            raise InvalidRequestError("A manifest in S3 is named s3://bucket/key.")
-        store = S3Store.beside(home, bucket) if isinstance(home, S3Store) else S3Store(bucket)
+        store, key = find_object(text, home)
         return _last(key), await _gather(store.read(key), limits.max_bytes)
     if kind == "data":
         raise InvalidRequestError("A manifest is a file, an http(s) link or an s3:// URI, not a data URL.")

@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, ValidationInfo, field_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.runtime import get_settings
-from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
+from prefect_genvideo.storage import Addressing, LocalStore, ObjectStore, S3Store, bucket_fault, endpoint_fault
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
@@ -68,7 +68,16 @@ class _Bucket(DiscreetBlock, ABC):
     prefix: str = Field(default="", description="Folder in the bucket, e.g. `campaigns/spring`. Nothing leaves it.")
     region: str = Field(default="", description="AWS region, e.g. `eu-central-1`. Empty: from the environment.")
     endpoint_url: str = Field(
-        default="", title="Endpoint URL", description="Address of an S3-compatible server. Empty: AWS."
+        default="",
+        title="Endpoint URL",
+        description="Address of an S3-compatible server. Empty: `AWS_ENDPOINT_URL_S3`, `AWS_ENDPOINT_URL` or AWS.",
+    )
+    addressing: Addressing = Field(
+        default="auto",
+        description=(
+            "Where the bucket's name goes: `virtual` (into the host name), `path`, or `auto`: as the store wants it. "
+            "An endpoint that is the bucket's own host name is found by `auto`."
+        ),
     )
     access_key_id: str = Field(
         default="",
@@ -94,15 +103,15 @@ class _Bucket(DiscreetBlock, ABC):
     @field_validator("bucket")
     @classmethod
     def _bucket_is_a_name(cls, value: str) -> str:
-        if value.startswith("s3://") or "/" in value:
-            raise ValueError(f"must be a bucket name without s3:// and folders, not {value!r}")
+        if limit := bucket_fault(value):
+            raise ValueError(f"must {limit}, not {value!r}")
         return value
 
     @field_validator("endpoint_url")
     @classmethod
-    def _endpoint_is_address(cls, value: str) -> str:
-        if value and not value.startswith(("http://", "https://")):
-            raise ValueError(f"must begin with http:// or https://, not {value!r}")
+    def _endpoint_is_address(cls, value: str, info: ValidationInfo) -> str:
+        if limit := endpoint_fault(value, info.data.get("bucket", "")):
+            raise ValueError(f"must {limit}")
         return value.rstrip("/")
 
 
@@ -138,6 +147,7 @@ class S3Destination(VideoDestination, _Bucket):
             access_key_id=self.access_key_id or None,
             secret_access_key=self.secret_access_key.get_secret_value() or None,
             session_token=self.session_token.get_secret_value() or None,
+            addressing=self.addressing,
             sse=None if self.encryption == "none" else self.encryption,
             sse_kms_key_id=self.kms_key_id or None,
             storage_class=None if self.storage_class == "STANDARD" else self.storage_class,
@@ -184,9 +194,18 @@ class BorrowedS3Destination(VideoDestination, ABC):
     s3_bucket: Any = Field(default=..., description="The prefect-aws block.")
 
     def get_store(self) -> ObjectStore:
-        """Return a store that uses the block's own client."""
+        """Return a store that uses the block's own session, or its client where it has no session to lend."""
         block = self.s3_bucket
-        return S3Store.from_client(block.credentials.get_s3_client(), block.bucket_name, block.bucket_folder)
+        lender = block.credentials
+        if not (hasattr(lender, "get_boto3_session") and hasattr(lender, "aws_client_parameters")):
+            return S3Store.from_client(lender.get_s3_client(), block.bucket_name, block.bucket_folder)
+        return S3Store(
+            block.bucket_name,
+            block.bucket_folder,
+            region=getattr(lender, "region_name", None),
+            endpoint_url=lender.aws_client_parameters.endpoint_url,
+            lender=lender,
+        )
 
 
 def as_destination(block: Any) -> Any:

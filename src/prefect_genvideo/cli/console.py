@@ -75,11 +75,11 @@ def destination_from(to: str) -> Any:
     S3 credentials come from boto3's default chain; `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name another server.
     """
     from prefect_genvideo.blocks import LocalDestination, S3Destination
+    from prefect_genvideo.storage import split_uri
 
-    if to.startswith("s3://"):
-        bucket, _, prefix = to.removeprefix("s3://").partition("/")
-        endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or ""
-        return S3Destination(bucket=bucket, prefix=prefix.strip("/"), endpoint_url=endpoint)
+    if to[:5].lower() == "s3://":
+        bucket, prefix = split_uri(to)
+        return S3Destination(bucket=bucket, prefix=prefix.strip("/"))
     if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
         return to
     path = unquote(urlsplit(to).path) if to.startswith("file://") else to

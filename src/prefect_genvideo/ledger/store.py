@@ -183,12 +183,15 @@ class Ledger:
             self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
 
     async def _require_conditional_writes(self) -> None:
-        if self.weak or await self.store.conditional_writes():
+        # Asked in the weak mode too: it shows missing permissions before money is spent.
+        if await self.store.conditional_writes() or self.weak:
             return
+        seen = "; ".join(await self.store.shortcomings())
         raise DestinationError(
-            f"The store at {self.store.uri('')} has no conditional writes, so two runs with one key could both pay. "
-            "Use a store that has them (AWS S3, MinIO, Ceph, R2), or choose the weaker mode knowingly: "
-            "ledger_mode='weak' on the destination block."
+            f"The store at {self.store.uri('')} has no conditional writes{f' ({seen})' if seen else ''}, so two runs "
+            "with one key could both pay. Keep the ledger in a store that has them (AWS S3, MinIO, Ceph, R2), "
+            "or choose the weaker mode knowingly: ledger_mode='weak' on the destination block.",
+            reason="no conditional writes",
         )
 
     async def _settle_weak_claim(self, entry: Entry) -> Entry | None:

@@ -18,7 +18,7 @@ import anyio.to_thread
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_file, split_data_url
 from prefect_genvideo.models import Problem, VideoRequest
-from prefect_genvideo.storage import ObjectStore, S3Store
+from prefect_genvideo.storage import ObjectStore, find_object
 
 if TYPE_CHECKING:
     from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 #: Query parameters that sign a link and change each time it is made; they do not say what the link shows.
 _SIGNATURES = frozenset({"expires", "signature", "sig", "token", "sign", "key-pair-id", "policy", "awsaccesskeyid"})
 _LARGEST = 64 * 1024 * 1024
+# Bytes of a file's name that every file system takes, with room for what uploads add.
+_LONGEST_NAME = 200
 _SOURCE = "prefect-genvideo"
 
 
@@ -96,17 +98,16 @@ async def _bring(field: str, asset: str, folder: Path, home: ObjectStore | None,
 
 async def _fetch(uri: str, folder: Path, home: ObjectStore | None) -> Path:
     """Copy an S3 object into a file of its own name."""
-    bucket, _, key = uri.removeprefix("s3://").partition("/")
-    if not bucket or not key or key.endswith("/"):
-        raise InvalidRequestError("an S3 URI is written s3://bucket/key")
-    store = S3Store.beside(home, bucket) if isinstance(home, S3Store) else S3Store(bucket)
+    store, key = find_object(uri, home)
     info = await store.head(key)
     if info is None:
         raise InvalidRequestError("there is no such object")
     if info.size > _LARGEST:
         raise InvalidRequestError(f"{info.size} bytes; at most {_LARGEST} bytes are taken as a reference")
     await anyio.Path(folder).mkdir(parents=True, exist_ok=True)
-    path = folder / (Path(key).name or "asset")
+    name = Path(key).name or "asset"
+    # A key's last segment may be longer than a file system's names; the type is told by the end of it.
+    path = folder / (name if len(name.encode()) <= _LONGEST_NAME else f"asset{Path(name).suffix[:16]}")
     await store.download(key, path)
     return path
 

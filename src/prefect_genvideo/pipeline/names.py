@@ -78,6 +78,17 @@ def render_key(template: str, facts: Mapping[str, str | date | None]) -> str:
     return clean_key(template.format(**_values(facts)))
 
 
+def name_task(key: str, task_id: str) -> str:
+    """Return a video's key with its task's id in the name, where it is not there already: no two tasks share it.
+
+    Args:
+        key: Ending in `.mp4`.
+        task_id: The provider's id.
+    """
+    mark, stem = slug(task_id, identity=True), key.removesuffix(f".{_EXTENSION}")
+    return key if mark in stem else clean_key(f"{stem}.{mark}.{_EXTENSION}")
+
+
 def slug(text: str, *, limit: int = _MAX_VALUE_BYTES, identity: bool = False) -> str:
     """Return `text` as one harmless path segment: letters and digits of any script, `-`, `_` and `.`.
 

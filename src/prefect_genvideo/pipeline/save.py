@@ -12,7 +12,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,7 @@ import anyio.to_thread
 from prefect_genvideo.errors import DestinationError, DownloadError, GenVideoError
 from prefect_genvideo.ledger.record import shown
 from prefect_genvideo.models import Generation, StoredVideo
+from prefect_genvideo.pipeline.names import name_task
 from prefect_genvideo.pipeline.provenance import (
     MEDIA_TYPE,
     Manifest,
@@ -33,7 +34,7 @@ from prefect_genvideo.pipeline.provenance import (
     read_manifest,
 )
 from prefect_genvideo.pipeline.transfer import Fetch, Patience, Progress, Prover, Received, Sleep, VideoSource
-from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError
+from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, UploadLostError
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,8 @@ _COVERS = (
     (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
     (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
 )
+# Uploads of one video that a store may drop at their end before the save fails; a later one goes on.
+_UPLOADS = 3
 _TASK = "task-id"
 _PROVIDER = "provider"
 
@@ -108,9 +111,29 @@ async def save_generation(
         InvalidRequestError: The key is no key.
     """
     saver = _Saver(source, store, job, progress, fetch_cover, patience or Patience(), sleep)
-    known = None if job.fresh else await saver.verified() or await saver.adopted()
-    manifest = known or await saver.fetched()
+    manifest = await saver.known()
+    if manifest is None:
+        renamed = replace(saver, job=await _collision_free(store, job))
+        manifest = await renamed.known() if renamed.job.key != job.key else None
+        manifest = manifest or await renamed.fetched()
     return manifest.stored(store, reused=job.reused)
+
+
+async def _collision_free(store: ObjectStore, job: SaveJob) -> SaveJob:
+    """Name the video after its task as well, where the store cannot keep a write from replacing an object."""
+    try:
+        exclusive = await store.exclusive_uploads()
+    except DestinationError as error:
+        if error.retryable:
+            raise
+        exclusive = False  # what cannot be tried here is not believed, and no reason to leave a paid video unsaved
+    key = job.key if exclusive else name_task(job.key, job.generation.task_id)
+    if key != job.key:
+        logger.warning(
+            "%s: this store cannot keep an upload from replacing an object, so the task's id is in the name",
+            store.uri(key),
+        )
+    return replace(job, key=key)
 
 
 @dataclass(frozen=True)
@@ -122,6 +145,10 @@ class _Saver:
     fetch_cover: FetchCover | None
     patience: Patience
     sleep: Sleep
+
+    async def known(self) -> Manifest | None:
+        """What an earlier save of the same task has left at the key."""
+        return None if self.job.fresh else await self.verified() or await self.adopted()
 
     async def verified(self) -> Manifest | None:
         """The manifest of an earlier save, when the object is still the proved one."""
@@ -141,7 +168,8 @@ class _Saver:
         if there.size != manifest.video.size or await self._hash_of(job.key) != manifest.video.sha256:
             raise self._occupied("another file than the one that was proved and is described in the manifest")
         renewed = manifest.model_copy(update={"video": manifest.video.model_copy(update={"etag": there.etag})})
-        return await self._write(renewed)
+        await self._put_manifest(renewed)
+        return renewed
 
     async def adopted(self) -> Manifest | None:
         """The video that an earlier save put there before it died without a manifest."""
@@ -161,11 +189,18 @@ class _Saver:
         return await self._describe(received, there)
 
     async def fetched(self) -> Manifest:
-        """Stream the video from its provider."""
+        """Stream the video from its provider; again where the store drops the upload at its end."""
+        for _ in range(_UPLOADS - 1):
+            try:
+                return await self._fetch()
+            except UploadLostError as error:
+                logger.warning("%s", error)
+        return await self._fetch()
+
+    async def _fetch(self) -> Manifest:
         job = self.job
-        conditional = await self.store.conditional_writes()
         async with self.store.upload(
-            job.key, content_type=MEDIA_TYPE, metadata=self._marks(), if_absent=conditional
+            job.key, content_type=MEDIA_TYPE, metadata=self._marks(), if_absent=True
         ) as upload:
             fetch = Fetch(
                 self.source,
@@ -176,14 +211,9 @@ class _Saver:
                 progress=self.progress,
             )
             received = await fetch.run()
-            # Without conditional writes a look before the commit is all there is.
-            there = None if conditional else await self.store.head(job.key)
-            if there is None:
-                try:
-                    there = await upload.commit()
-                except PreconditionFailedError:
-                    there = await self._same(received)
-            else:
+            try:
+                there = await upload.commit()
+            except PreconditionFailedError:
                 there = await self._same(received)
         if there.size != received.size:
             raise DestinationError(
@@ -260,10 +290,22 @@ class _Saver:
         )
 
     async def _write(self, manifest: Manifest) -> Manifest:
-        await self.store.put(
-            manifest_key(self.job.key), manifest.to_json(), content_type="application/json; charset=utf-8"
-        )
+        try:
+            await self._put_manifest(manifest, if_absent=True)
+        except PreconditionFailedError:
+            there = await read_manifest(self.store, self.job.key)
+            if there is not None and (there.provider, there.task_id) != (manifest.provider, manifest.task_id):
+                raise self._occupied(f"the manifest of task {there.task_id} ({there.provider})") from None
+            await self._put_manifest(manifest)
         return manifest
+
+    async def _put_manifest(self, manifest: Manifest, *, if_absent: bool = False) -> None:
+        await self.store.put(
+            manifest_key(self.job.key),
+            manifest.to_json(),
+            content_type="application/json; charset=utf-8",
+            if_absent=if_absent,
+        )
 
     async def _cover(self, size: int) -> StoredFile | None:
         """Keep the cover picture if that is easy; it is decoration, the video is what was paid for."""
@@ -278,12 +320,21 @@ class _Saver:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
                 return None
             key = f"{self.job.key.removesuffix('.mp4')}.cover.{kind[1]}"
-            etag = await self.store.put(key, data, content_type=kind[2])
+            etag = await self._put_cover(key, data, kind[2])
             sha256 = hashlib.sha256(data).hexdigest()
             return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=kind[2])
         except Exception as error:
             logger.info("Task %s: no cover: %s", self.job.generation.task_id, type(error).__name__)
             return None
+
+    async def _put_cover(self, key: str, data: bytes, media_type: str) -> str:
+        try:
+            return await self.store.put(key, data, content_type=media_type, if_absent=True)
+        except PreconditionFailedError:
+            there = await self.store.get(key)
+            if there is None or there[0] != data:  # somebody else's picture
+                raise
+            return there[1]
 
 
 #: Bytes; a larger video is not read back for its first picture.

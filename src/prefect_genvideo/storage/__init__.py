@@ -1,17 +1,24 @@
 """Where videos and ledger records live: an S3 bucket or a directory, behind one seam."""
 
-from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, Upload
+from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, Upload, UploadLostError
 from prefect_genvideo.storage.keys import clean_key, clean_prefix
 from prefect_genvideo.storage.local import LocalStore
-from prefect_genvideo.storage.s3.store import S3Store
+from prefect_genvideo.storage.s3.settings import Addressing, bucket_fault, endpoint_fault, split_uri
+from prefect_genvideo.storage.s3.store import S3Store, find_object
 
 __all__ = [
+    "Addressing",
     "LocalStore",
     "ObjectInfo",
     "ObjectStore",
     "PreconditionFailedError",
     "S3Store",
     "Upload",
+    "UploadLostError",
+    "bucket_fault",
     "clean_key",
     "clean_prefix",
+    "endpoint_fault",
+    "find_object",
+    "split_uri",
 ]

@@ -20,9 +20,18 @@ import anyio
 
 from prefect_genvideo.errors import DestinationError
 
+DAY = 24 * 3600.0
+"""Seconds after which what a process has begun and not ended counts as left behind."""
+
 
 class PreconditionFailedError(DestinationError):
     """A conditional write lost: the object exists already, or is not the one that was read."""
+
+
+class UploadLostError(DestinationError):
+    """The store has dropped an upload that was all but done; its bytes have to be sent again, to a new upload."""
+
+    retryable = True
 
 
 @dataclass(frozen=True)
@@ -158,8 +167,8 @@ class ObjectStore(ABC):
             key: Where.
             content_type: Media type.
             metadata: ASCII facts to keep with the object where the store can, lower-case names.
-            if_absent: `commit` raises `PreconditionFailedError` when somebody else's object is there. Ask only
-                a store whose `conditional_writes()` is true.
+            if_absent: `commit` raises `PreconditionFailedError` when somebody else's object is there. Where
+                `exclusive_uploads()` is false it looks just before, which another writer may slip past.
         """
 
     @abstractmethod
@@ -168,4 +177,40 @@ class ObjectStore(ABC):
 
     @abstractmethod
     async def conditional_writes(self) -> bool:
-        """Whether the store honours `if_absent` and `if_match`; probed once with a tiny object, then remembered."""
+        """Whether `put` honours `if_absent` and `if_match`, also between writers at the same time.
+
+        The first question tries it out and remembers the answer; it also shows whether all permissions are there that
+        saving a video will need.
+
+        Raises:
+            DestinationError: The store failed, or a permission is missing.
+        """
+
+    async def exclusive_creates(self) -> bool:
+        """Whether `put` honours `if_absent`, also between writers at the same time; raises as `conditional_writes`."""
+        return await self.conditional_writes()
+
+    async def exclusive_uploads(self) -> bool:
+        """Whether no `upload` with `if_absent` replaces an object; raises as `conditional_writes`."""
+        return await self.conditional_writes()
+
+    async def shortcomings(self) -> tuple[str, ...]:
+        """What the store was seen not to keep, in words; raises as `conditional_writes`."""
+        return ()
+
+    def other_bucket(self, bucket: str) -> ObjectStore | None:
+        """Another bucket of the same account, to read from; None where there is no such thing."""
+        del bucket
+        return None
+
+    async def sweep(self, older_than: float = DAY) -> int:
+        """Remove what killed processes of ours have left behind, and return how many things that were.
+
+        Args:
+            older_than: Seconds; what is younger may still be under way.
+
+        Raises:
+            DestinationError: The store failed.
+        """
+        del older_than
+        return 0

@@ -36,6 +36,18 @@ def clean_prefix(prefix: str) -> str:
     return stripped
 
 
+def foreign_key(key: str) -> str:
+    """Return a key of somebody else's object, which may hold what our own may not, e.g. `photos//cat.jpg`.
+
+    Raises:
+        InvalidRequestError: An empty key, a control character, or more than 1024 bytes.
+    """
+    fault = _text_fault(key) or (None if key else "not empty")
+    if fault:
+        raise _refusal("key", key, fault)
+    return key
+
+
 def clean_listing(prefix: str) -> str:
     """Return the text that a listing starts with; it may end in the middle of a name or with `/`."""
     *folders, _ = prefix.split("/")
@@ -48,8 +60,12 @@ def clean_listing(prefix: str) -> str:
 def _fault(segments: list[str], full: str) -> str | None:
     if any(segment in {"", ".", ".."} for segment in segments):
         return "relative, without empty, `.` or `..` segments"
-    if "\\" in full or any(ord(character) < 32 or ord(character) == 127 for character in full):
-        return "without backslashes and control characters"
+    return "without backslashes" if "\\" in full else _text_fault(full)
+
+
+def _text_fault(full: str) -> str | None:
+    if any(ord(character) < 32 or ord(character) == 127 for character in full):
+        return "without control characters"
     try:
         size = len(full.encode())
     except UnicodeEncodeError:

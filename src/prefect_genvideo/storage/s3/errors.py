@@ -1,6 +1,7 @@
 """What S3 and its client say, in words that tell what to check. Knows their names, not their code.
 
-Codes: Amazon S3 API Reference, "Error responses"; exception names: botocore.exceptions.
+Codes: Amazon S3 API Reference, "Error responses", and the error pages of OSS, COS, TOS and KS3; exception names:
+botocore.exceptions.
 """
 
 from __future__ import annotations
@@ -23,30 +24,65 @@ _BUSY = Meaning("the store is busy or failed for a moment", retryable=True)
 _CREDENTIALS = Meaning("the credentials are refused: check access key id, secret key and session token")
 _DENIED = Meaning("access denied: the credentials need {action} on this bucket and prefix{hint}")
 _EXPIRED = Meaning("the session credentials have expired: renew them")
+_TOKEN = Meaning("the session token is wrong or belongs to other keys: give the token that came with the key pair")
 _REGION = Meaning("the bucket lives in another region: set the destination's region")
+_ENDPOINT = Meaning("the bucket is reached by another endpoint: set the destination's endpoint URL and region")
 _CORRUPTED = Meaning("the bytes changed on their way to the store", retryable=True)
 _NETWORK = Meaning("{endpoint} cannot be reached: check the endpoint URL, DNS, proxy and firewall", retryable=True)
 _NO_CREDENTIALS = Meaning("no credentials found: give keys, a profile, an instance role or AWS_* variables")
+_ROLE = Meaning("the role may not be assumed: check role_arn, its trust policy and the permission sts:AssumeRole")
+_VIRTUAL = Meaning("the store wants the bucket in the host name: set addressing='virtual' on the destination")
+_ARCHIVED = Meaning("the object is archived: restore it, or give the bucket a storage class that can be read at once")
+_EXISTS = Meaning("somebody else's object is there")
+_CHECKSUM = Meaning(
+    "the store refuses the client's checksums: set request_checksum_calculation='when_required' "
+    "(AWS_REQUEST_CHECKSUM_CALCULATION=when_required)"
+)
+_CNAME = Meaning(
+    "the store refuses this host name for the account: bind a domain of your own to the bucket and give that as "
+    "endpoint_url"
+)
+
+DEMANDS_VIRTUAL = frozenset(
+    {"SecondLevelDomainForbidden", "InvalidPathAccess", "PathStyleDomainForbidden", "VirtualHostDomainRequired"}
+)
+"""Codes of stores that refuse the bucket in the path: OSS, TOS, COS, QingStor."""
 
 _CODES: Mapping[str, Meaning] = {
     "NoSuchBucket": Meaning("the bucket does not exist: check its name, the region and the endpoint URL"),
     "InvalidBucketName": Meaning("this is no valid bucket name"),
     "NoSuchKey": Meaning("there is no such object"),
     "NoSuchUpload": Meaning("the store has forgotten the upload in progress; begin again", retryable=True),
+    "InvalidPart": Meaning("the store has lost a part of the upload; begin again", retryable=True),
+    "FileAlreadyExists": _EXISTS,
+    "ObjectAlreadyExists": _EXISTS,
+    "ObjectAlreadyExist": _EXISTS,
+    "FileImmutable": Meaning("a retention rule of the bucket forbids changing the object"),
+    "InvalidObjectState": _ARCHIVED,
     "AccessDenied": _DENIED,
     "AllAccessDisabled": _DENIED,
     "AccountProblem": Meaning("the account behind the bucket has a problem: ask the store's operator"),
+    "UserDisable": Meaning("the account is disabled: it owes money or was closed; ask the store's operator"),
+    "Arrears": Meaning("the account owes money: the store serves nothing until it is paid"),
     "InvalidAccessKeyId": _CREDENTIALS,
     "SignatureDoesNotMatch": _CREDENTIALS,
-    "InvalidToken": _CREDENTIALS,
+    "InvalidToken": _TOKEN,
+    "InvalidSecurityToken": _TOKEN,
+    "InvalidClientTokenId": _CREDENTIALS,
     "ExpiredToken": _EXPIRED,
+    "ExpiredTokenException": _EXPIRED,
+    "SecurityTokenExpired": _EXPIRED,
     "TokenRefreshRequired": _EXPIRED,
+    "RequestExpired": _EXPIRED,
     "RequestTimeTooSkewed": Meaning("this machine's clock is wrong by more than 15 minutes"),
     "AuthorizationHeaderMalformed": _REGION,
-    "PermanentRedirect": _REGION,
+    "PermanentRedirect": _ENDPOINT,
+    "TemporaryRedirect": _ENDPOINT,
     "IllegalLocationConstraintException": _REGION,
     "BadDigest": _CORRUPTED,
     "XAmzContentSHA256Mismatch": _CORRUPTED,
+    "XAmzContentChecksumMismatch": _CHECKSUM,
+    "MissingContentMD5": _CHECKSUM,
     "InvalidDigest": Meaning("the store does not accept the MD5 of the body"),
     "EntityTooLarge": Meaning("the object is larger than the store allows"),
     "EntityTooSmall": Meaning("a part is smaller than the store allows: raise part_size"),
@@ -64,10 +100,12 @@ _CODES: Mapping[str, Meaning] = {
     "SlowDown": _BUSY,
     "Throttling": _BUSY,
     "ThrottlingException": _BUSY,
+    **dict.fromkeys(DEMANDS_VIRTUAL, _VIRTUAL),
 }
 _STATUSES: Mapping[int, Meaning] = {
-    301: _REGION,
-    400: Meaning("the store calls the request invalid: check region, encryption and endpoint settings"),
+    301: _ENDPOINT,
+    307: _ENDPOINT,
+    400: Meaning("the store calls the request invalid: check region, addressing, encryption and endpoint settings"),
     401: _CREDENTIALS,
     403: _DENIED,
     404: Meaning("there is no such bucket or object"),
@@ -79,20 +117,39 @@ _EXCEPTIONS: Mapping[str, Meaning] = {
     "PartialCredentialsError": Meaning("the credentials are incomplete: id and secret key go together"),
     "CredentialRetrievalError": _NO_CREDENTIALS,
     "TokenRetrievalError": _EXPIRED,
+    "LoginInsufficientPermissions": Meaning("the login profile may not sign in: check the permissions of its user"),
+    "LoginError": _EXPIRED,
     "SSOError": _EXPIRED,
     "ProfileNotFound": Meaning("AWS_PROFILE names a profile that does not exist on this machine"),
     "NoRegionError": Meaning("no region known: set the destination's region"),
     "InvalidRegionError": Meaning("this is no valid region name"),
     "ParamValidationError": Meaning("a setting or key is not valid for S3: check bucket, key and encryption"),
+    "MissingDependencyException": Meaning(
+        "this kind of credentials (a login profile) or region needs the AWS common runtime: pip install 'botocore[crt]'"
+    ),
     "SSLError": Meaning("no trusted TLS connection to {endpoint}: check the address and the CA bundle"),
     "ReadTimeoutError": Meaning("the store did not answer in time", retryable=True),
     "IncompleteReadError": Meaning("the store broke off in the middle of the object", retryable=True),
     "ResponseStreamingError": Meaning("the store broke off in the middle of the object", retryable=True),
+    "ResponseParserError": Meaning("{endpoint} does not answer like an S3 API: check the endpoint URL"),
     "ConnectionError": _NETWORK,
     "HTTPClientError": _NETWORK,
     "ValueError": Meaning("the S3 client refuses a setting: check the endpoint URL"),
 }
 _UNKNOWN = Meaning("the S3 client failed")
+# Words in a store's message that say more than its code: part of the message, in lower case; what it means.
+_PHRASES: tuple[tuple[str, Meaning], ...] = (
+    ("aws-chunked", _CHECKSUM),
+    ("streaming-unsigned-payload-trailer", _CHECKSUM),
+    ("x-amz-sdk-checksum", _CHECKSUM),
+    ("x-amz-checksum", _CHECKSUM),
+    ("virtual host", _VIRTUAL),
+    ("path-style", _VIRTUAL),
+    ("must be addressed using the specified endpoint", _ENDPOINT),
+    ("public endpoint", _CNAME),
+)
+# Requests of other services, which the client makes on its own to get credentials.
+_ROLE_CALLS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetRoleCredentials"})
 _HIDDEN_BY_403 = "; S3 also answers 403 for an object that is not there when s3:ListBucket is missing"
 _ACTIONS: Mapping[str, str] = {
     "put_object": "s3:PutObject",
@@ -100,6 +157,7 @@ _ACTIONS: Mapping[str, str] = {
     "upload_part": "s3:PutObject",
     "complete_multipart_upload": "s3:PutObject",
     "abort_multipart_upload": "s3:AbortMultipartUpload",
+    "list_multipart_uploads": "s3:ListBucketMultipartUploads",
     "get_object": "s3:GetObject",
     "head_object": "s3:GetObject",
     "delete_object": "s3:DeleteObject",
@@ -121,15 +179,26 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
         The error; its `reason` is the store's code, `status_code` the HTTP status where there was an answer.
     """
     code, status, said = _answer(error)
-    meaning = _meaning(error, code, status)
+    meaning = _meaning(error, code, status, said)
     words = meaning.words.format(
         action=_ACTIONS.get(operation, operation),
         endpoint=endpoint or "Amazon S3",
         hint=_HIDDEN_BY_403 if operation in {"get_object", "head_object"} else "",
     )
-    kind = PreconditionFailedError if status in {409, 412} and code not in _CODES else DestinationError
+    lost = meaning is _EXISTS or (status in {409, 412} and code not in _CODES)
+    kind = PreconditionFailedError if lost else DestinationError
     detail = ", ".join(part for part in (operation, code, said) if part)
     return kind(f"{uri}: {words} ({detail})", retryable=meaning.retryable, status_code=status, reason=code or None)
+
+
+def code_of(error: Exception) -> tuple[str, int | None]:
+    """The store's code for a refusal and the HTTP status; name of the exception and None without an answer."""
+    return _answer(error)[:2]
+
+
+def is_known(code: str) -> bool:
+    """Whether a code says something else than how buckets are to be named."""
+    return code in _CODES and code not in DEMANDS_VIRTUAL
 
 
 def _answer(error: Exception) -> tuple[str, int | None, str]:
@@ -142,7 +211,13 @@ def _answer(error: Exception) -> tuple[str, int | None, str]:
     return str(fault.get("Code", "")), int(status) if status else None, said
 
 
-def _meaning(error: Exception, code: str, status: int | None) -> Meaning:
+def _meaning(error: Exception, code: str, status: int | None, said: str) -> Meaning:
+    if getattr(error, "operation_name", "") in _ROLE_CALLS and code not in {"ExpiredToken", "ExpiredTokenException"}:
+        return _ROLE
+    if (status is not None and 400 <= status < 500) or status == 501:
+        phrase = next((meaning for words, meaning in _PHRASES if words in said.lower()), None)
+        if phrase is not None:
+            return phrase
     if code in _CODES:
         return _CODES[code]
     if status in {409, 412}:

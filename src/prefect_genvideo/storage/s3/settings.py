@@ -1,34 +1,109 @@
-"""Settings of an S3 destination, and the rules that need no network."""
+"""What an S3 destination may be told, and the rules for buckets, endpoints and URIs that need no network."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Hashable
 from dataclasses import dataclass, field
+from ipaddress import ip_address
 from typing import Literal
+from urllib.parse import urlsplit
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Problem
 
+Addressing = Literal["auto", "virtual", "path"]
+"""Where the bucket's name goes: into the host name, into the path, or where the store wants it."""
+
+# Amazon S3 User Guide, "multipart upload limits": smallest part but the last, bytes.
 MIN_PART_SIZE = 5 * 1024 * 1024
-"""Smallest part but the last (Amazon S3 User Guide, "multipart upload limits")."""
+_SOURCE = "settings of an S3 destination"
+_SCHEME = "s3://"
+# An access point's ARN has slashes or colons of its own: arn:aws:s3:eu-west-1:123456789012:accesspoint/name.
+_ARN = re.compile(r"arn:[^/:\s]+:s3[a-z-]*:[^/\s]*?(?:outpost[/:][^/:\s]+[/:])?accesspoint[/:][^/:\s]+")
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
 
 
 @dataclass(frozen=True)
 class S3Settings:
-    """How to reach a store; stores with equal settings share one client in a process."""
+    """How to reach a store. Stores with equal settings share one client in a process.
+
+    Attributes:
+        region: Region of the bucket; None is what the environment says.
+        endpoint_url: Address of an S3-compatible store; None is the environment's, else Amazon's.
+        access_key_id: With `secret_access_key`; None is boto3's own chain.
+        secret_access_key: Secret of `access_key_id`.
+        session_token: With temporary credentials.
+        addressing: Where the bucket's name goes.
+        lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
+    """
 
     region: str | None = None
     endpoint_url: str | None = None
     access_key_id: str | None = field(default=None, repr=False)
     secret_access_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
-    path_style: bool | None = None
+    addressing: Addressing = "auto"
+    lender: Hashable = field(default=None, repr=False)
 
-    @property
-    def addressing(self) -> Literal["path", "virtual", "auto"]:
-        """Bucket in the path or in the host name; path style is what self-hosted stores understand."""
-        if self.path_style is None:
-            return "path" if self.endpoint_url else "auto"
-        return "path" if self.path_style else "virtual"
+
+def bucket_fault(bucket: str) -> str | None:
+    """Say what a bucket's name must, in words that follow that; None when it can be one."""
+    if _ARN.fullmatch(bucket) or (_BUCKET.fullmatch(bucket) and not bucket.startswith("arn:")):
+        return None
+    return (
+        "be a bucket name without s3:// and folders (3 to 255 letters, digits, `.`, `-`, `_`) or an access point's ARN"
+    )
+
+
+def endpoint_fault(endpoint_url: str, bucket: str = "") -> str | None:
+    """Say what an endpoint URL must, in words that follow that; None when it can be one. Empty is Amazon's.
+
+    Args:
+        endpoint_url: The address, e.g. `http://minio:9000`.
+        bucket: Name of the bucket, which must not end its path.
+    """
+    if not endpoint_url:
+        return None
+    try:
+        parts = urlsplit(endpoint_url)
+        sound = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        return "begin with http:// or https:// and name a host"
+    if not sound or any(character.isspace() for character in endpoint_url):
+        return "begin with http:// or https:// and name a host"
+    if parts.username or parts.password or parts.query or parts.fragment:
+        return "be an address without user, password, query and fragment"
+    if bucket and parts.path.strip("/").split("/")[-1] == bucket:
+        return "be an address without the bucket in its path"
+    return None
+
+
+def is_address(host: str) -> bool:
+    """Whether a host is an IP address, before which no bucket's name can stand."""
+    try:
+        ip_address(host)
+    except ValueError:
+        return False
+    return True
+
+
+def split_uri(uri: str) -> tuple[str, str]:
+    """Return bucket and key of `s3://bucket/key`; the scheme in any case, the key as it stands, perhaps empty.
+
+    Raises:
+        InvalidRequestError: It is no such URI.
+    """
+    if uri[: len(_SCHEME)].lower() == _SCHEME:
+        rest = uri[len(_SCHEME) :]
+        arn = _ARN.match(rest)
+        bucket, _, key = (arn[0], "/", rest[arn.end() :].removeprefix("/")) if arn else rest.partition("/")
+        if bucket_fault(bucket) is None:
+            return bucket, key
+    raise InvalidRequestError(
+        "An S3 URI is written s3://bucket/key.",
+        problems=[Problem("uri", ascii(uri[:120]), "must be s3://bucket/key", _SOURCE)],
+    )
 
 
 def check_settings(
@@ -36,32 +111,42 @@ def check_settings(
 ) -> None:
     """Refuse settings that cannot be right, all at once, before anything is sent.
 
+    Args:
+        bucket: Name or ARN.
+        settings: How the store is reached.
+        sse: Server-side encryption.
+        sse_kms_key_id: Its key.
+        part_size: Bytes of a part of an upload.
+
     Raises:
         InvalidRequestError: With one problem for each broken rule.
     """
     endpoint = settings.endpoint_url or ""
-    arn = bucket.startswith("arn:")
+    lonely = bool(settings.access_key_id) != bool(settings.secret_access_key)
     rules = (
-        ("bucket", bucket, not bucket or ("/" in bucket and not arn), "a bare bucket name, without s3:// or a path"),
-        (
-            "endpoint_url",
-            endpoint,
-            bool(endpoint) and not endpoint.startswith(("http://", "https://")),
-            "an http:// or https:// address",
-        ),
+        ("bucket", bucket, bucket_fault(bucket)),
+        ("endpoint_url", _without_user(endpoint), endpoint_fault(endpoint, bucket)),
         (
             "access_key_id",
             "***" if settings.access_key_id else "",
-            bool(settings.access_key_id) != bool(settings.secret_access_key),
-            "given together with secret_access_key",
+            "be given together with secret_access_key" if lonely else None,
         ),
-        ("sse_kms_key_id", sse_kms_key_id or "", bool(sse_kms_key_id) and sse != "aws:kms", "used with sse='aws:kms'"),
-        ("part_size", str(part_size), part_size < MIN_PART_SIZE, f"at least {MIN_PART_SIZE} bytes (5 MiB)"),
+        (
+            "sse_kms_key_id",
+            sse_kms_key_id or "",
+            "be used with sse='aws:kms'" if sse_kms_key_id and sse != "aws:kms" else None,
+        ),
+        (
+            "part_size",
+            str(part_size),
+            f"be at least {MIN_PART_SIZE} bytes (5 MiB)" if part_size < MIN_PART_SIZE else None,
+        ),
     )
-    problems = [
-        Problem(name, value, f"must be {limit}", "settings of an S3 destination")
-        for name, value, broken, limit in rules
-        if broken
-    ]
+    problems = [Problem(name, value, f"must {limit}", _SOURCE) for name, value, limit in rules if limit]
     if problems:
         raise InvalidRequestError("these settings of the S3 destination cannot be right", problems=problems)
+
+
+def _without_user(endpoint: str) -> str:
+    scheme, mark, rest = endpoint.partition("://")
+    return f"{scheme}{mark}{rest.rpartition('@')[2]}"

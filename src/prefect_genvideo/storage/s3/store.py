@@ -1,87 +1,44 @@
-"""Amazon S3 and what speaks its protocol. The only file that knows boto3.
-
-boto3 blocks, so every request runs in a thread. Integrity does not lean on the store's checksum extensions, which
-many S3-compatible servers refuse: every body carries its MD5 (`Content-MD5`), and plain ETags are compared.
-"""
+"""Amazon S3 and what speaks its protocol."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import os
-import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
+import logging
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager, closing
 from copy import copy
-from functools import partial
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError
-from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix
-from prefect_genvideo.storage.s3.errors import explain
-from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, S3Settings, check_settings
-from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, plain_md5, settle
-from prefect_genvideo.storage.threads import STORE_THREADS, finish, in_thread
+from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, PreconditionFailedError
+from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
+from prefect_genvideo.storage.s3.calls import BucketCalls
+from prefect_genvideo.storage.s3.client import prepare
+from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
+from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Probe, Promises
+from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings, split_uri
+from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, plain_etag, plain_md5, settle
+from prefect_genvideo.storage.threads import finish
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
-MAX_PRESIGN_SECONDS = 7 * 24 * 3600
-
-
-# Making a client costs 100 ms and more and is not thread-safe. The process id keeps a forked child from sharing its
-# parent's connections.
-_clients: dict[tuple[int, S3Settings], S3Client] = {}
-_clients_lock = threading.Lock()
-_probed: dict[tuple[object, str, str], bool] = {}
-
-
-def _client(settings: S3Settings) -> S3Client:
-    identity = (os.getpid(), settings)
-    with _clients_lock:
-        if identity not in _clients:
-            _clients[identity] = _new_client(settings)
-        return _clients[identity]
+# Seconds: Signature Version 4 signs for seven days at most.
+_MAX_PRESIGN_SECONDS = 7 * 24 * 3600
+# Bytes of an object that is read whole; records and manifests have a few thousand.
+_MAX_SMALL = 16 * MIB
+# Pages of one listing, of up to 1,000 names each, after which a store is taken to repeat itself.
+_MAX_PAGES = 20_000
+# Stores whose promises a process remembers.
+_MOST_PROMISES = 64
+_promises: OrderedDict[Hashable, Promises] = OrderedDict()
 
 
-def _new_client(settings: S3Settings) -> S3Client:
-    import boto3.session
-    from botocore.config import Config
-
-    session = cast("Any", boto3.session.Session())  # its stub's overloads name every service of Amazon
-    client = session.client(
-        "s3",
-        region_name=settings.region,
-        endpoint_url=settings.endpoint_url,
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=settings.secret_access_key,
-        aws_session_token=settings.session_token,
-        config=Config(
-            signature_version="s3v4",
-            connect_timeout=10,
-            read_timeout=60,
-            max_pool_connections=STORE_THREADS,
-            retries={"mode": "standard", "total_max_attempts": 4},
-            s3={"addressing_style": settings.addressing},
-            request_checksum_calculation="when_required",
-            response_checksum_validation="when_required",
-        ),
-    )
-    client.meta.events.register_last("before-call.s3", _send_at_once)
-    return client
-
-
-def _send_at_once(params: dict[str, Any], **_: Any) -> None:
-    """Leave out `Expect: 100-continue`: it costs a round trip for each write, and ours are a part long at most."""
-    params["headers"].pop("Expect", None)
-
-
-class S3Store(ObjectStore):
+class S3Store(BucketCalls, ObjectStore):
     """A bucket below a prefix.
 
     Args:
@@ -94,8 +51,9 @@ class S3Store(ObjectStore):
         session_token: With temporary credentials.
         sse: Server-side encryption, `AES256` or `aws:kms`; None leaves it to the bucket.
         sse_kms_key_id: Key for `aws:kms`.
-        storage_class: e.g. `STANDARD_IA`; None is the bucket's default.
-        path_style: Bucket in the path instead of the host name; None means: with an `endpoint_url`.
+        storage_class: Of videos, e.g. `STANDARD_IA`; None is the bucket's default, which small objects always have.
+        addressing: Where the bucket's name goes: `virtual` (host name), `path`, or `auto`: as the store wants it.
+        lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
         part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them.
 
     Raises:
@@ -115,7 +73,8 @@ class S3Store(ObjectStore):
         sse: Literal["AES256", "aws:kms"] | None = None,
         sse_kms_key_id: str | None = None,
         storage_class: str | None = None,
-        path_style: bool | None = None,
+        addressing: Addressing = "auto",
+        lender: Hashable = None,
         part_size: int = 6 * MIB,
     ) -> None:
         settings = S3Settings(
@@ -124,51 +83,31 @@ class S3Store(ObjectStore):
             access_key_id or None,
             secret_access_key or None,
             session_token or None,
-            path_style,
+            addressing,
+            lender,
         )
         check_settings(bucket, settings, sse, sse_kms_key_id, part_size)
-        self._bucket = bucket
+        super().__init__(bucket, settings, _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id))
         self._prefix = clean_prefix(prefix)
-        self._endpoint = settings.endpoint_url
-        self._identity: object = settings
-        self._get_client = partial(_client, settings)
-        self._write_options = _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id, StorageClass=storage_class)
+        self._foreign = False
+        self._storage_class = _given(StorageClass=storage_class)
         self._part_size = part_size
         self._bucket_seen = False
         self._probing = asyncio.Lock()
 
     @classmethod
-    def from_client(
-        cls,
-        client: S3Client,
-        bucket: str,
-        prefix: str = "",
-        *,
-        sse: Literal["AES256", "aws:kms"] | None = None,
-        sse_kms_key_id: str | None = None,
-        storage_class: str | None = None,
-        part_size: int = 6 * MIB,
-    ) -> S3Store:
-        """A store that uses a ready boto3 client, with that client's own timeouts and retries."""
-        store = cls(
-            bucket,
-            prefix,
-            sse=sse,
-            sse_kms_key_id=sse_kms_key_id,
-            storage_class=storage_class,
-            part_size=part_size,
-        )
-        store._endpoint = client.meta.endpoint_url
-        store._identity = client
-        store._get_client = lambda: client
+    def from_client(cls, client: S3Client, bucket: str, prefix: str = "") -> S3Store:
+        """A store that uses a ready boto3 client, with that client's own addressing, timeouts and retries."""
+        store = cls(bucket, prefix, endpoint_url=client.meta.endpoint_url)
+        prepare(client)
+        store._given = client
         return store
 
-    @classmethod
-    def beside(cls, other: S3Store, bucket: str, prefix: str = "") -> S3Store:
-        """Another bucket of the same account and endpoint, e.g. one that a reference file lies in."""
-        store = copy(other)
+    def other_bucket(self, bucket: str) -> S3Store:
+        """Another bucket of the same account and endpoint, to read from: any key that exists there can be named."""
+        store = copy(self)
         check_settings(bucket, S3Settings(), None, None, MIN_PART_SIZE)
-        store._bucket, store._prefix, store._bucket_seen = bucket, clean_prefix(prefix), False
+        store._bucket, store._prefix, store._bucket_seen, store._foreign = bucket, "", False, True
         return store
 
     @property
@@ -187,7 +126,7 @@ class S3Store(ObjectStore):
 
     def full_key(self, key: str) -> str:
         """Key with the prefix."""
-        return clean_key(key, prefix=self._prefix)
+        return foreign_key(key) if self._foreign else clean_key(key, prefix=self._prefix)
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Whole small object and its ETag; None when the store says that there is no such key."""
@@ -196,10 +135,13 @@ class S3Store(ObjectStore):
         def fetch(client: S3Client) -> tuple[bytes, str]:
             answer = client.get_object(Bucket=self._bucket, Key=full)
             with closing(answer["Body"]) as body:
-                return body.read(), _plain(answer["ETag"])
+                data = body.read(_MAX_SMALL + 1)
+            if len(data) > _MAX_SMALL:
+                raise DestinationError(f"{self.uri(key)}: more than {_MAX_SMALL} bytes, which no small object has")
+            return data, plain_etag(answer)
 
         try:
-            found = await self._run("get_object", full, fetch)
+            found = await self.run("get_object", full, fetch)
         except DestinationError as error:
             if error.reason != "NoSuchKey":
                 raise
@@ -222,18 +164,32 @@ class S3Store(ObjectStore):
         finds the condition broken, the mark tells our own write from somebody else's.
         """
         params: dict[str, Any] = {"ContentType": content_type}
+        answer: dict[str, Any] | None
         if not if_absent and if_match is None:
-            return _plain((await self.send_body("put_object", key, data, **params))["ETag"])
-        write_id = uuid4().hex
-        params["Metadata"] = {WRITE_ID: write_id}
-        params |= {"IfNoneMatch": "*"} if if_absent else {"IfMatch": f'"{if_match}"'}
-        answer = await settle(self, key, write_id, lambda: self._put_existing(key, data, params))
-        if answer is not None:
-            return _plain(answer["ETag"])
+            answer = await self.send_body("put_object", key, data, **params)
+        else:
+            write_id = uuid4().hex
+            params["Metadata"] = {WRITE_ID: write_id}
+            params |= await self._condition(key, if_match)
+            answer = await settle(
+                self, key, write_id, lambda: self._put_existing(key, data, params), creating=if_match is None
+            )
+        if answer is not None and plain_etag(answer):
+            return plain_etag(answer)
         own = await self.head(key)
         if own is None:
             raise DestinationError(f"{self.uri(key)}: written, and gone a moment later", retryable=True)
         return own.etag
+
+    async def _condition(self, key: str, if_match: str | None) -> dict[str, Any]:
+        """Parameters of a conditional write; where the store has no such condition, a look is all there is."""
+        promises = self.promises
+        if (promises.create if if_match is None else promises.replace) is None:
+            there = await self.head(key)
+            if (there.etag if there else None) != if_match:
+                raise PreconditionFailedError(f"{self.uri(key)}: somebody else's object is there, or it has changed")
+            return {}
+        return promises.creating() if if_match is None else promises.replacing(if_match)
 
     async def _put_existing(self, key: str, data: bytes, params: Mapping[str, Any]) -> dict[str, Any]:
         try:
@@ -257,23 +213,34 @@ class S3Store(ObjectStore):
             return None
         self._bucket_seen = True
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
-        return ObjectInfo(key, answer["ContentLength"], _plain(answer["ETag"]), metadata)
+        return ObjectInfo(key, answer["ContentLength"], plain_etag(answer), metadata)
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, page by page."""
         root = f"{self._prefix}/" if self._prefix else ""
         full = root + clean_listing(prefix)
         page: dict[str, Any] = {"Bucket": self._bucket, "Prefix": full}
-        while True:
+        before: set[str] = set()
+        for _ in range(_MAX_PAGES):
             request = dict(page)
-            answer = await self._run("list_objects_v2", full, lambda client, r=request: client.list_objects_v2(**r))
-            for item in answer.get("Contents", []):
+            answer = await self.run("list_objects_v2", full, lambda client, r=request: client.list_objects_v2(**r))
+            items = [item for item in answer.get("Contents", []) if item.get("Key", "") not in before]
+            for item in items:
                 name = item.get("Key", "")[len(root) :]
                 if name and not name.endswith("/"):  # consoles make such objects to show folders
-                    yield ObjectInfo(name, item.get("Size", 0), _plain(item.get("ETag", "")))
+                    yield ObjectInfo(name, item.get("Size", 0), plain_etag(item))
             if not answer.get("IsTruncated"):
                 return
-            page["ContinuationToken"] = answer.get("NextContinuationToken")
+            if not items:
+                break
+            # Some stores forget the token, some do not know it; where the last page ended, all understand.
+            token, before = answer.get("NextContinuationToken"), {item.get("Key", "") for item in items}
+            page = {"Bucket": self._bucket, "Prefix": full, "StartAfter": items[-1].get("Key", "")}
+            page |= {"ContinuationToken": token} if token else {}
+        raise DestinationError(
+            f"s3://{self._bucket}/{full}: the store repeats a page of its listing and never ends it",
+            reason="EndlessListing",
+        )
 
     async def delete(self, key: str) -> None:
         """Remove an object; no error when there is none."""
@@ -284,7 +251,7 @@ class S3Store(ObjectStore):
         body = (await self.call("get_object", key))["Body"]
         full = self.full_key(key)
         try:
-            while chunk := await self._run("get_object", full, lambda _: cast("bytes", body.read(MIB))):
+            while chunk := await self.run("get_object", full, lambda _: cast("bytes", body.read(MIB))):
                 yield chunk
         finally:
             body.close()
@@ -299,13 +266,15 @@ class S3Store(ObjectStore):
         if_absent: bool = False,
     ) -> AsyncGenerator[S3Upload, None]:
         """Begin a streamed write: one PUT when it fits a part, else a multipart upload."""
+        for_good = content_type.startswith("video/") and not key.startswith("_")
         upload = S3Upload(
             self,
             key,
-            options={"ContentType": content_type, **self._write_options},
+            options={"ContentType": content_type, **self._encryption, **(self._storage_class if for_good else {})},
             metadata=metadata or {},
             part_size=self._part_size,
             if_absent=if_absent,
+            journal=UploadJournal(self),
         )
         try:
             yield upload
@@ -314,77 +283,88 @@ class S3Store(ObjectStore):
 
     async def presign(self, key: str, seconds: int) -> str:
         """A signed link that reads the object; at most 7 days, and no longer than the credentials live."""
-        params = {"Bucket": self._bucket, "Key": self.full_key(key)}
-        lifetime = max(1, min(seconds, MAX_PRESIGN_SECONDS))
-        return await self._run(
-            "generate_presigned_url",
-            params["Key"],
-            lambda client: client.generate_presigned_url("get_object", Params=params, ExpiresIn=lifetime),
+        full, lifetime = self.full_key(key), max(1, min(seconds, _MAX_PRESIGN_SECONDS))
+        return await self.run_connected(
+            "generate_presigned_url", full, lambda connection: connection.presign(self._bucket, full, lifetime)
         )
 
-    async def conditional_writes(self) -> bool:
-        """Whether the store honours both conditions; asked once per process with a tiny object."""
-        identity = (self._identity, self._bucket, self._prefix)
-        async with self._probing:  # the rows of a batch all ask at once
-            if identity not in _probed:
-                _probed[identity] = await self._probe()
-        return _probed[identity]
+    @property
+    def promises(self) -> Promises:
+        """What the store keeps, as far as it has been tried in this process."""
+        return _promises.get(self._identity, ASSUMED)
 
-    async def _probe(self) -> bool:
-        key = f"_ledger/.probe-{uuid4().hex}"
+    @property
+    def _identity(self) -> Hashable:
+        return (self._settings, self._given, self._bucket, self._prefix)
+
+    async def tried(self) -> Promises:
+        """What the store keeps; tried once per process with a few objects of one byte.
+
+        Raises:
+            DestinationError: The store failed, or a permission is missing that saving a video will need.
+        """
+        async with self._probing:  # the rows of a batch all ask at once
+            if self._identity not in _promises:
+                found = await Probe(self).run()
+                for fault in found.faults:
+                    logger.info("%s: %s", self.uri(""), fault)
+                _promises[self._identity] = found
+                if len(_promises) > _MOST_PROMISES:
+                    _promises.popitem(last=False)
+        return self.promises
+
+    async def conditional_writes(self) -> bool:
+        """Whether the store honours `if_absent` and `if_match`; tried once per process."""
+        promises = await self.tried()
+        return promises.create is not None and promises.replace is not None
+
+    async def exclusive_creates(self) -> bool:
+        """Whether one of several writers that create a key with `if_absent` wins; tried once per process."""
+        return (await self.tried()).create is not None
+
+    async def exclusive_uploads(self) -> bool:
+        """Whether no upload with `if_absent` replaces an object; tried once per process."""
+        promises = await self.tried()
+        return promises.create is not None and promises.complete
+
+    async def shortcomings(self) -> tuple[str, ...]:
+        """What the store was seen not to keep, in words."""
+        return (await self.tried()).faults
+
+    async def sweep(self, older_than: float = DAY) -> int:
+        """Remove probes and abort uploads in parts that killed processes of ours have left behind."""
+        return await sweep(self, older_than)
+
+    async def names(self, prefix: str) -> list[str]:
+        """Keys that begin with a text."""
+        return [info.key async for info in self.list(prefix)]
+
+    async def etags_are_md5(self) -> bool:
+        """Whether an ETag of 32 hex digits says anything of the bytes: in some stores it is a random id."""
+        if self._identity in _promises:
+            return self.promises.md5_etags
+        key = f"{PROBES}0-{uuid4().hex}"
         try:
-            etag = await self.put(key, b"1", if_absent=True)
-            if not await self._refuses(key, if_absent=True) or not await self._refuses(key, if_match="0" * 32):
-                return False
-            await self.put(key, b"2", if_match=etag)
-        except DestinationError as error:
-            if isinstance(error, PreconditionFailedError) or error.status_code == 501:
-                return False
-            raise
+            answer, md5 = await self.send("put_object", key, b"1", None, {})
         finally:
             await finish(self.delete(key))
-        return True
-
-    async def _refuses(self, key: str, *, if_absent: bool = False, if_match: str | None = None) -> bool:
-        try:
-            await self.put(key, b"0", if_absent=if_absent, if_match=if_match)
-        except PreconditionFailedError:
-            return True
-        return False
-
-    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
-        """Call the client's method `operation` on a key of this store."""
-        full = self.full_key(key)
-        given = {"Bucket": self._bucket, "Key": full, **params}
-        return await self._run(operation, full, lambda client: getattr(client, operation)(**given))
-
-    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
-        """Call a method that carries a body, with its MD5, and compare a plain ETag with that."""
-        full = self.full_key(key)
-        options = self._write_options if operation == "put_object" else {}
-        given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
-
-        def send(client: S3Client) -> tuple[dict[str, Any], str]:
-            digest = hashlib.md5(body, usedforsecurity=False)
-            given["ContentMD5"] = base64.b64encode(digest.digest()).decode()
-            return getattr(client, operation)(**given), digest.hexdigest()
-
-        answer, md5 = await self._run(operation, full, send)
-        if plain_md5(answer) not in (None, md5):
-            raise DestinationError(
-                f"s3://{self._bucket}/{full}: the store confirmed other bytes than were sent", retryable=True
-            )
-        return answer
-
-    async def _run(self, operation: str, full: str, work: Callable[[S3Client], T]) -> T:
-        try:
-            return await in_thread(lambda: work(self._get_client()))
-        except Exception as error:
-            raise explain(error, operation, f"s3://{self._bucket}/{full}", self._endpoint) from error
+        return plain_md5(answer) == md5
 
 
-def _plain(etag: str) -> str:
-    return etag.strip('"')
+def find_object(uri: str, home: ObjectStore | None = None) -> tuple[ObjectStore, str]:
+    """Where the object of an `s3://bucket/key` is: the store to read from and the key in it.
+
+    Args:
+        uri: Of an object of anybody's.
+        home: A store whose account and endpoint read it; else boto3's own chain does.
+
+    Raises:
+        InvalidRequestError: It is no URI of an object.
+    """
+    bucket, key = split_uri(uri)
+    foreign_key(key)
+    store = home.other_bucket(bucket) if home is not None else None
+    return store or S3Store(bucket).other_bucket(bucket), key
 
 
 def _given(**options: str | None) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -12,7 +13,8 @@ from uuid import uuid4
 import anyio
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload
+from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload, UploadLostError
+from prefect_genvideo.storage.s3.promises import Promises
 from prefect_genvideo.storage.threads import finish
 
 T = TypeVar("T")
@@ -35,6 +37,11 @@ CONFLICT_PAUSES = (0.1, 0.4, 1.0)
 class S3Calls(Protocol):
     """What an upload needs of its store."""
 
+    @property
+    def promises(self) -> Promises:
+        """What the store keeps."""
+        ...
+
     def uri(self, key: str) -> str:
         """Full URI of a key."""
         ...
@@ -43,47 +50,88 @@ class S3Calls(Protocol):
         """What is at a key."""
         ...
 
-    async def call(self, operation: str, key: str, **params: Any) -> dict[str, Any]:
+    async def call(
+        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
         """Call a method of the client on a key."""
         ...
 
-    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+    async def send_body(
+        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
         """Call a method that carries a body."""
         ...
 
 
+class Journal(Protocol):
+    """Where uploads in parts are noted while they last, so that those of killed processes can be found."""
+
+    async def begun(self, key: str, upload_id: str) -> str:
+        """Note an upload; returns what `ended` needs."""
+        ...
+
+    async def ended(self, note: str) -> None:
+        """Forget it."""
+        ...
+
+
+def plain_etag(answer: Mapping[str, Any]) -> str:
+    """The ETag of an answer without its quotes; empty where the store gives none."""
+    return str(answer.get("ETag") or "").strip('"')
+
+
 def plain_md5(answer: Mapping[str, Any]) -> str | None:
-    """The MD5 of what the store holds, where its ETag is one: encrypted objects and some stores have others."""
-    etag = answer.get("ETag", "").strip('"').lower()
+    """The MD5 of what the store holds, where its ETag may be one: encrypted objects and some stores have others."""
+    etag = plain_etag(answer).lower()
     return etag if len(etag) == 32 and not answer.get("ServerSideEncryption") else None
 
 
-async def settle(store: S3Calls, key: str, write_id: str, send: Callable[[], Awaitable[T]]) -> T | None:
+async def settle(
+    store: S3Calls, key: str, write_id: str, send: Callable[[], Awaitable[T]], *, creating: bool = True
+) -> T | None:
     """Send a conditional write and find out whose it is when the store refuses.
+
+    Args:
+        store: Where to look.
+        key: What is written.
+        write_id: Mark of this write in the object's metadata.
+        send: Sends the write; called again after a collision.
+        creating: The condition is that nothing is there; else that the object is unchanged.
 
     Returns:
         The answer, or None when the refused write is a repetition of our own, which got through.
 
     Raises:
-        PreconditionFailedError: Somebody else's object is there.
-        DestinationError: The store failed.
+        PreconditionFailedError: Somebody else's object is there; with `retryable`, two writers collided.
+        DestinationError: The store failed, or says at once that something and that nothing is there.
     """
     for pause in (*CONFLICT_PAUSES, None):
         try:
             return await send()
         except DestinationError as error:
             refused = isinstance(error, PreconditionFailedError)
-            if refused and error.status_code == 409 and pause is not None:
-                await anyio.sleep(pause)
-                continue
             # After a complete that got through unheard, its repetition finds no upload any more.
             if not refused and error.reason != "NoSuchUpload":
                 raise
-            there = await store.head(key)
-            if there is None or there.metadata.get(WRITE_ID) != write_id:
-                raise
-            break
+            if not (refused and error.retryable and pause is not None):
+                there = await store.head(key)
+                if there is not None and there.metadata.get(WRITE_ID) == write_id:
+                    return None
+                if there is not None or not refused or not creating:
+                    raise
+                if pause is None:
+                    raise error if error.retryable else _contradiction(store.uri(key), error) from error
+        await anyio.sleep(pause or 0)
     return None
+
+
+def _contradiction(uri: str, error: DestinationError) -> DestinationError:
+    return DestinationError(
+        f"{uri}: the store refuses to write since something is there, and reads that nothing is there. It may count "
+        "the delete marker of an older version as an object: remove the marker, or use another key or prefix",
+        status_code=error.status_code,
+        reason="DeleteMarker",
+    )
 
 
 class _Part(NamedTuple):
@@ -102,6 +150,7 @@ class S3Upload(Upload):
         metadata: ASCII facts to keep with the object.
         part_size: Bytes of a part, before it grows.
         if_absent: Refuse to replace an object.
+        journal: Where an upload in parts is noted while it lasts.
     """
 
     def __init__(
@@ -113,12 +162,15 @@ class S3Upload(Upload):
         metadata: Mapping[str, str],
         part_size: int,
         if_absent: bool,
+        journal: Journal,
     ) -> None:
         self._store = store
         self._key = key
         self._write_id = uuid4().hex
         self._options = {**options, "Metadata": {**metadata, WRITE_ID: self._write_id}}
-        self._condition = {"IfNoneMatch": "*"} if if_absent else {}
+        self._if_absent = if_absent
+        self._journal = journal
+        self._note = ""
         self._first_part_size = part_size
         self._begin()
 
@@ -167,15 +219,15 @@ class S3Upload(Upload):
         """Make the object visible and return what the store says of it."""
         del self._buffer[self._filled :]
         if self._upload_id is None:
-            params = {**self._options, **self._condition}
+            params = {**self._options, **await self._condition(self._if_absent)}
             answer = await settle(
                 self._store,
                 self._key,
                 self._write_id,
                 lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
             )
-            if answer is not None and (md5 := plain_md5(answer)):  # compared with what was sent: the store holds it
-                return ObjectInfo(self._key, self._size, md5)
+            if answer is not None and plain_md5(answer):  # compared with what was sent: the store holds it
+                return ObjectInfo(self._key, self._size, plain_etag(answer))
         else:
             await self._complete()
         there = await self._store.head(self._key)
@@ -185,6 +237,16 @@ class S3Upload(Upload):
                 f"{self._store.uri(self._key)}: wrote {self._size} bytes, the store holds {found}", retryable=True
             )
         return there
+
+    async def _condition(self, if_absent: bool, *, in_parts: bool = False) -> dict[str, Any]:
+        """Parameters that guard the last request; where the store has none, a look is all there is."""
+        if not if_absent:
+            return {}
+        promises = self._store.promises
+        condition = promises.creating() if promises.complete or not in_parts else {}
+        if not condition and await self._store.head(self._key) is not None:
+            raise PreconditionFailedError(f"{self._store.uri(self._key)}: somebody else's object is there")
+        return condition
 
     async def close(self) -> None:
         """Abort what was not committed. Never raises: the cause of the abort is the error to see."""
@@ -207,30 +269,46 @@ class S3Upload(Upload):
                     self._upload_id,
                     error,
                 )
+                self._upload_id, self._note = None, ""  # the note stays: a later sweep may have more luck
+                return
+        await self._ended()
+
+    async def _ended(self) -> None:
         self._upload_id = None
+        if self._note:
+            await self._journal.ended(self._note)
+            self._note = ""
 
     async def _complete(self) -> None:
         await self._send_part()
         while self._sending:
             await self._oldest_part()
-        await settle(
-            self._store,
-            self._key,
-            self._write_id,
-            lambda: self._store.call(
-                "complete_multipart_upload",
+        condition = await self._condition(self._if_absent, in_parts=True)
+        try:
+            await settle(
+                self._store,
                 self._key,
-                UploadId=self._upload_id,
-                MultipartUpload={"Parts": self._parts},
-                **self._condition,
-            ),
-        )
-        self._upload_id = None
+                self._write_id,
+                lambda: self._store.call(
+                    "complete_multipart_upload",
+                    self._key,
+                    UploadId=self._upload_id,
+                    MultipartUpload={"Parts": self._parts},
+                    **condition,
+                ),
+            )
+        except DestinationError as error:
+            # After a conflict S3 takes no second complete of the same upload: its bytes have to be sent again.
+            if (error.status_code == 409 and error.retryable) or error.reason in {"NoSuchUpload", "InvalidPart"}:
+                raise UploadLostError(str(error), status_code=error.status_code, reason=error.reason) from error
+            raise
+        await finish(self._ended())
 
     async def _create(self) -> None:
         # Run by finish(): a cancellation in between must not lose the id, or nobody could abort the upload.
         answer = await self._store.call("create_multipart_upload", self._key, **self._options)
         self._upload_id = answer["UploadId"]
+        self._note = await self._journal.begun(self._key, answer["UploadId"])
 
     async def _send_part(self) -> None:
         if self._upload_id is None:
@@ -252,6 +330,8 @@ class S3Upload(Upload):
         part = self._sending[0]
         await asyncio.wait([part.task])
         self._sending.popleft()
-        self._parts.append({"PartNumber": part.number, "ETag": part.task.result()["ETag"]})
+        # Where the store gives no ETag, it is what S3 defines it to be: the part's MD5.
+        etag = part.task.result().get("ETag") or f'"{hashlib.md5(part.buffer, usedforsecurity=False).hexdigest()}"'
+        self._parts.append({"PartNumber": part.number, "ETag": etag})
         if len(part.buffer) == self._part_size:
             self._spare.append(part.buffer)

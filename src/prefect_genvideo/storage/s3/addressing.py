@@ -1,0 +1,158 @@
+"""Where a bucket's name goes in a request: into the host name, into the path, or nowhere.
+
+Amazon and self-hosted stores understand the path style; Aliyun OSS, Tencent COS and Volcengine TOS refuse it. An
+endpoint can also be one bucket's own host name (a CNAME), where the bucket is named nowhere. The client library
+knows the first two; the third is a rewritten address.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from urllib.parse import urlsplit
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.models import Problem
+from prefect_genvideo.storage.s3.errors import DEMANDS_VIRTUAL, code_of, is_known
+from prefect_genvideo.storage.s3.settings import S3Settings, is_address
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+Style = Literal["auto", "virtual", "path", "bucket"]
+"""`auto` is left to the client library; `bucket`: the endpoint is the bucket's own host name."""
+
+
+@dataclass(frozen=True)
+class Route:
+    """How requests for one bucket are addressed.
+
+    Attributes:
+        style: Where the bucket's name goes.
+        endpoint_url: Address without the bucket; None is Amazon's.
+    """
+
+    style: Style
+    endpoint_url: str | None
+
+
+class Vendor(NamedTuple):
+    """A store whose manners are known from its host name.
+
+    Attributes:
+        name: For messages.
+        host: Pattern of the endpoint's host name without a bucket.
+        style: What it understands, by its documentation.
+    """
+
+    name: str
+    host: re.Pattern[str]
+    style: Style
+
+
+# Style as each vendor documents it: "Use Amazon S3 SDKs to access OSS" (alibabacloud.com), "path-style issues"
+# (tencentcloud.com 436/75050), "Compatibility with Amazon S3" (docs.byteplus.com, TOS), KS3's and R2's S3 pages.
+VENDORS: tuple[Vendor, ...] = (
+    Vendor("Aliyun OSS", re.compile(r"(?:s3\.)?oss-[a-z0-9-]+\.aliyuncs\.com"), "virtual"),
+    Vendor(
+        "Tencent COS", re.compile(r"cos(?:-internal)?\.[a-z0-9-]+\.(?:myqcloud\.com|tencentcos\.(?:cn|com))"), "virtual"
+    ),
+    Vendor("Volcengine TOS", re.compile(r"tos-(?:s3-)?[a-z0-9-]+\.i?(?:volces|bytepluses)\.com"), "virtual"),
+    Vendor("Kingsoft KS3", re.compile(r"ks3-[a-z0-9-]+\.ksyun(?:cs)?\.com"), "virtual"),
+    Vendor("Baidu BOS", re.compile(r"s3\.[a-z0-9-]+\.bcebos\.com"), "virtual"),
+    Vendor("Huawei OBS", re.compile(r"obs\.[a-z0-9-]+\.myhuaweicloud\.com"), "virtual"),
+    Vendor("Cloudflare R2", re.compile(r"[0-9a-f]{32}(?:\.[a-z]+)?\.r2\.cloudflarestorage\.com"), "path"),
+    Vendor("DigitalOcean Spaces", re.compile(r"[a-z0-9]+\.digitaloceanspaces\.com"), "path"),
+    Vendor("Amazon S3", re.compile(r"s3[a-z0-9.-]*\.amazonaws\.com(?:\.cn)?"), "auto"),
+)
+
+
+def known_route(settings: S3Settings, bucket: str) -> Route | None:
+    """The route that settings and host name settle; None where only the store can tell.
+
+    Args:
+        settings: How the store is reached.
+        bucket: Name or ARN.
+
+    Raises:
+        InvalidRequestError: The endpoint has another bucket in front.
+    """
+    endpoint = settings.endpoint_url
+    if endpoint is None or bucket.startswith("arn:"):
+        return Route("auto" if settings.addressing == "path" and endpoint is None else settings.addressing, endpoint)
+    host = urlsplit(endpoint).hostname or ""
+    for vendor in VENDORS:
+        if vendor.host.fullmatch(host):
+            return Route(_chosen(settings, vendor.style), endpoint)
+        front = re.fullmatch(rf"(.+?)\.(?:{vendor.host.pattern})", host)
+        if front is None:
+            continue
+        if front[1] == bucket.lower():
+            return Route(_chosen(settings, vendor.style), _without_front(endpoint, front[1]))
+        base = host[len(front[1]) + 1 :]
+        raise InvalidRequestError(
+            f"This endpoint of {vendor.name} has a name in front that is not the bucket's.",
+            problems=[
+                Problem("endpoint_url", host, f"must be {base}, or have the bucket {bucket} in front", vendor.name)
+            ],
+        )
+    return None if settings.addressing == "auto" else Route(settings.addressing, endpoint)
+
+
+def _chosen(settings: S3Settings, style: Style) -> Style:
+    return style if settings.addressing == "auto" else settings.addressing
+
+
+def _without_front(endpoint: str, front: str) -> str:
+    parts = urlsplit(endpoint)
+    return parts._replace(netloc=parts.netloc[len(front) + 1 :]).geturl()
+
+
+def find_route(settings: S3Settings, bucket: str, client_of: Callable[[Route], S3Client]) -> Route:
+    """Ask an unknown store how it wants its buckets named, with one or two listings of at most one name.
+
+    Args:
+        settings: How the store is reached, with an endpoint.
+        bucket: Name.
+        client_of: Makes a client for a route.
+
+    Returns:
+        The route that the store answered to; path style where it said nothing of addressing.
+
+    Raises:
+        Exception: What the client library raises when the store cannot be reached or fails for the moment.
+    """
+    endpoint = settings.endpoint_url
+    path, virtual, own = (Route(style, endpoint) for style in ("path", "virtual", "bucket"))
+    found, _ = _listed(client_of(own), bucket)
+    if found == bucket:  # a listing of the service has no name; one of another bucket has another
+        return own
+    if is_address(urlsplit(endpoint or "").hostname or ""):
+        return path
+    found, code = _listed(client_of(path), bucket)
+    if found is None and (code in DEMANDS_VIRTUAL or not is_known(code)):
+        answered, _ = _listed(client_of(virtual), bucket)
+        if code in DEMANDS_VIRTUAL or answered == bucket:
+            return virtual
+    return path
+
+
+def _listed(client: S3Client, bucket: str) -> tuple[str | None, str]:
+    """Name of the bucket that a listing is of, or None and the code of the refusal."""
+    try:
+        answer = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+    except Exception as error:
+        code, status = code_of(error)
+        if status is None or status >= 500:
+            raise
+        return None, code
+    return answer.get("Name", ""), ""
+
+
+def name_no_bucket(params: dict[str, Any], bucket: str) -> None:
+    """Take the bucket out of the path of a request that is about to be signed."""
+    parts = urlsplit(str(params["url"]))
+    path = parts.path.replace(f"/{bucket}", "", 1)
+    params["url"] = parts._replace(path=path or "/").geturl()

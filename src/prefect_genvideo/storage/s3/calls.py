@@ -1,0 +1,155 @@
+"""Requests for one bucket: in a thread, with the body's MD5, and with errors that say what to check.
+
+boto3 blocks, so every request runs in a thread. Integrity does not lean on the store's checksum extensions, which
+many S3-compatible servers refuse: every body carries its MD5 (`Content-MD5`), and plain ETags are compared.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.s3.addressing import Route
+from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget
+from prefect_genvideo.storage.s3.errors import explain
+from prefect_genvideo.storage.s3.settings import S3Settings
+from prefect_genvideo.storage.s3.upload import plain_md5
+from prefect_genvideo.storage.threads import in_thread
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+T = TypeVar("T")
+
+# Codes of temporary credentials that have run out.
+_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
+
+
+class BucketCalls(ABC):
+    """Sends the requests of a store.
+
+    Args:
+        bucket: Name or ARN.
+        settings: How the store is reached.
+        encryption: Parameters of everything that is written.
+    """
+
+    def __init__(self, bucket: str, settings: S3Settings, encryption: Mapping[str, str]) -> None:
+        self._bucket = bucket
+        self._settings = settings
+        self._encryption = encryption
+        self._given: S3Client | None = None
+
+    @abstractmethod
+    def uri(self, key: str) -> str:
+        """Full URI of a key."""
+
+    @abstractmethod
+    def full_key(self, key: str) -> str:
+        """Key with the prefix."""
+
+    @abstractmethod
+    async def etags_are_md5(self) -> bool:
+        """Whether an ETag of 32 hex digits says what bytes the store holds."""
+
+    async def call(
+        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        """Call the client's method `operation` on a key of this store.
+
+        Args:
+            operation: e.g. `head_object`.
+            key: Relative to the prefix.
+            headers: More headers, for which the client has no parameter.
+            **params: The method's own parameters.
+
+        Raises:
+            DestinationError: The store refused or failed.
+        """
+        full = self.full_key(key)
+        given = {"Bucket": self._bucket, "Key": full, **params}
+        return await self.run(operation, full, lambda client: getattr(client, operation)(**given), headers)
+
+    async def send_body(
+        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        """Call a method that carries a body, with its MD5, and compare a plain ETag with that.
+
+        Args:
+            operation: `put_object` or `upload_part`.
+            key: Relative to the prefix.
+            body: The bytes.
+            headers: More headers, for which the client has no parameter.
+            **params: The method's own parameters.
+
+        Raises:
+            DestinationError: The store refused or failed, or confirmed other bytes than were sent.
+        """
+        answer, md5 = await self.send(operation, key, body, headers, params)
+        if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
+            raise DestinationError(f"{self.uri(key)}: the store confirmed other bytes than were sent", retryable=True)
+        return answer
+
+    async def send(
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None,
+        params: Mapping[str, Any],
+    ) -> tuple[dict[str, Any], str]:
+        """Send a body with its MD5; return the answer and that MD5 in hex."""
+        full = self.full_key(key)
+        options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
+        given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
+
+        def send(client: S3Client) -> tuple[dict[str, Any], str]:
+            digest = hashlib.md5(body, usedforsecurity=False)
+            given["ContentMD5"] = base64.b64encode(digest.digest()).decode()
+            return getattr(client, operation)(**given), digest.hexdigest()
+
+        return await self.run(operation, full, send, headers)
+
+    async def run(
+        self, operation: str, full: str, work: Callable[[S3Client], T], headers: Mapping[str, str] | None = None
+    ) -> T:
+        """Work with the client in a thread; what it raises becomes a `DestinationError`.
+
+        Args:
+            operation: Name of the client's method, for the error.
+            full: Key with the prefix, for the error.
+            work: What to do.
+            headers: More headers of the request.
+        """
+        return await self.run_connected(operation, full, lambda connection: work(connection.client), headers)
+
+    async def run_connected(
+        self, operation: str, full: str, work: Callable[[Connection], T], headers: Mapping[str, str] | None = None
+    ) -> T:
+        """The same with the connection, which knows how the bucket is addressed."""
+
+        def send() -> T:
+            extra_headers.set(dict(headers or {}))  # of this thread's copy of the context
+            try:
+                return work(self._connection())
+            except DestinationError:
+                raise
+            except Exception as error:
+                raise explain(error, operation, f"s3://{self._bucket}/{full}", self._settings.endpoint_url) from error
+
+        try:
+            return await in_thread(send)
+        except DestinationError as error:
+            if self._settings.lender is None or error.reason not in _EXPIRED:
+                raise
+        forget(self._settings)  # what the block lent has run out; it can lend anew
+        return await in_thread(send)
+
+    def _connection(self) -> Connection:
+        if self._given is not None:
+            return Connection(self._given, Route("auto", self._settings.endpoint_url))
+        return connect(self._settings, self._bucket)

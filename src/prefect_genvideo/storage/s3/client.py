@@ -1,0 +1,169 @@
+"""Clients of the S3 library: one for each way of reaching a store, shared in a process."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import quote, urlsplit
+
+from prefect_genvideo.storage.s3.addressing import Route, find_route, known_route, name_no_bucket
+from prefect_genvideo.storage.s3.settings import S3Settings
+from prefect_genvideo.storage.threads import STORE_THREADS
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.client import S3Client
+
+# Headers of one request that the client library has no parameter for.
+extra_headers: ContextVar[dict[str, str]] = ContextVar("prefect_genvideo_s3_headers")
+
+# Clients kept in a process: more stores than these are seldom in use at one time.
+_MOST_CLIENTS = 32
+# Making a client costs 100 ms and more and is not thread-safe. The process id keeps a forked child from sharing its
+# parent's connections.
+_clients: OrderedDict[tuple[int, S3Settings, Route, str], tuple[S3Client, Any]] = OrderedDict()
+_routes: OrderedDict[tuple[S3Settings, str], Route] = OrderedDict()
+_lock = threading.Lock()
+# A store that does not answer must not hold up the others in this process, so asking has locks of its own.
+_asking = tuple(threading.Lock() for _ in range(16))
+
+
+@dataclass(frozen=True)
+class Connection:
+    """A client and the way a bucket is addressed through it."""
+
+    client: S3Client
+    route: Route
+    session: Any = None
+
+    def presign(self, bucket: str, key: str, seconds: int) -> str:
+        """A signed link that reads an object.
+
+        Args:
+            bucket: Name or ARN.
+            key: Full key.
+            seconds: How long the link lives.
+        """
+        if self.route.style != "bucket":
+            params = {"Bucket": bucket, "Key": key}
+            return self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
+        # The library signs links past the hook that rewrites addresses.
+        from botocore.auth import S3SigV4QueryAuth
+        from botocore.awsrequest import AWSRequest
+
+        request = AWSRequest("GET", f"{(self.route.endpoint_url or '').rstrip('/')}/{quote(key, safe='/~')}")
+        region = self.client.meta.region_name or "us-east-1"
+        auth = S3SigV4QueryAuth(self.session.get_credentials(), "s3", region, expires=seconds)
+        cast("Any", auth).add_auth(request)
+        return request.prepare().url
+
+
+def connect(settings: S3Settings, bucket: str) -> Connection:
+    """The connection for a bucket. The first one to an unknown store asks it how its buckets are named.
+
+    Args:
+        settings: How the store is reached.
+        bucket: Name or ARN.
+
+    Raises:
+        Exception: What the client library raises.
+    """
+    known = (settings, bucket)
+    with _asking[hash(known) % len(_asking)]:
+        route = _remembered(_routes, known)
+        if route is None:
+            route = _route(settings, bucket)
+            _remember(_routes, known, route)
+    client, session = _client(settings, route, bucket)
+    return Connection(client, route, session)
+
+
+def forget(settings: S3Settings) -> None:
+    """Drop the clients of these settings, whose borrowed credentials have expired."""
+    with _lock:
+        for known in [key for key in _clients if key[1] == settings]:
+            del _clients[known]
+
+
+def prepare(client: S3Client) -> None:
+    """Make a client send the extra headers of a request."""
+    client.meta.events.register_last("before-call.s3", _adjust, unique_id="genvideo-headers")
+
+
+def _route(settings: S3Settings, bucket: str) -> Route:
+    if settings.endpoint_url is None and not bucket.startswith("arn:"):
+        # Variables and profiles may name another server; the client knows what they say.
+        configured = _client(settings, Route("auto", None), bucket)[0].meta.endpoint_url
+        if not (urlsplit(configured).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
+            settings = replace(settings, endpoint_url=configured)
+    route = known_route(settings, bucket)
+    return route or find_route(settings, bucket, lambda route: _client(settings, route, bucket)[0])
+
+
+def _client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
+    identity = (os.getpid(), settings, route, bucket if route.style == "bucket" else "")
+    with _lock:
+        found = _remembered(_clients, identity)
+        if found is None:
+            found = _new_client(settings, route, bucket)
+            _remember(_clients, identity, found)
+    return found
+
+
+def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
+    import boto3.session
+    from botocore.config import Config
+
+    lender = cast("Any", settings.lender)
+    session = lender.get_boto3_session() if lender else cast("Any", boto3.session.Session())
+    lent: dict[str, Any] = lender.aws_client_parameters.get_params_override() if lender else {}
+    style = "path" if route.style == "bucket" else route.style
+    client = session.client(
+        "s3",
+        region_name=settings.region,
+        endpoint_url=route.endpoint_url,
+        aws_access_key_id=settings.access_key_id,
+        aws_secret_access_key=settings.secret_access_key,
+        aws_session_token=settings.session_token,
+        config=Config(
+            signature_version="s3v4",
+            connect_timeout=10,
+            read_timeout=60,
+            max_pool_connections=STORE_THREADS,
+            retries={"mode": "standard", "total_max_attempts": 4},
+            s3={"addressing_style": style},
+            request_checksum_calculation="when_required",
+            response_checksum_validation="when_required",
+        ),
+        **{name: lent[name] for name in ("verify", "use_ssl") if name in lent},
+    )
+    prepare(client)
+    if route.style == "bucket":
+        client.meta.events.register_first("before-call.s3", partial(_name_no_bucket, bucket=bucket))
+    return client, session
+
+
+def _adjust(params: dict[str, Any], **_: Any) -> None:
+    # `Expect: 100-continue` costs a round trip for each write, and ours are a part long at most.
+    params["headers"].pop("Expect", None)
+    params["headers"].update(extra_headers.get({}))
+
+
+def _name_no_bucket(params: dict[str, Any], bucket: str, **_: Any) -> None:
+    name_no_bucket(params, bucket)
+
+
+def _remembered(memory: OrderedDict[Any, Any], key: Any) -> Any:
+    if key in memory:
+        memory.move_to_end(key)
+    return memory.get(key)
+
+
+def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
+    memory[key] = value
+    if len(memory) > _MOST_CLIENTS:
+        memory.popitem(last=False)
