@@ -125,7 +125,9 @@ async def public_addresses(host: str, port: int) -> list[str]:
     try:
         found = await anyio.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError):
-        raise DownloadError(f"The host {host} does not resolve.", reason="host not found") from None
+        found = []
+    if not found:
+        raise DownloadError(f"The host {host} does not resolve.", reason="host not found")
     addresses = list(dict.fromkeys(str(entry[4][0]) for entry in found))
     for text in addresses:
         address = literal_address(text)
