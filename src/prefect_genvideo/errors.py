@@ -40,7 +40,9 @@ _SECRETS = (
     (re.compile(r"\bsk-[A-Za-z0-9_\-*.]+"), "sk-***"),
     (re.compile(r"(https?://)[^\s/@\"'<>]+@"), r"\1***@"),
     (re.compile(r"(https?://[^\s?#\"'<>]+)\?[^\s\"'<>)\]}]+"), r"\1?***"),
-    (re.compile(r"(data:[a-z]+/[a-z0-9.+\-]+(?:;[a-z0-9=\-]+)*,)[A-Za-z0-9+/=_\-%]{32,}", re.I), r"\1***"),
+    # Base64 may be broken over lines: better a word too many is hidden than a line of the content shown.
+    (re.compile(r"(\bdata:[a-z0-9.+/\-]*(?:;[^;,\"'<>]{0,60})*;\s*base64\s*,)[A-Za-z0-9+/=_\-%\s]+", re.I), r"\1***"),
+    (re.compile(r"(\bdata:[a-z]+/[a-z0-9.+\-]+(?:;[^;,\s\"'<>]{0,60})*,)[^\s\"'<>*]+", re.I), r"\1***"),
 )
 
 

@@ -59,12 +59,13 @@ def test_senseaudio_needs_only_model_and_prompt(model: str) -> None:
     assert body["content"] == [{"type": "text", "text": "一只猫"}]
 
 
-def test_an_unknown_sudashui_model_is_sent_as_it_is() -> None:
-    """Nothing is filled in for it: some have fixed durations, and the provider judges."""
-    request = VideoRequest(model="sdas-new", prompt="x", duration=30, options={"seed": 7})
-    body = SudashuiClient(KEY).body(request)
+def test_an_unknown_sudashui_model_gets_what_the_api_requires() -> None:
+    """Duration and aspect ratio are required of every model; all else is sent as it is, and the provider judges."""
+    client = SudashuiClient(KEY)
+    body = client.body(VideoRequest(model="sdas-new", prompt="x", duration=30, options={"seed": 7}))
     assert body["duration"] == 30
-    assert json.loads(body["metadata"]["payload"]) == {"mode": "references", "seed": 7}
+    assert json.loads(body["metadata"]["payload"]) == {"aspectRatio": "16:9", "mode": "references", "seed": 7}
+    assert client.body(VideoRequest(model="sdas-new", prompt="x"))["duration"] == 4
 
 
 def test_no_forbidden_field_is_ever_sent() -> None:
@@ -74,15 +75,14 @@ def test_no_forbidden_field_is_ever_sent() -> None:
     request = VideoRequest(model="sdas-new", prompt="x", options=dict.fromkeys(sorted(forbidden), "2:1"))
     assert {problem.field for problem in client.validate(request)} == {f"options.{name}" for name in forbidden}
     body = client.body(request)
-    assert set(body) == {"model", "prompt", "metadata"}
-    assert json.loads(body["metadata"]["payload"]) == {"mode": "references"}
+    assert set(body) == {"model", "prompt", "duration", "metadata"}
+    assert json.loads(body["metadata"]["payload"]) == {"aspectRatio": "16:9", "mode": "references"}
 
 
 def test_a_whole_duration_is_sent_as_an_integer() -> None:
     """The gateway is written in Go, where 6.0 is no int."""
     body = SudashuiClient(KEY).body(VideoRequest(model="sd-2-720p", prompt="x", duration=6.0))
     assert json.dumps(body["duration"]) == "6"
-    assert SudashuiClient(KEY).body(VideoRequest(model="sd-2-720p", prompt="x", duration=4.5))["duration"] == 4.5
 
 
 def test_watermarks_are_declined_unless_wanted() -> None:

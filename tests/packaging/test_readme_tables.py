@@ -111,7 +111,7 @@ def test_the_notes_below_the_models_are_what_the_rules_say() -> None:
         return refused(provider, model, rows[model], **changes)
 
     assert fields("SenseAudio", seedance, duration=4.5)
-    assert not fields("Sudashui", sudashui, duration=4.5)
+    assert fields("Sudashui", sudashui, duration=4.5)
     assert fields("Sudashui", sudashui, images=(link,) * 9, videos=(link,) * 3, audios=(link,))
     assert not fields("Sudashui", sudashui, images=(link,) * 9, videos=(link,) * 3)
     assert fields("SenseAudio", seedance, audios=(link,))
@@ -170,6 +170,16 @@ def test_the_table_of_files_is_what_the_rules_say() -> None:
     assert not media_problems("SenseAudio", "images", width=int(1000 * float(wide)), height=1000)
     assert media_problems("SenseAudio", "images", width=int(1000 * float(wide)) + 10, height=1000)
     assert media_problems("SenseAudio", "images", width=int(1000 * float(narrow)) - 10, height=1000)
+    most_mb, short, long, fewest, most, slow, fast = numbers(senseaudio["videos"].replace("mp4", ""))[:7]
+    edges = {"size": (0, most_mb * mb), "seconds": (short, long), "fps": (slow, fast)}
+    for fact, (low, high) in edges.items():
+        for value, fine in ((low - 1, fact == "size"), (low, True), (high, True), (high + 1, False)):
+            assert bool(media_problems("SenseAudio", "videos", **{"seconds": 5.0, fact: value})) is not fine
+    assert media_problems("SenseAudio", "videos", width=640, height=fewest // 640 - 1)
+    assert media_problems("SenseAudio", "videos", width=834, height=most // 834 + 1)
+    most_mb, short, long = numbers(senseaudio["audios"].replace("mp3", ""))[:3]
+    for facts in ({"size": most_mb * mb + 1}, {"seconds": short - 1}, {"seconds": long + 1}):
+        assert media_problems("SenseAudio", "audios", **facts)
 
 
 def test_the_table_of_errors_is_the_tree() -> None:

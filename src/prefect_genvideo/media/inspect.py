@@ -25,7 +25,9 @@ MediaKind = Literal["image", "video", "audio"]
 AssetKind = Literal["http", "s3", "data", "local"]
 
 _CHUNK = 1024 * 1024
-_DATA_URL = re.compile(r"data:(?P<type>[^;,]*)(?P<params>(?:;[^;,]*)*),", re.IGNORECASE)
+_DATA_URL = re.compile(r"\s*data:(?P<type>[^;,]*)(?P<params>(?:;[^;,]*)*),", re.IGNORECASE)
+_URL_SAFE = bytes.maketrans(b"-_", b"+/")
+_BLANKS = b" \t\r\n\f\v"
 _ASSET_SCHEMES: tuple[tuple[str, AssetKind], ...] = (
     ("http://", "http"),
     ("https://", "http"),
@@ -78,6 +80,7 @@ class MediaInfo:
         width: Pixels; None where unknown.
         height: Pixels; None where unknown.
         seconds: Length of a video or audio; None where unknown.
+        fps: Frames per second of a video, the average; None where unknown.
         sha256: Hash of the content, hex; empty when it was not asked for.
     """
 
@@ -88,6 +91,7 @@ class MediaInfo:
     height: int | None = None
     seconds: float | None = None
     sha256: str = ""
+    fps: float | None = None
 
 
 def asset_kind(text: str) -> AssetKind:
@@ -96,11 +100,14 @@ def asset_kind(text: str) -> AssetKind:
     for scheme, kind in _ASSET_SCHEMES:
         if lowered.startswith(scheme):
             return kind
-    return "local"
+    return "data" if text[:64].lstrip()[:5].lower() == "data:" else "local"
 
 
 def split_data_url(text: str) -> tuple[str, bytes]:
     """Return the declared media type (may be empty) and the bytes of a data URL.
+
+    Taken as people make them: base64 with line breaks and blanks, in the URL-safe alphabet, percent-encoded, without
+    its padding. The error shows nothing of the content.
 
     Raises:
         InvalidRequestError: It is no data URL, or its base64 is broken.
@@ -108,12 +115,14 @@ def split_data_url(text: str) -> tuple[str, bytes]:
     head = _DATA_URL.match(text)
     if head is None:
         raise InvalidRequestError("This is not a data URL (data:<media type>;base64,<content>).")
-    content = text[head.end() :]
-    if ";base64" not in head["params"].lower():
-        return head["type"].lower(), unquote_to_bytes(content)
+    media_type = head["type"].strip().lower()
+    content = text[head.end() :].strip()
+    if "base64" not in (part.strip().lower() for part in head["params"].split(";")):
+        return media_type, unquote_to_bytes(content)
     try:
         packed = unquote_to_bytes(content) if "%" in content else content.encode("ascii")
-        return head["type"].lower(), base64.b64decode(packed, validate=True)
+        packed = packed.translate(_URL_SAFE, _BLANKS).rstrip(b"=")
+        return media_type, base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError):
         raise InvalidRequestError("The data URL's base64 content is broken.") from None
 
@@ -180,39 +189,44 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool) -> MediaInfo:
     if media_type is None:
         what = "is empty" if size == 0 else "is no image, video or audio that is known here"
         raise InvalidRequestError(f"{name} {what}.")
-    width, height, seconds = _facts(file, media_type)
+    width, height, seconds, fps = _facts(file, media_type)
     kind: MediaKind = "image" if media_type[:5] == "image" else "video" if media_type[:5] == "video" else "audio"
-    return MediaInfo(kind, media_type, size, width, height, seconds, _sha256(file) if digest else "")
+    return MediaInfo(kind, media_type, size, width, height, seconds, _sha256(file) if digest else "", fps)
 
 
-def _facts(file: BinaryIO, media_type: str) -> tuple[int | None, int | None, float | None]:
+# Width, height, seconds, frames per second.
+_Facts = tuple[int | None, int | None, float | None, float | None]
+
+
+def _facts(file: BinaryIO, media_type: str) -> _Facts:
     if media_type.startswith("image/"):
         width, height = image_sides(file, media_type) or (None, None)
-        return width, height, None
+        return width, height, None, None
     file.seek(0)
     if media_type.startswith("video/"):
         return _video_facts(file, media_type)
-    return None, None, _audio_seconds(file)
+    return None, None, _audio_seconds(file), None
 
 
-def _video_facts(file: BinaryIO, media_type: str) -> tuple[int | None, int | None, float | None]:
+def _video_facts(file: BinaryIO, media_type: str) -> _Facts:
     try:
         import av
     except ImportError:
-        return None, None, None
+        return None, None, None, None
     demuxer = _DEMUXERS.get(media_type)
     if demuxer is None:
-        return None, None, None
+        return None, None, None, None
     try:
         with closing(av.open(file, "r", format=demuxer)) as container:
             seconds = container.duration / av.time_base if container.duration else None
             if not container.streams.video:
-                return None, None, seconds
+                return None, None, seconds, None
             stream = container.streams.video[0]
-            return stream.width or None, stream.height or None, seconds
+            fps = float(stream.average_rate) if stream.average_rate else None
+            return stream.width or None, stream.height or None, seconds, fps
     except Exception:
         # PyAV's errors share no base below Exception, and a hostile file may raise any of them: facts unknown.
-        return None, None, None
+        return None, None, None, None
 
 
 def _audio_seconds(file: BinaryIO) -> float | None:

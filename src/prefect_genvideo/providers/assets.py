@@ -13,6 +13,8 @@ from prefect_genvideo.providers.answers import is_link
 _S3 = re.compile(r"s3://[^/\s?#]{1,255}/[^\x00-\x1f]{1,1024}", re.IGNORECASE)
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]{1,20}://")
 _FORMS = "http(s) link with a host, s3://bucket/key, data URL or local path"
+# Longest beginning of a data URL that is looked at for its media type.
+_DATA_HEAD = 100
 _SOURCE = "VideoRequest: assets"
 
 
@@ -50,9 +52,13 @@ def not_links(request: VideoRequest) -> list[Problem]:
 
 
 def _shown(text: str) -> str:
-    """An asset without its query: a broken link may still hold a working signature."""
+    """An asset without its content or query: a broken link may still hold a working signature."""
+    kind = asset_kind(text)
+    if kind == "data":
+        head, comma, _ = text.strip()[:_DATA_HEAD].partition(",")
+        return shown(f"{head},***" if comma else "data:***")
     path, mark, _ = text.partition("?")
-    return shown(f"{path}?***" if mark and asset_kind(text) != "local" else text)
+    return shown(f"{path}?***" if mark and kind != "local" else text)
 
 
 def _look(text: str) -> tuple[str, MediaInfo | None]:

@@ -29,7 +29,8 @@ from prefect_genvideo.providers.assets import gather
 from prefect_genvideo.providers.classify import Facts, Row, judge, to_error
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
 from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
-from prefect_genvideo.providers.rules import Rule, Wanted, problems_of
+from prefect_genvideo.providers.limits import ModelRules
+from prefect_genvideo.providers.rules import Rule, Wanted, layered, problems_of
 from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
@@ -74,6 +75,7 @@ class VideoClient(ABC):
         transport: httpx.AsyncBaseTransport | None = None,
         allow_private: bool = False,
         max_video_size: int = MAX_SIZE,
+        model_rules: ModelRules | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -85,6 +87,7 @@ class VideoClient(ABC):
             transport: Stands in for the network. The caller closes it.
             allow_private: Whether results may come from private and loopback hosts.
             max_video_size: Bytes; a larger video is refused.
+            model_rules: What is known of models beyond the built-in tables; `limits.read_model_rules` reads a file.
 
         Raises:
             InvalidRequestError: The key or the URL cannot be used at all.
@@ -96,6 +99,7 @@ class VideoClient(ABC):
         self._transport = transport
         self._allow_private = allow_private
         self._max_video_size = max_video_size
+        self.model_rules = model_rules or ModelRules()
         self._lines: dict[bool, Line] = {}
         self._downloads: httpx.AsyncClient | None = None
 
@@ -140,6 +144,11 @@ class VideoClient(ABC):
     @abstractmethod
     def rules(self, model: str) -> tuple[Rule, ...]:
         """Return the documented rules that a request for this model must keep."""
+
+    def related_rules(self, model: str) -> tuple[Rule, ...]:
+        """Return what is known only of other models like this one; a request that breaks it gets a warning."""
+        del model
+        return ()
 
     @abstractmethod
     async def upload(
@@ -201,7 +210,23 @@ class VideoClient(ABC):
         """
         full = self.effective(request)
         facts, problems = gather(full, media or {})
-        return problems + problems_of(self.rules(full.model), Wanted(full, facts))
+        rules = layered(self.rules(full.model), self._stated(full.model))
+        return problems + problems_of(rules, Wanted(full, facts))
+
+    def warnings(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> list[Problem]:
+        """Return what the request breaks of rules that are known only of other models; the provider may take it.
+
+        Args:
+            request: The request; defaults are filled in first.
+            media: Facts of assets, keyed as in `request.assets()`. Nothing else is looked at.
+        """
+        full = self.effective(request)
+        stated = {rule.states for rule in self._stated(full.model)}
+        related = [rule for rule in self.related_rules(full.model) if rule.states not in stated]
+        return problems_of(related, Wanted(full, media or {}))
+
+    def _stated(self, model: str) -> tuple[Rule, ...]:
+        return self.model_rules.of(model).rules(self.model_rules.source)
 
     async def create(self, request: VideoRequest) -> str:
         """Start a generation, which costs money, and return its task id. Sent once, never again by itself.

@@ -18,9 +18,7 @@ from prefect_genvideo.models import Problem, VideoRequest
 
 Broken = tuple[str, object]
 
-_REFERENCE = re.compile(r"(?<![A-Za-z0-9_.@])@(image|video|audio)([0-9]+)(?![A-Za-z0-9_])")
 _RATIO = re.compile(r"[1-9][0-9]{0,3}:[1-9][0-9]{0,3}")
-_ROUNDING = 0.01  # seconds; containers round to their own clock
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,14 @@ class Rule:
         check: Yields each field that breaks the limit, with its value.
         limit: What is allowed, in words and numbers.
         source: Section of the provider's document.
+        states: Name of the fact that it states, if a narrower table may state it anew: a field of `ModelLimits`, or a
+            name of the provider's own. See `layered`.
     """
 
     check: Check
     limit: str
     source: str
+    states: str = ""
 
 
 def problems_of(rules: Sequence[Rule], wanted: Wanted) -> list[Problem]:
@@ -58,6 +59,12 @@ def problems_of(rules: Sequence[Rule], wanted: Wanted) -> list[Problem]:
     return [
         Problem(field, shown(value), rule.limit, rule.source) for rule in rules for field, value in rule.check(wanted)
     ]
+
+
+def layered(*tables: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Return the rules of all tables; where several state the same fact, those of the last one that does."""
+    last = {rule.states: table for table in tables for rule in table if rule.states}
+    return tuple(rule for table in tables for rule in table if last.get(rule.states, table) is table)
 
 
 def is_finite_number(value: object) -> bool:
@@ -72,25 +79,9 @@ def _list_of(field: str) -> str:
 # Duration, ratio, resolution
 
 
-def seconds_between(low: int, high: int) -> Check:
-    """Duration is given and within both ends."""
-    return _duration(lambda value: low <= value <= high)
-
-
 def whole_seconds(allowed: Container[int]) -> Check:
-    """Duration is one of the allowed whole numbers."""
+    """Duration is given and one of the allowed whole numbers."""
     return _duration(lambda value: value == int(value) and int(value) in allowed)
-
-
-def seconds_sane() -> Check:
-    """Duration, when given, is a positive number."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        value = wanted.request.duration
-        if value is not None and not (is_finite_number(value) and value > 0):
-            yield "duration", value
-
-    return check
 
 
 def _duration(allowed: Callable[[float], bool]) -> Check:
@@ -154,20 +145,6 @@ def content_given() -> Check:
     def check(wanted: Wanted) -> Iterator[Broken]:
         if not wanted.request.prompt.strip() and not wanted.request.assets():
             yield "prompt", wanted.request.prompt
-
-    return check
-
-
-def references_exist() -> Check:
-    """Every `@image2` in the prompt has its asset. References are lower case and count from 1, kind by kind."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        request = wanted.request
-        counts = {"image": request.images, "video": request.videos, "audio": request.audios}
-        for found in dict.fromkeys(_REFERENCE.findall(request.prompt)):
-            kind, digits = found
-            if len(digits) > 4 or not 1 <= int(digits) <= len(counts[kind]):
-                yield "prompt", f"@{kind}{digits[:8]} with {len(counts[kind])} {kind}s"
 
     return check
 
@@ -292,75 +269,5 @@ def _options(fine: Callable[[str, Any], bool]) -> Check:
         for name, value in wanted.request.options.items():
             if not fine(name, value):
                 yield f"options.{name}", value
-
-    return check
-
-
-# Facts of the assets
-
-
-def media_kind(lists: str, kind: str) -> Check:
-    """Every asset of the list is of this kind."""
-    return _each(lists, lambda info: info.kind == kind, lambda info: info.media_type)
-
-
-def media_types(lists: str, allowed: Container[str]) -> Check:
-    """Every asset of the list has one of these media types."""
-    return _each(lists, lambda info: info.media_type in allowed, lambda info: info.media_type)
-
-
-def bytes_below(lists: str, limit: int, *, inclusive: bool = False) -> Check:
-    """Every asset of the list is smaller than the limit."""
-    most = limit if inclusive else limit - 1
-    return _each(lists, lambda info: info.size <= most, lambda info: f"{info.size} bytes")
-
-
-def pixels_between(lists: str, low: int, high: int) -> Check:
-    """Width times height is within both ends, where known."""
-    return _each(
-        lists,
-        lambda info: not info.width or not info.height or low <= info.width * info.height <= high,
-        _sides,
-    )
-
-
-def sides_between(lists: str, low: int, high: int) -> Check:
-    """Both sides are within both ends, where known."""
-    return _each(
-        lists,
-        lambda info: all(low <= side <= high for side in (info.width, info.height) if side),
-        _sides,
-    )
-
-
-def sides_ratio_between(lists: str, low: float, high: float) -> Check:
-    """Width over height is within both ends, where known."""
-    return _each(
-        lists, lambda info: not info.width or not info.height or low <= info.width / info.height <= high, _sides
-    )
-
-
-def seconds_together(lists: str, low: float, high: float) -> Check:
-    """All assets of the list last so long together; the lower end counts only when every length is known."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        known = [info.seconds for info in wanted.of(lists).values() if info.seconds is not None]
-        total = sum(known)
-        complete = 0 < len(known) == len(getattr(wanted.request, lists))
-        if total > high + _ROUNDING or (complete and total < low - _ROUNDING):
-            yield lists, f"{total:.2f} s together"
-
-    return check
-
-
-def _sides(info: MediaInfo) -> str:
-    return f"{info.width}x{info.height}"
-
-
-def _each(lists: str, fine: Callable[[MediaInfo], bool], show: Callable[[MediaInfo], str]) -> Check:
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        for field, info in wanted.of(lists).items():
-            if not fine(info):
-                yield field, show(info)
 
     return check

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, TransientError, redact
-from prefect_genvideo.media.inspect import asset_kind, sniff
+from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers.answers import (
     JsonObject,
@@ -33,6 +33,7 @@ from prefect_genvideo.providers.senseaudio.rules import (
     DEFAULT_RESOLUTION,
     MODELS,
     RESERVED,
+    related_rules,
     rules_for,
 )
 
@@ -53,14 +54,19 @@ class SenseAudioClient(VideoClient):
     _query_path: ClassVar[str] = "/v1/video/status?id={task_id}"
 
     def rules(self, model: str) -> tuple[Rule, ...]:
-        """Return the rules of the model; see `senseaudio_rules`."""
+        """Return the rules of the model; see `senseaudio.rules`."""
         return rules_for(model)
+
+    def related_rules(self, model: str) -> tuple[Rule, ...]:
+        """Return what is known only of other models of the family; see `senseaudio.rules`."""
+        return related_rules(model)
 
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in duration, aspect ratio and resolution: the API requires all three of every model."""
         model = MODELS.get(request.model)
+        usual = model.default_duration if model else DEFAULT_DURATION
         defaults: JsonObject = {
-            "duration": model.default_duration if model else DEFAULT_DURATION,
+            "duration": self.model_rules.of(request.model).default_duration(usual),
             "aspect_ratio": DEFAULT_ASPECT_RATIO,
             "resolution": DEFAULT_RESOLUTION,
         }
@@ -191,14 +197,23 @@ def _content(request: VideoRequest) -> Iterator[JsonObject]:
 
 
 def _image_url(image: str) -> str:
-    if asset_kind(image) != "local":
+    """The link, or the content as a data URL in its strict form, however loosely it was written."""
+    kind = asset_kind(image)
+    if kind == "data":
+        declared, data = split_data_url(image)
+    elif kind == "local":
+        declared, data = "", _content_of(image)
+    else:
         return image
-    try:
-        data = Path(image).expanduser().read_bytes()
-    except (OSError, ValueError, RuntimeError):
-        raise InvalidRequestError(f"SenseAudio: {image} cannot be read.", provider="senseaudio") from None
-    media_type = sniff(data[:64]) or "application/octet-stream"
+    media_type = sniff(data[:64]) or declared or "application/octet-stream"
     return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _content_of(path: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError):
+        raise InvalidRequestError(f"SenseAudio: {path} cannot be read.", provider="senseaudio") from None
 
 
 def _vendor_fields(request: VideoRequest) -> JsonObject:

@@ -1,15 +1,20 @@
 """SenseAudio's documented limits, model by model (创建视频生成任务: 模型各个参数说明), and those of its later edition.
 
-An unknown model name passes with the general rules only: the live list changes, and the provider judges.
+Any other model name passes with the general rules only: the live list changes, and the provider judges. What is known
+of its family is a warning there. Where the editions contradict each other, the looser rule stands: sides, ratio and
+size of images include both ends, which one edition leaves open.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 
+from prefect_genvideo.providers import media_rules as m
 from prefect_genvideo.providers import rules as r
-from prefect_genvideo.providers.rules import Broken, Rule, Wanted
+from prefect_genvideo.providers.limits import ModelLimits
+from prefect_genvideo.providers.rules import Broken, Rule, Wanted, layered
 
 _DOC = "SenseAudio API: "
 _MODELS_SECTION = _DOC + "模型各个参数说明"
@@ -18,6 +23,8 @@ _LATER = _DOC + "later edition"
 MB = 1024 * 1024
 BODY_LIMIT = 64 * MB
 IMAGE_LIMIT = 30 * MB
+VIDEO_LIMIT = 50 * MB
+AUDIO_LIMIT = 15 * MB
 _BODY_SLACK = 64 * 1024  # the JSON around the images
 
 SEEDANCE_2 = ("Seedance-2.0", "Seedance-2.0-Fast", "doubao-seedance-2-0-260128")
@@ -29,15 +36,21 @@ class Model:
 
     Attributes:
         default_duration: Seconds; the cheapest that the model is known to do well.
-        specific: Fields of `provider_specific`, with their type.
+        limits: Its limits that are plain figures.
+        source: Where those stand.
+        rules: Its other limits.
         watermark: Whether it knows the field `watermark`. Its own default is true, so ours is always sent.
-        rules: Its limits.
     """
 
     default_duration: int
+    limits: ModelLimits
+    source: str
     rules: tuple[Rule, ...]
-    specific: tuple[str, ...] = ()
     watermark: bool = False
+
+    def all_rules(self) -> tuple[Rule, ...]:
+        """Return its limits, figures first."""
+        return self.limits.rules(self.source) + self.rules
 
 
 def _specific_only(names: Sequence[str]) -> r.Check:
@@ -60,42 +73,74 @@ def _body_fits(wanted: Wanted) -> Iterator[Broken]:
         yield "images", f"{size} bytes as a request body"
 
 
+_IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif"})
+_VIDEOS = frozenset({"video/mp4", "video/quicktime"})
+_AUDIOS = frozenset({"audio/wav", "audio/mpeg"})
+
+_IMAGE_RULES: tuple[Rule, ...] = tuple(
+    rule
+    for lists in ("images", "frames")
+    for rule in (
+        Rule(m.media_types(lists, _IMAGES), "jpeg, png, webp, bmp, tiff or gif", _LATER, f"kind of {lists}"),
+        Rule(m.bytes_below(lists, IMAGE_LIMIT, inclusive=True), "at most 30 MB", _LATER),
+        Rule(m.sides_between(lists, 300, 6000), "300 to 6000 pixels a side", _LATER),
+        Rule(m.sides_ratio_between(lists, 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
+    )
+)
+_VIDEO_RULES: tuple[Rule, ...] = (
+    Rule(m.media_types("videos", _VIDEOS), "mp4 or mov", _LATER, "kind of videos"),
+    Rule(m.bytes_below("videos", VIDEO_LIMIT, inclusive=True), "at most 50 MB each", _LATER),
+    Rule(m.seconds_each("videos", 2, 15), "2 to 15 seconds each", _LATER),
+    Rule(m.seconds_together("videos", 0, 15), "at most 15 seconds together", _LATER),
+    Rule(m.pixels_between("videos", 409_600, 927_408), "409600 to 927408 pixels", _LATER),
+    Rule(m.sides_between("videos", 300, 6000), "300 to 6000 pixels a side", _LATER),
+    Rule(m.sides_ratio_between("videos", 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
+    Rule(m.rate_between("videos", 24, 60), "24 to 60 frames a second", _LATER),
+)
+_AUDIO_RULES: tuple[Rule, ...] = (
+    Rule(m.media_types("audios", _AUDIOS), "wav or mp3", _LATER, "kind of audios"),
+    Rule(m.bytes_below("audios", AUDIO_LIMIT, inclusive=True), "at most 15 MB each", _LATER),
+    Rule(m.seconds_each("audios", 2, 15), "2 to 15 seconds each", _LATER),
+    Rule(m.seconds_together("audios", 0, 15), "at most 15 seconds together", _LATER),
+)
+
 SENSEAUDIO_VIDEO_1 = Model(
     default_duration=10,
+    limits=ModelLimits(seconds=(10, 15), resolutions=("720p",), images=1, videos=0, audios=0),
+    source=_MODELS_SECTION,
     rules=(
-        Rule(r.whole_seconds(frozenset({10, 15})), "10 or 15 seconds", _MODELS_SECTION),
-        Rule(r.one_of("resolution", ("720p",)), "720p", _MODELS_SECTION),
         Rule(r.prompt_given(), "a text: it is required", _MODELS_SECTION),
-        Rule(r.at_most("images", 1), "at most 1 image, role reference", _MODELS_SECTION),
         Rule(
             r.absent("first_frame", "last_frame"),
             "left out: first_frame and last_frame are not supported",
             _MODELS_SECTION,
         ),
-        Rule(r.absent("videos", "audios"), "left out: only text and image", _DOC + "content 数组结构"),
         Rule(r.options_only({}), "left out: provider_specific is not supported", _MODELS_SECTION),
+        *_IMAGE_RULES,
     ),
 )
 
 SEEDANCE_PRO_1_5 = Model(
     default_duration=5,
-    specific=("generate_audio", "camera_fixed"),
+    limits=ModelLimits(
+        seconds=tuple(range(2, 13)),
+        resolutions=("720p", "1080p"),
+        aspect_ratios=("9:16", "16:9", "1:1", "4:3", "3:4"),
+        videos=0,
+        audios=0,
+    ),
+    source=_MODELS_SECTION,
     rules=(
-        Rule(r.whole_seconds(range(2, 13)), "a whole number of seconds from 2 to 12", _MODELS_SECTION),
-        Rule(r.one_of("resolution", ("720p", "1080p")), "720p or 1080p", _MODELS_SECTION),
-        Rule(
-            r.one_of("aspect_ratio", ("9:16", "16:9", "1:1", "4:3", "3:4")),
-            "9:16, 16:9, 1:1, 4:3 or 3:4",
-            _MODELS_SECTION,
-        ),
         Rule(r.prompt_given(), "a text: it is required", _MODELS_SECTION),
-        Rule(r.absent("images"), "left out: give the image as first_frame or last_frame", _DOC + "role字段说明"),
-        Rule(r.first_with_last(), "given whenever last_frame is", _MODELS_SECTION),
-        Rule(r.absent("videos", "audios"), "left out: only text and image", _DOC + "content 数组结构"),
         Rule(
-            r.options_only(
-                {"generate_audio": bool, "camera_fixed": bool, "provider_specific": dict},
-            ),
+            r.absent("images"),
+            "left out: give the image as first_frame or last_frame",
+            _DOC + "role字段说明",
+            "images",
+        ),
+        Rule(r.first_with_last(), "given whenever last_frame is", _MODELS_SECTION),
+        Rule(
+            r.options_only({"generate_audio": bool, "camera_fixed": bool, "provider_specific": dict}),
             "generate_audio or camera_fixed, true or false",
             _DOC + "provider_specific字段说明",
         ),
@@ -104,34 +149,36 @@ SEEDANCE_PRO_1_5 = Model(
             "generate_audio or camera_fixed, true or false",
             _DOC + "provider_specific字段说明",
         ),
+        *_IMAGE_RULES,
     ),
 )
 
 SEEDANCE_2_0 = Model(
     default_duration=5,
-    specific=("generate_audio",),
+    limits=ModelLimits(
+        seconds=tuple(range(4, 16)),
+        resolutions=("480p", "720p", "1080p"),
+        aspect_ratios=("16:9", "4:3", "1:1", "3:4", "9:16"),
+        images=9,
+        videos=3,
+        audios=3,
+    ),
+    source=_LATER,
     watermark=True,
     rules=(
-        Rule(r.whole_seconds(range(4, 16)), "a whole number of seconds from 4 to 15", _LATER),
-        Rule(r.one_of("resolution", ("480p", "720p", "1080p")), "480p, 720p or 1080p", _LATER),
-        Rule(
-            r.one_of("aspect_ratio", ("16:9", "4:3", "1:1", "3:4", "9:16")),
-            "16:9, 4:3, 1:1, 3:4 or 9:16",
-            _LATER,
-        ),
         Rule(r.prompt_given(), "a text: always send one", _LATER),
-        Rule(r.at_most("images", 9), "at most 9 reference images", _LATER),
         Rule(r.first_with_last(), "given whenever last_frame is", _LATER),
-        Rule(r.at_most("audios", 3), "at most 3", _LATER),
-        Rule(r.at_most("videos", 3), "at most 3", _LATER),
         Rule(r.audio_accompanied(), "with an image or a video: audio alone is refused", _LATER),
-        Rule(r.timeout_between(3600, 172_800), "3600 to 172800 seconds", _LATER),
+        Rule(r.timeout_between(3600, 172_800), "3600 to 172800 seconds", _LATER, "timeout"),
         Rule(
             r.options_only({"generate_audio": bool, "watermark": bool, "provider_specific": dict}),
             "generate_audio or watermark, true or false",
             _LATER,
         ),
         Rule(_specific_only(("generate_audio",)), "generate_audio, true or false", _LATER),
+        *_IMAGE_RULES,
+        *_VIDEO_RULES,
+        *_AUDIO_RULES,
     ),
 )
 
@@ -151,31 +198,37 @@ RESERVED = frozenset({"model", "content", "duration", "resolution", "ratio", "ti
 
 GENERAL: tuple[Rule, ...] = (
     Rule(r.content_given(), "a text or an image: content must not be empty", _DOC + "content 数组结构"),
-    Rule(r.whole_seconds(range(1, 3601)), "a whole number of seconds", _DOC + "请求参数"),
-    Rule(r.ratio_formed(), "width:height, e.g. 16:9", _MODELS_SECTION),
-    Rule(r.timeout_between(1, 31_536_000), "a positive number of seconds", _DOC + "请求参数"),
+    Rule(r.whole_seconds(range(1, 3601)), "a positive whole number of seconds", _DOC + "请求参数", "seconds"),
+    Rule(r.ratio_formed(), "width:height, e.g. 16:9", _MODELS_SECTION, "aspect_ratios"),
+    Rule(r.timeout_between(1, 31_536_000), "a positive number of seconds", _DOC + "请求参数", "timeout"),
     Rule(r.frames_alone("images"), "left out with first_frame and last_frame, never both", _LATER),
     Rule(r.options_not(RESERVED), "not an option: it is a field of the request", _DOC + "请求参数"),
     Rule(r.options_writable(), "a finite JSON value", _DOC + "provider_specific字段说明"),
-    Rule(r.media_kind("images", "image"), "an image", _DOC + "content 数组结构"),
-    Rule(r.media_kind("frames", "image"), "an image", _DOC + "content 数组结构"),
-    Rule(r.media_kind("videos", "video"), "a video", _LATER),
-    Rule(r.media_kind("audios", "audio"), "an audio file", _LATER),
+    Rule(m.media_kind("images", "image"), "an image", _DOC + "content 数组结构", "kind of images"),
+    Rule(m.media_kind("frames", "image"), "an image", _DOC + "content 数组结构", "kind of frames"),
+    Rule(m.media_kind("videos", "video"), "a video", _LATER, "kind of videos"),
+    Rule(m.media_kind("audios", "audio"), "an audio file", _LATER, "kind of audios"),
     Rule(_body_fits, f"{BODY_LIMIT} bytes for the whole body", _LATER),
 )
 
-_IMAGE_RULES: tuple[Rule, ...] = tuple(
-    rule
-    for lists in ("images", "frames")
-    for rule in (
-        Rule(r.bytes_below(lists, IMAGE_LIMIT, inclusive=True), "at most 30 MB", _LATER),
-        Rule(r.sides_between(lists, 300, 6000), "300 to 6000 pixels a side", _LATER),
-        Rule(r.sides_ratio_between(lists, 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
-    )
+# Names of the same makers' models: what one of them takes is likely, not known, of another.
+FAMILIES: tuple[tuple[str, Model], ...] = (
+    ("*seedance-2*", SEEDANCE_2_0),
+    ("*seedance-pro-1*", SEEDANCE_PRO_1_5),
+    ("*seedance-1-5-pro*", SEEDANCE_PRO_1_5),
+    ("senseaudio-video-*", SENSEAUDIO_VIDEO_1),
 )
 
 
 def rules_for(model: str) -> tuple[Rule, ...]:
     """The rules of a model: general and its own for a known one, general for any other."""
     known = MODELS.get(model)
-    return GENERAL + known.rules + _IMAGE_RULES if known else GENERAL
+    return layered(GENERAL, known.all_rules()) if known else GENERAL
+
+
+def related_rules(model: str) -> tuple[Rule, ...]:
+    """What is known only of other models of the family; nothing for a documented model."""
+    alike = next((kin for pattern, kin in FAMILIES if fnmatchcase(model.lower(), pattern)), None)
+    if alike is None or model in MODELS:
+        return ()
+    return tuple(replace(rule, source=f"{rule.source}, of other models") for rule in alike.all_rules())

@@ -31,6 +31,7 @@ from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient, checked_base_url
 from prefect_genvideo.providers.download import MAX_SIZE
 from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.sudashui import wire
 from prefect_genvideo.providers.sudashui.rules import (
@@ -38,6 +39,7 @@ from prefect_genvideo.providers.sudashui.rules import (
     DEFAULT_DURATION,
     MODELS,
     RESERVED,
+    related_rules,
     rules_for,
 )
 from prefect_genvideo.providers.sudashui.upload import opened, prepare
@@ -74,6 +76,7 @@ class SudashuiClient(VideoClient):
         transport: httpx.AsyncBaseTransport | None = None,
         allow_private: bool = False,
         max_video_size: int = MAX_SIZE,
+        model_rules: ModelRules | None = None,
     ) -> None:
         """Make a client; see `VideoClient`.
 
@@ -86,6 +89,7 @@ class SudashuiClient(VideoClient):
             transport: Stands in for the network. The caller closes it.
             allow_private: Whether results may come from private and loopback hosts.
             max_video_size: Bytes; a larger video is refused.
+            model_rules: What is known of models beyond the built-in tables.
         """
         super().__init__(
             api_key,
@@ -95,34 +99,38 @@ class SudashuiClient(VideoClient):
             transport=transport,
             allow_private=allow_private,
             max_video_size=max_video_size,
+            model_rules=model_rules,
         )
         self.files_url = checked_base_url(files_url or self.default_files_url, "files_url", self.title)
 
     def rules(self, model: str) -> tuple[Rule, ...]:
-        """Return the rules of the model; see `sudashui_rules`."""
+        """Return the rules of the model; see `sudashui.rules`."""
         return rules_for(model)
 
+    def related_rules(self, model: str) -> tuple[Rule, ...]:
+        """Return what is known only of the model's family or of other models; see `sudashui.rules`."""
+        return related_rules(model)
+
     def effective(self, request: VideoRequest) -> VideoRequest:
-        """Fill in duration, aspect ratio and resolution of a documented model; others are left as they are."""
-        if request.model not in MODELS:
-            return request
+        """Fill in duration and aspect ratio, which the API requires of every model, and a known model's resolution."""
         defaults: JsonObject = {
-            "duration": DEFAULT_DURATION,
+            "duration": self.model_rules.of(request.model).default_duration(DEFAULT_DURATION),
             "aspect_ratio": DEFAULT_ASPECT_RATIO,
-            "resolution": MODELS[request.model],
+            "resolution": MODELS.get(request.model),
         }
-        missing = {field: value for field, value in defaults.items() if getattr(request, field) is None}
+        missing = {field: value for field, value in defaults.items() if value and getattr(request, field) is None}
         return request.model_copy(update=missing) if missing else request
 
     def body(self, request: VideoRequest) -> dict[str, Any]:
         """Return the JSON body; `metadata.payload` is a JSON string, as the document demands."""
         full = self.effective(request)
-        body: dict[str, Any] = {"model": full.model, "prompt": full.prompt}
-        if full.duration is not None:
-            # The gateway is written in Go, where 4.0 does not fit an integer.
-            body["duration"] = int(full.duration) if full.duration == int(full.duration) else full.duration
         payload = json.dumps(_payload(full), ensure_ascii=False, separators=(",", ":"))
-        return {**body, "metadata": {"payload": payload}}
+        return {
+            "model": full.model,
+            "prompt": full.prompt,
+            "duration": int(full.duration or 0),  # the gateway is written in Go, where 4.0 does not fit an integer
+            "metadata": {"payload": payload},
+        }
 
     async def upload(
         self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None

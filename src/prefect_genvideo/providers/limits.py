@@ -1,0 +1,158 @@
+"""What a model takes, as plain figures: for what a user states in a file, and for families of which little is known.
+
+A statement is used like the built-in tables. Where both speak of the same fact, the user's replaces the built-in one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+
+from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.models import Problem
+from prefect_genvideo.providers import rules as r
+from prefect_genvideo.providers.rules import Rule
+
+_MAX_SECONDS = 3600
+_MAX_FILE = 1024 * 1024  # bytes; some thousand models
+_MAX_PROBLEMS = 50
+_SPAN = re.compile(r"([0-9]{1,4}) ?[-–] ?([0-9]{1,4})")
+
+
+def _seconds(value: Any) -> Any:
+    """Read `"4-30"`, `15` or `[15, 30]`; what is none of these is left to the type."""
+    if isinstance(value, str) and (span := _SPAN.fullmatch(value.strip())):
+        return tuple(range(int(span[1]), int(span[2]) + 1))
+    return (value,) if isinstance(value, int) else value
+
+
+class ModelLimits(BaseModel):
+    """What is known of one model or family. None is not known, and then not checked.
+
+    Attributes:
+        seconds: Whole seconds that it takes; stated as `"4-30"`, `15` or `[15, 30]`.
+        aspect_ratios: `width:height`, or the provider's own words such as `adaptive`.
+        resolutions: e.g. `720p`.
+        images: Most reference images; 0 takes none.
+        videos: Most reference videos.
+        audios: Most reference audios.
+        references: Most references of all kinds together.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    seconds: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=_MAX_SECONDS, strict=True)], ...] | None,
+        BeforeValidator(_seconds),
+        Field(min_length=1),
+    ] = None
+    aspect_ratios: Annotated[tuple[str, ...], Field(min_length=1, max_length=50)] | None = None
+    resolutions: Annotated[tuple[str, ...], Field(min_length=1, max_length=50)] | None = None
+    images: int | None = Field(default=None, ge=0)
+    videos: int | None = Field(default=None, ge=0)
+    audios: int | None = Field(default=None, ge=0)
+    references: int | None = Field(default=None, ge=0)
+
+    def rules(self, source: str) -> tuple[Rule, ...]:
+        """Return the limits as rules.
+
+        Args:
+            source: Where they come from, for the problems.
+        """
+        found: list[Rule] = []
+        if self.seconds:
+            found.append(Rule(r.whole_seconds(self.seconds), seconds_in_words(self.seconds), source, "seconds"))
+        for fact, field in (("aspect_ratios", "aspect_ratio"), ("resolutions", "resolution")):
+            allowed: tuple[str, ...] | None = getattr(self, fact)
+            if allowed:
+                found.append(Rule(r.one_of(field, allowed, required=False), ", ".join(allowed), source, fact))
+        for fact in ("images", "videos", "audios"):
+            most: int | None = getattr(self, fact)
+            if most is not None:
+                found.append(Rule(r.at_most(fact, most), f"at most {most}" if most else "left out", source, fact))
+        if self.references is not None:
+            together = f"at most {self.references} assets together"
+            found.append(Rule(r.at_most_together(self.references), together, source, "references"))
+        return tuple(found)
+
+    def default_duration(self, usual: int) -> int:
+        """Return `usual` where it is allowed, else the shortest duration, which is the cheapest."""
+        return min(self.seconds) if self.seconds and usual not in self.seconds else usual
+
+
+NOTHING_KNOWN = ModelLimits()
+
+
+@dataclass(frozen=True)
+class ModelRules:
+    """What a user states of the models of one provider.
+
+    Attributes:
+        entries: Pairs of a model's name, in which `*` and `?` stand for any text and letter, and its limits.
+        source: Where they were stated.
+    """
+
+    entries: tuple[tuple[str, ModelLimits], ...] = ()
+    source: str = ""
+
+    def of(self, model: str) -> ModelLimits:
+        """Return what is stated of a model: by its own name, else by the first pattern that fits."""
+        exact = next((limits for name, limits in self.entries if name == model), None)
+        fitting = (limits for pattern, limits in self.entries if fnmatchcase(model, pattern))
+        return exact or next(fitting, NOTHING_KNOWN)
+
+
+def seconds_in_words(seconds: tuple[int, ...] | range) -> str:
+    """Say which durations are allowed."""
+    low, high = min(seconds), max(seconds)
+    if len(seconds) > 2 and len(set(seconds)) == high - low + 1:
+        return f"a whole number of seconds from {low} to {high}"
+    return f"{' or '.join(map(str, sorted(set(seconds))))} seconds"
+
+
+_FILE = TypeAdapter(dict[str, dict[str, ModelLimits]])
+
+
+def read_model_rules(stated: str) -> dict[str, ModelRules]:
+    """Read the rules that a user states of models, by provider.
+
+    Args:
+        stated: A JSON object, or the path of a file that holds one: `{"sudashui": {"sdas-2-*": {"seconds": "4-30",
+            "aspect_ratios": ["16:9"], "images": 30}}}`. See `ModelLimits` for the fields.
+
+    Raises:
+        InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
+    """
+    inline = stated.lstrip().startswith("{")
+    source = "model_rules" if inline else f"model_rules in {Path(stated).name}"
+    try:
+        content = stated.encode() if inline else _file(stated)
+        found = _FILE.validate_python(json.loads(content))
+    except ValidationError as error:
+        problems = [
+            Problem(".".join(map(str, fault["loc"])), shown(fault["input"]), fault["msg"], source)
+            for fault in error.errors(include_url=False)[:_MAX_PROBLEMS]
+        ]
+        raise InvalidRequestError("The rules stated for models cannot be used:", problems=problems) from None
+    except (OSError, ValueError, RecursionError, RuntimeError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no JSON object"
+        problem = Problem("model_rules", shown(stated), f"a JSON object or the path of a file with one: {why}")
+        raise InvalidRequestError("The rules stated for models cannot be read:", problems=[problem]) from None
+    return {provider: ModelRules(tuple(models.items()), source) for provider, models in found.items()}
+
+
+def _file(path: str) -> bytes:
+    found = Path(path).expanduser()
+    if not found.is_file():
+        raise FileNotFoundError(2, "there is no such file")
+    with found.open("rb") as file:
+        content = file.read(_MAX_FILE + 1)
+    if len(content) > _MAX_FILE:
+        raise OSError(27, f"larger than {_MAX_FILE} bytes")
+    return content
