@@ -37,3 +37,7 @@ class GenVideoSettings(BaseModel):
     stall_timeout: float = Field(
         default=45, gt=0, description="Seconds without a byte after which a download counts as stuck."
     )
+    model_rules: str = Field(
+        default="",
+        description="JSON file, or JSON text, with what models take beyond the built-in tables.",
+    )

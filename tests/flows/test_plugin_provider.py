@@ -74,7 +74,7 @@ async def test_commands_take_it(place: Place, site: Path, tmp_path: Path) -> Non
     listed, offered, first, second, reconciled = answers.values()
     (acme,) = [words for line in listed if (words := line.split())[0] == "acme"]
     assert acme == ["acme", "Acme", "acme-1", "ACME_API_KEY", "ACME_BASE_URL", "ACME_WORKSPACE"]
-    assert "sd-2-fast-720p" in offered
+    assert "sd-2-fast-720p" in [line.split()[0] for line in offered]
     assert all(lines[-1].startswith(Path(folder).as_uri()) for lines in (first, second)), said
     assert reconciled[-1] == "nothing was left behind"
     assert [task.wanted.prompt for task in place.sim.tasks] == ["a cat", "a dog"]

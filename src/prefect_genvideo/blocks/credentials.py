@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import re
 from abc import ABC
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
-from urllib.parse import urlsplit
 from weakref import WeakKeyDictionary
 
 from prefect.blocks.abstract import CredentialsBlock
@@ -18,12 +16,18 @@ from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.blocks.registry import register
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient, get_provider
+from prefect_genvideo.providers import (
+    SenseAudioClient,
+    SudashuiClient,
+    VideoClient,
+    checked_address,
+    checked_key,
+    get_provider,
+    read_model_rules,
+)
 from prefect_genvideo.runtime import get_settings
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
-# Consoles and examples show the whole header; people copy it.
-_SCHEME = re.compile(r"\Abearer\s+", re.IGNORECASE)
 
 
 @dataclass
@@ -35,35 +39,6 @@ class _Shared:
 
 
 _SHARED: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[Any, ...], _Shared]] = WeakKeyDictionary()
-
-
-def check_url(url: str) -> str:
-    """Return an API address without a trailing slash.
-
-    Raises:
-        ValueError: No http(s) URL with a host, one with a user, query or fragment, or plain http to a public host. The
-            text does not repeat the URL, which may hold a password.
-    """
-    try:
-        parts = urlsplit(url.strip())
-        host = parts.hostname or ""
-    except ValueError:
-        raise ValueError("must be an http(s) address with a host") from None
-    if parts.scheme not in ("http", "https") or not host:
-        raise ValueError("must be an http(s) address with a host")
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ValueError("must not hold a user, a query or a fragment: the key belongs into api_key")
-    if parts.scheme == "http" and not _is_local(host):
-        raise ValueError(f"must be https: the key would cross the network to {host} in the clear")
-    return url.strip().rstrip("/")
-
-
-def _is_local(host: str) -> bool:
-    """Loopback and private addresses, and names without a dot (a service beside ours), may be spoken to in plain."""
-    try:
-        return ipaddress.ip_address(host).is_private
-    except ValueError:
-        return "." not in host or host.endswith((".local", ".internal", ".localhost"))
 
 
 class ProviderCredentials(
@@ -82,10 +57,7 @@ class ProviderCredentials(
     @field_validator("api_key")
     @classmethod
     def _key_is_usable(cls, value: SecretStr) -> SecretStr:
-        key = _SCHEME.sub("", value.get_secret_value().strip())
-        if not key or not key.isascii() or any(c.isspace() for c in key):
-            raise ValueError("must be a key without spaces, as the provider's console shows it")
-        return SecretStr(key)
+        return SecretStr(checked_key(value.get_secret_value()))
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -100,12 +72,14 @@ class ProviderCredentials(
 
     def _arguments(self) -> dict[str, Any]:
         settings = get_settings()
+        stated = read_model_rules(settings.model_rules).get(self.provider) if settings.model_rules else None
         return {
             "api_key": self.api_key.get_secret_value(),
             "stall_timeout": settings.stall_timeout,
             "allow_private": settings.allow_private,
             "max_video_size": int(settings.max_video_gib * 1024**3),
             **{name: getattr(self, name) for name in self._urls},
+            **({"model_rules": stated} if stated else {}),
         }
 
     def get_client(self) -> VideoClient:
@@ -180,7 +154,7 @@ class SudashuiCredentials(ProviderCredentials):
     @field_validator("base_url", "files_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        return check_url(value)
+        return checked_address(value)
 
 
 class SenseAudioCredentials(ProviderCredentials):
@@ -215,4 +189,4 @@ class SenseAudioCredentials(ProviderCredentials):
     @field_validator("base_url")
     @classmethod
     def _is_address(cls, value: str) -> str:
-        return check_url(value)
+        return checked_address(value)

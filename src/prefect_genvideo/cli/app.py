@@ -9,7 +9,7 @@ from rich.table import Table
 
 from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, print_whole, provider_of, run
 from prefect_genvideo.cli.ledger import ledger_app
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import GenVideoError, shorten
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
@@ -80,7 +80,7 @@ def generate(
 
 @app.command
 def models(*, provider: str, credentials: str | None = None) -> None:
-    """List the models that the account is offered now.
+    """List the models that the account is offered now, a line each: name, price, what it takes and how that is known.
 
     Args:
         provider: Name of the provider, see `genvideo providers`.
@@ -93,8 +93,10 @@ def models(*, provider: str, credentials: str | None = None) -> None:
 
         block = await resolve(credentials_from(provider, credentials), ProviderCredentials, "credentials")
         async with block.get_client() as client:
-            for name in await client.models():
-                out.print(name, markup=False)
+            for model in await client.catalog():
+                basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
+                facts = " · ".join(filter(None, (model.price, str(model.limits))))
+                out.print(f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}", markup=False)
 
     run(work())
 

@@ -142,6 +142,8 @@ class Pipeline:
     async def create(self, request: VideoRequest, draft: LedgerRecord, *, looked: bool = False) -> Submission:
         """The one task of the key: recorded or new. See `Creator.submit` for what it takes and raises."""
         await self.check(request)
+        for warning in self.client.warnings(request):
+            self.say(f"{self.client.title} may refuse this request: {warning}")
         try:
             submission = await self._creator().submit(request, draft, looked=looked)
         except UnknownOutcomeError as error:

@@ -1,10 +1,12 @@
 """Providers of generated videos: what each one's HTTP API is asked, what its answers mean, and how to find one."""
 
+from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.download import VideoStream
 from prefect_genvideo.providers.http import NOT_SENT, Reply
+from prefect_genvideo.providers.limits import ModelFacts, ModelLimits, ModelRules, read_model_rules
 from prefect_genvideo.providers.registry import (
     ENTRY_POINT_GROUP,
     get_provider,
@@ -20,6 +22,9 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "NOT_SENT",
     "Facts",
+    "ModelFacts",
+    "ModelLimits",
+    "ModelRules",
     "Reply",
     "Row",
     "Rule",
@@ -27,9 +32,12 @@ __all__ = [
     "SudashuiClient",
     "VideoClient",
     "VideoStream",
+    "checked_address",
+    "checked_key",
     "get_provider",
     "load_plugin",
     "not_links",
     "plugins",
     "provider_names",
+    "read_model_rules",
 ]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -21,16 +21,15 @@ import anyio.to_thread
 import httpx
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.media.inspect import MediaInfo, asset_kind
+from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers import http
-from prefect_genvideo.providers.answers import is_link
-from prefect_genvideo.providers.assets import gather
+from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.classify import Facts, Row, judge, to_error
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
 from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
+from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.limits import ModelRules
-from prefect_genvideo.providers.rules import Rule, Wanted, layered, problems_of
 from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
@@ -40,7 +39,7 @@ _SMALL_BODY = 1024 * 1024
 ClientT = TypeVar("ClientT", bound="VideoClient")
 
 
-class VideoClient(ABC):
+class VideoClient(ModelKnowledge):
     """A provider of generated videos.
 
     Attributes:
@@ -92,8 +91,8 @@ class VideoClient(ABC):
         Raises:
             InvalidRequestError: The key or the URL cannot be used at all.
         """
-        self._key = _checked_key(api_key, self.title)
-        self.base_url = checked_base_url(base_url or self.default_base_url, "base_url", self.title)
+        self._key = self._checked("api_key", checked_key, api_key)
+        self.base_url = self._checked("base_url", checked_address, base_url or self.default_base_url)
         self._timeout = timeout
         self._stall_timeout = stall_timeout
         self._transport = transport
@@ -130,25 +129,12 @@ class VideoClient(ABC):
     # What a provider fills in
 
     @abstractmethod
-    def effective(self, request: VideoRequest) -> VideoRequest:
-        """Return the request with the model's defaults filled in where the API requires a value."""
-
-    @abstractmethod
     def body(self, request: VideoRequest) -> dict[str, Any]:
         """Return the JSON body that `create` sends, with local images inlined where the provider takes them.
 
         Raises:
             InvalidRequestError: An asset cannot be read.
         """
-
-    @abstractmethod
-    def rules(self, model: str) -> tuple[Rule, ...]:
-        """Return the documented rules that a request for this model must keep."""
-
-    def related_rules(self, model: str) -> tuple[Rule, ...]:
-        """Return what is known only of other models like this one; a request that breaks it gets a warning."""
-        del model
-        return ()
 
     @abstractmethod
     async def upload(
@@ -165,15 +151,6 @@ class VideoClient(ABC):
             InvalidRequestError: The file is missing, of a wrong kind or too large, or there is no upload here.
             RejectedError: The provider refused it.
             TransientError: It did not get through.
-        """
-
-    @abstractmethod
-    async def models(self) -> list[str]:
-        """Return the names of the models that the account is offered now.
-
-        Raises:
-            RejectedError: The key was refused.
-            TransientError: The list could not be fetched.
         """
 
     @abstractmethod
@@ -199,34 +176,6 @@ class VideoClient(ABC):
         del url
 
     # What they share
-
-    def validate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> list[Problem]:
-        """Return every documented rule that the request breaks, all at once. Uses no network.
-
-        Args:
-            request: The request; defaults are filled in first.
-            media: Facts of assets, keyed as in `request.assets()`. Local files and data URLs that are not in it
-                are inspected here; links are taken on trust.
-        """
-        full = self.effective(request)
-        facts, problems = gather(full, media or {})
-        rules = layered(self.rules(full.model), self._stated(full.model))
-        return problems + problems_of(rules, Wanted(full, facts))
-
-    def warnings(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> list[Problem]:
-        """Return what the request breaks of rules that are known only of other models; the provider may take it.
-
-        Args:
-            request: The request; defaults are filled in first.
-            media: Facts of assets, keyed as in `request.assets()`. Nothing else is looked at.
-        """
-        full = self.effective(request)
-        stated = {rule.states for rule in self._stated(full.model)}
-        related = [rule for rule in self.related_rules(full.model) if rule.states not in stated]
-        return problems_of(related, Wanted(full, media or {}))
-
-    def _stated(self, model: str) -> tuple[Rule, ...]:
-        return self.model_rules.of(model).rules(self.model_rules.source)
 
     async def create(self, request: VideoRequest) -> str:
         """Start a generation, which costs money, and return its task id. Sent once, never again by itself.
@@ -344,9 +293,10 @@ class VideoClient(ABC):
         content: bytes | None = None,
         files: Mapping[str, Any] | None = None,
         fresh: bool = False,
+        with_key: bool = True,
     ) -> Reply:
         """Send one request with the key, to `path` below the base URL or to an absolute URL of our own."""
-        headers = {"Authorization": f"Bearer {self._key}", "Accept": "application/json"}
+        headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if with_key else {})
         if content is not None:
             headers["Content-Type"] = "application/json"
         small = files is None and len(content or b"") <= _SMALL_BODY
@@ -384,28 +334,14 @@ class VideoClient(ABC):
         except ValueError:
             raise self._invalid("The request holds text that cannot be written as UTF-8 JSON.") from None
 
+    def _checked(self, field: str, check: Callable[[str], str], value: str) -> str:
+        try:
+            return check(value)
+        except ValueError as error:
+            raise self._invalid(f"{field} {error}.") from None
+
     def _invalid(self, message: str) -> InvalidRequestError:
         return InvalidRequestError(f"{self.title}: {message}", provider=self.name)
 
     def _error(self, table: tuple[Row, ...], facts: Facts, task_id: str | None = None) -> GenVideoError:
         return to_error(judge(table, facts), facts, title=self.title, provider=self.name, task_id=task_id)
-
-
-def _checked_key(api_key: str, title: str) -> str:
-    key = api_key.strip()
-    if not key or not key.isascii() or not key.isprintable() or " " in key:
-        raise InvalidRequestError(f"{title}: the API key is empty or holds characters that no HTTP header can carry.")
-    return key
-
-
-def checked_base_url(url: str, field: str, title: str) -> str:
-    """Return the URL without a trailing slash or `/v1`.
-
-    Raises:
-        InvalidRequestError: It is no plain http(s) URL: no host, or with credentials, query or fragment.
-    """
-    cleaned = url.strip().rstrip("/").removesuffix("/v1").rstrip("/")
-    parts = urlsplit(cleaned) if is_link(cleaned) else None
-    if parts is None or parts.query or parts.fragment or "@" in parts.netloc:
-        raise InvalidRequestError(f"{title}: {field} must be an http(s) URL without credentials, query and fragment.")
-    return cleaned

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
@@ -17,7 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter,
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers import rules as r
-from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.rules import Check, Rule
 
 _MAX_SECONDS = 3600
 _MAX_FILE = 1024 * 1024  # bytes; some thousand models
@@ -59,34 +61,83 @@ class ModelLimits(BaseModel):
     audios: int | None = Field(default=None, ge=0)
     references: int | None = Field(default=None, ge=0)
 
-    def rules(self, source: str) -> tuple[Rule, ...]:
+    def rules(self, source: str, sections: Mapping[str, str] = MappingProxyType({})) -> tuple[Rule, ...]:
         """Return the limits as rules.
 
         Args:
             source: Where they come from, for the problems.
+            sections: The same for single fields, where they come from elsewhere.
         """
-        found: list[Rule] = []
+        return tuple(Rule(check, limit, sections.get(field, source), field) for field, check, limit in self._checks())
+
+    def _checks(self) -> Iterator[tuple[str, Check, str]]:
         if self.seconds:
-            found.append(Rule(r.whole_seconds(self.seconds), seconds_in_words(self.seconds), source, "seconds"))
+            yield "seconds", r.whole_seconds(self.seconds), seconds_in_words(self.seconds)
         for fact, field in (("aspect_ratios", "aspect_ratio"), ("resolutions", "resolution")):
             allowed: tuple[str, ...] | None = getattr(self, fact)
             if allowed:
-                found.append(Rule(r.one_of(field, allowed, required=False), ", ".join(allowed), source, fact))
+                yield fact, r.one_of(field, allowed, required=False), ", ".join(allowed)
         for fact in ("images", "videos", "audios"):
             most: int | None = getattr(self, fact)
             if most is not None:
-                found.append(Rule(r.at_most(fact, most), f"at most {most}" if most else "left out", source, fact))
+                yield fact, r.at_most(fact, most), f"at most {most}" if most else "left out"
         if self.references is not None:
-            together = f"at most {self.references} assets together"
-            found.append(Rule(r.at_most_together(self.references), together, source, "references"))
-        return tuple(found)
+            yield "references", r.at_most_together(self.references), f"at most {self.references} assets together"
 
-    def default_duration(self, usual: int) -> int:
-        """Return `usual` where it is allowed, else the shortest duration, which is the cheapest."""
-        return min(self.seconds) if self.seconds and usual not in self.seconds else usual
+    def over(self, other: ModelLimits) -> ModelLimits:
+        """Return these limits, and those of `other` where these say nothing."""
+        return other.model_copy(update=self.model_dump(exclude_none=True))
+
+    def __str__(self) -> str:
+        """Say it in one line, e.g. `4-15 s, 16:9 9:16, 9 images, 3 videos`; empty when nothing is known."""
+        spoken = [
+            seconds_in_words(self.seconds) if self.seconds else "",
+            " ".join(self.aspect_ratios or ()),
+            " ".join(self.resolutions or ()),
+            *(
+                f"{most or 'no'} {fact}"
+                for fact in ("images", "videos", "audios")
+                if (most := getattr(self, fact)) is not None
+            ),
+        ]
+        return ", ".join(filter(None, spoken))
+
+    def fitting(self, usual: Mapping[str, Any]) -> dict[str, Any]:
+        """Return defaults that these limits allow: the usual ones, else the shortest duration and the first word.
+
+        Args:
+            usual: Default by field of the request, `duration`, `aspect_ratio` or `resolution`.
+        """
+        allowed: dict[str, tuple[Any, ...]] = {
+            "duration": tuple(sorted(self.seconds or ())),
+            "aspect_ratio": self.aspect_ratios or (),
+            "resolution": self.resolutions or (),
+        }
+        return {
+            field: allowed[field][0] if allowed[field] and value not in allowed[field] else value
+            for field, value in usual.items()
+        }
 
 
 NOTHING_KNOWN = ModelLimits()
+"""Of a model that no table speaks of."""
+
+
+@dataclass(frozen=True)
+class ModelFacts:
+    """One model that an account is offered, and what is known of it.
+
+    Attributes:
+        name: As the provider lists it.
+        limits: What it takes.
+        basis: How that is known: `documented`, `stated` by the user, `family` (likely, not known), or empty.
+        price: What the provider's price list says of it, in its own words; empty when it says nothing.
+    """
+
+    name: str
+    limits: ModelLimits = NOTHING_KNOWN
+    basis: str = ""
+    price: str = ""
 
 
 @dataclass(frozen=True)

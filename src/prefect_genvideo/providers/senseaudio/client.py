@@ -25,6 +25,8 @@ from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import to_error
 from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.knowledge import with_defaults
+from prefect_genvideo.providers.limits import ModelLimits
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.senseaudio import wire
 from prefect_genvideo.providers.senseaudio.rules import (
@@ -33,6 +35,7 @@ from prefect_genvideo.providers.senseaudio.rules import (
     DEFAULT_RESOLUTION,
     MODELS,
     RESERVED,
+    alike,
     related_rules,
     rules_for,
 )
@@ -64,14 +67,12 @@ class SenseAudioClient(VideoClient):
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in duration, aspect ratio and resolution: the API requires all three of every model."""
         model = MODELS.get(request.model)
-        usual = model.default_duration if model else DEFAULT_DURATION
-        defaults: JsonObject = {
-            "duration": self.model_rules.of(request.model).default_duration(usual),
+        usual = {
+            "duration": model.default_duration if model else DEFAULT_DURATION,
             "aspect_ratio": DEFAULT_ASPECT_RATIO,
             "resolution": DEFAULT_RESOLUTION,
         }
-        missing = {field: value for field, value in defaults.items() if getattr(request, field) is None}
-        return request.model_copy(update=missing) if missing else request
+        return with_defaults(request, self.model_rules.of(request.model).fitting(usual))
 
     def body(self, request: VideoRequest) -> dict[str, Any]:
         """Return the JSON body. Local images are read and inlined as data URLs."""
@@ -99,6 +100,13 @@ class SenseAudioClient(VideoClient):
             "there is no upload. Local images go into the request as they are; for videos and audios give an "
             "http(s) link, or an s3:// URI of a bucket that can presign."
         )
+
+    def known_limits(self, model: str) -> tuple[ModelLimits, str]:
+        """Return the documented limits, or those of the family; see `VideoClient.known_limits`."""
+        if model in MODELS:
+            return MODELS[model].limits, "documented"
+        kin = alike(model)
+        return (kin.limits, "family") if kin else super().known_limits(model)
 
     async def models(self) -> list[str]:
         """Return the names of the video models that the account is offered now."""

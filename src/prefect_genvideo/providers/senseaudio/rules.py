@@ -226,9 +226,12 @@ def rules_for(model: str) -> tuple[Rule, ...]:
     return layered(GENERAL, known.all_rules()) if known else GENERAL
 
 
+def alike(model: str) -> Model | None:
+    """The documented model that stands for the family of another name, if there is one."""
+    return next((kin for pattern, kin in FAMILIES if fnmatchcase(model.lower(), pattern)), None)
+
+
 def related_rules(model: str) -> tuple[Rule, ...]:
     """What is known only of other models of the family; nothing for a documented model."""
-    alike = next((kin for pattern, kin in FAMILIES if fnmatchcase(model.lower(), pattern)), None)
-    if alike is None or model in MODELS:
-        return ()
-    return tuple(replace(rule, source=f"{rule.source}, of other models") for rule in alike.all_rules())
+    kin = None if model in MODELS else alike(model)
+    return tuple(replace(rule, source=f"{rule.source}, of other models") for rule in kin.all_rules()) if kin else ()

@@ -15,6 +15,7 @@ import httpx
 
 from prefect_genvideo.errors import TransientError, redact
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers.account import checked_address
 from prefect_genvideo.providers.answers import (
     JsonObject,
     as_id,
@@ -28,15 +29,18 @@ from prefect_genvideo.providers.answers import (
     salvage_id,
 )
 from prefect_genvideo.providers.assets import not_links
-from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient, checked_base_url
+from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient
 from prefect_genvideo.providers.download import MAX_SIZE
 from prefect_genvideo.providers.http import Reply
-from prefect_genvideo.providers.limits import ModelRules
+from prefect_genvideo.providers.knowledge import with_defaults
+from prefect_genvideo.providers.limits import ModelLimits, ModelRules
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.sudashui import wire
 from prefect_genvideo.providers.sudashui.rules import (
     DEFAULT_ASPECT_RATIO,
     DEFAULT_DURATION,
+    FAMILIES,
+    LIMITS,
     MODELS,
     RESERVED,
     related_rules,
@@ -45,6 +49,7 @@ from prefect_genvideo.providers.sudashui.rules import (
 from prefect_genvideo.providers.sudashui.upload import opened, prepare
 
 _UPLOAD_STAMP = re.compile(r"^\d{10,}-")
+_MAX_PRICES = 10_000
 _MAX_EXPIRY = 365 * 24 * 3600.0
 
 
@@ -101,7 +106,7 @@ class SudashuiClient(VideoClient):
             max_video_size=max_video_size,
             model_rules=model_rules,
         )
-        self.files_url = checked_base_url(files_url or self.default_files_url, "files_url", self.title)
+        self.files_url = self._checked("files_url", checked_address, files_url or self.default_files_url)
 
     def rules(self, model: str) -> tuple[Rule, ...]:
         """Return the rules of the model; see `sudashui.rules`."""
@@ -113,13 +118,11 @@ class SudashuiClient(VideoClient):
 
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in duration and aspect ratio, which the API requires of every model, and a known model's resolution."""
-        defaults: JsonObject = {
-            "duration": self.model_rules.of(request.model).default_duration(DEFAULT_DURATION),
-            "aspect_ratio": DEFAULT_ASPECT_RATIO,
-            "resolution": MODELS.get(request.model),
-        }
-        missing = {field: value for field, value in defaults.items() if value and getattr(request, field) is None}
-        return request.model_copy(update=missing) if missing else request
+        usual = {"duration": DEFAULT_DURATION, "aspect_ratio": DEFAULT_ASPECT_RATIO}
+        defaults = self.model_rules.of(request.model).fitting(usual)
+        if request.model in MODELS:
+            defaults["resolution"] = MODELS[request.model]
+        return with_defaults(request, defaults)
 
     def body(self, request: VideoRequest) -> dict[str, Any]:
         """Return the JSON body; `metadata.payload` is a JSON string, as the document demands."""
@@ -159,6 +162,24 @@ class SudashuiClient(VideoClient):
     def content_url(self, task_id: str) -> str | None:
         """Return the gateway's own address of a task's video."""
         return f"{self.base_url}/v1/videos/{quote(task_id, safe='')}/content"
+
+    def known_limits(self, model: str) -> tuple[ModelLimits, str]:
+        """Return the documented limits, or the widest that were seen of the family; see `VideoClient.known_limits`."""
+        return (LIMITS, "documented") if model in MODELS else (FAMILIES.of(model), "family")
+
+    async def prices(self) -> dict[str, str]:
+        """Return the gateway's price list by model, in its own unit; empty where it shows none.
+
+        Seconds and sizes multiply these figures, which the list does not tell.
+        """
+        reply = await self._exchange("GET", "/api/pricing", with_key=False)
+        found: dict[str, str] = {}
+        for entry in map(as_object, as_list(as_object(reply.json).get("data"))[:_MAX_PRICES]):
+            name, fixed = as_text(entry.get("model_name")), entry.get("quota_type") == 1
+            price = as_number(entry.get("model_price" if fixed else "model_ratio"))
+            if name and price is not None:
+                found[name] = f"{price:g} a video" if fixed else f"ratio {price:g}"
+        return found
 
     def link_identity(self, url: str) -> str | None:
         """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""

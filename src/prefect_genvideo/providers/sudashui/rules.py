@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from prefect_genvideo.providers import media_rules as m
 from prefect_genvideo.providers import references
 from prefect_genvideo.providers import rules as r
-from prefect_genvideo.providers.limits import ModelLimits, ModelRules, seconds_in_words
+from prefect_genvideo.providers.limits import ModelLimits, ModelRules
 from prefect_genvideo.providers.rules import Broken, Rule, Wanted, layered
 
 _DOC = "Sudashui API: "
@@ -71,8 +71,6 @@ FORBIDDEN_OUTER = frozenset(
 FORBIDDEN_INNER = frozenset({"model", "resolution", "duration", "prompt"})
 RESERVED = FORBIDDEN_OUTER | FORBIDDEN_INNER | {"metadata", "payload"}
 
-# The document says number; its gateway takes integers only, and 4.0 is none there.
-SECONDS = range(4, 16)
 # Nothing in the document names a default; its examples use these, and 4 s is the cheapest.
 DEFAULT_DURATION = 4
 DEFAULT_ASPECT_RATIO = "16:9"
@@ -102,19 +100,16 @@ GENERAL: tuple[Rule, ...] = (
     Rule(r.options_writable(), "a finite JSON value", _DOC + "metadata.payload 参数"),
 )
 
+# The document says number of seconds; its gateway takes integers only.
+LIMITS = ModelLimits(
+    seconds=tuple(range(4, 16)), aspect_ratios=ASPECT_RATIOS, images=9, videos=3, audios=3, references=12
+)
 DOCUMENTED: tuple[Rule, ...] = (
-    Rule(r.whole_seconds(SECONDS), seconds_in_words(SECONDS), _DOC + "基础参数", "seconds"),
-    Rule(
-        r.one_of("aspect_ratio", ASPECT_RATIOS),
-        ", ".join(ASPECT_RATIOS),
-        _DOC + "metadata.payload 参数",
-        "aspect_ratios",
+    *LIMITS.rules(
+        _DOC + "生成任务素材限制",
+        {"seconds": _DOC + "基础参数", "aspect_ratios": _DOC + "metadata.payload 参数"},
     ),
     Rule(r.both_frames(), "both first_frame and last_frame (mode=frames)", _DOC + "参数规则"),
-    Rule(r.at_most("images", 9), "at most 9", _DOC + "生成任务素材限制", "images"),
-    Rule(r.at_most("audios", 3), "at most 3", _DOC + "生成任务素材限制", "audios"),
-    Rule(r.at_most("videos", 3), "at most 3", _DOC + "生成任务素材限制", "videos"),
-    Rule(r.at_most_together(12), "at most 12 assets together", _DOC + "生成任务素材限制", "references"),
     Rule(
         references.references_exist(),
         "an asset for every @image, @video, @audio number, counted from 1",
