@@ -33,7 +33,7 @@ def setting_names(model: Any = Settings) -> set[str]:
     for name, field in model.model_fields.items():
         if hasattr(field.annotation, "model_fields"):
             found |= setting_names(field.annotation)
-        aliases = getattr(field.validation_alias, "attempts", [])
+        aliases = getattr(field.validation_alias, "choices", [])
         found |= {str(alias).upper() for alias in aliases if isinstance(alias, str)} | {f"{prefix}{name}".upper()}
     return found
 
