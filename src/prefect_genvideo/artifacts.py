@@ -36,7 +36,13 @@ _COVER_LIMIT = 4 * 1024 * 1024
 
 
 async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoRequest) -> None:
-    """Create the video's artifact. Showing is a courtesy: its failure is logged, the video is safe already."""
+    """Create the video's artifact. Its failure is logged, and nothing more: the video is safe already.
+
+    Args:
+        pipeline: Whose store has the cover.
+        video: The saved video.
+        request: What was asked for.
+    """
     try:
         # A small picture inside the text needs no signed link and never dies.
         cover = await cover_bytes(pipeline, video)
@@ -50,12 +56,22 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
 
 
 def artifact_key(kind: str, name: str) -> str:
-    """A key as Prefect wants it: lower-case letters, digits and dashes."""
+    """Return a key as Prefect wants it: lower-case letters, digits and dashes.
+
+    Args:
+        kind: What the artifact shows, e.g. `video`.
+        name: Which one; runs of other characters become one dash.
+    """
     return f"{kind}-{re.sub(r'[^a-z0-9]+', '-', name.lower()).strip('-')}"
 
 
 async def cover_bytes(pipeline: Pipeline, video: StoredVideo) -> bytes | None:
-    """The cover that lies beside the video; None when there is none or the store cannot be read now."""
+    """Return the cover that lies beside the video; None when there is none or the store cannot be read now.
+
+    Args:
+        pipeline: Whose store has it.
+        video: The saved video.
+    """
     if video.cover_uri is None:
         return None
     store = pipeline.ledger.store
@@ -68,7 +84,15 @@ async def cover_bytes(pipeline: Pipeline, video: StoredVideo) -> bytes | None:
 
 
 def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
-    """A picture scaled to at most `width` pixels, as a JPEG data URL; None for no picture or no Pillow."""
+    """Scale a picture, for a text that carries it.
+
+    Args:
+        picture: JPEG, PNG, GIF or WebP.
+        width: Pixels; the result is at most as wide and as high.
+
+    Returns:
+        A JPEG as data URL; None for what is no picture or too large to open, or without Pillow.
+    """
     try:
         from PIL import Image
     except ImportError:
@@ -207,7 +231,12 @@ def _folder(name: str) -> str:
 
 
 async def read_report(pipeline: Pipeline, name: str) -> BatchReport | None:
-    """The stored report of that name, or None when there is none."""
+    """Return a stored report, or None when there is none.
+
+    Args:
+        pipeline: Whose store has it.
+        name: Name of the report.
+    """
     found = await pipeline.ledger.store.get(f"{_folder(name)}/report.json")
     return BatchReport.model_validate_json(found[0]) if found else None
 
