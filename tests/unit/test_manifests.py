@@ -257,7 +257,10 @@ def test_values_that_no_store_can_hold(value: Any) -> None:
 def test_variables_are_small() -> None:
     """A template works on words, not on files."""
     assert "vars.x" in limits_by_field({"model": "m", "vars": {"x": "a" * 20_001}})
-    assert "vars.x" in limits_by_field({"model": "m", "vars": {"x": ["ab"] * 40_000}})
+    assert "vars.x" in limits_by_field({"model": "m", "vars": {"x": ["a" * 100] * 2_000}})
+    assert "vars" in limits_by_field({"model": "m", "vars": {"x": ["ab"] * 40_000}})
+    assert "vars" in limits_by_field({"model": "m", "vars": {f"x{number}": 1 for number in range(1_001)}})
+    assert "options" in limits_by_field({"model": "m", "options": {"x": [{}] * 10_000}})
     assert "vars" in limits_by_field({"model": "m", "vars": 5})
     assert "tags" in limits_by_field({"model": "m", "tags": [1]})
     assert "images" in limits_by_field({"model": "m", "images": ["a"] * 101})
@@ -284,7 +287,7 @@ def test_a_batch_has_limits() -> None:
         ({"model": "m", "images": [1] * 200_000}, {"images"}),
         ({"model": "m", "tags": [1] * 200_000}, {"tags"}),
         ({"model": "m", "fallback": [5] * 200_000}, {"fallback"}),
-        ({"model": "m", "fallback": [{"model": "n", "on": [5] * 200_000}]}, {"fallback[0].on"}),
+        ({"model": "m", "fallback": [{"model": "n", "on": [5] * 5_000}]}, {"fallback[0].on"}),
         ({"model": "m", "images": [1] * 101, "fallback": [{"model": "n"}] * 9}, {"images", "fallback"}),
     ],
     ids=["fields", "images", "tags", "fallback", "on", "inherited"],

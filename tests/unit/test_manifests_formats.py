@@ -206,6 +206,25 @@ async def test_sizes_are_bounded(tmp_path: Path) -> None:
         read_table("a.yaml", YAML.encode(), ManifestLimits(max_yaml_bytes=20))
 
 
+@pytest.mark.parametrize(
+    ("name", "start", "cell", "end"),
+    [("a.json", "[", "[],", "[]]"), ("a.json", '[{"vars": [', '{"":0},', "0]}]"), ("a.jsonl", "", "[]\n", "[]")],
+)
+async def test_small_values_cannot_fill_the_memory(tmp_path: Path, name: str, start: str, cell: str, end: str) -> None:
+    """A file of nothing but brackets takes eighty times its bytes: it is refused before it is read."""
+    text = start + cell * ((32 << 20) // len(cell) - 10) + end
+    with pytest.raises(InvalidRequestError, match="more than the allowed 3000000 values"):
+        await load(tmp_path, name, text)
+
+
+def test_filled_cells_are_counted() -> None:
+    """Empty ones cost nothing."""
+    limits = ManifestLimits(max_values=6)
+    assert len(read_table("a.csv", b"model,a,b\nm,,\nm,,\nm,1,\nm,,\n", limits).rows) == 4
+    with pytest.raises(InvalidRequestError, match="more than the allowed 6 values"):
+        read_table("a.csv", b"model,a,b\nm,1,2\nm,1,2\nm,,\n", limits)
+
+
 # YAML
 
 

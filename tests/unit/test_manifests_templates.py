@@ -180,6 +180,22 @@ def test_what_templates_cannot_do(template: str) -> None:
     assert time.process_time() - started < 5
 
 
+def test_the_templates_of_a_row_share_one_meter() -> None:
+    """Three hundred times a little too much is far too much; the next row starts anew."""
+    busy = [f"{{% for i in range(900) %}}{{% endfor %}}{number}.jpg" for number in range(100)]
+    one = [f"{{{{ row }}}}-{number}.jpg" for number in range(100)]
+    long = [f"{{{{ {'(' * 9} row {')' * 9} }}}}{'.' * 18_000}{number}" for number in range(100)]
+    lists = [{"model": "m", name: texts} for texts in (busy, long) for name in ("images", "videos", "audios")]
+    rows = [{"model": "m", "images": one, "videos": one, "audios": one, "fallback": ["n"] * 8}, *lists]
+    manifest = rows_from(rows)
+    assert [row.number for row in manifest.rows] == [1]
+    assert manifest.rows[0].fallback[7].request.images == tuple(f"1-{number}.jpg" for number in range(100))
+    for number in range(2, 8):
+        refused = [found.problem for found in manifest.problems if found.row == number]
+        assert 80 < len(refused) < 100
+        assert all("too much work" in problem.limit for problem in refused)
+
+
 def test_the_meter_cannot_be_reached() -> None:
     """No variable of a row replaces it."""
     with pytest.raises(InvalidRequestError, match="too much work"):

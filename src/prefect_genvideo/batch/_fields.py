@@ -21,16 +21,17 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails, PydanticCustomError
 
-from prefect_genvideo.batch._values import plain
+from prefect_genvideo.batch._values import Copy
 from prefect_genvideo.batch.model import DEFAULT_KINDS, FALLBACK_KINDS, REQUEST_FIELDS, FallbackKind, near, problem
-from prefect_genvideo.batch.templates import is_template, render
+from prefect_genvideo.batch.templates import Meter, is_template, render
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers import provider_names
 
-# Characters and values of one variable: templates work on words, not on files.
-_MAX_VARIABLE: Final = 64 * 1024
+# Variables of a row, and the weight and characters of one: templates work on words, not on files.
+_MAX_VARIABLES: Final = 1_000
+_MAX_VARIABLE: Final = 128 * 1024
 _MAX_VARIABLE_TEXT: Final = 20_000
 # What a moment begins with; a text of these ten characters alone is a day.
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -56,7 +57,7 @@ _LIMITS: Final[Mapping[str, str]] = {
     "options": "must be an object of the vendor's fields",
     "due": "must be a date (2026-11-22) or a time with its zone (2026-11-22T09:00+01:00), 2000 to 2099",
     "tags": f"must be at most {_MAX_ASSETS} texts of at most {_MAX_TAG} characters",
-    "vars": "must be an object of variables",
+    "vars": f"must be an object of at most {_MAX_VARIABLES} variables",
     "fallback": f"must be a list of at most {_MAX_ALTERNATIVES} alternatives",
     "on": f"must name at least one of {', '.join(FALLBACK_KINDS)}",
 }
@@ -72,6 +73,8 @@ class Place:
         wanted: The row's request as it was given.
         scope: Variables of its templates.
         keys: Keys of the batch so far, with their rows.
+        meter: What all templates of the row may cost together.
+        texts: Templates that have been rendered; alternatives have most of them from their row.
         key: The row's own key, once it is rendered.
         changes: Fields that each alternative names itself.
     """
@@ -81,6 +84,8 @@ class Place:
     wanted: Mapping[str, Any]
     scope: Mapping[str, Any]
     keys: dict[str, int]
+    meter: Meter = field(default_factory=Meter)
+    texts: dict[str, str] = field(default_factory=dict[str, str])
     key: str | None = None
     changes: list[frozenset[str]] = field(default_factory=list[frozenset[str]])
 
@@ -93,10 +98,13 @@ def _refused(limit: str, *, of_row: bool = False, **facts: Any) -> PydanticCusto
 def _rendered(value: Any, info: ValidationInfo) -> Any:
     if not isinstance(value, str) or not is_template(value):
         return value
-    try:
-        return render(value, cast("Place", info.context).scope)
-    except InvalidRequestError as error:
-        raise _refused(str(error), of_row=True) from None
+    place = cast("Place", info.context)
+    if value not in place.texts:
+        try:
+            place.texts[value] = render(value, place.scope, place.meter)
+        except InvalidRequestError as error:
+            raise _refused(str(error), of_row=True) from None
+    return place.texts[value]
 
 
 def _list_of(most: int, *single: type) -> BeforeValidator:
@@ -140,7 +148,7 @@ def _moment(value: Any) -> datetime:
 
 
 def _small(value: Any) -> Any:
-    if plain("", value)[1] > _MAX_VARIABLE or (isinstance(value, str) and len(value) > _MAX_VARIABLE_TEXT):
+    if Copy("", value).weight > _MAX_VARIABLE or (isinstance(value, str) and len(value) > _MAX_VARIABLE_TEXT):
         raise _refused(f"must be at most {_MAX_VARIABLE_TEXT} characters")
     return value
 
@@ -175,7 +183,7 @@ class Facts(BaseModel):
 
     due: Annotated[datetime | None, BeforeValidator(_moment)] = None
     tags: Annotated[tuple[_Tag, ...], _list_of(_MAX_ASSETS, str)] = ()
-    vars: dict[str, Annotated[Any, AfterValidator(_small)]] = {}
+    vars: Annotated[dict[str, Annotated[Any, AfterValidator(_small)]], Field(max_length=_MAX_VARIABLES)] = {}
 
 
 class _Wanted(VideoRequest):

@@ -1,26 +1,32 @@
-"""What templates can do: the filters, methods and tests, and the meter that every one of them runs under."""
+"""What templates can do: their filters, methods and tests, and the meter that holds each of them to a bound."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from datetime import date
-from typing import Any, NoReturn, cast
+from typing import Any, Final, NoReturn, cast
 
 from jinja2 import Undefined, pass_context
 from jinja2.runtime import Context
 
-MAX_TEXT = 20_000
+MAX_TEXT: Final = 20_000
 """Most characters of a template, of any value while it is rendered, and of what comes out."""
-MAX_ITEMS = 1_000
+MAX_ITEMS: Final = 1_000
 """Most items of a `range` or list while a template is rendered."""
-MAX_WORK = 20_000
-"""Steps that one rendering may take."""
-METER = "*meter"
+MAX_WORK: Final = 20_000
+"""Steps that the templates of one row may take together; some 0.2 seconds at worst."""
+METER: Final = "*meter"
 """Where a rendering keeps its meter: no name that a template could write."""
-_MAX_BITS = 256
-_CHARS_PER_STEP = 100
-_STRFTIME = re.compile(r"(?:[^%]|%-?[aAbBdHIjmMpSuVwWyYGUZ%]){0,100}")
+# 77 digits: beyond any count or id, and quick to multiply.
+_MAX_BITS: Final = 256
+# What one step pays for, so that steps of all kinds take about as long.
+_CHARS_PER_STEP: Final = 100
+_ITEMS_PER_STEP: Final = 10
+# Without widths such as `%1000000000d`, which the C library would honour.
+_STRFTIME: Final = re.compile(r"(?:[^%]|%-?[aAbBdHIjmMpSuVwWyYGUZ%]){0,100}")
+
+Function = Callable[..., Any]
 
 
 class RefusedError(ValueError):
@@ -33,7 +39,7 @@ def refuse(why: str) -> NoReturn:
 
 
 class Meter:
-    """Counts the steps of one rendering, and holds its values small."""
+    """Counts the steps of a row's templates, and holds their values small."""
 
     def __init__(self) -> None:
         self._left = MAX_WORK
@@ -42,23 +48,27 @@ class Meter:
         """Take steps off what is left."""
         self._left -= steps
         if self._left < 0:
-            refuse("it does too much work; make its loops shorter")
+            refuse("it does too much work; make its loops shorter, or give the row fewer templates")
 
     def weigh(self, value: Any) -> Any:
         """Return the value after it has been found small enough."""
-        self.spend(1 + _size(value) // _CHARS_PER_STEP)
-        return value
+        steps = 1
+        if isinstance(value, str):
+            steps += fits(len(value)) // _CHARS_PER_STEP
+        elif isinstance(value, list | tuple | dict):
+            size = len(cast("list[Any]", value))
+            if size > MAX_ITEMS:
+                refuse(f"a list becomes longer than {MAX_ITEMS} items")
+            steps += size // _ITEMS_PER_STEP
+        elif isinstance(value, int) and value.bit_length() > _MAX_BITS:
+            refuse("a number becomes too large")
+        self.spend(steps)
+        return cast("Any", value)
 
 
-def _size(value: Any) -> int:
-    if isinstance(value, str):
-        return fits(len(value))
-    if isinstance(value, list | tuple | dict):
-        size = len(cast("list[Any]", value))
-        return size if size <= MAX_ITEMS else refuse(f"a list becomes longer than {MAX_ITEMS} items")
-    if isinstance(value, int) and value.bit_length() > _MAX_BITS:
-        refuse("a number becomes too large")
-    return 1
+def meter_of(context: Context) -> Meter:
+    """The meter of the rendering that a context belongs to."""
+    return cast("Meter", context[METER])
 
 
 def fits(size: int) -> int:
@@ -83,27 +93,23 @@ def _items(value: Any) -> list[Any]:
     refuse(f"{type(value).__name__} is no list")
 
 
-def _mapping(value: Any) -> Mapping[Any, Any]:
-    return cast("Mapping[Any, Any]", value) if isinstance(value, dict) else refuse("this is no mapping")
-
-
-def _on_text(function: Callable[[str], Any]) -> Callable[..., Any]:
-    def run(value: Any) -> Any:
-        return function(as_text(value))
+def _on(kind: type, name: str, function: Function) -> Function:
+    def run(value: Any, *args: Any) -> Any:
+        return function(value, *args) if isinstance(value, kind) else refuse(f"this is no {name}")
 
     return run
 
 
-def _on_items(function: Callable[[list[Any]], Any]) -> Callable[..., Any]:
+def _on_text(function: Function) -> Function:
+    def run(value: Any, *args: Any) -> Any:
+        return function(as_text(value), *args)
+
+    return run
+
+
+def _on_items(function: Callable[[list[Any]], Any]) -> Function:
     def run(value: Any) -> Any:
         return function(_items(value))
-
-    return run
-
-
-def _on_mapping(function: Callable[[Mapping[Any, Any]], Any]) -> Callable[..., Any]:
-    def run(value: Any) -> Any:
-        return function(_mapping(value))
 
     return run
 
@@ -128,14 +134,12 @@ def _join(value: Any, separator: str = "") -> str:
     return separator.join(texts)
 
 
-def _replace(value: Any, old: str, new: str) -> str:
-    text = as_text(value)
+def _replace(text: str, old: str, new: str) -> str:
     fits(len(text) + text.count(old) * len(new))
     return text.replace(old, new)
 
 
-def _truncate(value: Any, length: int = 255, end: str = "…") -> str:
-    text = as_text(value)
+def _truncate(text: str, length: int = 255, end: str = "…") -> str:
     return text if len(text) <= length else text[: max(0, length - len(end))] + end
 
 
@@ -148,37 +152,36 @@ def _round(value: float, digits: int = 0) -> float:
     return round(value, digits) if digits else round(value)
 
 
-def _strftime(value: Any, form: str) -> str:
-    if not isinstance(value, date):
-        refuse("strftime is for dates")
+def _pairs(mapping: dict[Any, Any]) -> list[Any]:
+    return list(mapping.items())
+
+
+def _values(mapping: dict[Any, Any]) -> list[Any]:
+    return list(mapping.values())
+
+
+def _isoformat(value: date) -> str:
+    return value.isoformat()  # a moment's has its time
+
+
+def _strftime(value: date, form: str) -> str:
     if not _STRFTIME.fullmatch(form):
         refuse("this date format is not taken; e.g. %d %B %Y")
     return value.strftime(form)
 
 
-def _isoformat(value: Any) -> str:
-    return value.isoformat() if isinstance(value, date) else refuse("isoformat is for dates")
-
-
-def _get(value: Any, name: Any, other: Any = None) -> Any:
-    return _mapping(value).get(name, other)
-
-
-def _split(value: Any, by: str | None = None) -> list[str]:
-    return as_text(value).split(by)
-
-
-def _startswith(value: Any, start: str) -> bool:
-    return as_text(value).startswith(start)
-
-
-def _endswith(value: Any, end: str) -> bool:
-    return as_text(value).endswith(end)
-
-
-FILTERS: dict[str, Callable[..., Any]] = {
-    "abs": abs,
+# In place of Jinja2's own, whose results may have any length, take a failed conversion for 0 and null for a text.
+_BOTH: Final[dict[str, Function]] = {
     "capitalize": _on_text(str.capitalize),
+    "lower": _on_text(str.lower),
+    "replace": _on_text(_replace),
+    "strftime": _on(date, "date; strftime is for dates", _strftime),
+    "title": _on_text(str.title),
+    "upper": _on_text(str.upper),
+}
+FILTERS: Final[dict[str, Function]] = {
+    **_BOTH,
+    "abs": abs,
     "count": _on_items(len),
     "d": _default,
     "default": _default,
@@ -189,49 +192,37 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "last": _on_items(lambda items: items[-1]),
     "length": _on_items(len),
     "list": _items,
-    "lower": _on_text(str.lower),
-    "replace": _replace,
     "reverse": _on_items(lambda items: items[::-1]),
     "round": _round,
     "sort": _on_items(sorted),
-    "strftime": _strftime,
-    "title": _on_text(str.title),
     "trim": _on_text(str.strip),
-    "truncate": _truncate,
+    "truncate": _on_text(_truncate),
     "unique": _on_items(lambda items: list(dict.fromkeys(items))),
-    "upper": _on_text(str.upper),
 }
-METHODS: dict[str, Callable[..., Any]] = {
-    "capitalize": _on_text(str.capitalize),
-    "endswith": _endswith,
-    "get": _get,
-    "isoformat": _isoformat,
-    "items": _on_mapping(lambda mapping: list(mapping.items())),
-    "keys": _on_mapping(list),
-    "lower": _on_text(str.lower),
-    "replace": _replace,
-    "split": _split,
-    "startswith": _startswith,
-    "strftime": _strftime,
+"""What may stand behind `|`."""
+METHODS: Final[dict[str, Function]] = {
+    **_BOTH,
+    "endswith": _on_text(str.endswith),
+    "get": _on(dict, "mapping", dict[Any, Any].get),
+    "isoformat": _on(date, "date; isoformat is for dates", _isoformat),
+    "items": _on(dict, "mapping", _pairs),
+    "keys": _on(dict, "mapping", list),
+    "split": _on_text(str.split),
+    "startswith": _on_text(str.startswith),
     "strip": _on_text(str.strip),
-    "title": _on_text(str.title),
-    "upper": _on_text(str.upper),
-    "values": _on_mapping(lambda mapping: list(mapping.values())),
+    "values": _on(dict, "mapping", _values),
 }
-TESTS = (
+"""What may be called on a value."""
+TESTS: Final = (
     *("defined", "undefined", "none", "boolean", "number", "integer", "float", "string"),
     *("odd", "even", "divisibleby", "in", "==", "!=", "<", "<=", ">", ">="),
 )
+"""What may stand behind `is`; Jinja2's own."""
 # Names that only a rewritten tree uses; no template can write them.
-_INNER: dict[str, Callable[..., Any]] = {"range()": _range, "[]": _flat, "~": _join}
+_INNER: Final[dict[str, Function]] = {"range()": _range, "[]": _flat, "~": _join}
 
 
-def meter_of(context: Context) -> Meter:
-    """The meter of the rendering that a context belongs to."""
-    return cast("Meter", context[METER])
-
-
-def _metered(function: Callable[..., Any]) -> Callable[..., Any]:
+def _metered(function: Function) -> Function:
     # Since it takes the context, Jinja2 never calls it early, while it compiles.
     @pass_context
     def run(context: Context, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -252,7 +243,7 @@ def _turns(context: Context, value: Any, weight: int) -> Iterator[Any]:
         yield item
 
 
-def metered_filters() -> dict[str, Callable[..., Any]]:
+def metered_filters() -> dict[str, Function]:
     """Everything that is led through the meter: filters by name, methods by `.name`, loops, lists and `~`."""
     methods = {f".{name}": function for name, function in METHODS.items()}
     functions = {**FILTERS, **methods, **_INNER}
@@ -260,18 +251,25 @@ def metered_filters() -> dict[str, Callable[..., Any]]:
 
 
 def calculate(meter: Meter, operator: str, function: Callable[[Any, Any], Any], left: Any, right: Any) -> Any:
-    """Numbers with numbers; text also with `+` and `*`."""
+    """Return what an operator makes of numbers; `+` and `*` also take texts.
+
+    Args:
+        meter: Weighs both sides and the result.
+        operator: As it is written.
+        function: What it does.
+        left: What stands before it.
+        right: What stands behind it.
+
+    Raises:
+        RefusedError: It does not go with these, or makes too much of them.
+    """
     both = [meter.weigh(left), meter.weigh(right)]
     numbers = [isinstance(side, int | float) for side in both]
     texts = [isinstance(side, str) for side in both]
     if operator == "*" and any(texts) and any(numbers):
         fits(len(both[texts.index(True)]) * max(0, int(both[numbers.index(True)])))
     elif not all(numbers) and not (operator == "+" and all(texts)):
-        kinds = " and ".join(_kind(side) for side in both)
+        # The text of an undefined variable is an error that names it.
+        kinds = " and ".join(str(side) if isinstance(side, Undefined) else type(side).__name__ for side in both)
         refuse(f"{operator} does not go with {kinds}; join texts and numbers with ~")
     return meter.weigh(function(left, right))
-
-
-def _kind(value: Any) -> str:
-    # The text of an undefined variable is an error that names it.
-    return str(value) if isinstance(value, Undefined) else type(value).__name__

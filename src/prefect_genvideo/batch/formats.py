@@ -62,7 +62,7 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
     Args:
         name: The file's name; its extension decides the format, else the content does.
         data: The whole file.
-        limits: Most rows, and bytes of YAML.
+        limits: Most rows and values, and bytes of YAML.
 
     Raises:
         InvalidRequestError: It cannot be read as a whole. What is wrong with one row is a problem of that row.
@@ -74,12 +74,12 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
             f"A YAML manifest may have at most {limits.max_yaml_bytes} bytes; larger ones are better JSONL."
         )
     try:
-        table = _READERS[form](text, limits.max_rows)
+        table = _READERS[form](text, limits)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         label = "CSV" if form == "csv" else form.upper()
         raise InvalidRequestError(f"The manifest {printable(name)[:100]} cannot be read as {label}: {why}.") from None
-    if len(table.rows) > limits.max_rows:
+    if table is None:
         raise InvalidRequestError(f"The manifest has more than the allowed {limits.max_rows} rows; split it.")
     return table
 
@@ -151,7 +151,15 @@ def _twice(names: Sequence[T]) -> T | None:
     return None
 
 
-def _from_jsonl(text: str, max_rows: int) -> Table:
+def _bounded(text: str, most: int) -> None:
+    """Refuse a text of JSON that would fill the memory, before it is read."""
+    # Texts may hold commas and brackets too: of a file without malice, hardly every eleventh character is one.
+    if text.count(",") + text.count("[") + text.count("{") > most:
+        raise ValueError(f"it holds more than the allowed {most} values; split it")
+
+
+def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
+    _bounded(text, limits.max_values)
     rows = list[RawRow]()
     for number, line in enumerate(io.StringIO(text), 1):
         if not line.strip():
@@ -161,12 +169,12 @@ def _from_jsonl(text: str, max_rows: int) -> Table:
         except (ValueError, RecursionError) as error:
             why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             rows.append(RawRow(number, {}, (problem("(line)", line.strip(), f"must be a JSON object: {why}"),)))
-        if len(rows) > max_rows:
-            break
+        if len(rows) > limits.max_rows:
+            return None
     return Table(rows, "line")
 
 
-def _from_document(value: Any) -> Table:
+def _from_document(value: Any, limits: ManifestLimits) -> Table | None:
     """A list of rows, or an object with `rows` and `defaults`."""
     defaults: Any = {}
     if isinstance(value, dict):
@@ -178,38 +186,43 @@ def _from_document(value: Any) -> Table:
         value, defaults = root["rows"], root.get("defaults") or {}
     if not isinstance(value, list) or not isinstance(defaults, dict):
         raise ValueError("it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object)")
-    rows = [RawRow(number, item) for number, item in enumerate(cast("list[Any]", value), 1)]
+    items = cast("list[Any]", value)
+    if len(items) > limits.max_rows:
+        return None
+    rows = [RawRow(number, item) for number, item in enumerate(items, 1)]
     return Table(rows, "row", cast("dict[str, Any]", defaults))
 
 
-def _from_json(text: str, max_rows: int) -> Table:
-    del max_rows  # the whole document has been read before its rows can be counted
-    return _from_document(_json(text))
+def _from_json(text: str, limits: ManifestLimits) -> Table | None:
+    _bounded(text, limits.max_values)
+    return _from_document(_json(text), limits)
 
 
-def _from_yaml(text: str, max_rows: int) -> Table:
-    del max_rows  # the whole document has been read before its rows can be counted
-    return _from_document(parse_yaml(text))
+def _from_yaml(text: str, limits: ManifestLimits) -> Table | None:
+    return _from_document(parse_yaml(text), limits)
 
 
 # CSV
 
 
-def _from_csv(text: str, max_rows: int) -> Table:
+def _from_csv(text: str, limits: ManifestLimits) -> Table | None:
     lines = _csv_lines(text)
     header = next(lines, None)
     if header is None or isinstance(header[1], str):
         raise ValueError(f"the header cannot be read: {header[1] if header else 'there is none'}")
     columns = _columns(header[1])
-    rows = list[RawRow]()
+    rows, filled = list[RawRow](), 0
     for number, cells in lines:
         if isinstance(cells, str):
             limit = f"the file cannot be read from here on: {cells}"
             rows.append(RawRow(number, {}, (problem("(line)", "", limit),)))
         elif any(cell.strip() for cell in cells):
             rows.append(_csv_row(number, cells, columns))
-        if len(rows) > max_rows:
-            break
+            filled += len(cells) - cells.count("")
+        if filled > limits.max_values:
+            raise ValueError(f"it holds more than the allowed {limits.max_values} values; split it")
+        if len(rows) > limits.max_rows:
+            return None
     return Table(rows, "line")
 
 
@@ -308,7 +321,8 @@ def _scalar(text: str) -> Any:
     return float(text) if "." in text else int(text)
 
 
-_READERS: Mapping[Format, Callable[[str, int], Table]] = {
+# Each gives None for a file of too many rows.
+_READERS: Mapping[Format, Callable[[str, ManifestLimits], Table | None]] = {
     "jsonl": _from_jsonl,
     "json": _from_json,
     "csv": _from_csv,

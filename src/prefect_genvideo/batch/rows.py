@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 
 from prefect_genvideo.batch._fields import Facts, Fault, Place, Row, faults_of, read_facts
-from prefect_genvideo.batch._values import UnstorableError, plain
+from prefect_genvideo.batch._values import Copy, UnstorableError
 from prefect_genvideo.batch.formats import RawRow, Table
 from prefect_genvideo.batch.model import (
     REQUEST_FIELDS,
@@ -124,13 +124,13 @@ class _Reader:
         """The known fields that are set, as plain data, and their size; None is not set."""
         if not isinstance(given, Mapping):
             faults.append(Fault(problem("(row)", type(given).__name__, "must be an object of fields")))
-            return {}, 1
+            return {}, 0
         known = cast("Mapping[Any, Any]", given)
         if len(known) > _MAX_FIELDS:
             faults.append(Fault(problem("(row)", f"{len(known)} fields", f"must have at most {_MAX_FIELDS} fields")))
-            return {}, 1
+            return {}, 0
         found: dict[str, Any] = {}
-        total = 1
+        total = 0
         for name, value in known.items():
             if name not in ROW_FIELDS:
                 meant = near(name, ROW_FIELDS) if isinstance(name, str) else None
@@ -140,11 +140,12 @@ class _Reader:
             if value is None:
                 continue
             try:
-                found[name], size = plain(name, value)
+                copy = Copy(name, value)
             except UnstorableError as error:
                 faults.append(Fault(error.problem))
                 continue
-            total += size
+            found[name] = copy.value
+            total += copy.weight
         return found, total
 
     def _expand(self, size: int) -> None:

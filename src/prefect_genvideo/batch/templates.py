@@ -1,16 +1,16 @@
-"""Templates in a batch's texts: Jinja2 in a sandbox that also bounds time and memory.
+"""Templates in a batch's texts: Jinja2's sandbox, held to a list of what may be written and to a bound on work.
 
 ```
 {{ city }} at dawn, {{ weekday }}, {{ date.strftime('%d %B') }}{% if mood is defined %}, {{ mood | lower }}{% endif %}
 ```
 
 A text without `{{` or `{%` is no template and is never touched. A variable that is not there is an error, not an
-empty string. There is `if`, `for`, `set`, arithmetic, comparison, `~`, `range`, and the filters, methods and tests
-of `template_tools`. Nothing reads files, the clock or chance, so that a rerun renders the same text.
+empty string. There is `if`, `for`, `set`, arithmetic, comparison, `~`, `range`, and some filters, methods and tests;
+an error about another one lists them. Nothing reads files, the clock or chance, so that a rerun renders the same text.
 
-Jinja2's own sandbox keeps a template away from Python's insides, yet lets it fill the memory
-(`'a'.ljust(10**10)`) or count for years (nested loops). Here only known syntax passes; operators, filters and methods
-are metered; and every turn of a loop costs as much as its body has nodes.
+Jinja2's sandbox keeps a template away from Python's insides, yet lets it fill the memory (`'a'.ljust(10**10)`) or count
+for years (nested loops). So the syntax is looked through before anything is compiled, and operators, filters, methods
+and the turns of loops are paid from one meter for all templates of a row.
 """
 
 from __future__ import annotations
@@ -18,14 +18,16 @@ from __future__ import annotations
 import difflib
 import functools
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import suppress
 from datetime import date, datetime
-from typing import Any, cast
+from typing import Any, Final, cast
 
 from jinja2 import StrictUndefined, Template, Undefined, UndefinedError, nodes
 from jinja2.exceptions import TemplateError
 from jinja2.runtime import Context, LoopContext
-from jinja2.sandbox import SandboxedEnvironment
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.visitor import NodeTransformer
 
 from prefect_genvideo.batch._template_tools import (
     FILTERS,
@@ -37,21 +39,28 @@ from prefect_genvideo.batch._template_tools import (
     RefusedError,
     as_text,
     calculate,
+    fits,
     meter_of,
     metered_filters,
     refuse,
 )
 from prefect_genvideo.errors import InvalidRequestError
 
-_MAX_DEPTH = 40
-_SYNTAX = frozenset(
+__all__ = ["Meter", "is_template", "render"]
+
+# Nested expressions; Python's own parser gives up at some ninety.
+_MAX_DEPTH: Final = 40
+# Reading a template takes some 3 µs a character and compiling it some 40 µs a node.
+_CHARS_PER_STEP: Final = 10
+_STEPS_PER_NODE: Final = 5
+_SYNTAX: Final = frozenset(
     {
         *("Template", "Output", "TemplateData", "Name", "Const", "Getattr", "Getitem", "Slice", "Call", "Keyword"),
         *("Filter", "Test", "If", "For", "Assign", "CondExpr", "Compare", "Operand", "And", "Or", "Not"),
         *("Add", "Sub", "Mul", "Div", "FloorDiv", "Mod", "Neg", "Pos", "Concat", "List", "Tuple"),
     }
 )
-_ATTRIBUTES: Mapping[type, frozenset[str]] = {
+_ATTRIBUTES: Final[Mapping[type, frozenset[str]]] = {
     datetime: frozenset({"year", "month", "day", "hour", "minute", "second"}),
     date: frozenset({"year", "month", "day"}),
     LoopContext: frozenset({"index", "index0", "revindex", "first", "last", "length"}),
@@ -63,22 +72,27 @@ def is_template(text: str) -> bool:
     return "{{" in text or "{%" in text
 
 
-def render(text: str, variables: Mapping[str, Any]) -> str:
+def render(text: str, variables: Mapping[str, Any], meter: Meter | None = None) -> str:
     """Return the text of a template.
 
     Args:
         text: The template, at most 20,000 characters; a text without template syntax is returned as it is.
         variables: Plain data by name: texts, numbers, dates, lists and mappings of these.
+        meter: What the templates of one row share; None gives this one a meter of its own.
 
     Raises:
         InvalidRequestError: The template is broken, uses a variable that is not there, or does too much.
     """
     if not is_template(text):
         return text
+    meter = meter or Meter()
     try:
-        return _joined(_compiled(text), variables)
+        return _joined(text, variables, meter)
     except UndefinedError as error:
-        message = f"{error.message}{_hint(str(error.message), variables)}"
+        message = str(error.message)
+        with suppress(RefusedError):  # a row of very many mistakes has hints for the first ones
+            meter.spend(len(variables))
+            message += _hint(message, variables)
     except (TemplateError, RefusedError) as error:
         message = str(error)
     except Exception as error:
@@ -87,9 +101,14 @@ def render(text: str, variables: Mapping[str, Any]) -> str:
     raise InvalidRequestError(f"this template cannot be used: {message[:300]}")
 
 
-def _joined(template: Template, variables: Mapping[str, Any]) -> str:
+def _joined(text: str, variables: Mapping[str, Any], meter: Meter) -> str:
+    # Reading it is paid for before, also where it turns out to be none; compiling it after, also where that was done
+    # for an earlier row: a row is refused or not whatever came before it.
+    meter.spend(fits(len(text)) // _CHARS_PER_STEP)
+    template, weight = _compiled(text)
+    meter.spend(weight)
     pieces, size = list[str](), 0
-    for piece in template.generate({**variables, METER: Meter()}):
+    for piece in template.generate({**variables, METER: meter}):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_TEXT:
@@ -97,11 +116,14 @@ def _joined(template: Template, variables: Mapping[str, Any]) -> str:
     return "".join(pieces)
 
 
-@functools.lru_cache(maxsize=256)
-def _compiled(text: str) -> Template:
-    if len(text) > MAX_TEXT:
-        refuse(f"it is longer than {MAX_TEXT} characters")
-    return _ENVIRONMENT.from_string(cast("nodes.Template", _caged(_ENVIRONMENT.parse(text), 0)))
+@functools.lru_cache(maxsize=64)
+def _compiled(text: str) -> tuple[Template, int]:
+    """A template and the steps that compiling it costs, which no meter could pay if it were too long."""
+    guard = _Guard()
+    tree = cast("nodes.Template", guard.visit(_ENVIRONMENT.parse(text)))
+    weight = guard.nodes * _STEPS_PER_NODE
+    Meter().spend(weight)
+    return _ENVIRONMENT.from_string(tree), weight
 
 
 def _hint(message: str, variables: Mapping[str, Any]) -> str:
@@ -109,93 +131,81 @@ def _hint(message: str, variables: Mapping[str, Any]) -> str:
     if named is None:
         return ""
     names = sorted(name for name in variables if name.isidentifier())
-    near = difflib.get_close_matches(named[1], names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names)[:150]}"
+    near = difflib.get_close_matches(named[1][:100], names, n=1)
+    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names[:100])[:150]}"
 
 
-# What may be written: every node is looked at before anything is compiled.
+class _Guard(NodeTransformer):
+    """Refuses what may not be written, and leads every loop, list and call through a metered filter."""
+
+    def __init__(self) -> None:
+        self.nodes = 0
+        self._depth = 0
+
+    def visit(self, node: nodes.Node, *args: Any, **kwargs: Any) -> Any:
+        """Look at a node before anything below it."""
+        kind = type(node).__name__
+        if kind not in _SYNTAX:
+            refuse(f"{kind} is not taken in templates (line {node.lineno})")
+        if self._depth > _MAX_DEPTH:
+            refuse("it is nested too deeply")
+        if getattr(node, "dyn_args", None) is not None or getattr(node, "dyn_kwargs", None) is not None:
+            refuse(f"only plain arguments are taken (line {node.lineno})")
+        self.nodes += 1
+        self._depth += 1
+        made = super().visit(node, *args, **kwargs)
+        self._depth -= 1
+        return made
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
+        """A filter of ours."""
+        if node.node is None or node.name not in FILTERS:
+            refuse(f"there is no filter {node.name!r}; there are {', '.join(FILTERS)}")
+        return self.generic_visit(node)
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Node:
+        """A test of the list."""
+        if node.name not in TESTS:
+            refuse(f"there is no test {node.name!r}; there are {', '.join(TESTS)}")
+        return self.generic_visit(node)
+
+    def visit_Call(self, node: nodes.Call) -> nodes.Node:
+        """`text.upper()` becomes the metered method, and so does `range(3)`. Nothing else can be called."""
+        called = node.node
+        if isinstance(called, nodes.Getattr) and called.attr in METHODS and not node.kwargs:
+            self.generic_visit(node)
+            return _through(f".{called.attr}", called.node, node.args)
+        if isinstance(called, nodes.Name) and called.name == "range" and not node.kwargs:
+            self.generic_visit(node)
+            return _through("range()", nodes.List(node.args, lineno=node.lineno), [])
+        refuse(f"only range and these methods can be called: {', '.join(METHODS)} (line {node.lineno})")
+
+    def visit_For(self, node: nodes.For) -> nodes.Node:
+        if node.recursive:
+            refuse("loops cannot be recursive")
+        before = self.nodes
+        self.generic_visit(node)
+        node.iter = _through("for", cast("nodes.Expr", node.iter), [nodes.Const(self.nodes - before)])
+        return node
+
+    def visit_List(self, node: nodes.List) -> nodes.Node:
+        return _through("[]", cast("nodes.Expr", self.generic_visit(node)), [])
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Node:
+        self.generic_visit(node)
+        return node if node.ctx == "store" else _through("[]", node, [])
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Node:
+        self.generic_visit(node)
+        return _through("~", nodes.List(node.nodes, lineno=node.lineno), [])
 
 
-def _caged(node: nodes.Node, depth: int) -> nodes.Node:
-    """Return the tree with every loop, list and call led through the meter."""
-    kind = type(node).__name__
-    if kind not in _SYNTAX:
-        refuse(f"{kind} is not taken in templates (line {node.lineno})")
-    if depth > _MAX_DEPTH:
-        refuse("it is nested too deeply")
-    for name, value in node.iter_fields():
-        if isinstance(value, nodes.Node):
-            setattr(node, name, _caged(value, depth + 1))
-        elif isinstance(value, list):
-            items = cast("list[Any]", value)
-            setattr(node, name, [_caged(item, depth + 1) if isinstance(item, nodes.Node) else item for item in items])
-    rewrite = _REWRITES.get(kind)
-    return rewrite(node) if rewrite else node
+def _through(name: str, value: nodes.Expr, args: list[nodes.Expr]) -> nodes.Filter:
+    return nodes.Filter(value, name, args, [], None, None, lineno=value.lineno)
 
 
-def _through(name: str, value: nodes.Expr, args: list[nodes.Expr], like: nodes.Node) -> nodes.Filter:
-    return nodes.Filter(value, name, args, [], None, None, lineno=like.lineno)
-
-
-def _no_spread(node: Any) -> None:
-    if node.dyn_args is not None or node.dyn_kwargs is not None:
-        refuse(f"only plain arguments are taken (line {node.lineno})")
-
-
-def _cage_filter(node: Any) -> nodes.Node:
-    _no_spread(node)
-    if node.node is None or node.name not in FILTERS:
-        refuse(f"there is no filter {node.name!r}; there are {', '.join(FILTERS)}")
-    return node
-
-
-def _cage_test(node: Any) -> nodes.Node:
-    _no_spread(node)
-    if node.name not in TESTS:
-        refuse(f"there is no test {node.name!r}; there are {', '.join(TESTS)}")
-    return node
-
-
-def _cage_call(node: Any) -> nodes.Node:
-    """`text.upper()` becomes the metered method, and so does `range(3)`. Nothing else can be called."""
-    _no_spread(node)
-    called = node.node
-    if isinstance(called, nodes.Getattr) and called.attr in METHODS and not node.kwargs:
-        return _through(f".{called.attr}", called.node, node.args, node)
-    if isinstance(called, nodes.Name) and called.name == "range" and not node.kwargs:
-        return _through("range()", nodes.List(node.args, lineno=node.lineno), [], node)
-    refuse(f"only range and these methods can be called: {', '.join(METHODS)} (line {node.lineno})")
-
-
-def _cage_loop(node: Any) -> nodes.Node:
-    if node.recursive:
-        refuse("loops cannot be recursive")
-    weight = 1 + sum(1 for part in node.body for _ in part.find_all(nodes.Node))
-    node.iter = _through("for", node.iter, [nodes.Const(weight)], node)
-    return node
-
-
-def _cage_list(node: Any) -> nodes.Node:
-    return node if getattr(node, "ctx", "load") == "store" else _through("[]", node, [], node)
-
-
-def _cage_concat(node: Any) -> nodes.Node:
-    return _through("~", nodes.List(node.nodes, lineno=node.lineno), [], node)
-
-
-_REWRITES: Mapping[str, Callable[[Any], nodes.Node]] = {
-    "Filter": _cage_filter,
-    "Test": _cage_test,
-    "Call": _cage_call,
-    "For": _cage_loop,
-    "List": _cage_list,
-    "Tuple": _cage_list,
-    "Concat": _cage_concat,
-}
-
-
-class _Cage(SandboxedEnvironment):
-    """The sandbox: data has parts and no methods, operators are metered."""
+class _Environment(ImmutableSandboxedEnvironment):
+    """The sandbox in which data has parts and no methods, and operators are metered."""
 
     intercepted_binops = frozenset({"+", "-", "*", "/", "//", "%"})
 
@@ -224,13 +234,12 @@ class _Cage(SandboxedEnvironment):
         return calculate(meter_of(context), operator, self.binop_table[operator], left, right)
 
 
-def _new_environment() -> _Cage:
-    cage: Any = _Cage(undefined=StrictUndefined, keep_trailing_newline=True, finalize=as_text, optimized=False)
-    cage.globals = {}
-    known = cage.tests
-    cage.tests = {name: known[name] for name in TESTS}
-    cage.filters = metered_filters()
-    return cage
+def _new_environment() -> _Environment:
+    made: Any = _Environment(undefined=StrictUndefined, keep_trailing_newline=True, finalize=as_text, optimized=False)
+    made.globals = {}
+    made.tests = {name: made.tests[name] for name in TESTS}
+    made.filters = metered_filters()
+    return made
 
 
-_ENVIRONMENT = _new_environment()
+_ENVIRONMENT: Final = _new_environment()
