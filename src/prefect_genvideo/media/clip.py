@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
-from prefect_genvideo.media.inspect import sniff
+from prefect_genvideo.media._decoders import DEMUXERS, attached
+from prefect_genvideo.media._kinds import sniff
 from prefect_genvideo.media.mp4 import read_mp4
 
 MAX_SECONDS = 3600
@@ -24,7 +25,7 @@ MAX_SECONDS = 3600
 _MAX_PIXELS = 8192 * 4608
 _THREADS = 4
 # Nothing else reaches FFmpeg: a playlist dressed up as a video would make it open other files.
-_DEMUXERS = {"video/mp4": "mov", "video/quicktime": "mov", "video/webm": "matroska"}
+_DEMUXERS = {kind: name for kind, name in DEMUXERS.items() if name in ("mov", "matroska")}
 
 _MISSING = '{0} is needed for this and not installed: pip install "prefect-genvideo[media]".'
 
@@ -178,7 +179,7 @@ def _sign(value: int) -> int:
 
 
 def _clip(container: Any) -> Clip:
-    pictures = [stream for stream in container.streams.video if not _attached(stream)]
+    pictures = [stream for stream in container.streams.video if not attached(stream)]
     if not pictures:
         raise InvalidRequestError("The file has no video track.")
     video = pictures[0]
@@ -196,12 +197,6 @@ def _clip(container: Any) -> Clip:
 def _words(pyav: Any) -> dict[str, str]:
     """How PyAV reads metadata that is no UTF-8: before version 19 it fails by default, since then it never does."""
     return {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
-
-
-def _attached(stream: Any) -> bool:
-    """A cover picture inside the file is a video track too, by its form."""
-    disposition: Any = stream.disposition
-    return bool(disposition & disposition.__class__.attached_pic)
 
 
 def _demuxer(file: Path) -> str:

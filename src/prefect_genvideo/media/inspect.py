@@ -1,7 +1,8 @@
 """What a reference asset is: kind, bytes, seconds, pixels. Told from the content, never from a name.
 
-Sizes and sides of images need nothing installed. Seconds and pixels of a video need PyAV, seconds of an audio file
-tinytag (`pip install "prefect-genvideo[media]"`); without them those facts are None and their rules are not checked.
+Sides of images, and what is in an MP4, need nothing installed. The facts of other films and of sound, and a look at a
+decoded frame, need PyAV and Pillow (`pip install "prefect-genvideo[media]"`); without them those facts are None and
+their rules are not checked.
 """
 
 from __future__ import annotations
@@ -11,15 +12,19 @@ import binascii
 import hashlib
 import io
 import re
-import struct
-from collections.abc import Callable, Iterator
-from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 from urllib.parse import unquote_to_bytes
 
-from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.errors import DownloadError, InvalidRequestError
+from prefect_genvideo.media._decoders import DEMUXERS, image_fault, streams_of
+from prefect_genvideo.media._image_header import header_fault, image_sides
+from prefect_genvideo.media._kinds import HEAD, matroska_cut, media_type_of, sniff
+from prefect_genvideo.media._sound_frames import find_sound
+from prefect_genvideo.media.mp4 import read_mp4
+
+__all__ = ["MediaInfo", "MediaKind", "asset_kind", "inspect_bytes", "inspect_file", "sniff", "split_data_url"]
 
 MediaKind = Literal["image", "video", "audio"]
 AssetKind = Literal["http", "s3", "data", "local"]
@@ -34,39 +39,6 @@ _ASSET_SCHEMES: tuple[tuple[str, AssetKind], ...] = (
     ("s3://", "s3"),
     ("data:", "data"),
 )
-
-# (offset, magic, media type); the first match wins.
-_MAGIC: tuple[tuple[int, bytes, str], ...] = (
-    (0, b"\xff\xd8\xff", "image/jpeg"),
-    (0, b"\x89PNG\r\n\x1a\n", "image/png"),
-    (0, b"GIF87a", "image/gif"),
-    (0, b"GIF89a", "image/gif"),
-    (0, b"II*\x00", "image/tiff"),
-    (0, b"MM\x00*", "image/tiff"),
-    (0, b"\x1aE\xdf\xa3", "video/webm"),
-    (0, b"ID3", "audio/mpeg"),
-    (0, b"OggS", "audio/ogg"),
-    (0, b"fLaC", "audio/flac"),
-    (0, b"FLV\x01", "video/x-flv"),
-    (4, b"moov", "video/quicktime"),
-    (4, b"mdat", "video/quicktime"),
-    (4, b"wide", "video/quicktime"),
-)
-_RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
-_BRANDS = {
-    b"qt  ": "video/quicktime",
-    b"M4A ": "audio/mp4",
-    b"M4B ": "audio/mp4",
-    b"heic": "image/heic",
-    b"heix": "image/heic",
-    b"mif1": "image/heif",
-    b"msf1": "image/heif",
-    b"avif": "image/avif",
-    b"avis": "image/avif",
-}
-# Only the demuxer that the magic bytes name: a playlist dressed up as a video must not make FFmpeg open other files.
-_DEMUXERS = {"video/mp4": "mov", "video/quicktime": "mov", "video/webm": "matroska"}
-_BMP_HEADERS = frozenset({12, 40, 52, 56, 64, 108, 124})
 
 
 @dataclass(frozen=True)
@@ -127,28 +99,30 @@ def split_data_url(text: str) -> tuple[str, bytes]:
         raise InvalidRequestError("The data URL's base64 content is broken.") from None
 
 
-def inspect_bytes(data: bytes, *, digest: bool = True) -> MediaInfo:
+def inspect_bytes(data: bytes, *, digest: bool = True, check: bool = True) -> MediaInfo:
     """Return the facts of an asset in memory.
 
     Args:
         data: The whole content.
         digest: Whether to compute the SHA-256.
+        check: As for `inspect_file`.
 
     Raises:
-        InvalidRequestError: The content is empty or of no known kind.
+        InvalidRequestError: The content is empty, of no known kind, or broken.
     """
-    return _inspect(io.BytesIO(data), len(data), "The content", digest)
+    return _inspect(io.BytesIO(data), len(data), "The content", digest, check)
 
 
-def inspect_file(path: str | Path, *, digest: bool = True) -> MediaInfo:
+def inspect_file(path: str | Path, *, digest: bool = True, check: bool = True) -> MediaInfo:
     """Return the facts of a local file. The file is never read whole into memory.
 
     Args:
         path: The file; a leading `~` is the home directory.
         digest: Whether to compute the SHA-256, which reads every byte.
+        check: Whether to refuse what is cut off or cannot be decoded; without it, only its kind and size are told.
 
     Raises:
-        InvalidRequestError: There is no such file, it cannot be read, or it is of no known kind.
+        InvalidRequestError: There is no such file, it cannot be read, is of no known kind, or broken.
     """
     try:
         found = Path(path).expanduser()
@@ -156,203 +130,104 @@ def inspect_file(path: str | Path, *, digest: bool = True) -> MediaInfo:
             what = "is a directory" if found.is_dir() else "does not exist or is not a regular file"
             raise InvalidRequestError(f"{path} {what}.")
         with found.open("rb") as file:
-            return _inspect(file, found.stat().st_size, found.name, digest)
+            return _inspect(file, found.stat().st_size, found.name, digest, check)
     except (OSError, ValueError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a valid path"
         raise InvalidRequestError(f"{path} cannot be read: {why}.") from None
 
 
-def sniff(head: bytes) -> str | None:
-    """Return the media type that the first bytes show, or None. 64 bytes are enough."""
-    if head[:4] == b"RIFF":
-        return _RIFF.get(head[8:12])
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "video/mp4")
-    if head[:2] == b"BM":
-        return "image/bmp" if int.from_bytes(head[14:18], "little") in _BMP_HEADERS else None
-    found = next((kind for at, magic, kind in _MAGIC if head[at : at + len(magic)] == magic), None)
-    return found or _mpeg_audio(head)
+@dataclass(frozen=True)
+class _Facts:
+    media_type: str
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
 
 
-def _mpeg_audio(head: bytes) -> str | None:
-    """MP3 and AAC have no magic word, only a frame whose reserved values must not occur."""
-    if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
-        return None
-    if head[1] & 0xF6 == 0xF0:
-        return "audio/aac"
-    layer_three = head[1] & 0x06 == 0x02 and head[1] & 0x18 != 0x08
-    return "audio/mpeg" if layer_three and head[2] & 0xF0 != 0xF0 and head[2] & 0x0C != 0x0C else None
-
-
-def _inspect(file: BinaryIO, size: int, name: str, digest: bool) -> MediaInfo:
-    media_type = sniff(file.read(64))
-    if media_type is None:
+def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) -> MediaInfo:
+    shown, found = sniff(file.read(HEAD)), media_type_of(file)
+    if shown is None and found is None:
         what = "is empty" if size == 0 else "is no image, video or audio that is known here"
         raise InvalidRequestError(f"{name} {what}.")
-    width, height, seconds, fps = _facts(file, media_type)
-    kind: MediaKind = "image" if media_type[:5] == "image" else "video" if media_type[:5] == "video" else "audio"
-    return MediaInfo(kind, media_type, size, width, height, seconds, _sha256(file) if digest else "", fps)
-
-
-# Width, height, seconds, frames per second.
-_Facts = tuple[int | None, int | None, float | None, float | None]
-
-
-def _facts(file: BinaryIO, media_type: str) -> _Facts:
-    if media_type.startswith("image/"):
-        width, height = image_sides(file, media_type) or (None, None)
-        return width, height, None, None
-    file.seek(0)
-    if media_type.startswith("video/"):
-        return _video_facts(file, media_type)
-    return None, None, _audio_seconds(file), None
-
-
-def _video_facts(file: BinaryIO, media_type: str) -> _Facts:
     try:
-        import av
-    except ImportError:
-        return None, None, None, None
-    demuxer = _DEMUXERS.get(media_type)
-    if demuxer is None:
-        return None, None, None, None
+        facts = _facts(file, found)
+    except _BrokenError as fault:
+        if check:
+            error = InvalidRequestError(f"{name} is no usable {found or shown}: {fault}.")
+            error.reason = "broken file"
+            raise error from None
+        facts = _Facts(found or shown or "")
+    sha256 = _sha256(file) if digest else ""
+    kind = cast(MediaKind, facts.media_type.partition("/")[0])
+    return MediaInfo(kind, facts.media_type, size, facts.width, facts.height, facts.seconds, sha256, facts.fps)
+
+
+class _BrokenError(Exception):
+    """Why a file of a known kind is of no use."""
+
+
+def _facts(file: BinaryIO, media_type: str | None) -> _Facts:
+    if media_type is None:
+        raise _BrokenError("there is no sound behind its tag")
+    return _image_facts(file, media_type) if media_type.startswith("image/") else _film_facts(file, media_type)
+
+
+def _image_facts(file: BinaryIO, media_type: str) -> _Facts:
+    sides = image_sides(file, media_type)
+    fault = header_fault(file, media_type) or (sides and image_fault(file, media_type, sides))
+    if fault:
+        raise _BrokenError(fault)
+    return _Facts(media_type, *(sides or (None, None)))
+
+
+def _film_facts(file: BinaryIO, media_type: str) -> _Facts:
+    """Facts of a film or of sound: what it is shows in its tracks, not in its brand."""
+    if DEMUXERS.get(media_type) == "mov":
+        return _mp4_facts(file, media_type)
+    if DEMUXERS.get(media_type) == "matroska" and matroska_cut(file):
+        raise _BrokenError("it is cut off")
+    found = streams_of(file, media_type)
+    if found.fault:
+        raise _BrokenError(found.fault)
+    seconds = found.seconds
+    if media_type == "audio/mpeg" and seconds:
+        # The padding that an encoder adds counts for some judges and not for others; it is sent all the same.
+        sound = find_sound(file)
+        seconds = max(seconds, (sound and sound.declared) or 0)
+    return _Facts(_as(found.kind, media_type), found.width, found.height, seconds, found.fps)
+
+
+def _mp4_facts(file: BinaryIO, media_type: str) -> _Facts:
     try:
-        with closing(av.open(file, "r", format=demuxer)) as container:
-            seconds = container.duration / av.time_base if container.duration else None
-            if not container.streams.video:
-                return None, None, seconds, None
-            stream = container.streams.video[0]
-            fps = float(stream.average_rate) if stream.average_rate else None
-            return stream.width or None, stream.height or None, seconds, fps
-    except Exception:
-        # PyAV's errors share no base below Exception, and a hostile file may raise any of them: facts unknown.
-        return None, None, None, None
+        movie, _ = read_mp4(file, quicktime=True)
+    except DownloadError as error:
+        raise _BrokenError(f"it is cut off or damaged ({error.reason})") from None
+    main = movie.picture or movie.sound
+    if main is None and movie.tracks:
+        raise _BrokenError("it holds neither pictures nor sound")
+    if main is not None and main.samples == 0:
+        raise _BrokenError("it is a head without any pictures or sound")
+    found = streams_of(file, media_type)
+    if found.fault:
+        raise _BrokenError(found.fault)
+    if main is None:
+        return _Facts(_as(found.kind, media_type), found.width, found.height, found.seconds, found.fps)
+    sides = main.stored or (None, None)
+    return _Facts(_as("video" if movie.picture else "audio", media_type), *sides, movie.seconds, found.fps)
 
 
-def _audio_seconds(file: BinaryIO) -> float | None:
-    try:
-        from tinytag import TinyTag
-    except ImportError:
-        return None
-    try:
-        return TinyTag.get(file_obj=cast(BinaryIO, _Patience(file)), tags=False).duration or None
-    except Exception:
-        # A hostile file raises whatever its parser trips over: seconds unknown.
-        return None
-
-
-class _Patience:
-    """A file that can be read from only so often: in a file of junk, the search for an MP3 frame takes seconds."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._left = 20_000
-
-    def read(self, size: int = -1) -> bytes:
-        self._left -= 1
-        if self._left < 0:
-            raise OSError("no audio within reach")
-        return self._file.read(size)
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        return self._file.tell()
+def _as(kind: str | None, media_type: str) -> str:
+    """The media type of a container by what is in it: `audio/webm` for WebM without pictures."""
+    found, _, form = media_type.partition("/")
+    if kind is None or kind == found:
+        return media_type
+    return f"{kind}/{form}"
 
 
 def _sha256(file: BinaryIO) -> str:
     file.seek(0)
     digest = hashlib.sha256()
-    for chunk in _chunks(file):
+    while chunk := file.read(_CHUNK):
         digest.update(chunk)
     return digest.hexdigest()
-
-
-def _chunks(file: BinaryIO) -> Iterator[bytes]:
-    while chunk := file.read(_CHUNK):
-        yield chunk
-
-
-Sides = tuple[int, int]
-
-# Start-of-frame markers; C4, C8 and CC in their midst are tables, not frames.
-_JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
-_JPEG_SEGMENTS = 1000
-
-
-def image_sides(file: BinaryIO, media_type: str) -> Sides | None:
-    """Return (width, height) in pixels.
-
-    Args:
-        file: The image, read from its beginning; left anywhere.
-        media_type: As sniffed from the content, e.g. `image/png`.
-
-    Returns:
-        Both sides, or None when the header is cut, absurd or of another format.
-    """
-    reader = _READERS.get(media_type)
-    if reader is None:
-        return None
-    file.seek(0)
-    try:
-        sides = reader(file)
-    except (struct.error, IndexError):
-        return None
-    return sides if sides and min(sides) > 0 else None
-
-
-def _png(file: BinaryIO) -> Sides | None:
-    head = file.read(24)
-    return struct.unpack(">II", head[16:24]) if head[12:16] == b"IHDR" else None
-
-
-def _gif(file: BinaryIO) -> Sides | None:
-    return struct.unpack("<HH", file.read(10)[6:10])
-
-
-def _bmp(file: BinaryIO) -> Sides | None:
-    width, height = struct.unpack("<ii", file.read(26)[18:26])
-    return abs(width), abs(height)
-
-
-def _webp(file: BinaryIO) -> Sides | None:
-    head = file.read(30)
-    form = head[12:16]
-    if form == b"VP8 ":
-        width, height = struct.unpack("<HH", head[26:30])
-        return width & 0x3FFF, height & 0x3FFF
-    if form == b"VP8L":
-        bits = struct.unpack("<I", head[21:25])[0]
-        return (bits & 0x3FFF) + 1, (bits >> 14 & 0x3FFF) + 1
-    if form == b"VP8X" and len(head) == 30:
-        return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
-    return None
-
-
-def _jpeg(file: BinaryIO) -> Sides | None:
-    file.seek(2)
-    for _ in range(_JPEG_SEGMENTS):
-        if file.read(1) != b"\xff":
-            return None
-        marker = file.read(1)[0]
-        while marker == 0xFF:
-            marker = file.read(1)[0]
-        if marker in _JPEG_BARE:
-            continue
-        length = struct.unpack(">H", file.read(2))[0]
-        if marker in _JPEG_FRAMES:
-            height, width = struct.unpack(">HH", file.read(5)[1:5])
-            return width, height
-        file.seek(length - 2, 1)
-    return None
-
-
-_READERS: dict[str, Callable[[BinaryIO], Sides | None]] = {
-    "image/png": _png,
-    "image/gif": _gif,
-    "image/bmp": _bmp,
-    "image/webp": _webp,
-    "image/jpeg": _jpeg,
-}

@@ -43,8 +43,11 @@ def prepare(source: str | Path | bytes, filename: str | None, media_type: str | 
     content, name = _content_of(source)
     name = filename or name
     try:
+        # Whether it can be decoded is looked at before a request is made of it; here only its kind decides.
         info = (
-            inspect_bytes(content, digest=False) if isinstance(content, bytes) else inspect_file(content, digest=False)
+            inspect_bytes(content, digest=False, check=False)
+            if isinstance(content, bytes)
+            else inspect_file(content, digest=False, check=False)
         )
         found, size = info.media_type, info.size
     except InvalidRequestError:

@@ -1,0 +1,179 @@
+"""What only a demuxer or decoder can tell of a local file: PyAV for films and sound, Pillow for images.
+
+Both come with the extra `media`; without them the facts are unknown. Each is told the format that the bytes show: a
+playlist dressed up as a video must not make FFmpeg open other files.
+"""
+
+from __future__ import annotations
+
+import importlib
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any, BinaryIO, Literal
+
+DEMUXERS = {
+    "video/mp4": "mov",
+    "video/x-m4v": "mov",
+    "video/quicktime": "mov",
+    "video/3gpp": "mov",
+    "video/3gpp2": "mov",
+    "audio/mp4": "mov",
+    "video/webm": "matroska",
+    "video/x-matroska": "matroska",
+    "video/x-msvideo": "avi",
+    "video/x-flv": "flv",
+    "audio/ogg": "ogg",
+    "audio/flac": "flac",
+    "audio/mpeg": "mp3",
+    "audio/aac": "aac",
+    "audio/wav": "wav",
+}
+"""FFmpeg's demuxer by media type."""
+
+# Packets in which the first frame must come.
+_PACKETS = 300
+# Pixels of a frame that is decoded for a look; 8K has 33 million.
+_MAX_PIXELS = 40_000_000
+# Reads of a file before a search in junk is given up.
+_MAX_READS = 20_000
+_PILLOW_NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
+
+
+@dataclass(frozen=True)
+class Streams:
+    """What a demuxer finds in a file; every field is empty where it is unknown.
+
+    Attributes:
+        kind: `video` when there are moving pictures, else `audio` when there is sound.
+        width: Pixels as stored.
+        height: Pixels as stored.
+        seconds: Length of the pictures, else of the file.
+        fps: Frames per second, the average.
+        fault: Why the file cannot be played.
+    """
+
+    kind: Literal["video", "audio"] | None = None
+    width: int | None = None
+    height: int | None = None
+    seconds: float | None = None
+    fps: float | None = None
+    fault: str = ""
+
+
+def streams_of(file: BinaryIO, media_type: str) -> Streams:
+    """Open a film or sound and decode its first frame.
+
+    Args:
+        file: Read from its beginning; left anywhere.
+        media_type: As sniffed from the content.
+
+    Returns:
+        What was found; nothing without PyAV, or for a format that is not opened here.
+    """
+    demuxer = DEMUXERS.get(media_type)
+    try:
+        pyav: Any = importlib.import_module("av")
+    except ImportError:
+        return Streams()
+    if demuxer is None:
+        return Streams()
+    file.seek(0)
+    # How PyAV reads metadata that is no UTF-8: before version 19 it fails by default, since then it never does.
+    words = {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
+    try:
+        with closing(pyav.open(_Patience(file), "r", format=demuxer, **words)) as container:
+            return _streams(pyav, container)
+    except (pyav.error.InvalidDataError, pyav.error.EOFError):
+        return Streams(fault="it is damaged or cut off")
+    except Exception:
+        # PyAV's errors share no base below Exception, and a hostile file may raise any of them: facts unknown.
+        return Streams()
+
+
+def image_fault(file: BinaryIO, media_type: str, sides: tuple[int, int]) -> str:
+    """Decode an image and say what is wrong with it.
+
+    Args:
+        file: Read from its beginning; left anywhere.
+        media_type: As sniffed from the content.
+        sides: Width and height in pixels.
+
+    Returns:
+        A fault; empty when there is none, without Pillow, for other formats, or for more pixels than 8K has.
+    """
+    name = _PILLOW_NAMES.get(media_type)
+    if name is None or sides[0] * sides[1] > _MAX_PIXELS:
+        return ""
+    try:
+        pillow: Any = importlib.import_module("PIL.Image")
+    except ImportError:
+        return ""
+    file.seek(0)
+    try:
+        with pillow.open(file, formats=(name,)) as image:
+            image.draft("L", (64, 64))  # a JPEG is decoded at an eighth of its size
+            image.load()
+    except (pillow.UnidentifiedImageError, pillow.DecompressionBombError, MemoryError):
+        return ""  # a form that Pillow does not know, e.g. a JPEG of 12 bits
+    except Exception:
+        # Pillow's parsers raise whatever a broken picture makes them trip over.
+        return "it is damaged or cut off"
+    return ""
+
+
+def _streams(pyav: Any, container: Any) -> Streams:
+    pictures = [one for one in container.streams.video if not attached(one)]
+    sounds = container.streams.audio
+    seconds = container.duration / pyav.time_base if (container.duration or 0) > 0 else None
+    if not pictures and not sounds:
+        return Streams(fault="it holds neither pictures nor sound")
+    main = (pictures or sounds)[0]
+    if (main.duration or 0) > 0 and main.time_base:
+        seconds = float(main.duration * main.time_base)
+    fault = "" if _plays(pyav, container, main) else "no frame of it can be decoded"
+    if not pictures:
+        return Streams("audio", seconds=seconds, fault=fault)
+    fps = float(main.average_rate) if main.average_rate else None
+    return Streams("video", main.width or None, main.height or None, seconds, fps, fault)
+
+
+def _plays(pyav: Any, container: Any, stream: Any) -> bool:
+    """Whether a frame comes out of the first packets; true where there is no decoder to ask."""
+    context = stream.codec_context
+    if context is None or (getattr(context, "width", 0) or 0) * (getattr(context, "height", 0) or 0) > _MAX_PIXELS:
+        return True
+    for number, packet in enumerate(container.demux(stream)):
+        try:
+            if packet.decode():
+                return True
+        except (pyav.error.InvalidDataError, pyav.error.EOFError):
+            pass
+        if number >= _PACKETS:
+            break
+    return False
+
+
+def attached(stream: Any) -> bool:
+    """A cover picture inside a file is a video track too, by its form."""
+    disposition: Any = stream.disposition
+    return bool(disposition & disposition.__class__.attached_pic)
+
+
+class _Patience:
+    """A file that can be read from only so often: in a file of junk, the search for a frame takes seconds."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = _MAX_READS
+
+    def read(self, size: int = -1) -> bytes:
+        self._left -= 1
+        if self._left < 0:
+            raise OSError("nothing within reach")
+        return self._file.read(size)
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
