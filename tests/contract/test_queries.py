@@ -16,7 +16,8 @@ from tests.contract.server import Answer, ScriptedServer, free_port
 
 TASK = "task_DrwbCgmERlqqvftqyf2o59FaWynwJPDN"
 URL = "https://files.sudashuiapi.com/proxy/out.mp4"
-CONTENT = f"https://api.sudashuiapi.com/v1/videos/{TASK}/content"
+OWN = f"/v1/videos/{TASK}/content"
+CONTENT = f"https://api.sudashuiapi.com{OWN}"
 
 
 def row(**fields: Any) -> dict[str, Any]:
@@ -40,14 +41,14 @@ def serve(server: ScriptedServer, body: Any, status: int = 200) -> None:
         ("processing", "running"),
         ("UNKNOWN", "running"),
         ("NOT_COMPLETED", "running"),
-        ("SUCCESSFUL", "running"),
         ("FAILURES", "running"),
-        ("CANCELLED", "running"),
         ("SUCCESS", "succeeded"),
+        ("SUCCESSFUL", "succeeded"),
         ("succeeded", "succeeded"),
         ("completed", "succeeded"),
         ("FAILURE", "failed"),
         ("failed", "failed"),
+        ("CANCELLED", "failed"),
     ],
 )
 @pytest.mark.parametrize("flat", [False, True])
@@ -89,14 +90,17 @@ async def test_senseaudio_words(word: str, state: str, senseaudio: SenseAudioCli
         ({"data": {"volcesVideoUrl": URL}, "fail_reason": "https://b.c/2"}, URL),
         ({"fail_reason": URL}, URL),
         ({"result_url": CONTENT, "fail_reason": URL}, URL),
-        ({"result_url": CONTENT}, CONTENT),
+        ({"result_url": CONTENT}, "{base}" + OWN),
+        ({"result_url": f"http://localhost:3000{OWN}"}, "{base}" + OWN),
+        ({"result_url": OWN}, "{base}" + OWN),
+        ({"result_url": OWN[1:]}, "{base}" + OWN),
         ({"data": json.dumps({"creations": [{"url": URL}]})}, URL),
         ({"result_url": "content policy", "url": URL}, URL),
         ({"result_url": "ftp://e.com/x"}, None),
         ({"result_url": "https://"}, None),
-        ({"result_url": "/proxy/out.mp4"}, None),
+        ({"result_url": "/proxy/out.mp4"}, "{base}/proxy/out.mp4"),
         ({"result_url": "javascript:alert(1)"}, None),
-        ({"data": {"creations": [None]}, "result_url": ["https://e.com"]}, None),
+        ({"data": {"creations": [None]}, "result_url": ["https://e.com/1", "https://e.com/2"]}, "https://e.com/1"),
         ({}, None),
     ],
 )
@@ -106,7 +110,7 @@ async def test_sudashui_links_in_their_order(
     """Only http(s) with a host, the gateway's proxy last; success without a link is not over yet."""
     serve(server, row(status="SUCCESS", **fields))
     generation = await sudashui.get(TASK)
-    assert generation.video_url == url
+    assert generation.video_url == (url and url.replace("{base}", server.url))
     assert generation.state == ("succeeded" if url else "running")
     assert bool(generation.reason) == (url is None)
 
@@ -193,7 +197,6 @@ NOTHING: list[tuple[int, Any, str]] = [
     (200, "", "HTTP 200"),
     (200, "<html></html>", "HTML instead of JSON"),
     (200, {"code": "fail_to_fetch_task", "message": "busy", "data": None}, "fail_to_fetch_task"),
-    (200, {**row(status="SUCCESS", url=URL), "code": "failed"}, "failed"),
     (200, {"task_id": "task_other", "status": "completed", "url": URL}, "task_id mismatch"),
     (200, {"id": "task_other", "status": "completed", "url": URL}, "task_id mismatch"),
     (401, {"error": {"message": "m", "code": ""}}, "cannot query with this key"),

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from prefect_genvideo.providers import SudashuiClient, answers, http, network
+from prefect_genvideo.providers import SudashuiClient, answers, http, network, waits
 from prefect_genvideo.providers.http import Reply, exchange, new_client
 from prefect_genvideo.providers.ssrf import Guard
 
@@ -184,8 +184,8 @@ def test_tls_is_set_up_once() -> None:
 )
 def test_retry_after(header: str, seconds: float | None) -> None:
     """Seconds or an HTTP date, at most an hour."""
-    assert answers.retry_after({"retry-after": header}, NOW) == seconds
-    assert answers.retry_after({}, NOW) is None
+    assert waits.retry_after({"retry-after": header}, NOW) == seconds
+    assert waits.retry_after({}, NOW) is None
 
 
 @pytest.mark.parametrize(

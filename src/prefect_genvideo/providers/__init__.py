@@ -3,10 +3,11 @@
 from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.providers.classify import Facts, Row
+from prefect_genvideo.providers.classify import CREATED_WITHOUT_ID, Facts, Row
 from prefect_genvideo.providers.download import VideoStream
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.limits import ModelFacts, ModelLimits, ModelRules, read_model_rules
+from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.registry import (
     ENTRY_POINT_GROUP,
     get_provider,
@@ -19,9 +20,11 @@ from prefect_genvideo.providers.senseaudio.client import SenseAudioClient
 from prefect_genvideo.providers.sudashui.client import SudashuiClient
 
 __all__ = [
+    "CREATED_WITHOUT_ID",
     "ENTRY_POINT_GROUP",
     "NOT_SENT",
     "Facts",
+    "Manners",
     "ModelFacts",
     "ModelLimits",
     "ModelRules",

@@ -5,35 +5,45 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping
-from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
+from datetime import datetime, timedelta, timezone
 from typing import Any, cast
 from urllib.parse import urlsplit
 
 JsonObject = dict[str, Any]
 
+
+def names(text: str) -> tuple[str, ...]:
+    """Return the words of a table that is written as text."""
+    return tuple(text.split())
+
+
 _EPOCH_MIN = 946_684_800  # 2000-01-01: anything earlier is a zero value or garbage
 _EPOCH_MAX = 4_102_444_800  # 2100-01-01
 _MAX_DIGITS = 30
 _MAX_URL = 8192
-_MAX_ID = 256
-_PERCENT = re.compile(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*%?\s*")
+_MAX_ID = 1024
+_PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_FULL_ID = re.compile(r'"task_id"\s*:\s*"([^"\\\s]{1,256})"')
-
-RETRY_AFTER_MAX = 3600.0
+_FULL_IDS = tuple(
+    re.compile(rf'"{name}"\s*:\s*(?:"([^"\\\s]{{1,{_MAX_ID}}})"|([0-9]{{6,{_MAX_DIGITS}}})(?=\s*[,}}]))')
+    for name in ("task_?[iI]d", "id")
+)
+_ISO = re.compile(
+    r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
+    r"\s*(?:(Z|UTC|GMT)|([+-])([0-9]{2}):?([0-9]{2}))?",
+    re.IGNORECASE,
+)
 
 
 def parse_json(body: bytes) -> Any:
     """Return the JSON value of a body, or None when it holds none.
 
-    Bad UTF-8 is replaced rather than refused, so that one broken message does not cost a task id. Numbers that JSON
-    does not know (NaN, Infinity) or that are absurdly long become None.
+    Bytes that are no UTF-8 are read as GBK or replaced rather than refused, so that one broken message does not cost a
+    task id. Numbers that JSON does not know (NaN, Infinity) or that are absurdly long become None.
     """
     try:
         value = json.loads(
-            body.decode("utf-8-sig", "replace"),
+            _decoded(body),
             parse_int=_bounded_int,
             parse_float=_finite_float,
             parse_constant=lambda _: None,
@@ -44,6 +54,16 @@ def parse_json(body: bytes) -> Any:
     except (ValueError, RecursionError):
         return None
     return value
+
+
+def _decoded(body: bytes) -> str:
+    body = body.removeprefix(b"\xef\xbb\xbf")
+    for encoding in ("utf-8", "gb18030"):
+        try:
+            return body.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+    return body.decode("utf-8", "replace")
 
 
 def _bounded_int(digits: str) -> int | None:
@@ -91,20 +111,57 @@ def as_number(value: Any) -> float | None:
 
 
 def as_percent(value: Any) -> int | None:
-    """Return 0-100 from `30`, `30.0`, `"30"` or `"30%"`, clamped; None for anything else."""
+    """Return 0-100 from `30`, `30.0`, `"30"`, `"30%"` or the fraction `0.3`, clamped; None for anything else."""
+    fraction = isinstance(value, float)
     if isinstance(value, str):
         found = _PERCENT.fullmatch(value)
-        value = float(found[1]) if found and found[1].isascii() else None
+        value, fraction = (float(found[1]), "." in found[1] and not found[2]) if found else (None, False)
     number = as_number(value)
-    return None if number is None else int(min(number, 100))
+    if number is None:
+        return None
+    # A whole 1 is one per cent; only a number with a point can be meant as a share.
+    share = number * 100 + 1e-6 if fraction and number <= 1 else number
+    return int(min(share, 100))
 
 
 def as_time(value: Any) -> datetime | None:
-    """Return the moment of a Unix time in seconds; None for zero, the absurd and anything else."""
-    number = as_number(value)
-    if number is None or not _EPOCH_MIN <= number <= _EPOCH_MAX:
+    """Return the moment of a Unix time in seconds or finer, or of an ISO date with its zone.
+
+    Zero times, the absurd and dates without a zone are None: a time that is hours off is worse than none.
+    """
+    moment = _moment(value)
+    return moment if moment is not None and moment.tzinfo is not None else None
+
+
+def is_moment(value: Any) -> bool:
+    """Whether a value is some moment, be it in an unknown zone."""
+    return _moment(value) is not None
+
+
+def _moment(value: Any) -> datetime | None:
+    if isinstance(value, str):
+        found = _ISO.fullmatch(value.strip())
+        if found:
+            return _iso_moment(found)
+        value = int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
+    number = as_number(value) or 0.0
+    for scale in (1, 1e3, 1e6, 1e9):  # seconds, milliseconds, microseconds, nanoseconds
+        if _EPOCH_MIN <= number / scale <= _EPOCH_MAX:
+            return datetime.fromtimestamp(number / scale, tz=timezone.utc)
+    return None
+
+
+def _iso_moment(found: re.Match[str]) -> datetime | None:
+    fraction = int((found[7] or "0").ljust(6, "0")[:6])
+    offset = timedelta(hours=int(found[10] or 0), minutes=int(found[11] or 0)) * (-1 if found[9] == "-" else 1)
+    try:
+        zone = timezone(offset) if found[8] or found[9] else None
+        year, month, day, hour, minute, second = (int(found[part]) for part in range(1, 7))
+        moment = datetime(year, month, day, hour, minute, second, fraction, tzinfo=zone)
+        sane = _EPOCH_MIN <= moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp() <= _EPOCH_MAX
+    except (ValueError, OverflowError):
         return None
-    return datetime.fromtimestamp(number, tz=timezone.utc)
+    return moment if sane else None
 
 
 def as_link(value: Any) -> str | None:
@@ -126,28 +183,6 @@ def is_link(text: str) -> bool:
 
 def salvage_id(body: bytes) -> str | None:
     """Return a task id that stands whole in a body that is otherwise cut, for a person to go by."""
-    found = _FULL_ID.search(body.decode("utf-8", "replace"))
-    return as_id(found[1]) if found else None
-
-
-def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
-    """Return the seconds of a Retry-After header, 0 to 3600; None when it is absent or garbage.
-
-    Args:
-        headers: With case-insensitive look-up.
-        now: The moment an HTTP date is measured from; the present by default.
-    """
-    text = headers.get("retry-after", "").strip()
-    try:
-        seconds = float(text) if text.isascii() else math.nan
-    except ValueError:
-        seconds = _seconds_until(text, now or datetime.now(timezone.utc))
-    return min(max(seconds, 0.0), RETRY_AFTER_MAX) if math.isfinite(seconds) else None
-
-
-def _seconds_until(text: str, now: datetime) -> float:
-    try:
-        moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now.timestamp()
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return math.nan
+    text = body.decode("utf-8", "replace")
+    found = next(filter(None, (pattern.search(text) for pattern in _FULL_IDS)), None)
+    return as_id(found[1] or found[2]) if found else None

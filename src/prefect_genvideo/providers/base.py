@@ -25,11 +25,14 @@ from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.account import checked_address, checked_key
-from prefect_genvideo.providers.classify import Facts, Row, judge, to_error
+from prefect_genvideo.providers.answers import salvage_id
+from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
+from prefect_genvideo.providers.evidence import CreatedIds, created_ids
 from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
 from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.limits import ModelRules
+from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
@@ -154,19 +157,14 @@ class VideoClient(ModelKnowledge):
         """
 
     @abstractmethod
-    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
-        """Return the task id of a create's answer, or raise what the answer means."""
-
-    @abstractmethod
-    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
-        """Return what a query's answer says, or raise what it means."""
-
-    @abstractmethod
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Return every asset that cannot go into a body as it stands."""
 
     _create_path: ClassVar[str]
     _query_path: ClassVar[str]  # with {task_id}
+    _manners: ClassVar[Manners] = Manners()
+    _create_table: ClassVar[tuple[Row, ...]]
+    _query_table: ClassVar[tuple[Row, ...]]
 
     def link_identity(self, url: str) -> str | None:
         """Return what stands for an uploaded asset's link in a request's fingerprint, or None for any other link.
@@ -267,6 +265,39 @@ class VideoClient(ModelKnowledge):
                 transport=self._transport,
             )
         return self._downloads
+
+    # How answers are read; a provider may do so in its own way
+
+    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
+        """Return the task id of a create's answer, or raise what the answer means."""
+        facts, answered = self._facts_of(reply), 200 <= reply.status < 300
+        found = created_ids(reply.json) if answered else CreatedIds()
+        if found.task_id and not facts.refused:
+            return found.task_id
+        named = found.task_id or found.suspect or (salvage_id(reply.body) if reply.json is None else None)
+        if found.task_id:
+            raise self._error((ID_AND_REFUSAL,), facts, named)
+        raise await self._refusal(facts, request, named)
+
+    async def _refusal(self, facts: Facts, request: VideoRequest, task_id: str | None) -> GenVideoError:
+        """Return what a create's answer without an id means."""
+        del request
+        return self._error(self._create_table, facts, task_id)
+
+    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
+        """Return what a query's answer says, or raise what it means."""
+        found = read_generation(reply, task_id, self.name, self._manners, self.base_url)
+        if found is None:
+            raise self._error(self._query_table, self._silence_of(reply), task_id)
+        return found
+
+    def _facts_of(self, reply: Reply) -> Facts:
+        """Return what an answer shows that brought neither an id nor a task."""
+        return facts_of(reply)
+
+    def _silence_of(self, reply: Reply) -> Facts:
+        """Return what a query's answer shows that says nothing about the task."""
+        return self._facts_of(reply)
 
     def _download_rules(self, max_size: int) -> DownloadRules:
         return DownloadRules(

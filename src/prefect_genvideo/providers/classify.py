@@ -1,14 +1,34 @@
 """Answers judged by tables: what a status, an envelope and a code mean, first matching row wins.
 
-A provider's wire module holds the tables; a reader can hold them against the provider's document row by row.
+A provider's wire module holds the tables; a reader can hold them against the provider's document row by row. What
+counts as a sign of refusal is the same everywhere: see `is_refusal`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+import re
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import (
+    GenVideoError,
+    QuotaError,
+    RateLimitedError,
+    RejectedError,
+    TransientError,
+    UnknownOutcomeError,
+)
+from prefect_genvideo.providers.answers import as_word, names
+from prefect_genvideo.providers.evidence import keyed
+from prefect_genvideo.providers.http import NOT_SENT, Reply
+from prefect_genvideo.providers.moderation import refused_for_content
+from prefect_genvideo.providers.reasons import said_in
+from prefect_genvideo.providers.waits import asked_wait
+from prefect_genvideo.providers.words import state_of
+
+RELAY, ERROR, JSON, HTML, OTHER = "relay", "error", "json", "html", "other"
+"""Forms of a body: `{"code", "message"}`, `{"error": {…}}`, other JSON, a web page, anything else."""
 
 
 @dataclass(frozen=True)
@@ -22,6 +42,10 @@ class Facts:
         reason: The provider's own word for the cause.
         message: Everything the provider said.
         money: Whether the words speak of an exhausted account.
+        refused: Whether there is a positive sign that the provider refused.
+        upstream: Whether the words are those of the provider's own supplier, passed on.
+        moderation: Whether the words speak of what a video shows.
+        passing: Whether the body is a page about a fault that passes.
         retry_after: Seconds the provider asked us to wait.
     """
 
@@ -31,6 +55,10 @@ class Facts:
     reason: str = ""
     message: str = ""
     money: bool = False
+    refused: bool = False
+    upstream: bool = False
+    moderation: bool = False
+    passing: bool = False
     retry_after: float | None = None
 
 
@@ -45,6 +73,10 @@ class Row:
         envelopes: Forms of the body.
         codes: Any of these codes.
         money: Only when the words speak of an exhausted account.
+        refused: Only with a positive sign of refusal.
+        upstream: Only when a supplier's words are passed on.
+        moderation: Only when the words speak of what a video shows.
+        passing: Only for a page about a fault that passes.
         reason: The reason to give; the provider's own by default.
         retry_after: Seconds to wait when the provider named none.
     """
@@ -55,6 +87,10 @@ class Row:
     envelopes: Container[str] = field(default_factory=tuple[str, ...])
     codes: frozenset[str] = frozenset()
     money: bool = False
+    refused: bool = False
+    upstream: bool = False
+    moderation: bool = False
+    passing: bool = False
     reason: str = ""
     retry_after: float | None = None
 
@@ -64,8 +100,139 @@ class Row:
             (not self.statuses or facts.status in self.statuses)
             and (not self.envelopes or facts.envelope in self.envelopes)
             and (not self.codes or not self.codes.isdisjoint(facts.codes))
-            and (not self.money or facts.money)
+            and all(getattr(facts, sign) for sign in _SIGNS if getattr(self, sign))
         )
+
+
+_SIGNS = ("money", "refused", "upstream", "moderation", "passing")
+
+_MONEY = re.compile(
+    r"额度|余额|欠费|用尽|充值|点数不足|积分不足|quota|exhausted|balance|arrear|overdue|top[- ]?up|credits?\b"
+    r"|insufficient(?!\W*(?:permission|privilege|scope|authori|access|right|role))",
+    re.IGNORECASE,
+)
+_HEADINGS = re.compile(rb"<(?:title|h1)[^>]{0,200}>([^<]{0,300})", re.IGNORECASE)
+_PASSING = re.compile(
+    rb"\b(?:50[0-9]|52[0-9])\b|bad gateway|gateway time|unavailable|maintenance|try again|timed? ?out", re.IGNORECASE
+)
+_CODE_KEYS = ("refcode", "errorcode", "errcode", "code", "statuscode")
+_REFUSING_TOKENS = frozenset(
+    names(
+        "fail failed failure error invalid denied forbidden unauthorized unauthenticated unsupported exceeded"
+        " insufficient exhausted limit limited rejected refused missing blocked sensitive violation unavailable bad"
+        " expired disabled banned overdue incorrect illegal prohibited"
+    )
+)
+# Something broke, before or after the task was made: no refusal.
+_BROKEN_TOKENS = frozenset(names("internal server gateway upstream unknown timeout"))
+_REFUSING_PHRASES = re.compile(r"not_(?:found|exist|allowed|support|permitted|available)|too_many|no_available")
+_REFUSING_CHINESE = re.compile(
+    "错误|失败|无效|不支持|不能|不足|拒绝|非法|超出|超过|过大|太大|过长|不存在|未找到|缺少|违规|敏感|禁止|无权|不合"
+)
+_NUMBER = re.compile(r"[0-9]{3,6}")
+_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
+
+
+def is_refusal(answer: Any) -> bool:
+    """Whether an answer holds a positive sign that the provider refused. Its status is not looked at.
+
+    `success: false`, an `error` object, and a code that names a refusal count. A message alone does not, nor does an
+    `error` that is only text: what a sentence means, a machine cannot be sure of, and a mistake is paid twice.
+    """
+    top = keyed(answer)
+    error = keyed(top.get("error"))
+    named = [as_word(error.get(name)) for name in ("message", "msg", "code")]
+    if top.get("success") is False or any(word not in ("", "0") and state_of(word) != "succeeded" for word in named):
+        return True
+    return any(map(is_refusing, codes_of(answer)))
+
+
+def codes_of(answer: Any) -> list[str]:
+    """Return every code of an answer and of its error, the most specific first."""
+    top = keyed(answer)
+    places = (top, keyed(top.get("error")), keyed(top.get("baseresp")))
+    return [code for key in _CODE_KEYS for place in places if (code := as_word(place.get(key)))]
+
+
+def is_refusing(code: str) -> bool:
+    """Whether a code names a refusal: one of the client's faults by number, or a word for one, in slug or prose."""
+    if _NUMBER.fullmatch(code):
+        return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
+    if state_of(code) == "succeeded" or len(code) > 300:
+        return False
+    slug = _CAMEL.sub("_", code).lower()
+    tokens = set(re.split(r"[^a-z]+", slug))
+    if tokens & _BROKEN_TOKENS:
+        return False
+    phrase = _REFUSING_PHRASES.search(re.sub(r"[^a-z]+", "_", slug))
+    return bool(tokens & _REFUSING_TOKENS or phrase or _REFUSING_CHINESE.search(code))
+
+
+def facts_of(reply: Reply) -> Facts:
+    """Open the envelope of an error answer, whatever its form: codes and words count wherever they stand."""
+    said, codes = said_in(reply.json), codes_of(reply.json)
+    answer = keyed(reply.json)
+    word = as_word(answer.get("code")) or as_word(keyed(answer.get("error")).get("code")) or next(iter(codes), "")
+    message = next(iter(said.texts), "")
+    return facts_from(
+        reply,
+        envelope=ERROR if codes or message else form_of(reply),
+        codes=codes,
+        inner_codes=said.codes,
+        reason=message or word or reply.failure,
+        message=message or word,
+    )
+
+
+def facts_from(
+    reply: Reply,
+    *,
+    envelope: str,
+    codes: Iterable[str],
+    reason: str,
+    message: str,
+    upstream: bool = False,
+    inner_codes: Iterable[str] = (),
+) -> Facts:
+    """Gather what a reply shows whose envelope is opened.
+
+    Args:
+        reply: What came.
+        envelope: The body's form.
+        codes: Every code in it that the tables judge.
+        reason: The provider's own word for the cause.
+        message: Everything it said.
+        upstream: Whether these are the words of the provider's own supplier.
+        inner_codes: Codes of the supplier. They tell what a refusal is about, not whose it is.
+    """
+    named = frozenset({*codes, reply.failure} - {""})
+    said = reply.json is not None
+    return Facts(
+        status=reply.status,
+        envelope=envelope,
+        codes=named | frozenset(family for code in named for family in _families(code)),
+        reason=reason,
+        message=message,
+        money=bool(_MONEY.search(message)),
+        refused=is_refusal(reply.json),
+        upstream=upstream,
+        moderation=said and refused_for_content(f"{message} {reason}", {*named, *inner_codes}),
+        passing=reply.is_html and any(map(_PASSING.search, _HEADINGS.findall(reply.body[:8192]))),
+        retry_after=reply.retry_after if reply.retry_after is not None else asked_wait(reply.json),
+    )
+
+
+def _families(code: str) -> Iterable[str]:
+    """Names of the families that a code belongs to, for tables to use: `entitlement_*`, `4xxxxx`."""
+    if code.startswith("entitlement_"):
+        yield "entitlement_*"
+    if re.fullmatch(r"4[0-9]{5}", code):
+        yield "4xxxxx"
+
+
+def form_of(reply: Reply) -> str:
+    """Return the form of a body that is no error's: JSON, a web page, anything else."""
+    return JSON if reply.json is not None else HTML if reply.is_html else OTHER
 
 
 def judge(table: Sequence[Row], facts: Facts) -> Row:
@@ -84,4 +251,44 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
         status_code=facts.status or None,
         reason=row.reason or facts.reason or (f"HTTP {facts.status}" if facts.status else None),
         retry_after=facts.retry_after if facts.retry_after is not None else row.retry_after,
+        moderation=facts.moderation and not issubclass(row.error, RateLimitedError),
     )
+
+
+# Rows that mean the same at every provider
+
+IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 500), range(500, 600)
+
+WRONG_ADDRESS = "this is not the API's address (check the base URL, without /v1); nothing was made"
+
+CREATED_WITHOUT_ID: tuple[Row, ...] = (
+    Row(
+        RateLimitedError,
+        "too many requests; nothing was made",
+        statuses=IN_2XX,
+        codes=frozenset({"429"}),
+        refused=True,
+        reason="rate_limited",
+    ),
+    Row(QuotaError, "no money", statuses=IN_2XX, refused=True, money=True),
+    Row(RejectedError, "refused", statuses=IN_2XX, refused=True),
+    Row(UnknownOutcomeError, "a page about a fault came instead of an answer", statuses=IN_2XX, passing=True),
+    Row(RejectedError, WRONG_ADDRESS, statuses=IN_2XX, envelopes=(HTML,), reason="wrong address"),
+    Row(
+        UnknownOutcomeError,
+        "success was answered without a task id; the outcome is unknown",
+        statuses=IN_2XX,
+        envelopes=(RELAY, ERROR, JSON),
+        reason="outcome unknown: success without task id",
+    ),
+    Row(TransientError, "the request was not sent", statuses=(0,), codes=frozenset({NOT_SENT})),
+    Row(UnknownOutcomeError, "the outcome is unknown", reason="outcome unknown"),
+)
+"""The end of every create's table: a 2xx without an id is a refusal only where there is a positive sign of one."""
+
+ID_AND_REFUSAL = Row(
+    UnknownOutcomeError,
+    "an id and a refusal came in one answer; the outcome is unknown",
+    reason="outcome unknown: an id and a refusal",
+)
+"""A create's answer that says both."""

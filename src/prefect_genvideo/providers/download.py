@@ -18,9 +18,10 @@ import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
 from prefect_genvideo.media.mp4 import Mp4Reader
-from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json, retry_after
+from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json
 from prefect_genvideo.providers.http import coding_of, content_chunks, raw_chunks, send
 from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
+from prefect_genvideo.providers.waits import retry_after
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3

@@ -18,10 +18,11 @@ from typing import Any
 import anyio
 import httpx
 
-from prefect_genvideo.providers.answers import parse_json, retry_after
+from prefect_genvideo.providers.answers import parse_json
 from prefect_genvideo.providers.network import NetworkTransport
 from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
+from prefect_genvideo.providers.waits import retry_after
 
 CONNECT_TIMEOUT = 10.0
 WRITE_TIMEOUT = 60.0

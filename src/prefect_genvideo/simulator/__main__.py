@@ -13,7 +13,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m prefect_genvideo.simulator", description="Local video providers.")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=8787)
-    parser.add_argument("--clock", attempts=("immediate", "manual", "time"), default="time")
+    parser.add_argument("--clock", choices=("immediate", "manual", "time"), default="time")
     parser.add_argument("--scale", type=float, default=0.1, help="real seconds per simulated second")
     parser.add_argument("--full-size", action="store_true", help="render in the asked resolution")
     options = parser.parse_args()

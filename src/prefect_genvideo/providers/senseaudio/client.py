@@ -1,4 +1,4 @@
-"""SenseAudio: create, query, download. It has no upload. Its answers are read by `senseaudio_wire`."""
+"""SenseAudio: create, query, download. It has no upload. `senseaudio.wire` says what its answers mean."""
 
 from __future__ import annotations
 
@@ -7,26 +7,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError, TransientError, redact
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
-from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
-from prefect_genvideo.providers.answers import (
-    JsonObject,
-    as_id,
-    as_link,
-    as_list,
-    as_object,
-    as_percent,
-    as_text,
-    as_time,
-    salvage_id,
-)
+from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers.answers import JsonObject, as_list, as_object, as_text
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.providers.classify import to_error
-from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits
+from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.senseaudio import wire
 from prefect_genvideo.providers.senseaudio.rules import (
@@ -55,6 +45,9 @@ class SenseAudioClient(VideoClient):
     default_model: ClassVar[str] = "doubao-seedance-2-0-260128"
     _create_path: ClassVar[str] = "/v1/video/create"
     _query_path: ClassVar[str] = "/v1/video/status?id={task_id}"
+    _manners: ClassVar[Manners] = Manners(plain_ids=False, video_links=wire.VIDEO_LINKS)
+    _create_table: ClassVar[tuple[Row, ...]] = wire.CREATE
+    _query_table: ClassVar[tuple[Row, ...]] = wire.QUERY
 
     def rules(self, model: str) -> tuple[Rule, ...]:
         """Return the rules of the model; see `senseaudio.rules`."""
@@ -118,7 +111,7 @@ class SenseAudioClient(VideoClient):
         answer = as_object(reply.json)
         entries = answer.get("data")
         if reply.status != 200 or not isinstance(entries, list):
-            raise self._error(wire.MODELS, wire.facts_of(reply))
+            raise self._error(wire.MODELS, self._facts_of(reply))
         names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
         return list(dict.fromkeys(filter(None, names))), answer.get("has_more") is not True
 
@@ -131,16 +124,11 @@ class SenseAudioClient(VideoClient):
             or asset_kind(request.assets()[problem.field]) not in {"local", "data"}
         ]
 
-    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
-        answer = as_object(reply.json)
-        task_id = as_id(answer.get("task_id")) or as_id(as_object(answer.get("data")).get("task_id"))
-        if task_id and 200 <= reply.status < 300:
-            return task_id
-        facts = wire.facts_of(reply)
-        if wire.BUSY in facts.codes:
-            row = wire.BUSY_OFFERED if await self._is_offered(request.model) else wire.BUSY_NOT_OFFERED
-            raise to_error(row, facts, title=self.title, provider=self.name)
-        raise self._error(wire.CREATE, facts, task_id or salvage_id(reply.body))
+    async def _refusal(self, facts: Facts, request: VideoRequest, task_id: str | None) -> GenVideoError:
+        if wire.BUSY not in facts.codes:
+            return await super()._refusal(facts, request, task_id)
+        row = wire.BUSY_OFFERED if await self._is_offered(request.model) else wire.BUSY_NOT_OFFERED
+        return self._error((row,), facts)
 
     async def _is_offered(self, model: str) -> bool:
         """Whether the API lists the model; when it does not tell, whether the documents do."""
@@ -149,41 +137,6 @@ class SenseAudioClient(VideoClient):
         except GenVideoError:
             return model in MODELS
         return model in names or (not complete and model in MODELS)
-
-    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
-        row = wire.row_of(reply)
-        word = as_text(row.get("status")).lower()
-        if not word:
-            raise self._error(wire.QUERY, wire.facts_of(reply), task_id)
-        answered = as_id(row.get("task_id"))
-        if answered and answered != task_id:
-            raise TransientError(
-                f"{self.title} answered about another task than {task_id}.",
-                provider=self.name,
-                task_id=task_id,
-                status_code=reply.status,
-                reason="task_id mismatch",
-            )
-        return self._read_row(row, word, task_id, as_object(reply.json))
-
-    def _read_row(self, row: JsonObject, word: str, task_id: str, raw: JsonObject) -> Generation:
-        state = wire.STATES.get(word, "running")
-        link = as_link(row.get("video_url")) if state == "succeeded" else None
-        reason = redact(wire.failure_reason(row)) if state == "failed" else None
-        if state == "succeeded" and link is None:
-            state, reason = "running", "reported done, without a video_url yet"
-        return Generation(
-            provider=self.name,
-            task_id=task_id,
-            state=state,
-            progress=as_percent(row.get("progress")),
-            video_url=link,
-            cover_url=None,
-            reason=reason,
-            created_at=as_time(row.get("created_at")),
-            finished_at=as_time(row.get("completed_at")),
-            raw=raw,
-        )
 
 
 def _content(request: VideoRequest) -> Iterator[JsonObject]:

@@ -16,27 +16,22 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.models import NO_REASON, GenerationState
-from prefect_genvideo.providers.answers import JsonObject, as_object, as_text, as_word
-from prefect_genvideo.providers.classify import Facts, Row
-from prefect_genvideo.providers.http import NOT_SENT, Reply
-
-ERROR, JSON, HTML, OTHER = "error", "json", "html", "other"
-
-STATES: dict[str, GenerationState] = {
-    "pending": "queued",
-    "processing": "running",
-    "completed": "succeeded",
-    "failed": "failed",
-}
-"""Status words, in either case. `pending` was seen to cover the whole run. Any other word: running."""
+from prefect_genvideo.providers.classify import (
+    CREATED_WITHOUT_ID,
+    ERROR,
+    HTML,
+    IN_2XX,
+    IN_3XX,
+    IN_4XX,
+    JSON,
+    OTHER,
+    WRONG_ADDRESS,
+    Row,
+)
 
 BUSY = "500000"
 """Busy, and also an invalid model: only the list of models tells them apart."""
 
-WRONG_ADDRESS = "this is not the API's address (check the base URL, without /v1); nothing was made"
-
-_2XX, _3XX, _4XX = range(200, 300), range(300, 400), range(400, 500)
 _USAGE_WAIT = 300.0  # seconds; a used-up quota window does not come back quickly
 _MONEY_CODES = frozenset({"400001", "400900", "400901", "400902"})
 
@@ -62,28 +57,23 @@ CREATE: tuple[Row, ...] = (
     # By ref_code, whatever the status
     *_LIMITS,
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
-    Row(ModelUnavailableError, "the model does not exist", codes=frozenset({"400033"})),
-    Row(RejectedError, "the parameters are refused", codes=frozenset({"400000"})),
+    Row(
+        ModelUnavailableError,
+        "the model does not exist or cannot do this",
+        codes=frozenset({"400033", "400034"}),
+    ),
+    Row(RejectedError, "the parameters are refused", codes=frozenset({"4xxxxx"})),
     # By status
     Row(AuthenticationError, "the key is missing or wrong", statuses=(401,)),
     Row(QuotaError, "no money", statuses=(402,)),
+    Row(QuotaError, "no money", statuses=(403,), money=True),
     Row(RejectedError, "the account is not allowed to do this", statuses=(403,)),
-    Row(RejectedError, WRONG_ADDRESS, statuses=_3XX, reason="wrong address"),
+    Row(RejectedError, WRONG_ADDRESS, statuses=IN_3XX, reason="wrong address"),
     Row(RejectedError, WRONG_ADDRESS, statuses=(404, 405), envelopes=(HTML, OTHER), reason="wrong address"),
     Row(RejectedError, "the request is too large", statuses=(413,), reason="request too large"),
     Row(UnknownOutcomeError, "the outcome is unknown", statuses=(408, 425, 499), reason="outcome unknown"),
-    Row(RejectedError, "refused", statuses=_4XX),
-    Row(RejectedError, "refused", statuses=_2XX, envelopes=(ERROR,)),
-    Row(RejectedError, WRONG_ADDRESS, statuses=_2XX, envelopes=(HTML,), reason="wrong address"),
-    Row(
-        UnknownOutcomeError,
-        "success was answered without a task id; the outcome is unknown",
-        statuses=_2XX,
-        envelopes=(JSON,),
-        reason="outcome unknown: success without task id",
-    ),
-    Row(TransientError, "the request was not sent", statuses=(0,), codes=frozenset({NOT_SENT})),
-    Row(UnknownOutcomeError, "the outcome is unknown", reason="outcome unknown"),
+    Row(RejectedError, "refused", statuses=IN_4XX),
+    *CREATED_WITHOUT_ID,
 )
 """Meaning of a create's answer that brought no task id. `BUSY` is settled before this table."""
 
@@ -108,14 +98,14 @@ QUERY: tuple[Row, ...] = (
     Row(
         TransientError,
         "a web page came instead of JSON; the base URL may be wrong",
-        statuses=_2XX,
+        statuses=IN_2XX,
         envelopes=(HTML,),
         reason="HTML instead of JSON",
     ),
     Row(
         TransientError,
         "the answer says nothing about the task",
-        statuses=_2XX,
+        statuses=IN_2XX,
         envelopes=(JSON,),
         reason="no task in the answer",
     ),
@@ -134,38 +124,5 @@ MODELS: tuple[Row, ...] = (
 """Meaning of an answer without a list of models."""
 
 
-def facts_of(reply: Reply) -> Facts:
-    """Open the envelope of an error answer."""
-    answer = as_object(reply.json)
-    error = answer.get("error")
-    nested = as_object(error)
-    codes = [as_word(place.get(field)) for place in (answer, nested) for field in ("ref_code", "code")]
-    message = as_text(answer.get("message")) or as_text(nested.get("message")) or as_text(error)
-    word = next(filter(None, (codes[1], codes[3], codes[0], codes[2])), "")
-    if any(codes) or message:
-        envelope = ERROR
-    elif reply.json is not None:
-        envelope = JSON
-    else:
-        envelope = HTML if reply.is_html else OTHER
-    return Facts(
-        status=reply.status,
-        envelope=envelope,
-        codes=frozenset({*codes, reply.failure} - {""}),
-        reason=message or word or reply.failure,
-        message=message or word,
-        retry_after=reply.retry_after,
-    )
-
-
-def row_of(reply: Reply) -> JsonObject:
-    """The task in a query's answer; empty when there is none."""
-    answer = as_object(reply.json)
-    if not 200 <= reply.status < 300:
-        return {}
-    return answer if "status" in answer else as_object(answer.get("data"))
-
-
-def failure_reason(row: JsonObject) -> str:
-    """Why a task failed; the message may be missing."""
-    return as_text(row.get("error_message")) or as_text(row.get("message")) or NO_REASON
+VIDEO_LINKS: tuple[tuple[str, ...], ...] = (("videourl",),)
+"""Where the result's link stands, from the task's object on."""

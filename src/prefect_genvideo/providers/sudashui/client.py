@@ -1,39 +1,29 @@
-"""Sudashui: upload assets, create, query, download. Its answers are read by `sudashui_wire`."""
+"""Sudashui: upload assets, create, query, download. `sudashui.wire` says what its answers mean."""
 
 from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
-from typing import Any, ClassVar, NoReturn
-from urllib.parse import quote, urlsplit
+from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import anyio.to_thread
 import httpx
 
-from prefect_genvideo.errors import TransientError, redact
-from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import (
-    JsonObject,
-    as_id,
-    as_link,
-    as_list,
-    as_number,
-    as_object,
-    as_percent,
-    as_text,
-    as_time,
-    salvage_id,
-)
+from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient
+from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.download import MAX_SIZE
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits, ModelRules
+from prefect_genvideo.providers.links import content_url
+from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.sudashui import wire
 from prefect_genvideo.providers.sudashui.rules import (
@@ -69,6 +59,9 @@ class SudashuiClient(VideoClient):
 
     _create_path: ClassVar[str] = "/v1/video/generations"
     _query_path: ClassVar[str] = "/v1/video/generations/{task_id}"
+    _manners: ClassVar[Manners] = Manners(video_links=wire.VIDEO_LINKS)
+    _create_table: ClassVar[tuple[Row, ...]] = wire.CREATE
+    _query_table: ClassVar[tuple[Row, ...]] = wire.QUERY
 
     def __init__(
         self,
@@ -144,11 +137,11 @@ class SudashuiClient(VideoClient):
             files = {"file": (prepared.name, file, prepared.media_type)}
             # Slow ones must not keep questions waiting.
             reply = await self._exchange("POST", f"{self.files_url}/", files=files, fresh=True)
-        answer = as_object(reply.json)
-        url = as_link(answer.get("url")) or as_link(as_object(answer.get("data")).get("url"))
-        if not url or not 200 <= reply.status < 300:
-            raise self._error(wire.UPLOAD, wire.facts_of(reply))
-        return UploadedAsset(url=url, expires_at=_expiry(answer))
+        found = wire.uploaded(reply)
+        if found.url is None:
+            table = (wire.UNUSABLE_LINK,) if found.named else wire.UPLOAD
+            raise self._error(table, wire.upload_facts(reply))
+        return UploadedAsset(url=found.url, expires_at=_expiry(as_object(reply.json)))
 
     async def models(self) -> list[str]:
         """Return the names of the models that the account is offered now."""
@@ -161,7 +154,7 @@ class SudashuiClient(VideoClient):
 
     def content_url(self, task_id: str) -> str | None:
         """Return the gateway's own address of a task's video."""
-        return f"{self.base_url}/v1/videos/{quote(task_id, safe='')}/content"
+        return content_url(self.base_url, task_id)
 
     def known_limits(self, model: str) -> tuple[ModelLimits, str]:
         """Return the documented limits, or the widest that were seen of the family; see `VideoClient.known_limits`."""
@@ -193,58 +186,11 @@ class SudashuiClient(VideoClient):
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         return not_links(request)
 
-    async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
-        answer = as_object(reply.json)
-        task_id = _created_id(answer) if 200 <= reply.status < 300 else None
-        if task_id and wire.is_success(wire.code_of(reply)):
-            return task_id
-        raise self._error(wire.CREATE, wire.facts_of(reply), task_id or salvage_id(reply.body))
+    def _facts_of(self, reply: Reply) -> Facts:
+        return wire.facts_of(reply)
 
-    def _generation_of(self, reply: Reply, task_id: str) -> Generation:
-        row = wire.row_of(reply)
-        if not row or not as_text(row.get("status")):
-            self._says_nothing(reply, task_id)
-        answered = as_id(row.get("task_id")) or (as_id(row.get("id")) if isinstance(row.get("id"), str) else None)
-        if answered and answered != task_id:
-            raise TransientError(
-                f"{self.title} answered about another task than {task_id}.",
-                provider=self.name,
-                task_id=task_id,
-                status_code=reply.status,
-                reason="task_id mismatch",
-            )
-        return self._read_row(row, task_id, as_object(reply.json))
-
-    def _says_nothing(self, reply: Reply, task_id: str) -> NoReturn:
-        facts = wire.facts_of(reply)
-        reason = wire.code_of(reply)
-        if wire.is_success(reason):
-            reason = "no task in the answer" if reply.json is not None and reply.status == 200 else ""
-        raise self._error(wire.QUERY, replace(facts, reason=reason or facts.reason), task_id)
-
-    def _read_row(self, row: JsonObject, task_id: str, raw: JsonObject) -> Generation:
-        state = wire.STATES.get(as_text(row.get("status")).upper(), "running")
-        reason = link = None
-        if state == "succeeded":
-            link = wire.video_url(row)
-            if link is None:
-                state, reason = "running", "reported done, without an http(s) link yet"
-        elif state == "failed":
-            reason = redact(wire.failure_reason(row))
-        return Generation(
-            provider=self.name,
-            task_id=task_id,
-            state=state,
-            progress=as_percent(row.get("progress")),
-            video_url=link,
-            cover_url=as_link(wire.first_creation(row).get("cover_url")),
-            reason=reason,
-            created_at=as_time(row.get("created_at")) or as_time(row.get("submit_time")),
-            started_at=as_time(row.get("start_time")),
-            finished_at=as_time(row.get("finish_time")),
-            cost=as_number(row.get("quota")),
-            raw=raw,
-        )
+    def _silence_of(self, reply: Reply) -> Facts:
+        return wire.silence_of(reply)
 
 
 def _payload(request: VideoRequest) -> JsonObject:
@@ -260,15 +206,6 @@ def _payload(request: VideoRequest) -> JsonObject:
     }
     given = {field: value for field, value in fields.items() if value}
     return given | {name: value for name, value in request.options.items() if name not in RESERVED | set(fields)}
-
-
-def _created_id(answer: JsonObject) -> str | None:
-    data = answer.get("data")
-    inner = as_object(data)
-    plain = as_text(data)
-    places = (answer.get("task_id"), answer.get("id"), inner.get("task_id"), inner.get("id"))
-    found = next(filter(None, map(as_id, places)), None)
-    return found or (as_id(plain) if plain.startswith("task_") else None)
 
 
 def _expiry(answer: JsonObject) -> datetime:

@@ -1,0 +1,268 @@
+"""What an answer shows about a task, whatever it is wrapped in: the task's own object, its ids and its times.
+
+Gateways pass on what their upstreams say: flat, in `data`, in a list, as JSON text inside a string. Every function here
+takes any JSON value, looks at a bounded part of it and never raises.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import IntEnum
+from itertools import islice
+from typing import Any
+
+from prefect_genvideo.providers.answers import (
+    JsonObject,
+    as_id,
+    as_list,
+    as_object,
+    as_percent,
+    as_text,
+    as_time,
+    is_moment,
+    names,
+    parse_json,
+)
+
+_MAX_DEPTH = 8
+_MAX_NODES = 4000
+_SEPARATORS = re.compile(r"[\W_]+")
+
+# What a task may be wrapped in. Requests that are echoed (`input`, `request`, `properties` …) are none of these.
+_WRAPPERS = frozenset(
+    names(
+        "data result results response resp task tasks output outputs item items job jobs video videos generation"
+        " generations body info taskinfo taskresult payload choices message content"
+    )
+)
+# Text of these is what was said to people; JSON inside it speaks of another exchange.
+_SAID = frozenset(("message", "msg", "error", "detail"))
+
+_WORD_KEYS = ("status", "taskstatus", "state", "taskstate", "jobstatus", "jobstate", "generationstatus", "videostatus")
+_ID_KEYS = ("taskid", "generationid", "videoid", "jobid")
+_CREATED = ("createdat", "submittime", "submittedat", "createtime", "createdtime", "created")
+_STARTED = ("starttime", "startedat", "begintime")
+_ENDED = ("finishtime", "finishedat", "completedat", "completetime", "completedtime", "endtime", "endedat", "finishat")
+# What belongs to a task and not to the call that asked for it.
+_TASK_FACTS = frozenset((*_ID_KEYS, *_CREATED, *_STARTED, *_ENDED, "id", "progress", "model", "videourl", "resulturl"))
+
+
+def key_of(name: str) -> str:
+    """Return a field's name without case and separators: `taskId`, `task_id` and `Task-ID` are one."""
+    return _SEPARATORS.sub("", name[:100]).lower()
+
+
+def keyed(value: Any) -> JsonObject:
+    """Return an object with its names as `key_of` has them; the first of two that become one. Empty for the rest."""
+    fields: JsonObject = {}
+    for name, inner in as_object(value).items():
+        fields.setdefault(key_of(name), inner)
+    return fields
+
+
+def opened(value: Any) -> Any:
+    """Return what JSON text holds; anything else as it is."""
+    text = value.strip() if isinstance(value, str) else ""
+    if text[:1] not in ("{", "["):
+        return value
+    inner = parse_json(text.encode("utf-8", "replace"))
+    return value if inner is None else inner
+
+
+@dataclass(frozen=True)
+class Node:
+    """A value and the way to it: the fields' names, positions in lists left out."""
+
+    path: tuple[str, ...]
+    value: Any
+
+
+def walk(answer: Any, closed: Iterable[str] = ()) -> Iterator[Node]:
+    """Yield an answer's values breadth first, with JSON text opened.
+
+    Args:
+        answer: Any JSON value.
+        closed: Fields that are not looked into, as `key_of` names them.
+    """
+    shut = frozenset(closed)
+    queue = deque([Node((), opened(answer))])
+    for _ in range(_MAX_NODES):
+        if not queue:
+            return
+        node = queue.popleft()
+        yield node
+        room = _MAX_NODES - len(queue) if len(node.path) < _MAX_DEPTH else 0
+        for name, inner in islice(as_object(node.value).items(), room):
+            if (key := key_of(name)) not in shut:
+                queue.append(Node((*node.path, key), opened(inner)))
+        queue.extend(Node(node.path, opened(inner)) for inner in islice(as_list(node.value), room))
+
+
+# The task's own object
+
+
+class Relation(IntEnum):
+    """Whose task an object speaks of. The lower, the more it is to be believed."""
+
+    OURS = 0
+    WITHIN_OURS = 1
+    UNNAMED = 2
+    CALL = 3  # may speak of the call instead of a task
+    OTHER = 4
+
+
+@dataclass(frozen=True)
+class Task:
+    """The object that speaks of a task.
+
+    Attributes:
+        row: The object itself.
+        word: Its status word; empty when only its facts speak.
+        relation: Whose task it is.
+        answer: The whole answer.
+    """
+
+    row: JsonObject
+    word: str
+    relation: Relation
+    answer: Any = field(default=None, repr=False)
+
+    @property
+    def progress(self) -> int | None:
+        """Per cent, where it is told."""
+        fields = keyed(self.row)
+        return as_percent(fields.get("progress", fields.get("progresspercent")))
+
+    @property
+    def created_at(self) -> datetime | None:
+        """When it was submitted."""
+        return _time(self.row, _CREATED)
+
+    @property
+    def started_at(self) -> datetime | None:
+        """When work began."""
+        return _time(self.row, _STARTED)
+
+    @property
+    def finished_at(self) -> datetime | None:
+        """When it ended."""
+        return _time(self.row, _ENDED)
+
+    @property
+    def has_end_time(self) -> bool:
+        """Whether an end is told, be it in an unknown time zone."""
+        fields = keyed(self.row)
+        return any(is_moment(fields.get(key)) for key in _ENDED)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether an end time or 100 % says so."""
+        return self.has_end_time or self.progress == 100
+
+
+def find_task(answer: Any, task_id: str, *, plain_ids: bool) -> Task | None:
+    """Return the object that speaks of our task, or of whichever task the answer names.
+
+    Args:
+        answer: Any JSON value.
+        task_id: Ours.
+        plain_ids: Whether `id` alone is a task's id here, rather than a record's.
+
+    Returns:
+        The outermost object that names our id and holds a status word; else the one nearest to that. None where no
+        object holds a status word or an end.
+    """
+    found: list[tuple[Relation, Task]] = []
+    queue: deque[tuple[Any, Relation, int]] = deque([(opened(answer), Relation.UNNAMED, 0)])
+    for _ in range(_MAX_NODES):
+        if not queue:
+            break
+        value, above, depth = queue.popleft()
+        if isinstance(value, list):
+            queue.extend((opened(inner), above, depth) for inner in islice(as_list(value), _MAX_NODES - len(queue)))
+            continue
+        row, fields = as_object(value), keyed(value)
+        relation = _relation(fields, task_id, above, plain_ids)
+        task = Task(row, _word(fields), relation, answer)
+        if task.word or (task.has_end_time and not _names_a_status(fields)):
+            about_the_call = relation is Relation.UNNAMED and depth == 0 and not _TASK_FACTS & set(fields)
+            found.append((Relation.CALL if about_the_call else relation, task))
+        if depth < _MAX_DEPTH:
+            inner = ((key, fields[key]) for key in fields if key in _WRAPPERS)
+            queue.extend((raw if key in _SAID else opened(raw), relation, depth + 1) for key, raw in inner)
+    # Who says a word comes before who does not; sorting keeps the outer before the inner.
+    ranked = sorted(found, key=lambda each: (each[0], not each[1].word))
+    return Task(ranked[0][1].row, ranked[0][1].word, ranked[0][0], answer) if ranked else None
+
+
+def _relation(fields: JsonObject, task_id: str, above: Relation, plain_ids: bool) -> Relation:
+    named = {as_id(fields.get(key)) for key in _ID_KEYS} - {None}
+    plain = fields.get("id")
+    if plain == task_id or (plain_ids and not named and isinstance(plain, str)):
+        named |= {as_id(plain)} - {None}
+    if task_id in named:
+        return Relation.OURS
+    if above in (Relation.OURS, Relation.WITHIN_OURS):
+        return Relation.WITHIN_OURS  # an upstream has ids of its own
+    return Relation.OTHER if named or above is Relation.OTHER else Relation.UNNAMED
+
+
+def _word(fields: JsonObject) -> str:
+    for key in _WORD_KEYS:
+        if word := as_text(fields.get(key)):
+            return word
+    done = fields.get("done")
+    return "" if not isinstance(done, bool) else "done" if done else "running"
+
+
+def _names_a_status(fields: JsonObject) -> bool:
+    """Whether there is a status that is no word, e.g. a number whose meaning nobody told us."""
+    return any(fields.get(key) not in (None, "") for key in _WORD_KEYS)
+
+
+def _time(row: JsonObject, keys: tuple[str, ...]) -> datetime | None:
+    fields = keyed(row)
+    return next(filter(None, (as_time(fields.get(key)) for key in keys)), None)
+
+
+# The id of a created task
+
+
+@dataclass(frozen=True)
+class CreatedIds:
+    """Ids in a create's answer.
+
+    Attributes:
+        task_id: What stands where a task's id stands; None when nothing does.
+        suspect: Anything else that may be one, for a person to go by.
+    """
+
+    task_id: str | None = None
+    suspect: str | None = None
+
+
+def created_ids(answer: Any) -> CreatedIds:
+    """Find the id of a new task: `task_id` before `id`, the outer before the inner, texts before numbers."""
+    ranked: list[tuple[int, str]] = []
+    suspects: list[str] = []
+    for node in walk(answer, closed=_SAID):
+        wrapped = set(node.path) <= _WRAPPERS
+        if wrapped and (fields := keyed(node.value)):
+            plain = fields.get("id")
+            ranked += [(0, found) for found in [as_id(fields.get("taskid"))] if found]
+            ranked += [(1 if isinstance(plain, str) else 2, found) for found in [as_id(plain)] if found]
+            others = (*_ID_KEYS, "uuid", "name", "operation", "operationid", "predictionid")
+            suspects += filter(None, (as_id(fields.get(key)) for key in others if isinstance(fields.get(key), str)))
+        elif node.path[-1:] in (("data",), ("result",)) and wrapped and isinstance(node.value, str):
+            plain = node.value.strip()
+            ranked += [(1, plain)] if plain.startswith("task_") and as_id(plain) else []
+            suspects += [plain] if as_id(plain) and " " not in plain and len(plain) >= 8 else []
+        elif node.path[-1:] == ("taskid",):
+            suspects += filter(None, [as_id(node.value)])
+    ranked.sort(key=lambda each: each[0])
+    task_id = ranked[0][1] if ranked else None
+    return CreatedIds(task_id, next(iter(suspects), None))

@@ -1,0 +1,130 @@
+"""What a query's answer says about our task: the one reading that every provider's client shares.
+
+A whole-word status decides. A word nobody knows decides nothing, unless a final fact stands beside it: a link and an
+end, or the text of an error and an end time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from prefect_genvideo.errors import TransientError, redact
+from prefect_genvideo.models import NO_REASON, Generation, GenerationState
+from prefect_genvideo.providers.answers import as_number, as_object
+from prefect_genvideo.providers.evidence import Relation, Task, find_task, keyed
+from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.links import LinkPlaces
+from prefect_genvideo.providers.moderation import refused_for_content
+from prefect_genvideo.providers.reasons import said_in
+from prefect_genvideo.providers.words import normalised, state_of
+
+NO_LINK = "reported done, without an http(s) link yet"
+
+# Beside nothing else, these speak of the call rather than of a task.
+_OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ok", "ready")))
+
+
+@dataclass(frozen=True)
+class Manners:
+    """How one provider's answers differ from all others'.
+
+    Attributes:
+        plain_ids: Whether `id` alone is a task's id, rather than a record's.
+        video_links: Where its documents put the result's link, the best first; see `LinkPlaces`.
+        states: Status words of its own, normalised.
+    """
+
+    plain_ids: bool = True
+    video_links: tuple[tuple[str, ...], ...] = ()
+    states: Mapping[str, GenerationState] = field(default_factory=dict[str, GenerationState])
+
+
+def read_generation(reply: Reply, task_id: str, provider: str, manners: Manners, base_url: str) -> Generation | None:
+    """Return what an answer says about our task; None when it says nothing.
+
+    Args:
+        reply: What came. Only a 2xx speaks of a task.
+        task_id: Ours.
+        provider: The provider's name.
+        manners: The provider's.
+        base_url: The API's address.
+
+    Raises:
+        TransientError: The answer is about another task.
+    """
+    answer = reply.json if 200 <= reply.status < 300 else None
+    task = find_task(answer, task_id, plain_ids=manners.plain_ids)
+    if task is None:
+        return None
+    if task.relation is Relation.OTHER:
+        raise TransientError(
+            f"{provider} answered about another task than {task_id}.",
+            provider=provider,
+            task_id=task_id,
+            status_code=reply.status,
+            reason="task_id mismatch",
+        )
+    places = LinkPlaces(base_url, task_id, manners.video_links)
+    verdict = _judge(task, places, manners.states)
+    if verdict is None:
+        return None
+    return Generation(
+        provider=provider,
+        task_id=task_id,
+        state=verdict.state,
+        progress=task.progress,
+        video_url=verdict.link,
+        cover_url=places.cover(task),
+        reason=redact(verdict.reason) if verdict.reason else None,
+        moderation=verdict.moderation,
+        unfamiliar=verdict.unfamiliar,
+        created_at=task.created_at,
+        started_at=task.started_at,
+        finished_at=task.finished_at,
+        cost=as_number(keyed(task.row).get("quota")),
+        raw=as_object(answer),
+    )
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    state: GenerationState
+    link: str | None = None
+    reason: str | None = None
+    moderation: bool = False
+    unfamiliar: str | None = None
+
+
+def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) -> _Verdict | None:
+    state = state_of(task.word, more) if task.word else None
+    if state in ("queued", "running"):
+        return _Verdict(state)
+    if state == "failed":
+        of_a_call = task.relation is Relation.CALL and normalised(task.word) in _OF_A_CALL
+        return None if of_a_call else _failed(task)
+    link = places.video(task)
+    if state == "succeeded":
+        if link is not None:
+            return _Verdict("succeeded", link)
+        return None if task.relation is Relation.CALL else _without_link(task)
+    if link is not None and task.is_over:
+        return _Verdict("succeeded", link)
+    if task.has_end_time and said_in(task.row).texts:
+        return _failed(task)
+    return _Verdict("running", unfamiliar=task.word) if task.word else None
+
+
+def _failed(task: Task) -> _Verdict:
+    said = said_in(task.row, task.answer)
+    reason = said.reason()
+    about_content = refused_for_content(f"{task.word} {reason} {' '.join(said.texts)}", said.codes)
+    return _Verdict("failed", reason=reason or NO_REASON, moderation=about_content)
+
+
+def _without_link(task: Task) -> _Verdict:
+    """Reported done, and no link: it may be late. What is said beside it is told."""
+    said = said_in(task.row)
+    reason = said.reason()
+    text = f"{NO_LINK}: {reason}" if reason else NO_LINK
+    return _Verdict("running", reason=text, moderation=refused_for_content(" ".join(said.texts), said.codes))

@@ -1,0 +1,116 @@
+"""How long an answer asks us to wait: in the header, in a field, or in words."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+from prefect_genvideo.providers.answers import as_list, as_number, as_object, as_text
+
+RETRY_AFTER_MAX = 3600.0
+"""Seconds; whatever is asked for, no longer."""
+
+_UNITS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds", "毫秒"), 0.001),
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "秒", "秒钟"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes", "分", "分钟"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "小时"), 3600.0),
+}
+_UNIT = "|".join(sorted(filter(None, _UNITS), key=len, reverse=True))
+_NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
+_AMOUNT = rf"({_NUMBER})\s*({_UNIT})?"
+_PARTS = re.compile(_AMOUNT, re.IGNORECASE)
+# `2814, 2` is what becomes of two headers; the first one was set by who is nearest to the limit.
+_DURATION = re.compile(
+    rf"-?(?=[0-9])(?:{_NUMBER}\s*(?:{_UNIT})\s*)*(?:{_NUMBER}\s*)?(?:[,;].*)?", re.IGNORECASE | re.DOTALL
+)
+_WORDS = (
+    re.compile(rf"(?:等待|等候|稍等|冷却|间隔)\s*约?\s*{_AMOUNT}", re.IGNORECASE),
+    re.compile(rf"{_AMOUNT}\s*(?:后|之后|以后)(?:再|重)?", re.IGNORECASE),
+    re.compile(
+        rf"\b(?:retry|try again|wait|available again|resets?)\b(?: (?:after|in|for|again))*(?: about)? {_AMOUNT}\b",
+        re.IGNORECASE,
+    ),
+)
+_FIELDS = {
+    **dict.fromkeys(("retryafter", "retryafterseconds", "retryaftersec", "retrydelay", "retryin", "waitseconds"), 1.0),
+    **dict.fromkeys(("retryafterms", "retryaftermilliseconds"), 0.001),
+}
+_SEPARATORS = re.compile(r"[^a-z]+")
+_LIMIT = 2000  # characters of a message that are looked through
+
+
+def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:
+    """Return the seconds of a Retry-After header, 0 to 3600; None when it is absent or garbage.
+
+    Args:
+        headers: With case-insensitive look-up.
+        now: The moment an HTTP date is measured from; the present by default.
+
+    Returns:
+        Seconds; 0 for a negative number or a date that has passed.
+    """
+    text = headers.get("retry-after", "").strip()[:_LIMIT]
+    if not text:
+        return None
+    seconds = _duration(text)
+    return _bounded(_seconds_until(text, now or datetime.now(timezone.utc)) if seconds is None else seconds)
+
+
+def asked_wait(answer: Any) -> float | None:
+    """Return the seconds that an answer's body asks for, 0 to 3600; None when it does not.
+
+    Args:
+        answer: The body as JSON; also looked through are `error`, `data` and the details of an error.
+    """
+    top = as_object(answer)
+    error = as_object(top.get("error"))
+    places = [top, error, as_object(top.get("data")), *map(as_object, as_list(error.get("details"))[:10])]
+    found = [*_fields(places), *_sentences(places), *_sentences([{"message": top.get("error")}])]
+    return next(filter(None, map(_bounded, found)), None)
+
+
+def _fields(places: Iterable[dict[str, Any]]) -> Iterable[float]:
+    for place in places:
+        for name, value in place.items():
+            scale = _FIELDS.get(_SEPARATORS.sub("", name.lower()))
+            if scale is None:
+                continue
+            number = as_number(value)
+            seconds = _duration(as_text(value)) if number is None else number
+            if seconds is not None:
+                yield seconds * scale
+
+
+def _sentences(places: Iterable[dict[str, Any]]) -> Iterable[float]:
+    for place in places:
+        for name in ("message", "msg", "code", "detail"):
+            text = as_text(place.get(name))[:_LIMIT]
+            for pattern in _WORDS:
+                if found := pattern.search(text):
+                    yield float(found[1]) * _UNITS[(found[2] or "").lower()]
+
+
+def _duration(text: str) -> float | None:
+    """Seconds of `30`, `30s`, `1m30s` or `2814, 2`."""
+    if not _DURATION.fullmatch(text):
+        return None
+    first = re.split(r"[,;]", text, maxsplit=1)[0]
+    seconds = sum(float(part[1]) * _UNITS[(part[2] or "").lower()] for part in _PARTS.finditer(first))
+    return -seconds if text.startswith("-") else seconds
+
+
+def _seconds_until(text: str, now: datetime) -> float:
+    try:
+        moment = parsedate_to_datetime(text)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now.timestamp()
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return math.nan
+
+
+def _bounded(seconds: float) -> float | None:
+    return min(max(seconds, 0.0), RETRY_AFTER_MAX) if math.isfinite(seconds) else None

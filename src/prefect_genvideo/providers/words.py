@@ -1,0 +1,79 @@
+"""Status words, as whole words: one table for all providers, to which a provider only adds.
+
+A word is compared without case, separators and an enum's prefix: `IN_PROGRESS`, `in-progress` and `InProgress` are one.
+Sources: the documents of Sudashui and SenseAudio; the gateway New API; Ark, Kling, Vidu, MiniMax, Jimeng, DashScope,
+Zhipu, Veo, Runway, Luma, fal, Replicate, Azure and OpenAI, whose words gateways pass on as they come.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping
+
+from prefect_genvideo.models import GenerationState
+
+_QUEUED = """
+    queued queue queueing queuing in_queue enqueued pending waiting wait waiting_in_queue not_start not_started
+    submitted submit submitting submission created creating accepted received scheduled throttled preparing prepared
+    preprocessing initializing initialising initialized initialised init new starting ready_to_start backlog on_queue
+    已提交 排队中 排队 等待中 待处理 未开始 准备中
+"""
+# `not_completed` and its kin look like an end and are none.
+_RUNNING = """
+    running run in_progress progress progressing processing process in_process generating generate in_generation
+    rendering started working active executing ongoing dreaming uploading downloading encoding transcoding
+    postprocessing finalizing finalising saving not_completed not_complete not_finished not_done unfinished incomplete
+    处理中 生成中 进行中 运行中 执行中 渲染中
+"""
+_SUCCEEDED = """
+    succeeded success succeed successful successfully completed complete completion finished finish done ready ok
+    generated all_done all_completed 成功 已成功 已完成 完成 生成成功 处理成功
+"""
+# Cancelled and expired are ends without a video as well.
+_FAILED = """
+    failed failure fail error errored faulted exception crashed rejected reject refused denied declined invalid
+    cancelled canceled cancel cancelling canceling user_cancelled user_canceled cancelled_by_user aborted abort
+    terminated stopped killed revoked
+    expired timeout timed_out time_out
+    nsfw content_moderated request_moderated moderation_failed
+    失败 已失败 生成失败 处理失败 任务失败 已取消 取消 已过期 过期 超时 已超时 已拒绝 审核不通过 审核未通过
+"""
+
+_SEPARATORS = re.compile(r"[\W_]+")
+# Of enums that come with their type's name, e.g. Vertex's JOB_STATE_SUCCEEDED and Novita's TASK_STATUS_SUCCEED.
+_PREFIX = re.compile(r"^(?:(?:job|task|video|generation|run)?(?:state|status))(?=.)")
+
+
+def normalised(word: str) -> str:
+    """Return a status word without case, separators and an enum's prefix; empty for what holds no letter."""
+    plain = _SEPARATORS.sub("", unicodedata.normalize("NFKC", word[:100]).lower())
+    return _PREFIX.sub("", plain)
+
+
+def _table() -> dict[str, GenerationState]:
+    states: tuple[tuple[GenerationState, str], ...] = (
+        ("queued", _QUEUED),
+        ("running", _RUNNING),
+        ("succeeded", _SUCCEEDED),
+        ("failed", _FAILED),
+    )
+    return {normalised(word): state for state, words in states for word in words.split()}
+
+
+STATES: Mapping[str, GenerationState] = _table()
+"""Normalised word → state. Everything else says nothing by itself."""
+
+
+def state_of(word: str, more: Mapping[str, GenerationState] | None = None) -> GenerationState | None:
+    """Return the state that a status word names.
+
+    Args:
+        word: As it came.
+        more: A provider's own words, normalised; they come first.
+
+    Returns:
+        The state, or None for a word nobody knows.
+    """
+    key = normalised(word)
+    return (more or {}).get(key) or STATES.get(key)
