@@ -245,24 +245,32 @@ class CreatedIds:
     suspect: str | None = None
 
 
+# Fields that may hold a task's id, or what it is found by.
+_OTHER_IDS = (*_ID_KEYS, "uuid", "name", "operation", "operationid", "predictionid")
+
+
 def created_ids(answer: Any) -> CreatedIds:
     """Find the id of a new task: `task_id` before `id`, the outer before the inner, texts before numbers."""
-    ranked: list[tuple[int, str]] = []
-    suspects: list[str] = []
+    standing: list[tuple[int, str | None]] = []
+    suspects: list[str | None] = []
     for node in walk(answer, closed=_SAID):
-        wrapped = set(node.path) <= _WRAPPERS
-        if wrapped and (fields := keyed(node.value)):
+        if not set(node.path) <= _WRAPPERS:
+            suspects += [as_id(node.value)] if node.path[-1] == "taskid" else []
+        elif isinstance(node.value, str) and node.path[-1:] in (("data",), ("result",)):
+            bare = _bare_id(node.value)
+            standing += [(1, bare)] if bare and bare.startswith("task_") else []
+            suspects += [bare]
+        else:
+            fields = keyed(node.value)
             plain = fields.get("id")
-            ranked += [(0, found) for found in [as_id(fields.get("taskid"))] if found]
-            ranked += [(1 if isinstance(plain, str) else 2, found) for found in [as_id(plain)] if found]
-            others = (*_ID_KEYS, "uuid", "name", "operation", "operationid", "predictionid")
-            suspects += filter(None, (as_id(fields.get(key)) for key in others if isinstance(fields.get(key), str)))
-        elif node.path[-1:] in (("data",), ("result",)) and wrapped and isinstance(node.value, str):
-            plain = node.value.strip()
-            ranked += [(1, plain)] if plain.startswith("task_") and as_id(plain) else []
-            suspects += [plain] if as_id(plain) and " " not in plain and len(plain) >= 8 else []
-        elif node.path[-1:] == ("taskid",):
-            suspects += filter(None, [as_id(node.value)])
-    ranked.sort(key=lambda each: each[0])
-    task_id = ranked[0][1] if ranked else None
-    return CreatedIds(task_id, next(iter(suspects), None))
+            standing += [(0, as_id(fields.get("taskid"))), (1 if isinstance(plain, str) else 2, as_id(plain))]
+            suspects += [as_id(fields.get(key)) for key in _OTHER_IDS if isinstance(fields.get(key), str)]
+    named = [(rank, task_id) for rank, task_id in standing if task_id]
+    best = min(named, key=lambda each: each[0], default=(0, None))  # of equals the first: it stands farther outside
+    return CreatedIds(best[1], next(filter(None, suspects), None))
+
+
+def _bare_id(text: str) -> str | None:
+    """An id that stands alone where an object would: one word of some length."""
+    found = as_id(text)
+    return found if found and " " not in found and (found.startswith("task_") or len(found) >= 8) else None
