@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import re
+import shutil
+import subprocess
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -13,6 +15,7 @@ import httpx
 import jsonschema
 import pytest
 import yaml
+from cryptography.fernet import Fernet
 from prefect.settings import Settings
 
 from tests.fixtures.prefect import PrefectServer
@@ -22,8 +25,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((DEPLOYMENTS / "compose.yaml").read_tex
 TEMPLATE: dict[str, Any] = json.loads((DEPLOYMENTS / "kubernetes/base-job-template.json").read_text())
 DOCKERFILE = (DEPLOYMENTS / "Dockerfile").read_text()
 
-#: Settings of integrations are not Prefect's own; these two packages define them.
-FOREIGN = ("PREFECT_INTEGRATIONS_GENVIDEO_", "PREFECT_REDIS_")
+#: Settings of integrations are not Prefect's own; these two packages define them. The key is read apart from settings.
+FOREIGN = ("PREFECT_INTEGRATIONS_GENVIDEO_", "PREFECT_REDIS_", "PREFECT_SERVER_ENCRYPTION_KEY")
 
 
 def setting_names(model: Any = Settings) -> set[str]:
@@ -127,8 +130,57 @@ def test_a_job_asks_for_resources_has_no_privileges_and_refers_to_its_secrets() 
     assert box["envFrom"] == [{"secretRef": {"name": "{{ secret_name }}", "optional": True}}]
     assert pod["securityContext"]["runAsNonRoot"] is True
     assert box["securityContext"]["allowPrivilegeEscalation"] is False
+    assert box["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod["automountServiceAccountToken"] is False
+    mounted = {mount["mountPath"]: mount["name"] for mount in box["volumeMounts"]}
+    home = TEMPLATE["variables"]["properties"]["env"]["default"]["PREFECT_HOME"]
+    assert mounted == {"/tmp": pod["volumes"][0]["name"]}
+    assert home.startswith("/tmp/")
     known = TEMPLATE["variables"]["properties"]
     assert all(known[name]["default"] for name in ("cpu_request", "cpu_limit", "memory_request", "memory_limit"))
+
+
+def references(text: str) -> set[tuple[str, str]]:
+    """Name and what follows it, of every `${NAME…}` of a compose file."""
+    return set(re.findall(r"\$\{(\w+)(:[^}]*)?\}", text))
+
+
+def test_no_secret_has_a_default_and_the_simulators_values_are_complete() -> None:
+    """A password that stands in a file of this project is everybody's: Compose stops where one is not set."""
+    asked = references((DEPLOYMENTS / "compose.yaml").read_text())
+    needed = {name for name, rest in asked if rest.startswith(":?")}
+    secret = {name for name, _ in asked if re.search(r"PASSWORD|SECRET|KEY", name)}
+    assert len(secret) >= 4
+    assert secret <= needed
+    for service in COMPOSE["services"].values():
+        for name, value in service.get("environment", {}).items():
+            if re.search(r"PASSWORD|SECRET|KEY|AUTH", name):
+                assert str(value).startswith("${")
+    lines = (DEPLOYMENTS / "simulator.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert set(given) == needed
+    Fernet(given["PREFECT_SERVER_ENCRYPTION_KEY"])
+
+
+def test_values_of_an_installation_are_in_neither_git_nor_the_image(tmp_path: Path) -> None:
+    """`deployments/.env` lies beside what both take."""
+    git = shutil.which("git")
+    if git is None:
+        pytest.skip("git says what it ignores")
+    shutil.copy(DEPLOYMENTS.parent / ".gitignore", tmp_path)
+    subprocess.run([git, "init", "-q", tmp_path], check=True)
+    for name, ignored in {"deployments/.env": True, ".env.local": True, "deployments/simulator.env": False}.items():
+        done = subprocess.run([git, "-C", tmp_path, "check-ignore", "-q", name], check=False)
+        assert (done.returncode == 0) is ignored, name
+    patterns = (DEPLOYMENTS / "Dockerfile.dockerignore").read_text().splitlines()
+    assert "**/.env" in patterns[patterns.index("!deployments") :], "the last pattern that fits counts"
+
+
+def test_redis_asks_for_a_password() -> None:
+    """Whoever reached it without one could send the server messages of their own."""
+    redis, server = COMPOSE["services"]["redis"], COMPOSE["services"]["server"]["environment"]
+    assert "requirepass" in " ".join(redis["command"])
+    assert server["PREFECT_REDIS_MESSAGING_PASSWORD"] in server["PREFECT_SERVER_DOCKET_URL"]
 
 
 @pytest.mark.prefect
