@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import io
+import pickle
+import re
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from prefect import flow, task
 from prefect.settings import get_current_settings
+from pydantic import ValidationError
 
 from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import AuthenticationError, GenVideoError
@@ -36,6 +42,13 @@ def around(database: dict[str, str], text: str) -> list[str]:
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def opened(data: bytes) -> bytes:
+    """Bytes with everything in them that base64 hides: Prefect's result files are JSON around a pickle in base64."""
+    runs = re.findall(rb"[A-Za-z0-9+/]{24,}(?:\\n|[A-Za-z0-9+/])*", data)
+    plain = (run.replace(b"\\n", b"") for run in runs)
+    return data + b"\n".join(base64.b64decode(run[: len(run) // 4 * 4]) for run in plain)
 
 
 @pytest.fixture
@@ -70,6 +83,12 @@ async def test_no_secret_is_left_behind(
         with pytest.raises(GenVideoError) as caught:
             await place.make(prompt=fault.kind)
         assert SECRET not in str(caught.value)
+    place.sim.faults.add(
+        Fault("answer", "status", times=1, params=told), Fault("answer", "upload", times=1, params=told)
+    )
+    await place.make(prompt="the key comes back while it waits")
+    with pytest.raises(GenVideoError):
+        await place.make(images=[str(picture)], prompt="@image1 walks", credentials=place.account(f"{SECRET}2"))
     await deliver()
 
     database = tables(prefect_server.home / "prefect.db")
@@ -82,6 +101,7 @@ async def test_no_secret_is_left_behind(
     everything = files(results) | place.objects()
     everything["output"] = "".join(capfd.readouterr()).encode()
     everything["server"] = prefect_server.log.encode()
+    everything = {name: opened(data) for name, data in everything.items()}
     assert [name for name, data in everything.items() if SECRET.encode() in data] == []
     # A cached upload is its link; whoever reads the result storage could fetch the reference file while it lives.
     signed = [name for name, data in everything.items() if b"?expires=" in data]
@@ -100,3 +120,72 @@ async def test_a_pickled_error_holds_no_key(secret_place: Place) -> None:
     cloudpickle.dump(caught.value, pickled)  # pyright: ignore[reportUnknownMemberType]  # untyped
     assert SECRET.encode() not in pickled.getvalue()
     assert caught.value.__cause__ is None
+
+
+@task(persist_result=True)
+async def hand_over(text: str) -> str:
+    """A result that Prefect keeps."""
+    return text
+
+
+async def test_what_is_searched_shows_what_prefect_pickled(place: Place) -> None:
+    """Else the search above could not fail."""
+    mark = "PICKLEDxyz0123456789"
+
+    @flow
+    async def keeping() -> None:
+        await hand_over(mark)
+
+    await keeping()
+    kept = files(get_current_settings().home / "storage")
+    assert [name for name, data in kept.items() if mark.encode() in data] == []
+    assert len([name for name, data in kept.items() if mark.encode() in opened(data)]) == 1
+
+
+WRONG: dict[str, dict[str, Any]] = {
+    "a blank in the key": {"api_key": f"Bearer sk-{SECRET} x"},
+    "a letter that no header carries": {"api_key": f"sk-é{SECRET}"},
+    "a password in an address": {"api_key": "sk-1", "base_url": f"https://user:{SECRET}@api.example.com"},
+    "a password in no address": {"api_key": "sk-1", "base_url": f"ftp://user:{SECRET}@["},
+    "nothing but a key": {"key": SECRET},
+}
+
+
+@pytest.mark.parametrize("values", WRONG.values(), ids=WRONG)
+def test_a_refused_block_does_not_repeat_its_values(values: dict[str, Any]) -> None:
+    """Neither in its text nor in what a result storage would keep of it."""
+    with pytest.raises(ValidationError) as caught:
+        SudashuiCredentials.model_validate(values)
+    shown = [str(caught.value), repr(caught.value), str(caught.value.errors()), caught.value.json()]
+    assert [text for text in shown if SECRET in text] == []
+    assert SECRET.encode() not in pickle.dumps(caught.value)
+
+
+async def test_a_refused_block_in_a_run_is_left_nowhere(
+    place: Place, prefect_server: PrefectServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A flow that makes its block of what was pasted fails; state, logs and results hold none of it."""
+    mark = "PASTEDxyz0123456789"
+
+    @task(persist_result=True, result_storage_key="refused")
+    async def open_account(number: int) -> None:
+        SudashuiCredentials.model_validate({"api_key": f"Bearer sk-{mark} {number}"})
+
+    @flow
+    async def pasting() -> None:
+        await open_account(1)
+
+    with pytest.raises(ValidationError):
+        await pasting()
+    await deliver()
+    assert around(tables(prefect_server.home / "prefect.db"), mark) == []
+    kept = files(get_current_settings().home / "storage")
+    kept["output"] = "".join(capfd.readouterr()).encode()
+    assert [name for name, data in kept.items() if mark.encode() in opened(data)] == []
+
+
+def test_what_people_copy_from_a_console_is_a_key() -> None:
+    """The header's scheme and blanks around it are no part of it."""
+    for pasted in ("sk-1", " sk-1\n", "Bearer sk-1", "bearer  sk-1 "):
+        block = SudashuiCredentials.model_validate({"api_key": pasted})
+        assert block.api_key.get_secret_value() == "sk-1"
