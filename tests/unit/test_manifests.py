@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.batch.formats import RawRow, Table
-from prefect_genvideo.batch.manifest import DEFAULT_KINDS, Manifest, ManifestLimits, due_rows, rows_from
+from prefect_genvideo.batch.manifest import due_rows, rows_from
+from prefect_genvideo.batch.model import DEFAULT_KINDS, Manifest, ManifestLimits
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest

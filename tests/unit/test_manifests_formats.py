@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from prefect_genvideo.batch import _yaml as manifest_yaml
 from prefect_genvideo.batch._yaml import parse_yaml
 from prefect_genvideo.batch.formats import read_table
-from prefect_genvideo.batch.manifest import Manifest, ManifestLimits, load_manifest
+from prefect_genvideo.batch.manifest import load_manifest
+from prefect_genvideo.batch.model import Manifest, ManifestLimits
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_genvideo.batch.formats import RawRow, Table
-from prefect_genvideo.batch.manifest import ManifestLimits, load_manifest
+from prefect_genvideo.batch.manifest import load_manifest
+from prefect_genvideo.batch.model import ManifestLimits
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
 from prefect_genvideo.errors import DestinationError, DownloadError, InvalidRequestError

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from prefect_genvideo.batch.formats import RawRow, Table
-from prefect_genvideo.batch.manifest import ManifestLimits, rows_from
+from prefect_genvideo.batch.manifest import rows_from
+from prefect_genvideo.batch.model import ManifestLimits
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.templates import render
 from prefect_genvideo.errors import InvalidRequestError

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from typing import Any
 
-from prefect_genvideo.batch.manifest import Manifest, ManifestRow, due_rows, load_manifest
+from prefect_genvideo.batch.manifest import due_rows, load_manifest
+from prefect_genvideo.batch.model import Manifest, ManifestRow
 from prefect_genvideo.batch.templates import is_template
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.storage import ObjectStore

@@ -52,16 +52,7 @@ from typing import Any
 import anyio.to_thread
 
 from prefect_genvideo.batch.formats import RawRow, Table, read_table
-from prefect_genvideo.batch.model import (
-    DEFAULT_KINDS,
-    FALLBACK_KINDS,
-    Alternative,
-    FallbackKind,
-    Manifest,
-    ManifestLimits,
-    ManifestRow,
-    RowProblem,
-)
+from prefect_genvideo.batch.model import Manifest, ManifestLimits, ManifestRow
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
 from prefect_genvideo.errors import InvalidRequestError
@@ -144,18 +135,3 @@ def _as_fields(request: VideoRequest | Mapping[str, Any]) -> Any:
 
 def _today() -> date:
     return datetime.now(timezone.utc).date()
-
-
-__all__ = [
-    "DEFAULT_KINDS",
-    "FALLBACK_KINDS",
-    "Alternative",
-    "FallbackKind",
-    "Manifest",
-    "ManifestLimits",
-    "ManifestRow",
-    "RowProblem",
-    "due_rows",
-    "load_manifest",
-    "rows_from",
-]
