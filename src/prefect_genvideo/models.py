@@ -35,7 +35,7 @@ class Problem:
 
     def __post_init__(self) -> None:
         # Names of fields and words of limits come from strangers' files and servers too, not only values.
-        object.__setattr__(self, "field", printable(self.field)[:120])
+        object.__setattr__(self, "field", printable(self.field)[:200])
         object.__setattr__(self, "value", redact(self.value, 200))
         object.__setattr__(self, "limit", shorten(self.limit, 1000))
 

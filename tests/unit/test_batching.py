@@ -283,6 +283,63 @@ async def test_assets_are_looked_at_before_anything_is_paid(pipelines: Pipelines
     assert problems[0][0] == "row 1: images[0]"
 
 
+async def test_a_fault_of_our_own_in_one_row_does_not_hide_the_others(
+    pipelines: Pipelines, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is a problem of its row, with its type; nothing is sent."""
+    validate = pipelines.sudashui.client.validate
+
+    def failing(request: VideoRequest, *facts: Any) -> Any:
+        if request.prompt == "odd":
+            raise KeyError(request.prompt)
+        return validate(request, *facts)
+
+    monkeypatch.setattr(pipelines.sudashui.client, "validate", failing)
+    problems = await refused(pipelines, [*rows("fine", "odd"), *rows("long", duration=99)])
+    assert [(field, value) for field, value, _ in problems] == [("row 2: (row)", "KeyError"), ("row 3: duration", "99")]
+
+
+NO_REFERENCES = [
+    "https://[",
+    "http://",
+    "https://host:99999/a.jpg",
+    "https://h\x1bost/a.jpg",
+    "http://a b/",
+    "https://" + "x" * 5_000,
+    "https://host/" + "x" * 9_000,
+    "~nosuchuser/x.jpg",
+    "~/nothing/x.jpg",
+    "x" * 5_000 + ".jpg",
+    "a/" * 2_500,
+    "a\nb.jpg",
+    " ",
+    "ftp://host/x.jpg",
+    "file:///etc/passwd",
+    "/dev/zero",
+    "s3://",
+    "s3://bucket",
+    "s3://b/" + "k" * 5_000,
+    "s3://b/\u202ek.jpg",
+    "data:image/png;base64,%%%",
+    "data:,",
+    "data:image/png;base64," + "A" * 5_000,
+]
+
+
+async def test_references_that_cannot_be_are_problems_of_their_rows(sim: Simulator, pipelines: Pipelines) -> None:
+    """Whatever stands there, the error names row and field, shows a short printable value, and no other row is lost."""
+    wanted = [row for text in NO_REFERENCES for row in (*rows("a", images=[text]), *rows("b", videos=[text]))]
+    problems = await refused(pipelines, [*rows("fine"), *wanted])
+    named = {field for field, _, _ in problems}
+    assert named == {
+        f"row {number}: {'videos[0]' if number % 2 else 'images[0]'}" for number in range(2, len(wanted) + 2)
+    }
+    for field, value, limit in problems:
+        assert len(value) <= 200, field
+        assert (value + limit).isprintable()
+    assert sim.calls == {}
+
+
 async def test_requests_in_memory_may_be_models(pipelines: Pipelines) -> None:
     """A list may mix `VideoRequest` and plain fields."""
     batch = await plan(pipelines, [VideoRequest(model=MODEL, prompt="a"), *rows("b" * 100)])

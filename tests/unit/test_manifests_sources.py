@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import date
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -180,7 +181,7 @@ async def test_an_object_in_s3_without_a_home(s3: S3Server, monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    monkeypatch.setattr("prefect_genvideo.storage.s3.store._clients", {})
+    monkeypatch.setattr("prefect_genvideo.storage.s3.client._clients", OrderedDict[Any, Any]())
     manifest = await load_manifest(f"s3://{bucket}/a.jsonl", home=LocalStore(tmp_path))
     assert len(manifest.rows) == 1
 
@@ -189,8 +190,9 @@ async def test_objects_that_are_none(s3: S3Server) -> None:
     """Missing, too large, or no name of an object."""
     bucket, home = s3.new_bucket(), s3.store()
     s3.client.put_object(Bucket=bucket, Key="a.jsonl", Body=BODY)
-    with pytest.raises(DestinationError, match="no such object"):
-        await load_manifest(f"s3://{bucket}/nothing.csv", home=home)
+    for key in ("nothing.csv", "a/", "../x"):
+        with pytest.raises(DestinationError, match="no such object"):
+            await load_manifest(f"s3://{bucket}/{key}", home=home)
     with pytest.raises(InvalidRequestError, match="allowed 5 bytes"):
         await fetch(
             f"s3://{bucket}/a.jsonl",
@@ -199,7 +201,7 @@ async def test_objects_that_are_none(s3: S3Server) -> None:
             allow_private=False,
             limits=ManifestLimits(max_bytes=5),
         )
-    for source in ("s3://", f"s3://{bucket}", f"s3://{bucket}/", f"s3://{bucket}/a/", f"s3://{bucket}/../x", "s3:///x"):
+    for source in ("s3://", f"s3://{bucket}", f"s3://{bucket}/", "s3:///x"):
         with pytest.raises(InvalidRequestError):
             await load_manifest(source, home=home)
 

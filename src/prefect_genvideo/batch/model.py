@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.errors import InvalidRequestError, shorten, shown
 from prefect_genvideo.models import Problem, VideoRequest
 
 Numbering = Literal["line", "row"]
@@ -125,8 +125,11 @@ class Manifest:
 
     def where(self, found: RowProblem) -> str:
         """The place of a problem in words, e.g. `line 7 (key spring-1)`."""
-        key = f" (key {found.key})" if found.key else ""
-        return f"{self.numbering} {found.row}{key}" if found.row else "defaults"
+        return self.place(found.row, found.key) if found.row else "defaults"
+
+    def place(self, number: int, key: str | None) -> str:
+        """The place of a row in words."""
+        return f"{self.numbering} {number}" + (f" (key {shorten(key)})" if key else "")
 
     def check(self) -> None:
         """Refuse a batch in which anything is wrong.

@@ -167,8 +167,7 @@ async def _check(
                     ways.append(Attempt(pipeline, request, key="", on=on))
                     fingerprint, broken = await _check_way(ways[-1], allow_local)
                     prints.append(fingerprint)
-                key = f" (key {row.key})" if row.key else ""
-                place = f"{manifest.numbering} {row.number}{key}" + (f", fallback {number}" if number else "")
+                place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
                 problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
             results[index] = ((row, ways, prints), problems)
 
@@ -180,12 +179,18 @@ async def _check(
 
 
 async def _check_way(way: Attempt, allow_local: bool) -> tuple[str, list[Problem]]:
+    """The fingerprint of a request, or what is wrong with it."""
     pipeline, request = way.pipeline, way.request
-    if not request.assets():
-        return pipeline.fingerprint(request, {}), pipeline.problems(request)
-    async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
-        problems = await anyio.to_thread.run_sync(pipeline.problems, request, staged)
-        return pipeline.fingerprint(request, staged.identities), problems
+    try:
+        if not request.assets():
+            problems = pipeline.problems(request)
+            return "" if problems else pipeline.fingerprint(request, {}), problems
+        async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
+            problems = await anyio.to_thread.run_sync(pipeline.problems, request, staged)
+            return "" if problems else pipeline.fingerprint(request, staged.identities), problems
+    except Exception as error:
+        # A fault of our own in one row must not hide what is wrong with the others; nothing is paid after it.
+        return "", [Problem("(row)", type(error).__name__, f"cannot be checked, please report this: {error}")]
 
 
 def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:

@@ -90,8 +90,12 @@ async def _bring(field: str, asset: str, folder: Path, home: ObjectStore | None,
         return None
     if not allow_local:
         raise InvalidRequestError("files of this machine are not allowed here; give an http(s) link or an s3:// URI")
-    path = Path(asset).expanduser()
-    if not await anyio.to_thread.run_sync(path.is_file):
+    try:
+        path = Path(asset).expanduser()
+        found = await anyio.to_thread.run_sync(path.is_file)
+    except (OSError, ValueError, RuntimeError):  # too long a name, a NUL, no such user after `~`
+        raise InvalidRequestError("this is no path that this machine could have") from None
+    if not found:
         raise InvalidRequestError("there is no such file on this machine")
     return path
 
@@ -115,9 +119,12 @@ async def _fetch(uri: str, folder: Path, home: ObjectStore | None) -> Path:
 def _identity(asset: str, media: MediaInfo | None) -> str:
     if media is not None and media.sha256:
         return f"sha256:{media.sha256}"
-    if asset_kind(asset) == "data":
-        return f"sha256:{hashlib.sha256(split_data_url(asset)[1]).hexdigest()}"
-    parts = urlsplit(asset)
+    try:
+        if asset_kind(asset) == "data":
+            return f"sha256:{hashlib.sha256(split_data_url(asset)[1]).hexdigest()}"
+        parts = urlsplit(asset)
+    except (InvalidRequestError, ValueError):
+        return asset  # neither a data URL nor a link: the rules refuse it, and name its field
     kept = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _signs(k)]
     return parts._replace(query=urlencode(kept), fragment="").geturl()
 

@@ -21,6 +21,8 @@ _EPOCH_MIN = 946_684_800  # 2000-01-01: anything earlier is a zero value or garb
 _EPOCH_MAX = 4_102_444_800  # 2100-01-01
 _MAX_DIGITS = 30
 _MAX_URL = 8192
+# Characters of a host's name; DNS takes no longer one.
+_MAX_HOST = 253
 _MAX_ID = 1024
 _PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
@@ -176,7 +178,7 @@ def is_link(text: str) -> bool:
         return False
     try:
         parts = urlsplit(text)
-        return parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        return parts.scheme in {"http", "https"} and 0 < len(parts.hostname or "") <= _MAX_HOST and parts.port != 0
     except ValueError:
         return False
 
