@@ -46,8 +46,9 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
     try:
         # A small picture inside the text needs no signed link and never dies.
         cover = await cover_bytes(pipeline, video)
+        small = await anyio.to_thread.run_sync(thumbnail, cover) if cover else None
         await acreate_markdown_artifact(
-            markdown=video_markdown(video, request, thumbnail(cover) if cover else None),
+            markdown=video_markdown(video, request, small),
             key=artifact_key("video", video.task_id),
             description=f"{video.model}: {shorten(request.prompt, 120)}",
         )
@@ -93,17 +94,13 @@ def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
     Returns:
         A JPEG as data URL; None for what is no picture or too large to open, or without Pillow.
     """
-    try:
-        from PIL import Image
-    except ImportError:
+    from prefect_genvideo import media
+
+    image = media.thumbnail(picture, (width, width))
+    if image is None:
         return None
     small = io.BytesIO()
-    try:
-        image = Image.open(io.BytesIO(picture))
-        image.thumbnail((width, width))
-        image.convert("RGB").save(small, "JPEG", quality=80)
-    except (OSError, ValueError, Image.DecompressionBombError):
-        return None
+    image.save(small, "JPEG", quality=80)
     return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
 
 

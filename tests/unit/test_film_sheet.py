@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import io
+import struct
+import time
+import tracemalloc
+import zlib
 from typing import Any
 
 import pytest
 from PIL import Image, ImageFont
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media import contact_sheet
+from prefect_genvideo.media import contact_sheet, thumbnail
 from prefect_genvideo.media.contact_sheet import MAX_CELLS
 from prefect_genvideo.media.text import readable, wrap
+from tests.media.recipes import image
 
 
 def jpeg(colour: tuple[int, int, int], size: tuple[int, int] = (320, 180)) -> bytes:
@@ -77,11 +82,61 @@ def test_upright_covers_get_higher_cells() -> None:
 
 def test_broken_covers_are_no_covers() -> None:
     """A cover that cannot be read must not take the sheet away."""
-    bomb = io.BytesIO()
-    Image.new("1", (9000, 9000)).save(bomb, "PNG")
-    sheet = opened(contact_sheet([(b"no picture", "1"), (b"\xff\xd8\xff", "2"), (bomb.getvalue(), "3"), (b"", "")]))
+    sheet = opened(contact_sheet([(b"no picture", "1"), (b"\xff\xd8\xff", "2"), (BOMB, "3"), (b"", "")]))
     for column in range(4):
         assert near(colour_at(sheet, (300 + column * 328, 170)), (63, 63, 70))
+
+
+def png(width: int, height: int, *behind: bytes) -> bytes:
+    """A black PNG that is small whatever its size, with further chunks before its pixels."""
+
+    def chunk(name: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+
+    packer = zlib.compressobj()
+    pixels = b"".join(packer.compress(bytes(1 + width)) for _ in range(height)) + packer.flush()
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    others = b"".join(chunk(one[:4], one[4:]) for one in behind)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + others + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+BOMB = png(13_300, 13_300)
+# An animation whose first frame is announced out of order, and larger than the picture.
+BROKEN_APNG = png(
+    40, 30, b"acTL" + struct.pack(">II", 2, 0), b"fcTL" + struct.pack(">IIIIIHHBB", 7, 99, 99, 0, 0, 1, 1, 0, 0)
+)
+
+
+@pytest.mark.parametrize("picture", [BOMB, BROKEN_APNG, b"", b"GIF89a", jpeg((1, 2, 3), (64, 64))[:-40]])
+def test_a_strangers_picture_is_an_image_or_none(picture: bytes) -> None:
+    """177 million pixels in 170 kB are refused by their header; what is broken raises nothing."""
+    tracemalloc.start()
+    began = time.process_time()
+    try:
+        assert thumbnail(picture, (64, 64)) is None
+        assert time.process_time() - began < 1
+        assert tracemalloc.get_traced_memory()[1] < 10_000_000
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "GIF", "WEBP", "BMP", "TIFF"])
+def test_pictures_are_fitted(form: str) -> None:
+    """Every format that a provider may send; a small one stays small unless it is wanted larger."""
+    data = image(form, (320, 200))
+    assert thumbnail(data, (64, 64)).size == (64, 40)
+    assert (thumbnail(data, (640, 640)).size, thumbnail(data, (640, 640)).mode) == ((320, 200), "RGB")
+    assert thumbnail(data, (640, 640), enlarge=True).size == (640, 400)
+
+
+def test_a_sheet_has_a_budget_of_pixels() -> None:
+    """Covers of 8K are shown as far as a minute's work goes, the rest is grey."""
+    cover = png(6000, 6000)
+    began = time.process_time()
+    sheet = opened(contact_sheet([(cover, str(number)) for number in range(24)], cell=64))
+    assert time.process_time() - began < 20
+    assert near(colour_at(sheet, (30, 30)), (0, 0, 0))
+    assert near(colour_at(sheet, (sheet.width - 12, sheet.height - 40)), (63, 63, 70))
 
 
 def test_words_that_no_font_has() -> None:

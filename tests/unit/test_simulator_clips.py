@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from PIL import Image
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size, padded, render_clip
 from tests.fixtures.simulator_calls import Calls
+from tests.media.recipes import image as picture
 
 SPEC = ClipSpec("a cat", "sd-2-720p", 0.5, 64, 36)
 
@@ -86,13 +88,16 @@ def test_full_size_is_the_named_resolution(resolution: str, ratio: str, size: tu
     assert frame_size(resolution, ratio, None, full_size=True) == size
 
 
-def test_a_broken_reference_does_not_take_the_clip_away(tmp_path: Path) -> None:
-    """A picture that cannot be read is a plain background."""
-    path = tmp_path / "broken.jpg"
-    path.write_bytes(b"no picture")
-    spec = ClipSpec("x", "m", 0.5, 64, 36, picture="abc", picture_path=path)
-    assert facts(render_clip(spec))[0] == "h264"
-    assert frame_size("720p", "adaptive", path, full_size=False) == (568, 320)
+@pytest.mark.parametrize("ratio", ["adaptive", "16:9"])
+def test_a_broken_reference_does_not_take_the_clip_away(tmp_path: Path, ratio: str) -> None:
+    """An animated PNG whose second frame is out of order, half a picture, none: the background is plain."""
+    whole = picture("PNG", (40, 30))
+    second = b"\0\0\0\x1afcTL" + (7).to_bytes(4, "big") + b"\xff" * 22 + b"\0\0\0\0"
+    path = tmp_path / "broken.png"
+    for content in (whole[:-12] + second + whole[-12:], whole[:80], b"no picture", b""):
+        path.write_bytes(content)
+        assert min(frame_size("720p", ratio, path, True)) > 0
+        assert render_clip(replace(SPEC, picture="a picture", picture_path=path))
 
 
 def test_ranges(link: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from typing import Any, cast
 
 import anyio.to_thread
@@ -134,7 +135,9 @@ async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequ
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
         async with stage(request, pipeline.ledger.store, allow_local=get_settings().allow_local_files) as staged:
             goes_on = number > 1 and not shot.cut
-            broken = problems_going_on(pipeline, request, staged) if goes_on else pipeline.problems(request, staged)
+            check = partial(problems_going_on, pipeline) if goes_on else pipeline.problems
+            # A data URL is decoded for a look.
+            broken = await anyio.to_thread.run_sync(check, request, staged)
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)
@@ -147,7 +150,8 @@ async def _show(pipeline: Pipeline, film: StoredFilm) -> None:
     try:
         for number, shot in enumerate(film.shots, start=1):
             cover = await cover_bytes(pipeline, shot)
-            picture = f"![shot {number}]({small})" if cover and (small := thumbnail(cover, 240)) else ""
+            small = await anyio.to_thread.run_sync(thumbnail, cover, 240) if cover else None
+            picture = f"![shot {number}]({small})" if small else ""
             lines.append(f"{number}. {picture} `{shot.uri}`")
         await acreate_markdown_artifact("\n".join(lines), key=artifact_key("film", film.sha256[:12]))
     except Exception as error:

@@ -14,5 +14,6 @@ from __future__ import annotations
 from prefect_genvideo.media.contact_sheet import contact_sheet
 from prefect_genvideo.media.frames import cover_of, first_frame, last_frame
 from prefect_genvideo.media.join import JoinInfo, join
+from prefect_genvideo.media.thumbnail import thumbnail
 
-__all__ = ["JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame"]
+__all__ = ["JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame", "thumbnail"]

@@ -11,6 +11,7 @@ from typing import Any
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.clip import load_pillow
 from prefect_genvideo.media.text import font_of, readable, wrap
+from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
 
 MAX_CELLS = 120
 """Cells of a sheet; the last one says how many more there are."""
@@ -18,13 +19,12 @@ MAX_CELLS = 120
 _COLUMNS = 6
 _CELL_RANGE = (64, 640)
 _MAX_HEIGHT = 60_000
-_MAX_PIXELS = 40_000_000
+# Pixels that are decoded for one sheet: the covers of 120 videos of 1080p. What is beyond is a grey cell.
+_MAX_PIXELS = 250_000_000
 _CAPTION_LINES = 2
 _REASON_LINES = 6
 _MAX_TEXT = 300
 _PAPER, _INK, _GREY, _PALE = (24, 24, 27), (228, 228, 231), (63, 63, 70), (212, 212, 216)
-
-# Tried in this order; Pillow looks the names up in the font folders of the system. The first ones know Chinese.
 
 
 @dataclass(frozen=True)
@@ -96,10 +96,13 @@ def _drawn(shown: list[tuple[bytes | None, str]], grid: _Grid) -> bytes:
     size = (grid.pad + grid.columns * (grid.width + grid.pad), grid.pad + grid.rows * (grid.height + grid.pad))
     sheet = Image.new("RGB", size, _PAPER)
     draw = ImageDraw.Draw(sheet)
+    left_pixels = _MAX_PIXELS
     for number, (data, caption) in enumerate(shown):
         left, top = grid.place(number)
         title, _, reason = caption[:_MAX_TEXT].partition("\n")
-        picture = _thumbnail(data, (grid.width, grid.box)) if data else None
+        wide, high = (picture_sides(data) if data else None) or (0, 0)
+        left_pixels -= wide * high
+        picture = thumbnail(data, (grid.width, grid.box), enlarge=True) if data and left_pixels >= 0 else None
         if picture is None:
             draw.rectangle((left, top, left + grid.width - 1, top + grid.box - 1), fill=_GREY)
             _lines(draw, reason or "no picture", (left + grid.pad, top + grid.pad), grid, _REASON_LINES)
@@ -125,27 +128,7 @@ def _lines(draw: Any, text: str, at: tuple[int, int], grid: _Grid, limit: int) -
         draw.text((at[0], at[1] + number * grid.line), line, font=font, fill=fill)
 
 
-def _thumbnail(data: bytes, size: tuple[int, int]) -> Any:
-    pillow = load_pillow()
-    try:
-        with pillow.open(io.BytesIO(data)) as image:
-            if image.width * image.height > _MAX_PIXELS:
-                return None
-            image.draft("RGB", size)
-            small = image.convert("RGB")
-        scale = min(size[0] / small.width, size[1] / small.height)
-        return small.resize((max(1, round(small.width * scale)), max(1, round(small.height * scale))))
-    except Exception:
-        # Pillow's parsers raise whatever a broken picture makes them trip over: a cell without a picture.
-        return None
-
-
 def _ratio(data: bytes | None) -> float | None:
-    if not data:
-        return None
-    try:
-        with load_pillow().open(io.BytesIO(data)) as image:
-            return image.height / image.width
-    except Exception:
-        # The same as above; the cell's shape is told by the others.
-        return None
+    """Height over width of a cover."""
+    sides = picture_sides(data) if data else None
+    return sides[1] / sides[0] if sides else None

@@ -6,11 +6,13 @@ import contextlib
 import functools
 from typing import Any
 
+# Tried in this order; Pillow looks the names up in the font folders of the system. The first ones know Chinese.
 _FONTS = (
     "NotoSansCJK-Regular.ttc", "NotoSansSC-Regular.otf", "SourceHanSansSC-Regular.otf", "wqy-microhei.ttc",
     "wqy-zenhei.ttc", "DroidSansFallbackFull.ttf", "DroidSansFallback.ttf", "PingFang.ttc", "Hiragino Sans GB.ttc",
     "STHeiti Light.ttc", "msyh.ttc", "simhei.ttf", "Arial Unicode.ttf", "DejaVuSans.ttf", "Arial.ttf",
 )  # fmt: skip
+# A code point that no font has a picture for.
 _NO_GLYPH = "\U0010ffff"
 
 

@@ -18,9 +18,12 @@ import av
 from PIL import Image, ImageDraw, ImageOps
 
 from prefect_genvideo.media.text import font_of, wrap
+from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
 
 PREVIEW_SIDE = 320  # small to render, and large enough to be a first frame (SenseAudio wants 300 pixels)
 CHUNK = 256 * 1024
+# Pixels of a reference's longer side before it is fitted into the clip.
+_LARGEST_SIDE = 4096
 _MAX_TEXT = 240
 _TINY_SIDE = 32
 
@@ -235,20 +238,18 @@ def _frame(base: Image.Image, spec: ClipSpec, number: int, total: int) -> Image.
 
 def _picture(path: Path | None, size: tuple[int, int]) -> Image.Image | None:
     # A broken reference must not take the clip away: the demo goes on with a plain background.
-    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
-        if path is not None:
-            with contextlib.closing(Image.open(path)) as image:
-                image.draft("RGB", size)
-                return ImageOps.fit(image.convert("RGB"), size)
-    return None
+    image = thumbnail(_bytes_of(path), (_LARGEST_SIDE, _LARGEST_SIDE))
+    return None if image is None else ImageOps.fit(image, size)
 
 
 def _picture_size(path: Path | None) -> tuple[float, float] | None:
-    with contextlib.suppress(OSError, ValueError, Image.DecompressionBombError):
-        if path is not None:
-            with contextlib.closing(Image.open(path)) as image:
-                return float(image.width), float(image.height)
-    return None
+    return picture_sides(_bytes_of(path))
+
+
+def _bytes_of(path: Path | None) -> bytes:
+    with contextlib.suppress(OSError):
+        return path.read_bytes() if path is not None else b""
+    return b""
 
 
 @functools.lru_cache(maxsize=1)
