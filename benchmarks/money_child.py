@@ -203,8 +203,8 @@ async def make(place: Place, order: Order) -> dict[str, Any]:
     """From the beginning to the saved video, as every run does it."""
     async with pipeline_at(place, order) as pipeline:
         submission = await pipeline.create(place.request, pipeline.draft(KEY, place.request, {}))
-        done = await pipeline.wait(submission.entry.record.task_id or "", submission.entry)
-        video = await pipeline.save(done, await pipeline.ledger.read(KEY))
+        done = await pipeline.wait(submission.entry)
+        video = await pipeline.save(await pipeline.ledger.existing(KEY), done)
     return {"task_id": video.task_id, "sha256": video.sha256, "reused": submission.reused}
 
 

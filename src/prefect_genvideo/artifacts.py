@@ -25,7 +25,7 @@ from prefect.artifacts import (
 
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
-from prefect_genvideo.ledger.record import file_name
+from prefect_genvideo.ledger.record import LedgerRecord, file_name
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import Look
@@ -51,6 +51,18 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
             markdown=video_markdown(video, request, small),
             key=artifact_key("video", video.task_id),
             description=f"{video.model}: {shorten(request.prompt, 120)}",
+        )
+    except Exception as error:
+        run_logger().warning("The artifact could not be made: %s", type(error).__name__)
+
+
+async def show_reuse(record: LedgerRecord) -> None:
+    """Say in the run's artifacts that nothing was paid, since its key had a task already."""
+    try:
+        await acreate_markdown_artifact(
+            markdown=f"Nothing was paid: task {_code(record.task_id or '')} of {_code(record.key)} is used again.\n",
+            key=artifact_key("reused", record.task_id or record.key),
+            description="An earlier run has paid for this generation.",
         )
     except Exception as error:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)

@@ -143,6 +143,7 @@ class Generation(BaseModel):
         started_at: When the provider began, where it says so.
         cost: The provider's own opaque figure, where it gives one. None is unknown, never 0.
         idempotency_key: Key of the ledger's record, when the task was created under one.
+        reused: Whether its key had paid for it before, so that this create cost nothing.
         raw: The provider's answer as it came.
     """
 
@@ -160,6 +161,7 @@ class Generation(BaseModel):
     finished_at: datetime | None = None
     cost: float | None = None
     idempotency_key: str | None = None
+    reused: bool = False
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
 
     @property

@@ -1,12 +1,14 @@
-"""What a run is to the ledger, and what the steps need of Prefect: keys, limits, loggers, events and last words."""
+"""What the pipeline needs of Prefect: keys of runs, account limits, settings, logs, events, cancellation notices."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import shlex
-from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, nullcontext, suppress
+from collections.abc import AsyncGenerator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
 
@@ -26,16 +28,61 @@ from pydantic_settings import SettingsConfigDict
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
-from prefect_genvideo.pipeline.pipeline import Event, Pipeline
+from prefect_genvideo.pipeline.pipeline import Event, Pipeline, RunIds
 from prefect_genvideo.settings import GenVideoSettings
 
 _Attempts = tuple[tuple[str, int], ...]
-_Lineage = tuple[str, _Attempts]
 _Slot = tuple[str, int]
-# Kept for the life of the process; a worker starts a process per flow run, so they stay small.
-_lineages: dict[tuple[UUID, int], _Lineage] = {}
-_calls: dict[tuple[Any, ...], list[Any]] = {}
-_numbers: dict[tuple[str, str], list[tuple[_Slot, _Attempts]]] = {}
+
+
+@dataclass
+class _Numbers:
+    """What one flow run has numbered so far.
+
+    Attributes:
+        calls: Task runs by scope, in the order in which they asked.
+        taken: By fingerprint: who holds each number.
+    """
+
+    calls: dict[tuple[str, ...], list[str | None]] = field(default_factory=dict[tuple[str, ...], "list[str | None]"])
+    taken: dict[str, list[tuple[_Slot, _Attempts]]] = field(default_factory=dict[str, "list[tuple[_Slot, _Attempts]]"])
+
+    def index(self, scope: tuple[str, ...], task_id: str | None) -> int:
+        """Number the calls of a scope from 0; a retried task run keeps its number."""
+        calls = self.calls.setdefault(scope, [])
+        if task_id is not None and task_id in calls:
+            return calls.index(task_id)
+        calls.append(task_id)
+        return len(calls) - 1
+
+    def number(self, fingerprint: str, slot: _Slot, attempts: _Attempts) -> int:
+        """A slot's number: the one it has, else one left by an earlier attempt of a run above it, else a new one."""
+        taken = self.taken.setdefault(fingerprint, [])
+        held = next((number for number, (other, _) in enumerate(taken) if other == slot), None)
+        now = dict(attempts)
+        if held is None:
+            left = (n for n, (_, then) in enumerate(taken) if any(now.get(run, 0) > attempt for run, attempt in then))
+            held = next(left, len(taken))
+        taken[held : held + 1] = [(slot, attempts)]
+        return held
+
+
+# A served or long-lived process sees any number of runs. A run that is forgotten while it still goes on gives its next
+# requests numbers from 0 again: it takes up what it has paid for, which is the safe side.
+@lru_cache(maxsize=512)
+def _numbers_of(root: str) -> _Numbers:
+    del root
+    return _Numbers()
+
+
+# What the API said of the runs above a subflow, by the subflow's id, with its attempt; asking costs requests.
+_ancestors: dict[UUID, tuple[int, tuple[str, _Attempts]]] = {}
+_MAX_ANCESTORS = 512
+
+
+def run_ids() -> RunIds:
+    """The flow and task run we are in."""
+    return RunIds(flow_run_id(), task_run_id())
 
 
 def flow_run_id() -> str | None:
@@ -74,53 +121,39 @@ async def derive_key(fingerprint: str) -> str:
     Returns:
         `run-<flow run id>-<8 hex>-<n>`, or `task-<id>-…` outside of any flow run.
     """
-    flow = FlowRunContext.get()
+    flow, task = FlowRunContext.get(), task_run_id()
     if flow is None or flow.flow_run is None:
-        owner = flow_run_id() or task_run_id() or str(uuid4())
-        return f"task-{owner}-{fingerprint[:8]}-{_index((owner, fingerprint), task_run_id())}"
+        owner = flow_run_id() or task or str(uuid4())
+        return f"task-{owner}-{fingerprint[:8]}-{_numbers_of(owner).index((fingerprint,), task)}"
     run = flow.flow_run
     root, attempts = await _lineage(run)
-    slot = (str(run.id), _index((run.id, run.run_count, fingerprint), task_run_id()))
-    return f"run-{root}-{fingerprint[:8]}-{_number(_numbers.setdefault((root, fingerprint), []), slot, attempts)}"
+    numbers = _numbers_of(root)
+    slot = (str(run.id), numbers.index((str(run.id), str(run.run_count), fingerprint), task))
+    return f"run-{root}-{fingerprint[:8]}-{numbers.number(fingerprint, slot, attempts)}"
 
 
-def _number(taken: list[tuple[_Slot, _Attempts]], slot: _Slot, attempts: _Attempts) -> int:
-    """Give a slot its number: the one it has, else one left by an earlier attempt of a run above it, else a new one."""
-    held = next((number for number, (other, _) in enumerate(taken) if other == slot), None)
-    now = dict(attempts)
-    if held is None:
-        left = (n for n, (_, then) in enumerate(taken) if any(now.get(run, 0) > attempt for run, attempt in then))
-        held = next(left, len(taken))
-    taken[held : held + 1] = [(slot, attempts)]
-    return held
-
-
-def _index(scope: tuple[Any, ...], task_id: str | None) -> int:
-    """Number the calls of a scope from 0; a retried task run keeps its number."""
-    calls = _calls.setdefault(scope, [])
-    if task_id is not None and task_id in calls:
-        return calls.index(task_id)
-    calls.append(task_id)
-    return len(calls) - 1
-
-
-async def _lineage(run: FlowRun) -> _Lineage:
+async def _lineage(run: FlowRun) -> tuple[str, _Attempts]:
     """The flow run that everything began with, and the attempts of the runs between it and `run`."""
-    known = _lineages.get((run.id, run.run_count))
-    if known is not None:
-        return known
+    if run.parent_task_run_id is None or run.deployment_id is not None:
+        return str(run.id), ()
+    known = _ancestors.get(run.id)
+    if known is None or known[0] != run.run_count:
+        known = _ancestors[run.id] = (run.run_count, await _climb(run))
+        while len(_ancestors) > _MAX_ANCESTORS:
+            del _ancestors[next(iter(_ancestors))]
+    return known[1]
+
+
+async def _climb(run: FlowRun) -> tuple[str, _Attempts]:
     top, attempts = run, list[tuple[str, int]]()
-    if run.parent_task_run_id is not None and run.deployment_id is None:
-        async with get_client() as client:
-            while top.parent_task_run_id is not None and top.deployment_id is None:
-                parent = await client.read_task_run(top.parent_task_run_id)
-                if parent.flow_run_id is None:
-                    break
-                top = await client.read_flow_run(parent.flow_run_id)
-                attempts.append((str(top.id), top.run_count))
-    lineage = str(top.id), tuple(attempts)
-    _lineages[(run.id, run.run_count)] = lineage
-    return lineage
+    async with get_client() as client:
+        while top.parent_task_run_id is not None and top.deployment_id is None:
+            parent = await client.read_task_run(top.parent_task_run_id)
+            if parent.flow_run_id is None:
+                break
+            top = await client.read_flow_run(parent.flow_run_id)
+            attempts.append((str(top.id), top.run_count))
+    return str(top.id), tuple(attempts)
 
 
 #: Seconds after which the slot of a killed holder is free again; the shortest that Prefect allows.
@@ -178,11 +211,6 @@ async def account_slot(pipeline: Pipeline) -> AsyncGenerator[None]:
                 provider=pipeline.client.name,
             ) from None
         yield
-
-
-def slots_for(shared: bool) -> Callable[[Pipeline], AbstractAsyncContextManager[object]]:
-    """What a maker holds while a generation is under way: an account's slot, or nothing."""
-    return account_slot if shared else lambda pipeline: nullcontext()
 
 
 #: Seconds that the last words may take on their way to the API; workers kill 30 s after SIGTERM.
@@ -270,3 +298,13 @@ def announce(event: Event, record: LedgerRecord) -> None:
         related=related if run else [],
         payload=facts,
     )
+
+
+def say(message: str) -> None:
+    """Log a message for people to the run we are in; a task that shares its flow's pipeline speaks for itself."""
+    run_logger().info(message)
+
+
+def warn(message: str) -> None:
+    """Log a warning to the run we are in."""
+    run_logger().warning(message)

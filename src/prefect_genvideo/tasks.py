@@ -7,30 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, ParamSpec, TypeVar, cast
+from typing import Any
 
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
-from prefect.states import Completed
 from prefect.tasks import Task, task
 
-from prefect_genvideo.artifacts import ProgressArtifact
+from prefect_genvideo.artifacts import ProgressArtifact, show_reuse
 from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
-from prefect_genvideo.ledger.store import Entry
+from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
-from prefect_genvideo.pipeline.make import generation_of
-from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.runtime import cancellation_notice, derive_key, flow_run_id, run_logger, task_run_id
-
-P = ParamSpec("P")
-R = TypeVar("R")
+from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
 #: Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider.
 UPLOAD_CACHE = timedelta(minutes=75)
@@ -126,33 +119,21 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
     return uploaded.url
 
 
-class _SubmitTask(Task[P, R]):
-    """A task whose reused result ends in a state that says so, while a direct call still returns the plain value."""
-
-    def __call__(self, *args: Any, return_state: bool = False, **kwargs: Any) -> Any:
-        """Run the task; see `prefect.Task.__call__`."""
-        call: Any = super().__call__
-        outcome: Any = call(*args, return_state=return_state, **kwargs)
-        return outcome if return_state else _unwrap(outcome)
-
-    def with_options(self, **options: Any) -> Any:
-        """Return a copy with other options, which still unwraps; see `prefect.Task.with_options`."""
-        copy: Any = super().with_options(**options)
-        copy.__class__ = type(self)
-        return copy
-
-
-async def _unwrap(outcome: Coroutine[Any, Any, Any]) -> Any:
-    value: Any = await outcome
-    return await cast("State[Any]", value).aresult() if isinstance(value, State) else value
-
-
-async def _create_video(
+@task(
+    name="create-video",
+    description="Send one generation to the provider under the ledger: paid once per idempotency key.",
+    task_run_name=_create_name,
+    cache_policy=NO_CACHE,
+    persist_result=False,
+    retries=0,
+)
+async def create_video(
     request: VideoRequest,
     credentials: AnyCredentials,
     destination: AnyDestination,
     idempotency_key: str | None = None,
     identities: dict[str, str] | None = None,
+    original: VideoRequest | None = None,
 ) -> Generation:
     """Send one create, or take up the task that its key has paid for already.
 
@@ -165,9 +146,10 @@ async def _create_video(
         idempotency_key: One key stands for one paid generation, e.g. an event's id or a calendar slot. Derived from the
             flow run and the request when not given.
         identities: What stands for each asset in the request's fingerprint; worked out here when not given.
+        original: What the caller asked for, where `request` has had its files uploaded. It is what the record shows.
 
     Returns:
-        The submitted generation: provider, task id, state `queued`.
+        The submitted generation: provider, task id, state `queued`; `reused` when its key had paid for it before.
 
     Raises:
         InvalidRequestError: Rules are broken, or the key belongs to another request. Nothing was sent.
@@ -178,31 +160,15 @@ async def _create_video(
         DestinationError: The ledger cannot be written; nothing was sent, or the message names the task id.
     """
     async with open_pipeline(credentials, destination) as pipeline:
+        asked = original or request
         if identities is None:
-            async with stage(request, pipeline.ledger.store) as staged:
+            async with stage(asked, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
                 identities = dict(staged.identities)
-        key = idempotency_key or await derive_key(pipeline.fingerprint(request, identities))
-        draft = pipeline.draft(key, request, identities, flow_run_id=flow_run_id(), task_run_id=task_run_id())
-        submission = await pipeline.create(request, draft)
-    record = submission.entry.record
-    generation = generation_of(submission)
-    if not submission.reused:
-        return generation
-    paid = f"{record.submitted_at:%Y-%m-%d %H:%M} UTC" if record.submitted_at else "earlier"
-    message = f"Nothing was paid: task {record.task_id} of key {key!r} was submitted {paid} and is used again."
-    run_logger().info(message)
-    return Completed(name="Reused", message=message, data=generation)  # type: ignore[return-value]  # unwrapped by _SubmitTask
-
-
-create_video = _SubmitTask(
-    _create_video,
-    name="create-video",
-    description="Send one generation to the provider under the ledger: paid once per idempotency key.",
-    task_run_name=_create_name,
-    cache_policy=NO_CACHE,
-    persist_result=False,
-    retries=0,
-)
+        key = idempotency_key or await derive_key(pipeline.fingerprint(asked, identities))
+        submission = await pipeline.create(request, pipeline.draft(key, asked, identities))
+        if submission.reused:
+            await show_reuse(submission.entry.record)
+    return generation_of(submission.entry.record).model_copy(update={"reused": submission.reused})
 
 
 @task(
@@ -236,10 +202,10 @@ async def wait_for_video(
         AuthenticationError: The key cannot query the task.
     """
     async with open_pipeline(credentials, destination, timeout=timeout) as pipeline:
-        entry = await entry_of(pipeline, generation)
+        entry = await pipeline.entry(generation)
         progress = ProgressArtifact(generation.task_id, run_logger())
-        async with cancellation_notice(pipeline, task_id=generation.task_id, key=generation.idempotency_key), progress:
-            return await pipeline.wait(generation.task_id, entry, progress.look)
+        async with cancellation_notice(pipeline, task_id=generation.task_id, key=entry.record.key), progress:
+            return await pipeline.wait(entry, progress.look)
 
 
 @task(
@@ -268,16 +234,6 @@ async def save_video(generation: Generation, credentials: AnyCredentials, destin
         DestinationError: The store refused or failed.
     """
     async with open_pipeline(credentials, destination) as pipeline:
-        entry = await entry_of(pipeline, generation)
-        async with cancellation_notice(pipeline, task_id=generation.task_id, key=generation.idempotency_key):
-            video = await pipeline.save(generation, entry, flow_run=flow_run_id())
-    run_logger().info("Saved %s (%.1f MB, sha256 %s…).", video.uri, video.size / 1e6, video.sha256[:12])
-    return video
-
-
-async def entry_of(pipeline: Pipeline, generation: Generation) -> Entry | None:
-    """The ledger's record of a generation, if it was created under one."""
-    if generation.idempotency_key is None:
-        return None
-    entry = await pipeline.ledger.read(generation.idempotency_key)
-    return entry if entry is not None and entry.record.task_id == generation.task_id else None
+        entry = await pipeline.entry(generation)
+        async with cancellation_notice(pipeline, task_id=generation.task_id, key=entry.record.key):
+            return await pipeline.save(entry, generation)

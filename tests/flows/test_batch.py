@@ -168,7 +168,7 @@ async def test_a_row_that_fails_oddly_takes_no_other_with_it(place: Place, tmp_p
     assert states(report) == {"a": "saved", "b": "failed", "c": "saved"}
     assert (report.rows[1].error, report.rows[1].reason) == (
         "RuntimeError",
-        "RuntimeError: a fault in the store's own code",
+        "internal error, RuntimeError: a fault in the store's own code",
     )
     assert report.report_uri is None
     assert place.sim.billed == 2

@@ -8,10 +8,12 @@ from typing import Any
 
 import pytest
 from prefect import flow
+from prefect.artifacts import Artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
 
 from prefect_genvideo import VideoRequest, create_video, save_video, upload_asset, wait_for_video
+from prefect_genvideo.artifacts import artifact_key
 from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import InvalidRequestError, QuotaError
 from prefect_genvideo.models import Generation, StoredVideo
@@ -116,17 +118,21 @@ async def test_a_generation_without_a_record_can_be_fetched_too(place: Place) ->
     found = Generation(provider="sudashui", task_id=task_id, state="queued")
     done = await wait_for_video(found, place.sudashui, place.destination)
     video = await save_video(done, place.sudashui, place.destination)
-    assert (video.task_id, video.idempotency_key) == (task_id, None)
+    assert (video.task_id, video.idempotency_key) == (task_id, f"task-sudashui-{task_id}")
 
 
-async def test_a_reused_create_returns_the_generation_however_it_is_called(place: Place) -> None:
-    """The state that says `Reused` is for the UI: callers get the value, states on request only."""
+async def test_a_reused_create_says_so_however_it_is_called(place: Place) -> None:
+    """The value says it to flows, an artifact to people."""
     arguments: tuple[Any, ...] = (REQUEST, place.sudashui, place.destination, "order-1")
     made = await create_video(*arguments)
     again = await create_video.with_options(name="another name")(*arguments)
-    state: Any = await create_video(*arguments, return_state=True)
+    call: Any = create_video(*arguments, return_state=True)
+    state = await call
+    assert (made.reused, again.reused, (await state.result()).reused) == (False, True, True)
     assert again.task_id == made.task_id
-    assert (state.name, (await state.result()).task_id) == ("Reused", made.task_id)
+    shown = await Artifact.aget(artifact_key("reused", made.task_id))
+    assert shown is not None
+    assert "Nothing was paid" in str(shown.data)
 
 
 async def test_an_account_without_money_is_asked_once_in_a_run(place: Place) -> None:

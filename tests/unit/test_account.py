@@ -108,17 +108,8 @@ async def test_a_stop_does_not_become_its_own_reason() -> None:
     assert throttle.stopped == reason
 
 
-async def test_a_run_has_one_gate_for_an_account() -> None:
+async def test_a_run_has_one_throttle_for_an_account() -> None:
     """Another run, or another account, begins with an open one."""
     assert throttle_of("run-1", "acc") is throttle_of("run-1", "acc")
     assert throttle_of("run-1", "acc") is not throttle_of("run-2", "acc")
     assert throttle_of("run-1", "acc") is not throttle_of("run-1", "other")
-
-
-def test_every_event_loop_has_its_own_gates() -> None:
-    """Waiting is bound to a loop; Prefect runs several in one process."""
-
-    async def look() -> AccountThrottle:
-        return throttle_of("run", "acc")
-
-    assert asyncio.run(look()) is not asyncio.run(look())

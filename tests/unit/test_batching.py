@@ -21,6 +21,10 @@ from tests.fixtures.s3 import S3Server
 MODEL = "sd-2-fast-720p"
 
 
+def key_of(item: Item) -> str:
+    return item.alternatives[0].idempotency_key
+
+
 @pytest.fixture
 async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
     """Two accounts over one folder."""
@@ -42,7 +46,7 @@ def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:
 
 
 def keys(batch: Batch) -> dict[str, str]:
-    return {item.attempts[0].request.prompt: item.attempts[0].key for item in batch.items}
+    return {item.alternatives[0].request.prompt: key_of(item) for item in batch.items}
 
 
 async def refused(pipelines: Pipelines, requests: Any, **facts: Any) -> list[tuple[str, str, str]]:
@@ -96,7 +100,7 @@ async def test_rows_go_to_the_account_that_can_make_them(pipelines: Pipelines) -
         {"model": "new-model", "prompt": "d", "provider": "senseaudio"},
     ]
     batch = await plan(pipelines, wanted)
-    names = [item.attempts[0].pipeline.client.name for item in batch.items]
+    names = [item.alternatives[0].pipeline.client.name for item in batch.items]
     assert names == ["sudashui", "senseaudio", "sudashui", "senseaudio"]
 
 
@@ -112,30 +116,30 @@ async def test_a_row_keeps_its_key_when_others_come_go_or_move(pipelines: Pipeli
 async def test_equal_rows_are_videos_of_their_own(pipelines: Pipelines) -> None:
     """Three times the same request is three wanted variations: keys differ by the place among the equal ones."""
     batch = await plan(pipelines, rows("a", "a", "b", "a"))
-    assert len({item.attempts[0].key for item in batch.items}) == 4
+    assert len({key_of(item) for item in batch.items}) == 4
     fewer = await plan(pipelines, rows("a", "a"))
-    assert [item.attempts[0].key for item in fewer.items] == [item.attempts[0].key for item in batch.items[:2]]
+    assert [key_of(item) for item in fewer.items] == [key_of(item) for item in batch.items[:2]]
 
 
 async def test_a_changed_request_is_a_new_key_and_an_own_key_stays(pipelines: Pipelines) -> None:
     """The key of a row that names none follows its request; one that is named is the caller's."""
     first = await plan(pipelines, [*rows("a"), *rows("b", key="mine")])
     second = await plan(pipelines, [*rows("a", aspect_ratio="9:16"), *rows("b", key="mine")])
-    assert first.items[0].attempts[0].key != second.items[0].attempts[0].key
-    assert first.items[1].attempts[0].key == second.items[1].attempts[0].key == "mine"
+    assert first.items[0].alternatives[0].idempotency_key != second.items[0].alternatives[0].idempotency_key
+    assert first.items[1].alternatives[0].idempotency_key == second.items[1].alternatives[0].idempotency_key == "mine"
 
 
 async def test_each_way_has_a_key_of_its_own(pipelines: Pipelines) -> None:
     """One key stands for one request, so fallbacks cannot share the row's."""
     fallback = [{"model": "Seedance-2.0", "on": ["quota"]}, {"model": "sd-2-720p"}]
     (item,) = (await plan(pipelines, rows("a", key="mine", fallback=fallback))).items
-    assert [attempt.key for attempt in item.attempts] == ["mine", "mine.alt1", "mine.alt2"]
-    assert [sorted(attempt.on) for attempt in item.attempts] == [
+    assert [attempt.idempotency_key for attempt in item.alternatives] == ["mine", "mine.alt1", "mine.alt2"]
+    assert [sorted(attempt.on) for attempt in item.alternatives] == [
         [],
         ["quota"],
         ["model_unavailable", "provider_down", "quota"],
     ]
-    assert [attempt.pipeline.client.name for attempt in item.attempts] == ["sudashui", "senseaudio", "sudashui"]
+    assert [attempt.pipeline.client.name for attempt in item.alternatives] == ["sudashui", "senseaudio", "sudashui"]
 
 
 async def test_keys_without_a_record_are_found_by_one_listing(
@@ -143,11 +147,14 @@ async def test_keys_without_a_record_are_found_by_one_listing(
 ) -> None:
     """They need no look of their own; a key that has a record is looked at."""
     ledger, batch = pipelines.sudashui.ledger, await plan(pipelines, rows("one", "two", "three"))
-    taken = batch.items[1].attempts[0]
-    await ledger.claim(pipelines.sudashui.draft(taken.key, taken.request, {}))
+    taken = batch.items[1].alternatives[0]
+    await ledger.claim(pipelines.sudashui.draft(taken.idempotency_key, taken.request, {}))
     looks = list[str]()
     monkeypatch.setattr(ledger.store, "get", looks.append)
-    assert await unclaimed(ledger, batch.items) == {batch.items[0].attempts[0].key, batch.items[2].attempts[0].key}
+    assert await unclaimed(ledger, batch.items) == {
+        key_of(batch.items[0]),
+        key_of(batch.items[2]),
+    }
     assert not looks
 
 
@@ -221,8 +228,8 @@ async def test_a_slice_picks_rows_and_changes_no_key(pipelines: Pipelines, span:
     whole = await plan(pipelines, rows("a", "b", "a", "a"), key=None)
     part = await plan(pipelines, rows("a", "b", "a", "a"), key=None, rows=span)
     assert numbers(part.items) == picked
-    all_keys = [item.attempts[0].key for item in whole.items]
-    assert [item.attempts[0].key for item in part.items] == [all_keys[number - 1] for number in picked]
+    all_keys = [key_of(item) for item in whole.items]
+    assert [key_of(item) for item in part.items] == [all_keys[number - 1] for number in picked]
     assert part.key == whole.key
 
 
@@ -266,7 +273,7 @@ async def test_a_manifest_in_the_destination_s_bucket(sim: Simulator, s3: S3Serv
     s3.client.put_object(Bucket=store.bucket, Key="in/list.jsonl", Body=json.dumps(row).encode())
     async with open_pipelines(sim, store) as pipelines:
         batch = await plan(pipelines, f"s3://{store.bucket}/in/list.jsonl")
-    assert [item.attempts[0].request.prompt for item in batch.items] == ["Oslo at dawn"]
+    assert [item.alternatives[0].request.prompt for item in batch.items] == ["Oslo at dawn"]
     assert batch.items[0].label == "1: Oslo at dawn"
 
 

@@ -9,8 +9,8 @@ import pytest
 from pydantic import ValidationError
 
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
-from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.ledger.store import Ledger, Spent
+from prefect_genvideo.ledger.record import LedgerRecord, Spent
+from prefect_genvideo.ledger.store import Ledger
 from tests.fixtures.money import MemoryStore, draft
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)

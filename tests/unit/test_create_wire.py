@@ -49,8 +49,8 @@ class Bench:
         """One run from the beginning, as a flow does it."""
         pipeline = self.pipeline
         entry = (await pipeline.create(self.request, pipeline.draft(key, self.request, {}))).entry
-        done = await pipeline.wait(entry.record.task_id or "", entry)
-        return await pipeline.save(done, await pipeline.ledger.read(key))
+        done = await pipeline.wait(entry)
+        return await pipeline.save(await pipeline.ledger.existing(key), done)
 
     async def state(self, key: str = "k") -> str:
         return (await self.pipeline.ledger.existing(key)).record.state

@@ -11,8 +11,8 @@ from typing import Any, cast
 import pytest
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.ledger.record import LedgerState
-from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Spent
+from prefect_genvideo.ledger.record import LedgerState, Spent
+from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 from prefect_genvideo.storage import LocalStore, ObjectStore
 from tests.fixtures.money import MemoryStore, draft
 from tests.fixtures.s3 import S3Server
@@ -288,10 +288,10 @@ async def test_what_a_day_cost_is_counted_by_account(ledger: Ledger) -> None:
     await claimed(ledger, "c", seconds=None)
     await claimed(ledger, "d", account="another")
     day = f"{first.record.created_at:%Y-%m-%d}"
-    assert await ledger.spent(day, first.record.account) == Spent(3, 12.5)
-    await ledger.unspend(first.record)
-    assert await ledger.spent(day, first.record.account) == Spent(2, 7.5)
-    assert await ledger.spent("2020-01-01", first.record.account) == Spent(0, 0.0)
+    assert await ledger.markers.spent(day, first.record.account) == Spent(3, 12.5)
+    await ledger.markers.uncount(first.record)
+    assert await ledger.markers.spent(day, first.record.account) == Spent(2, 7.5)
+    assert await ledger.markers.spent("2020-01-01", first.record.account) == Spent(0, 0.0)
 
 
 @EVERY_STORE
@@ -314,3 +314,12 @@ async def test_a_record_is_readable_by_a_person(ledger: Ledger) -> None:
     facts = json.loads(found[0])
     assert {"key", "state", "provider", "model", "account", "fingerprint", "request", "holder", "posts"} <= set(facts)
     assert (facts["flow_run_id"], facts["task_run_id"], facts["seconds"]) == ("f-1", "t-1", 4.0)
+
+
+async def test_a_newer_record_is_told_as_such(ledger: Ledger) -> None:
+    """The message says which version it is and that this installation is the old one."""
+    newer = draft("k").model_copy(update={"version": 2})
+    await ledger.store.put(ledger.path("k"), newer.to_bytes(), content_type="application/json")
+    with pytest.raises(DestinationError) as refused:
+        await ledger.read("k")
+    assert "version 2" in (refused.value.reason or "")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import fields, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +23,9 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.models import Generation, StoredVideo
 from prefect_genvideo.pipeline import make as making
-from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Attempt, Maker, is_moderation
+from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Attempt, BoundedSteps, Maker, is_moderation
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.storage import LocalStore
@@ -49,6 +49,25 @@ def ways(pipelines: Pipelines, on: frozenset[str] = DEFAULT) -> list[Attempt]:
     return [Attempt(pipelines.sudashui, SUDASHUI, "row"), Attempt(pipelines.senseaudio, SENSEAUDIO, "row.alt1", on)]
 
 
+@dataclass(frozen=True)
+class Ended:
+    """A row that has its video, as one value."""
+
+    tried: tuple[Attempt, ...]
+    attempts: int
+    generation: Generation
+    video: StoredVideo | None
+
+
+async def make(alternatives: Sequence[Attempt], maker: Maker | None = None) -> Ended:
+    """Make a row; its error is raised."""
+    outcome = await (maker or Maker()).make(alternatives)
+    if outcome.error is not None:
+        raise outcome.error
+    assert outcome.made is not None
+    return Ended(outcome.tried, outcome.number, outcome.made.generation, outcome.made.video)
+
+
 async def state_of(pipelines: Pipelines, key: str) -> str | None:
     held = await pipelines.sudashui.ledger.read(key)
     return held.record.state if held else None
@@ -68,13 +87,12 @@ async def test_each_named_kind_of_failure_leads_to_the_alternative(
 ) -> None:
     """No money, no such model, provider down: nothing was made, so the other way may be paid. Its key is its own."""
     sim.faults.add(fault)
-    tried = list[Attempt]()
-    made = await Maker().make(ways(pipelines), tried=tried)
-    assert (made.attempts, made.attempt.key, made.generation.provider) == (2, "row.alt1", "senseaudio")
+    made = await make(ways(pipelines))
+    assert (made.attempts, made.tried[-1].idempotency_key, made.generation.provider) == (2, "row.alt1", "senseaudio")
     assert made.video is not None
     assert sim.by_account == {"sk-sim-senseaudio": 1}
     assert (await state_of(pipelines, "row"), await state_of(pipelines, "row.alt1")) == ("rejected", "saved")
-    assert [attempt.key for attempt in tried] == ["row", "row.alt1"]
+    assert [attempt.idempotency_key for attempt in made.tried] == ["row", "row.alt1"]
     assert "trying Seedance-2.0 instead" in " ".join(pipelines.said)
 
 
@@ -82,17 +100,17 @@ async def test_a_kind_that_is_not_named_leads_nowhere(sim: Simulator, pipelines:
     """An alternative for a lack of money does not stand in for a provider that is down."""
     sim.faults.add(Fault("500_e1", "create", provider="sudashui"))
     with pytest.raises(TransientError):
-        await Maker().make(ways(pipelines, frozenset({"quota"})))
+        await make(ways(pipelines, frozenset({"quota"})))
     assert sim.billed == 0
 
 
 async def test_the_last_way_s_failure_is_the_row_s(sim: Simulator, pipelines: Pipelines) -> None:
     """When every way fails, the last one says why."""
     sim.faults.add(Fault("quota", "create"))
-    tried = list[Attempt]()
     with pytest.raises(QuotaError, match="SenseAudio"):
-        await Maker().make(ways(pipelines), tried=tried)
-    assert len(tried) == 2
+        await make(ways(pipelines))
+    outcome = await Maker().make(ways(pipelines))
+    assert (len(outcome.tried), outcome.number, outcome.made) == (2, 2, None)
 
 
 async def test_a_generation_that_moderation_ended_is_never_asked_for_elsewhere(
@@ -102,7 +120,7 @@ async def test_a_generation_that_moderation_ended_is_never_asked_for_elsewhere(
     sim.faults.add(Fault("moderation", "create", provider="sudashui"))
     for _ in range(2):
         with pytest.raises(GenerationFailedError, match="Real human faces"):
-            await Maker().make(ways(pipelines, EVERYTHING))
+            await make(ways(pipelines, EVERYTHING))
     assert sim.by_account == {"sk-sim-sudashui": 1}
 
 
@@ -127,7 +145,7 @@ async def test_a_create_refused_for_what_it_shows_is_never_sent_elsewhere(
     body = {"code": "fail_to_fetch_task", "message": words, "data": None}
     sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": status, "body": body}))
     with pytest.raises((RejectedError, TransientError)):
-        await Maker().make(ways(pipelines, EVERYTHING))
+        await make(ways(pipelines, EVERYTHING))
     assert sim.billed == 0
     assert await state_of(pipelines, "row.alt1") is None
 
@@ -137,8 +155,8 @@ async def test_a_plain_refusal_leads_on_where_the_row_says_so(sim: Simulator, pi
     body = {"code": "fail_to_fetch_task", "message": "duration 4 is not supported", "data": None}
     sim.faults.add(Fault("answer", "create", provider="sudashui", params={"status": 400, "body": body}))
     with pytest.raises(RejectedError):
-        await Maker().make(ways(pipelines))
-    made = await Maker().make(ways(pipelines, frozenset({"rejected"})))
+        await make(ways(pipelines))
+    made = await make(ways(pipelines, frozenset({"rejected"})))
     assert made.generation.provider == "senseaudio"
 
 
@@ -166,8 +184,8 @@ def test_words_of_moderation_are_known(words: str, refusal: bool) -> None:
 async def test_a_rerun_takes_up_the_alternative_that_was_paid(sim: Simulator, pipelines: Pipelines) -> None:
     """The wanted model works again: its key is free, and yet nothing is created, since the row has its video."""
     sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
-    first = await Maker().make(ways(pipelines))
-    second = await Maker().make(ways(pipelines))
+    first = await make(ways(pipelines))
+    second = await make(ways(pipelines))
     assert first.video is not None
     assert second.video is not None
     assert (second.video.uri, second.video.reused, second.attempts) == (first.video.uri, True, 2)
@@ -177,9 +195,9 @@ async def test_a_rerun_takes_up_the_alternative_that_was_paid(sim: Simulator, pi
 async def test_a_rerun_waits_for_the_alternative_that_was_submitted(sim: Simulator, pipelines: Pipelines) -> None:
     """A run that crashed after it had sent the alternative: the next one goes on with that task."""
     sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
-    submitted = await Maker(collect=True).make(ways(pipelines))
+    submitted = await make(ways(pipelines), Maker(collect=True))
     assert submitted.video is None
-    finished = await Maker().make(ways(pipelines))
+    finished = await make(ways(pipelines))
     assert finished.generation.task_id == submitted.generation.task_id
     assert sim.billed == 1
 
@@ -192,9 +210,9 @@ async def test_a_key_that_was_free_when_the_batch_began_may_be_paid_by_now(
     if alternative:
         sim.faults.add(Fault("quota", "create", provider="sudashui", times=1))
     row = ways(pipelines) if alternative else ways(pipelines)[:1]
-    faster = await Maker(collect=True).make(row)
+    faster = await make(row, Maker(collect=True))
     elsewhere = [replace(way, pipeline=replace(way.pipeline, throttle=AccountThrottle(sleep=nap))) for way in row]
-    slower = await Maker(free=frozenset({"row", "row.alt1"})).make(elsewhere)
+    slower = await make(elsewhere, Maker(free=frozenset({"row", "row.alt1"})))
     assert slower.generation.task_id == faster.generation.task_id
     assert slower.video is not None
     assert sim.billed == 1
@@ -205,7 +223,7 @@ async def test_an_unknown_outcome_leads_nowhere(sim: Simulator, pipelines: Pipel
     sim.faults.add(Fault("lost_after", "create", provider="sudashui", times=1))
     for _ in range(2):
         with pytest.raises(UnknownOutcomeError):
-            await Maker().make(ways(pipelines, EVERYTHING))
+            await make(ways(pipelines, EVERYTHING))
     assert sim.by_account == {"sk-sim-sudashui": 1}
 
 
@@ -215,7 +233,7 @@ async def test_a_way_that_is_paid_leads_nowhere_whatever_fails_later() -> None:
     first.answers = [AuthenticationError("the key is refused")]
     attempts = [Attempt(pipeline_of(first, store), REQUEST, "row"), Attempt(pipeline_of(second, store), REQUEST, "alt")]
     with pytest.raises(AuthenticationError):
-        await Maker().make([attempts[0], replace(attempts[1], on=EVERYTHING)])
+        await make([attempts[0], replace(attempts[1], on=EVERYTHING)])
     assert (first.billed, second.billed) == (1, 0)
 
 
@@ -233,7 +251,7 @@ async def test_a_ledger_that_cannot_be_asked_leads_nowhere() -> None:
     first, second, store = FakeProvider(QuotaError("no money")), FakeProvider(), HidesRefusals()
     attempts = [Attempt(pipeline_of(first, store), REQUEST, "row"), Attempt(pipeline_of(second, store), REQUEST, "alt")]
     with pytest.raises(QuotaError):
-        await Maker().make([attempts[0], replace(attempts[1], on=EVERYTHING)])
+        await make([attempts[0], replace(attempts[1], on=EVERYTHING)])
     assert second.billed == 0
 
 
@@ -251,11 +269,11 @@ async def test_a_retry_after_holds_back_everybody_who_sends(sim: Simulator, pipe
         await go_on.wait()
 
     shared = replace(pipelines.sudashui, throttle=AccountThrottle(clock=time.clock, sleep=time.sleep))
-    first = asyncio.ensure_future(Maker().make([Attempt(replace(shared, sleep=hold), SUDASHUI, "first")]))
+    first = asyncio.ensure_future(make([Attempt(replace(shared, sleep=hold), SUDASHUI, "first")]))
     await told.wait()
-    await Maker().make([Attempt(pipelines.senseaudio, SENSEAUDIO, "other")])
+    await make([Attempt(pipelines.senseaudio, SENSEAUDIO, "other")])
     assert time.naps == []
-    await Maker().make([Attempt(shared, SUDASHUI, "second")])
+    await make([Attempt(shared, SUDASHUI, "second")])
     assert time.naps == [30]
     go_on.set()
     await first
@@ -276,7 +294,7 @@ async def test_few_keys_are_claimed_at_once_however_many_rows_begin(monkeypatch:
 
     client.hold = hold
     maker, pipeline = Maker(), pipeline_of(client, store)
-    rows = [asyncio.ensure_future(maker.make([Attempt(pipeline, REQUEST, f"row-{n}")])) for n in range(12)]
+    rows = [asyncio.ensure_future(make([Attempt(pipeline, REQUEST, f"row-{n}")], maker)) for n in range(12)]
     await full.wait()
     go_on.set()
     await asyncio.gather(*rows)
@@ -304,20 +322,20 @@ async def test_few_videos_are_saved_at_once_however_many_end_together(
 
     pipeline = Counting(**{entry.name: getattr(pipelines.sudashui, entry.name) for entry in fields(Pipeline)})
     maker = Maker()
-    made = await asyncio.gather(*(maker.make([Attempt(pipeline, SUDASHUI, f"row-{n}")]) for n in range(6)))
+    made = await asyncio.gather(*(make([Attempt(pipeline, SUDASHUI, f"row-{n}")], maker) for n in range(6)))
     assert max(most) == 2
     assert all(each.video for each in made)
 
 
 async def test_collecting_only_submits(sim: Simulator, pipelines: Pipelines) -> None:
     """`collect` leaves the waiting to a reconciliation: one create, no question, no download."""
-    made = await Maker(collect=True).make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
+    made = await make([Attempt(pipelines.sudashui, SUDASHUI, "row")], Maker(collect=True))
     assert (made.video, made.generation.state) == (None, "queued")
     assert (sim.billed, sim.calls.get("status", 0), sim.downloads) == (1, 0, 0)
     assert await state_of(pipelines, "row") == "submitted"
 
 
-async def test_the_slot_is_held_from_create_to_save_and_given_back(sim: Simulator, pipelines: Pipelines) -> None:
+async def test_the_slot_is_held_from_create_to_the_end_and_given_back(sim: Simulator, pipelines: Pipelines) -> None:
     """One place in the account's queue per generation; failures give it back, a video that is kept takes none."""
     events = list[str]()
 
@@ -329,14 +347,14 @@ async def test_the_slot_is_held_from_create_to_save_and_given_back(sim: Simulato
         finally:
             events.append(f"give {sim.billed} {sim.downloads}")
 
-    maker = Maker(slot=slot)
-    await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
-    assert events == ["take 0", "give 1 1"]
-    await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "row")])
+    maker = Maker(BoundedSteps(slot))
+    await make([Attempt(pipelines.sudashui, SUDASHUI, "row")], maker)
+    assert events == ["take 0", "give 1 0"]
+    await make([Attempt(pipelines.sudashui, SUDASHUI, "row")], maker)
     assert len(events) == 2
     sim.faults.add(Fault("moderation", "create"))
     with pytest.raises(GenerationFailedError):
-        await maker.make([Attempt(pipelines.sudashui, SUDASHUI, "bad")])
+        await make([Attempt(pipelines.sudashui, SUDASHUI, "bad")], maker)
     assert events[2:] == ["take 1", "give 2 1"]
 
 
@@ -344,6 +362,6 @@ async def test_a_rule_broken_by_one_way_is_told_before_anything_is_sent(sim: Sim
     """A request that its model does not take never reaches the provider."""
     wrong = replace(ways(pipelines)[0], request=SUDASHUI.model_copy(update={"duration": 99}))
     with pytest.raises(InvalidRequestError) as caught:
-        await Maker().make([wrong])
+        await make([wrong])
     assert [problem.field for problem in caught.value.problems] == ["duration"]
     assert sim.calls.get("create", 0) == 0

@@ -13,6 +13,7 @@ from prefect_genvideo.errors import (
     GenerationFailedError,
     GenerationTimeoutError,
     InvalidRequestError,
+    NoVideoError,
     RateLimitedError,
     TaskLostError,
     TransientError,
@@ -20,8 +21,9 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
-from prefect_genvideo.models import StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.pipeline import Event, Pipeline, patiently
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.make import patiently
+from prefect_genvideo.pipeline.pipeline import Event, Pipeline
 from tests.fixtures.money import (
     OTHER,
     REQUEST,
@@ -37,12 +39,18 @@ from tests.fixtures.money import (
 )
 
 
+class SlowProvider(FakeProvider):
+    """Its answers are refreshed every five seconds."""
+
+    poll_floor = 5.0
+
+
 class House:
     """A pipeline over a fake provider and a store in memory, on virtual time."""
 
-    def __init__(self, store: MemoryStore | None = None, **options: Any) -> None:
+    def __init__(self, store: MemoryStore | None = None, provider: FakeProvider | None = None, **options: Any) -> None:
         self.time = VirtualTime()
-        self.provider = FakeProvider()
+        self.provider = provider or FakeProvider()
         self.store = store or MemoryStore()
         self.events: list[tuple[Event, LedgerRecord]] = []
         self.pipeline = Pipeline(
@@ -62,8 +70,8 @@ class House:
     async def make(self, key: str = "k") -> StoredVideo:
         """What every run does, from the beginning."""
         entry = await self.create(key)
-        done = await self.pipeline.wait(entry.record.task_id or "", entry)
-        return await self.pipeline.save(done, await self.pipeline.ledger.read(key))
+        done = await self.pipeline.wait(entry)
+        return await self.pipeline.save(await self.pipeline.ledger.existing(key), done)
 
     async def record(self, key: str = "k") -> LedgerRecord:
         return (await self.pipeline.ledger.existing(key)).record
@@ -131,8 +139,8 @@ async def test_steps_may_be_handed_an_entry_of_an_earlier_step() -> None:
     """A batch keeps what `create` gave it; the record still reaches its end."""
     house = House()
     entry = await house.create()
-    done = await house.pipeline.wait("task_1", entry)
-    await house.pipeline.save(done, entry)
+    done = await house.pipeline.wait(entry)
+    await house.pipeline.save(entry, done)
     assert (await house.record()).state == "saved"
 
 
@@ -142,7 +150,7 @@ async def test_a_failed_generation_is_recorded_and_told() -> None:
     entry = await house.create()
     house.provider.answers = [on_its_way(state="failed", reason="moderation")]
     with pytest.raises(GenerationFailedError):
-        await house.pipeline.wait("task_1", entry)
+        await house.pipeline.wait(entry)
     record = await house.record()
     assert (record.state, record.reason) == ("failed", "moderation")
     assert house.told[-1] == "generation.failed"
@@ -156,10 +164,36 @@ async def test_a_passed_deadline_leaves_the_record_to_be_resumed() -> None:
     entry = await house.create()
     house.provider.answers = [on_its_way(started_at=datetime.now(timezone.utc) - timedelta(hours=1))]
     with pytest.raises(GenerationTimeoutError):
-        await house.pipeline.wait("task_1", entry)
+        await house.pipeline.wait(entry)
     assert (await house.record()).state == "submitted"
     assert (await house.make()).task_id == "task_1"
     assert house.provider.sent == 1
+
+
+async def test_a_success_without_a_link_leaves_the_record_open() -> None:
+    """What is paid is not given up because its link is late: the next run goes on asking and gets the video."""
+    house = House(provider=SlowProvider())
+    entry = await house.create()
+    house.provider.answers = [on_its_way(reason="no link yet")] * 400
+    with pytest.raises(NoVideoError):
+        await house.pipeline.wait(entry)
+    record = await house.record()
+    assert (record.state, record.reason, record.no_video_since is not None) == ("submitted", "no link yet", True)
+    house.provider.answers = []
+    assert (await house.make()).task_id == "task_1"
+    assert house.provider.sent == 1
+
+
+async def test_a_success_without_a_link_is_fetched_by_the_content_route() -> None:
+    """The API itself serves it with the key, where it has such a route; nobody waits five minutes for a link."""
+    house = House()
+    entry = await house.create()
+    house.provider.served = True
+    house.provider.answers = [on_its_way(reason="no link yet")] * 400
+    done = await house.pipeline.wait(entry)
+    assert done.video_url == house.provider.content_url("task_1")
+    assert house.provider.asked == 2
+    assert (await house.pipeline.save(await house.pipeline.entry(done), done)).task_id == "task_1"
 
 
 async def test_a_lost_id_stays_in_the_record_with_the_reason() -> None:
@@ -168,18 +202,20 @@ async def test_a_lost_id_stays_in_the_record_with_the_reason() -> None:
     entry = await house.create()
     house.provider.answers = [TaskLostError("unknown id", reason="task_not_exist")] * 300
     with pytest.raises(TaskLostError):
-        await house.pipeline.wait("task_1", entry)
+        await house.pipeline.wait(entry)
     record = await house.record()
     assert (record.state, record.task_id) == ("submitted", "task_1")
     assert "task_not_exist" in (record.reason or "")
 
 
-async def test_a_task_without_a_record_can_be_waited_for_and_saved() -> None:
-    """Plain data from elsewhere: a provider and an id are enough."""
+async def test_a_task_from_elsewhere_gets_a_record_and_can_be_waited_for_and_saved() -> None:
+    """Plain data: a provider and an id are enough, and from then on it is under the ledger as all others."""
     house = House()
-    done = await house.pipeline.wait("task_from_elsewhere")
-    video = await house.pipeline.save(done)
+    found = Generation(provider="fake", task_id="task_from_elsewhere", state="queued")
+    done = await house.pipeline.wait(await house.pipeline.entry(found))
+    video = await house.pipeline.save(await house.pipeline.entry(done), done)
     assert video.task_id == "task_from_elsewhere"
+    assert await house.pipeline.entry(found) == await house.pipeline.ledger.existing("task-fake-task_from_elsewhere")
     assert house.store.objects[video.key] == VIDEO
 
 
@@ -252,7 +288,7 @@ async def test_durations_are_learned_from_ends_that_were_seen() -> None:
         "succeeded", video_url="https://x/v.mp4", created_at=began, finished_at=began + timedelta(seconds=90)
     )
     house.provider.answers = [on_its_way(), ended]
-    await house.pipeline.wait("task_1", entry)
+    await house.pipeline.wait(entry)
     assert (await house.pipeline.ledger.durations.of("sudashui/sd-2-720p/4s/720p")).durations == (90.0,)
 
 
@@ -261,9 +297,9 @@ async def test_success_and_save_are_one_write_when_one_follows_the_other() -> No
     house = House()
     entry = await house.create()
     writes = len(house.store.put_keys)
-    done = await house.pipeline.follow("task_1", entry)
+    done = await house.pipeline.follow(entry)
     assert (await house.record()).state == "submitted"
-    video = await house.pipeline.save(done, entry, fresh=True)
+    video = await house.pipeline.save(entry, done, fresh=True)
     record = await house.record()
     assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
     assert record.finished_at is not None
@@ -275,10 +311,10 @@ async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
     """The next run, or a person, reads that the provider has a video."""
     house = House()
     entry = await house.create()
-    done = await house.pipeline.follow("task_1", entry)
+    done = await house.pipeline.follow(entry)
     house.provider.video = b"not a video"
     with pytest.raises(DownloadError):
-        await house.pipeline.save(done, entry, fresh=True)
+        await house.pipeline.save(entry, done, fresh=True)
     record = await house.record()
     assert (record.state, record.link) == ("succeeded", "https://files.example.com/task_1.mp4")
     house.provider.video = VIDEO

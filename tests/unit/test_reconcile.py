@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
 from prefect_genvideo.pipeline.pipeline import Event, Pipeline
-from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
+from prefect_genvideo.pipeline.reconcile import NO_VIDEO_LIMIT, ReconciledRow, reconcile
 from tests.fixtures.money import TEMPLATE, VIDEO, FakeProvider, MemoryStore, TroubledMemory, draft, on_its_way, refused
 
 
@@ -214,3 +215,49 @@ async def test_nothing_left_behind_is_an_empty_report() -> None:
     office = Office()
     report = await reconcile(office.pipeline)
     assert (report.rows, report.counts, office.provider.asked) == ([], {}, 0)
+
+
+DONE_WITHOUT_LINK = on_its_way(reason="reported as done, no link yet")
+
+
+async def test_a_link_that_comes_late_is_fetched() -> None:
+    """A success without a link is not an end: the record stays open, and the video is saved once the link is there."""
+    office = Office()
+    await office.submitted()
+    assert (await office.row(DONE_WITHOUT_LINK)).outcome == "waiting"
+    record = (await office.ledger.existing("k")).record
+    assert (record.state, record.no_video_since is not None) == ("submitted", True)
+    assert (await office.row()).outcome == "saved"
+    assert (await office.ledger.existing("k")).record.no_video_since is None
+
+
+@pytest.mark.parametrize(("asked_ago", "questions"), [(timedelta(minutes=10), 0), (timedelta(minutes=20), 1)])
+async def test_the_gaps_between_questions_for_a_late_link_grow(asked_ago: timedelta, questions: int) -> None:
+    """An hour after the provider first said so, a quarter of an hour passes between two questions."""
+    office, now = Office(), datetime.now(timezone.utc)
+    entry = await office.submitted()
+    asked = now - asked_ago
+    await office.ledger.move(entry, "submitted", no_video_since=asked - timedelta(hours=1), asked_at=asked)
+    assert (await office.row(DONE_WITHOUT_LINK)).outcome == "waiting"
+    assert office.provider.asked == questions
+
+
+async def test_a_task_without_a_link_is_given_up_after_days() -> None:
+    """Only then it counts as ended without a video, and a person is told by the record and an event."""
+    office, now = Office(), datetime.now(timezone.utc)
+    entry = await office.submitted()
+    await office.ledger.move(entry, "submitted", no_video_since=now - NO_VIDEO_LIMIT - timedelta(hours=1))
+    assert (await office.row(DONE_WITHOUT_LINK)).outcome == "failed"
+    assert await office.state() == "failed"
+    assert [event for event, _ in office.events] == ["generation.failed"]
+
+
+async def test_an_error_that_is_none_of_ours_stops_no_other_record() -> None:
+    """A fault of the plugin with one video is that row's; the other one is saved all the same."""
+    office = Office()
+    for key in "ab":
+        await office.submitted(key)
+    office.provider.answers = [RecursionError("boxes in boxes")]
+    rows = {row.key: row for row in (await reconcile(office.pipeline, at_once=1)).rows}
+    assert sorted(row.outcome for row in rows.values()) == ["saved", "trouble"]
+    assert "RecursionError" in next(row.detail for row in rows.values() if row.outcome == "trouble")

@@ -13,6 +13,7 @@ from typing import get_args
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.record import (
@@ -129,3 +130,18 @@ def test_a_shown_request_holds_no_signatures_and_no_files() -> None:
     assert "secret" not in text
     assert "iVBORw0KGgo" not in text
     assert shown(request)["options"] == {"deep": [{"key": "sk-***"}], "n": 4, "b": True, "none": None}
+
+
+def test_a_record_of_a_newer_release_is_refused_by_its_version() -> None:
+    """Its states may mean something else; a guess could pay twice."""
+    newer = draft().model_dump(mode="json") | {"version": 2}
+    with pytest.raises(ValidationError) as refused:
+        LedgerRecord.model_validate(newer)
+    assert [fault["loc"] for fault in refused.value.errors()] == [("version",)]
+
+
+def test_a_rewrite_keeps_what_a_newer_release_has_added() -> None:
+    """A mixed fleet during an upgrade loses nothing."""
+    read = LedgerRecord.model_validate(draft().model_dump(mode="json") | {"invoice": {"id": 7}})
+    moved = LedgerRecord.model_validate(read.model_dump() | {"state": "submitted", "task_id": "t"})
+    assert LedgerRecord.model_validate_json(moved.to_bytes()).model_dump()["invoice"] == {"id": 7}

@@ -8,11 +8,11 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from uuid import uuid4
 
-import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
 from prefect_genvideo import runtime as runs
+from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.runtime import derive_key, flow_attempt, flow_run_id, task_run_id
 
@@ -30,11 +30,10 @@ def new_run(attempt: int = 1, **facts: object) -> FlowRun:
     return FlowRun.model_validate({"id": uuid4(), "flow_id": uuid4(), "run_count": attempt, **facts})
 
 
-@pytest.fixture
-def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What a worker begins each flow run with."""
-    for name in ("_lineages", "_calls", "_numbers"):
-        monkeypatch.setattr(runs, name, {})
+def forget_everything() -> None:
+    """As in a new process."""
+    runs._numbers_of.cache_clear()  # pyright: ignore[reportPrivateUsage]  # what a process knows is private to it
+    runs._ancestors.clear()  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_equal_requests_get_numbers_in_the_order_of_the_calls() -> None:
@@ -62,16 +61,26 @@ async def test_the_next_attempt_at_a_run_finds_the_same_keys() -> None:
     assert after == before
 
 
-@pytest.mark.usefixtures("fresh_process")
 async def test_another_process_finds_the_same_keys() -> None:
     """After `kill -9`, the run begins anew elsewhere."""
     run = new_run(attempt=1)
     with inside(run):
         before = [await derive_key(CAT), await derive_key(CAT)]
-    for name in ("_lineages", "_calls", "_numbers"):
-        getattr(runs, name).clear()
+    forget_everything()
     with inside(run.model_copy(update={"run_count": 3})):
         assert [await derive_key(CAT), await derive_key(CAT)] == before
+
+
+async def test_a_long_lived_process_remembers_a_bounded_number_of_runs() -> None:
+    """A served flow runs a thousand times in one process; what is kept of it does not grow."""
+    for _ in range(1200):
+        with inside(new_run()):
+            await derive_key(CAT)
+        throttle_of(str(uuid4()), "acc")
+    kept = runs._numbers_of.cache_info().currsize  # pyright: ignore[reportPrivateUsage]
+    assert kept <= 512
+    assert throttle_of.cache_info().currsize <= 512
+    assert len(runs._ancestors) <= 512  # pyright: ignore[reportPrivateUsage]
 
 
 async def test_another_run_wants_other_videos() -> None:

@@ -363,3 +363,17 @@ async def test_the_real_client_resumes_into_a_multipart_upload(s3: S3Server, fil
     assert stored.sha256 == hashlib.sha256(file_server.video).hexdigest()
     assert file_server.ranges == [None, "bytes=3000000-", "bytes=9000000-"]
     assert s3.open_uploads(store.bucket) == []
+
+
+async def test_a_manifest_of_a_newer_release_is_told_as_such(tmp_path: Path) -> None:
+    """It is neither believed nor replaced."""
+    store = LocalStore(tmp_path)
+    stored, _ = await save(store)
+    name = manifest_key(stored.key)
+    found = await store.get(name)
+    assert found is not None
+    newer = json.dumps(json.loads(found[0]) | {"schema_version": 2}).encode()
+    await store.put(name, newer, content_type="application/json")
+    with pytest.raises(DestinationError, match="newer release"):
+        await save(store)
+    assert await store.get(name) == (newer, (await store.get(name) or (b"", ""))[1])

@@ -34,31 +34,25 @@ class Saving:
         self.source = source
         self.link = link
         self.slept: list[float] = []
-        self.progress: list[tuple[int, int | None]] = []
 
     async def run(self, patience: Patience | None = None) -> StoredVideo:
         async def sleep(seconds: float) -> None:
             self.slept.append(seconds)
 
-        async def progress(done: int, total: int | None) -> None:
-            self.progress.append((done, total))
-
         job = SaveJob(generation(link=self.link), "v/task_1.mp4", "sd-2")
-        return await save_generation(self.source, self.store, job, patience=patience, sleep=sleep, progress=progress)
+        return await save_generation(self.source, self.store, job, patience=patience, sleep=sleep)
 
     async def visible(self) -> list[str]:
         return [info.key async for info in self.store.list()]
 
 
 async def test_an_unbroken_stream_is_saved(tmp_path: Path) -> None:
-    """One open, no waiting, and progress up to the last byte."""
+    """One open, no waiting."""
     saving = Saving(tmp_path, ScriptedSource([Answer(VIDEO)]))
     stored = await saving.run()
     assert (stored.size, stored.sha256) == (len(VIDEO), hashlib.sha256(VIDEO).hexdigest())
     assert (tmp_path / "v/task_1.mp4").read_bytes() == VIDEO
     assert saving.slept == []
-    assert saving.progress[0] == (700, 10_000)
-    assert saving.progress[-1] == (10_000, 10_000)
 
 
 async def test_bytes_behind_the_last_box_are_saved_and_noted(tmp_path: Path) -> None:

@@ -33,9 +33,10 @@ async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
 
 
 async def shoot(pipeline: Pipeline, request: VideoRequest, key: str) -> StoredVideo:
-    made = await Maker().make([Attempt(pipeline, request, key)])
-    assert made.video is not None
-    return made.video
+    outcome = await Maker().make([Attempt(pipeline, request, key)])
+    assert outcome.made is not None
+    assert outcome.made.video is not None
+    return outcome.made.video
 
 
 def test_a_shot_takes_from_the_storyboard_what_it_does_not_say() -> None:

@@ -40,12 +40,12 @@ class Item:
     Attributes:
         number: Row as people count it.
         label: What the UI shows for it.
-        attempts: Ways to make it, the wanted one first.
+        alternatives: The wanted attempt first.
     """
 
     number: int
     label: str
-    attempts: tuple[Attempt, ...]
+    alternatives: tuple[Attempt, ...]
 
 
 @dataclass(frozen=True)
@@ -97,11 +97,12 @@ async def plan_batch(
     batch_key = key or await derive(whole)
     check_key(f"{batch_key}-{'0' * 20}")  # room for what the rows add to it
     items, seen = list[Item](), Counter[str]()
-    for row, ways, prints in checked:
+    for row, attempts, prints in checked:
         own = row.key or f"{batch_key}-{prints[0][:12]}-{seen[prints[0]]}"
         seen[prints[0]] += 1
-        attempts = (replace(way, key=own if index == 0 else f"{own}.alt{index}") for index, way in enumerate(ways))
-        items.append(Item(row.number, _label(row), tuple(attempts)))
+        keys = (own if index == 0 else f"{own}.alt{index}" for index in range(len(attempts)))
+        keyed = (replace(one, idempotency_key=key) for one, key in zip(attempts, keys, strict=True))
+        items.append(Item(row.number, _label(row), tuple(keyed)))
     return Batch(batch_key, tuple(_slice(items, rows)))
 
 
@@ -110,7 +111,8 @@ async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
 
     A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
     """
-    paths = {ledger.path(way.key): way.key for item in items for way in item.attempts}
+    keys = (attempt.idempotency_key for item in items for attempt in item.alternatives)
+    paths = {ledger.path(key): key for key in keys}
     shared, seen = os.path.commonprefix(list(paths)), 0  # noqa: RUF071 - characters are what a listing goes by
     if len(paths) < 2 or len(shared) < len(FOLDER) + 1 + _SHARED:
         return frozenset()
@@ -132,7 +134,7 @@ async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow
     return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
 
 
-def _ways(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[str]]]:
+def _alternatives(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[str]]]:
     own = (row.request, row.provider, frozenset[str]())
     return [own, *((other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback)]
 
@@ -153,23 +155,23 @@ _Checked = tuple[ManifestRow, list[Attempt], list[str]]
 async def _check(
     manifest: Manifest, pipelines: Sequence[Pipeline], allow_local: bool
 ) -> tuple[list[_Checked], list[Problem]]:
-    """Hold every way of every row against the rules of its model; gives their fingerprints too."""
+    """Hold every alternative of every row against the rules of its model; gives their fingerprints too."""
     limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
 
     async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            ways, prints, problems = list[Attempt](), list[str](), list[Problem]()
-            for number, (request, provider, on) in enumerate(_ways(row)):
+            attempts, prints, problems = list[Attempt](), list[str](), list[Problem]()
+            for number, (request, provider, on) in enumerate(_alternatives(row)):
                 pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
                 if isinstance(pipeline, Problem):
                     broken.append(pipeline)
                 else:
-                    ways.append(Attempt(pipeline, request, key="", on=on))
-                    fingerprint, broken = await _check_way(ways[-1], allow_local)
+                    attempts.append(Attempt(pipeline, request, idempotency_key="", on=on))
+                    fingerprint, broken = await _check_attempt(attempts[-1], allow_local)
                     prints.append(fingerprint)
                 place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
                 problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
-            results[index] = ((row, ways, prints), problems)
+            results[index] = ((row, attempts, prints), problems)
 
     async with anyio.create_task_group() as group:
         for index, row in enumerate(manifest.rows):
@@ -178,9 +180,9 @@ async def _check(
     return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
 
 
-async def _check_way(way: Attempt, allow_local: bool) -> tuple[str, list[Problem]]:
+async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[str, list[Problem]]:
     """The fingerprint of a request, or what is wrong with it."""
-    pipeline, request = way.pipeline, way.request
+    pipeline, request = attempt.pipeline, attempt.request
     try:
         if not request.assets():
             problems = pipeline.problems(request)

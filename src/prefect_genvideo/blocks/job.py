@@ -1,9 +1,8 @@
-"""A saved preset: "product teaser 9:16" is a pick in the UI and one line in anyone's flow."""
+"""The block type of a saved preset: model, prompt, account and destination under one name."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, Union
-from uuid import uuid4
 
 from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.blocks.core import Block
@@ -15,11 +14,11 @@ from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
 from prefect_genvideo.blocks.registry import known_credentials, watch
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest, duration_or_default
-from prefect_genvideo.pipeline.assets import stage
-from prefect_genvideo.pipeline.make import generation_of, send
+from prefect_genvideo.pipeline.make import Steps, submit
 from prefect_genvideo.providers import get_provider
-from prefect_genvideo.runtime import derive_key, flow_run_id, task_run_id
+from prefect_genvideo.runtime import derive_key
 
 
 class VideoRun(JobRun[StoredVideo]):
@@ -41,8 +40,7 @@ class VideoRun(JobRun[StoredVideo]):
             GenerationTimeoutError: The deadline passed; the task id is kept.
         """
         async with open_pipeline(self._job.credentials, self._job.destination) as pipeline:
-            entry = await pipeline.ledger.read(self.generation.idempotency_key or "")
-            self.generation = await pipeline.wait(self.generation.task_id, entry)
+            self.generation = await pipeline.wait(await pipeline.entry(self.generation))
 
     async def fetch_result(self) -> StoredVideo:
         """Save the video, or return the saved one.
@@ -55,8 +53,7 @@ class VideoRun(JobRun[StoredVideo]):
             problem = Problem("generation", self.generation.state, "succeeded: wait_for_completion() first", "VideoRun")
             raise InvalidRequestError("The video is not ready.", problems=[problem])
         async with open_pipeline(self._job.credentials, self._job.destination) as pipeline:
-            entry = await pipeline.ledger.read(self.generation.idempotency_key or "")
-            return await pipeline.save(self.generation, entry, flow_run=flow_run_id())
+            return await pipeline.save(await pipeline.entry(self.generation), self.generation)
 
 
 # Naming the result at run time would make, and register, one more block type.
@@ -161,16 +158,13 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
         Raises:
             GenVideoError: As `create_video`.
         """
-        request, run, task = self.request(prompt), flow_run_id(), task_run_id()
-        async with (
-            open_pipeline(self.credentials, self.destination) as pipeline,
-            stage(request, pipeline.ledger.store) as staged,
-        ):
-            fingerprint = pipeline.fingerprint(request, staged.identities)
-            key = idempotency_key or (await derive_key(fingerprint) if run or task else f"job-{uuid4()}")
-            draft = pipeline.draft(key, request, staged.identities, flow_run_id=run, task_run_id=task)
-            submission = await pipeline.find(draft) or await send(pipeline, request, staged, draft)
-        return VideoRun(self, generation_of(submission))
+
+        async def key_of(fingerprint: str) -> str:
+            return idempotency_key or await derive_key(fingerprint)
+
+        async with open_pipeline(self.credentials, self.destination) as pipeline:
+            submission = await submit(pipeline, self.request(prompt), key_of, Steps())
+        return VideoRun(self, generation_of(submission.entry.record))
 
 
 def _offer_known_credentials() -> None:

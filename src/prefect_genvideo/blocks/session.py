@@ -1,9 +1,12 @@
-"""From blocks and settings to a `Pipeline`: the seam between Prefect and the steps."""
+"""Opening blocks: from saved credentials and a destination to a `Pipeline`."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
 
 from prefect.blocks.core import Block, UnknownBlockType
@@ -21,7 +24,7 @@ from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_logger
+from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_ids, say, warn
 from prefect_genvideo.storage import ObjectStore
 
 
@@ -54,14 +57,14 @@ if TYPE_CHECKING:
 else:
     Credentials = Annotated[Any, _AnyProvider()]
 Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
-#: The same for steps, which have no form.
+# The same for steps, which have no form.
 AnyCredentials = ProviderCredentials | str
 AnyDestination = VideoDestination | str
 
 BlockT = TypeVar("BlockT", bound=Block)
 
 
-async def resolve(block: Any, kind: type[BlockT], field: str) -> BlockT:
+async def resolve(block: Block | str, kind: type[BlockT], field: str) -> BlockT:
     """Return the block itself, or load it when its name was given.
 
     Args:
@@ -85,53 +88,97 @@ async def resolve(block: Any, kind: type[BlockT], field: str) -> BlockT:
     return block
 
 
-async def resolve_credentials(credentials: Any) -> ProviderCredentials:
+async def resolve_credentials(credentials: Block | str) -> ProviderCredentials:
     """Return the credentials block, loaded when a name was given; raises as `resolve`."""
     return await resolve(credentials, ProviderCredentials, "credentials")
 
 
-async def resolve_destination(destination: Any) -> VideoDestination:
+async def resolve_destination(destination: Block | str) -> VideoDestination:
     """Return the destination block, loaded when a name was given; raises as `resolve`."""
     return await resolve(as_destination(destination), VideoDestination, "destination")
 
 
+@dataclass(frozen=True)
+class _Open:
+    """A pipeline that is open in this context, and the loop and blocks it belongs to."""
+
+    loop: asyncio.AbstractEventLoop
+    credentials: ProviderCredentials
+    destination: VideoDestination
+    pipeline: Pipeline
+
+
+# Tasks run inside their flow's context, so what the flow has opened is found by its tasks and by nobody else.
+_OPEN: ContextVar[tuple[_Open, ...]] = ContextVar("prefect_genvideo_open_pipelines", default=())
+
+
 @asynccontextmanager
 async def open_pipeline(
-    credentials: Any, destination: Any, *, timeout: float | None = None, budget: Budget | None = None
+    credentials: AnyCredentials,
+    destination: AnyDestination,
+    *,
+    timeout: float | None = None,
+    budget: Budget | None = None,
 ) -> AsyncGenerator[Pipeline]:
-    """Open what the steps need, for the length of a task or flow.
+    """Open account and destination for the length of a task or flow. Tasks share what their flow has opened.
 
     Args:
         credentials: Credentials block, or the name of a saved one.
         destination: Destination block, a `prefect_aws.S3Bucket`, or the name of a saved one.
         timeout: Seconds a generation may take once started; the setting when not given.
         budget: Caps on what this run and the day may cost; none when not given.
+
+    Raises:
+        InvalidRequestError: A block cannot be loaded, or is of the wrong kind.
     """
-    settings, logger = get_settings(), run_logger()
     payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
-    ledger = target.get_ledger(say=logger.warning)
+    loop, already = asyncio.get_running_loop(), _OPEN.get()
+    for opened in already:
+        if (opened.loop, opened.credentials, opened.destination) == (loop, payer, target) and budget is None:
+            yield replace(opened.pipeline, timeout=timeout or opened.pipeline.timeout)
+            return
     async with payer.lease() as client:
-        yield Pipeline(
-            client=client,
-            ledger=ledger,
-            throttle=throttle_of(run, client.account) if (run := flow_attempt()) else None,
-            budget=BudgetGuard(ledger, budget) if budget is not None else None,
-            key_template=target.key_template,
-            policy=CreatePolicy(
-                attempts=settings.create_attempts,
-                patience=settings.create_patience,
-                stale_after=settings.stale_after,
-            ),
-            poll_interval=settings.poll_interval,
-            timeout=timeout or settings.timeout,
-            say=logger.info,
-            announce=announce,
-        )
+        pipeline = _pipeline(client, target, timeout, budget)
+        token = _OPEN.set((*already, _Open(loop, payer, target, pipeline)))
+        try:
+            yield pipeline
+        finally:
+            _OPEN.reset(token)
+
+
+def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:
+    settings = get_settings()
+    ledger = target.get_ledger(say=warn)
+    return Pipeline(
+        client=client,
+        ledger=ledger,
+        throttle=throttle_of(run, client.account) if (run := flow_attempt()) else None,
+        budget=BudgetGuard(ledger, budget) if budget is not None else None,
+        key_template=target.key_template,
+        policy=CreatePolicy(
+            attempts=settings.create_attempts,
+            patience=settings.create_patience,
+            stale_after=settings.stale_after,
+        ),
+        poll_interval=settings.poll_interval,
+        timeout=timeout or settings.timeout,
+        allow_local=settings.allow_local_files,
+        say=say,
+        announce=announce,
+        run_ids=run_ids,
+    )
 
 
 @asynccontextmanager
-async def open_uploader(credentials: Any, destination: Any) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
-    """Open the provider's client, and the destination's store when one was given."""
+async def open_uploader(
+    credentials: AnyCredentials, destination: AnyDestination | None
+) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
+    """Open the provider's client, and the destination's store when one was given.
+
+    Args:
+        credentials: Credentials block, or the name of a saved one.
+        destination: Destination block or name; its account reads `s3://` assets.
+    """
     payer = await resolve_credentials(credentials)
     store = (await resolve_destination(destination)).get_store() if destination is not None else None
     async with payer.lease() as client:

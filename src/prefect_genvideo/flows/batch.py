@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, cast
 
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
+from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
@@ -18,20 +21,18 @@ from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
+from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.pipeline.make import Attempt, Made, Maker
+from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.runtime import (
+    account_slot,
     cancellation_notice,
     derive_key,
     ensure_limit,
-    flow_run_id,
     get_settings,
     run_logger,
-    slots_for,
-    task_run_id,
 )
 
 FailOn = Literal["any", "share", "never"]
@@ -42,17 +43,32 @@ def _row_name() -> str:
     return str(task_run.parameters.get("label", "video"))
 
 
+@dataclass(frozen=True)
+class RowWork:
+    """A row on its way into its task run.
+
+    Attributes:
+        maker: Makes it.
+        item: The row.
+    """
+
+    maker: Maker
+    item: Item
+
+
 @task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
-async def generate_row(label: str, work: Any) -> Made:
-    """One row of a batch, from create to save, as one task run.
+async def generate_row(label: str, work: RowWork) -> State[RowOutcome]:
+    """One row of a batch, from create to save, as one task run that fails when the row does.
 
     Args:
         label: What the UI shows.
-        work: The row's item, its maker and the list of ways tried, quoted so that Prefect does not look inside.
+        work: The row; the caller quotes it, so that Prefect does not look inside.
     """
     del label
-    maker, item, tried = work
-    return await maker.make(item.attempts, tried=tried)
+    outcome = await work.maker.make(work.item.alternatives)
+    if outcome.error is None:
+        return Completed(data=outcome)
+    return Failed(message=f"{type(outcome.error).__name__}: {outcome.error}", data=outcome)
 
 
 @flow(name="generate-videos", persist_result=False)
@@ -116,11 +132,8 @@ async def generate_videos(
             for pipeline in pipelines:
                 await ensure_limit(pipeline, account_slots)
         maker = Maker(
-            slot=slots_for(account_slots > 0),
+            steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
             collect=wait == "collect",
-            allow_local=settings.allow_local_files,
-            flow_run=flow_run_id(),
-            task_run=task_run_id,
             free=await unclaimed(pipelines[0].ledger, batch.items),
         )
         async with cancellation_notice(*pipelines):
@@ -138,62 +151,57 @@ async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:
 
 
 async def _row(item: Item, maker: Maker, places: asyncio.Semaphore) -> BatchRow:
-    request, pipeline = item.attempts[0].request, item.attempts[0].pipeline
-    row = BatchRow(
-        number=item.number,
-        key=item.attempts[0].key,
-        model=request.model,
-        provider=pipeline.client.name,
-        prompt=shorten(request.prompt, 200),
-        state="failed",
-    )
-    tried = list[Attempt]()
     async with places:
         began = time.monotonic()
         try:
-            made = await generate_row(item.label, quote((maker, item, tried)))
+            work: Any = quote(RowWork(maker, item))
+            run: Any = generate_row(item.label, work, return_state=True)
+            state = await cast("Awaitable[State[RowOutcome]]", run)
+            ended: object = await state.aresult(raise_on_failure=False)
         except Exception as error:
             # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
-            return _not_made(row, error, tried, time.monotonic() - began)
-        return _made(row, made, time.monotonic() - began)
+            ended = error
+        facts = _facts_of(ended) if isinstance(ended, RowOutcome) else _facts_of_stranger(ended)
+    last = ended.tried[-1] if isinstance(ended, RowOutcome) else item.alternatives[0]
+    return BatchRow(
+        number=item.number,
+        key=last.idempotency_key,
+        model=last.request.model,
+        provider=last.pipeline.client.name,
+        prompt=item.alternatives[0].request.prompt[:200],
+        seconds=time.monotonic() - began,
+        **facts,
+    )
 
 
-def _not_made(row: BatchRow, error: Exception, tried: list[Attempt], seconds: float) -> BatchRow:
-    known = isinstance(error, GenVideoError)
-    facts: dict[str, Any] = {
-        "state": _state_of(error),
-        "reason": str(error) if known else redact(f"{type(error).__name__}: {error}"),
-        "error": type(error).__name__,
-        "task_id": error.task_id if known else None,
-        "seconds": seconds,
-        "attempts": len(tried),
+def _facts_of(outcome: RowOutcome) -> dict[str, Any]:
+    made, error = outcome.made, outcome.error
+    if made is None:
+        facts = {"state": _state_of(error), "reason": str(error), "error": type(error).__name__}
+        return facts | {"task_id": error.task_id if error else None, "attempts": outcome.number}
+    return {
+        "state": "pending" if made.video is None else "saved",
+        "task_id": made.generation.task_id,
+        "uri": made.video.uri if made.video else None,
+        "video": made.video,
+        "attempts": outcome.number,
     }
-    if tried:
-        last = tried[-1]
-        facts |= {"key": last.key, "model": last.request.model, "provider": last.pipeline.client.name}
-    return row.model_copy(update=facts)
 
 
-def _state_of(error: Exception) -> RowState:
+def _facts_of_stranger(error: object) -> dict[str, Any]:
+    """What a row says that failed by an error which is none of ours: a fault of the plugin, or of the machine."""
+    return {
+        "state": "failed",
+        "reason": redact(f"internal error, {type(error).__name__}: {error}"),
+        "error": type(error).__name__,
+        "attempts": 1,
+    }
+
+
+def _state_of(error: GenVideoError | None) -> RowState:
     if isinstance(error, AccountStoppedError | BudgetError):
         return "skipped"
     return "unknown" if isinstance(error, UnknownOutcomeError) else "failed"
-
-
-def _made(row: BatchRow, made: Made, seconds: float) -> BatchRow:
-    return row.model_copy(
-        update={
-            "state": "pending" if made.video is None else "saved",
-            "key": made.attempt.key,
-            "model": made.attempt.request.model,
-            "provider": made.generation.provider,
-            "task_id": made.generation.task_id,
-            "uri": made.video.uri if made.video else None,
-            "video": made.video,
-            "seconds": seconds,
-            "attempts": made.attempts,
-        }
-    )
 
 
 def judge(report: BatchReport, fail_on: FailOn, failed_share: float) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from prefect import flow
 from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
-from prefect_genvideo.artifacts import show_video
+from prefect_genvideo.artifacts import show_reuse, show_video
+from prefect_genvideo.blocks.credentials import ProviderCredentials
+from prefect_genvideo.blocks.destinations import VideoDestination
 from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,
@@ -18,11 +21,14 @@ from prefect_genvideo.blocks.session import (
     resolve_destination,
 )
 from prefect_genvideo.errors import shorten
+from prefect_genvideo.ledger.create import Submission
+from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.ledger.reuse import content_key
-from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
-from prefect_genvideo.pipeline.assets import make_fetchable, stage
+from prefect_genvideo.ledger.store import Entry
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.pipeline.make import Steps, Wanted, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.runtime import derive_key, flow_run_id, get_settings, run_logger
+from prefect_genvideo.runtime import derive_key, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
@@ -99,41 +105,48 @@ async def generate_video(
         options=dict(options),
     )
 
-    async def key_of(pipeline: Pipeline, fingerprint: str) -> str:
-        if idempotency_key:
-            return idempotency_key
-        return await (
-            content_key(pipeline.ledger, fingerprint, reuse_hours) if reuse_hours else derive_key(fingerprint)
-        )
-
-    return await _generate(request, credentials, destination, key_of, timeout or None)
-
-
-async def _generate(
-    request: VideoRequest,
-    payer: Any,
-    target: Any,
-    key_of: Callable[[Pipeline, str], Awaitable[str]],
-    timeout: float | None,
-) -> StoredVideo:
-    allow_local = get_settings().allow_local_files
     # A block that is loaded here once need not be asked for by each step, and its uploads can be cached.
-    credentials, destination = await resolve_credentials(payer), await resolve_destination(target)
-    async with open_pipeline(credentials, destination) as pipeline:
-        async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
-            await pipeline.check(request, staged)
-            identities = dict(staged.identities)
-            key = await key_of(pipeline, pipeline.fingerprint(request, identities))
-            known = await pipeline.find(pipeline.draft(key, request, identities, flow_run_id=flow_run_id()))
-            ready = request
-            if known is None:
-                run_logger().info("Checked: no rule of %s is broken. Key: %s", pipeline.client.title, key)
-                ready = await make_fetchable(
-                    pipeline, request, staged, lambda name, source: upload_asset(source, credentials, destination)
-                )
-            generation = await create_video(ready, credentials, destination, key, identities)
-        done = await wait_for_video(generation, credentials, destination, timeout)
-        video = await save_video(done, credentials, destination)
-        video = video.model_copy(update={"reused": known is not None})
-        await show_video(pipeline, video, request)
-    return video
+    payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
+    async with open_pipeline(payer, target) as pipeline:
+
+        async def key_of(fingerprint: str) -> str:
+            if idempotency_key:
+                return idempotency_key
+            if reuse_hours:
+                return await content_key(pipeline.ledger, fingerprint, reuse_hours)
+            return await derive_key(fingerprint)
+
+        made = await make_video(pipeline, request, key_of, _TaskRuns(payer, target, timeout or None))
+        if made.video is None:
+            raise AssertionError("a walk that does not collect returns a video")
+        await show_video(pipeline, made.video, request)
+    return made.video
+
+
+@dataclass(frozen=True)
+class _TaskRuns(Steps):
+    """Each step as a task run of its own, so that people see it and Prefect retries what is safe to retry."""
+
+    credentials: ProviderCredentials
+    destination: VideoDestination
+    timeout: float | None
+
+    async def take_up(self, found: Submission) -> None:
+        await show_reuse(found.entry.record)
+
+    async def upload(self, pipeline: Pipeline, source: str) -> str:
+        return await upload_asset(source, self.credentials, self.destination)
+
+    async def create(self, pipeline: Pipeline, ready: VideoRequest, wanted: Wanted) -> Submission:
+        run_logger().info("Checked: no rule of %s is broken. Key: %s", pipeline.client.title, wanted.draft.key)
+        identities = dict(wanted.staged.identities)
+        generation = await create_video(
+            ready, self.credentials, self.destination, wanted.draft.key, identities, wanted.request
+        )
+        return Submission(await pipeline.entry(generation), generation.reused)
+
+    async def wait(self, pipeline: Pipeline, entry: Entry) -> Generation:
+        return await wait_for_video(generation_of(entry.record), self.credentials, self.destination, self.timeout)
+
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+        return await save_video(generation, self.credentials, self.destination)

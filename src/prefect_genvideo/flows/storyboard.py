@@ -14,16 +14,22 @@ from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 
 from prefect_genvideo.artifacts import artifact_key, cover_bytes, thumbnail
-from prefect_genvideo.blocks import VideoDestination
-from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline, resolve
+from prefect_genvideo.blocks.session import (
+    AnyCredentials,
+    AnyDestination,
+    Credentials,
+    Destination,
+    open_pipeline,
+    resolve_destination,
+)
 from prefect_genvideo.errors import InvalidRequestError, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import stage
-from prefect_genvideo.pipeline.make import Attempt, Maker
+from prefect_genvideo.pipeline.make import Steps, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
-from prefect_genvideo.runtime import cancellation_notice, derive_key, flow_run_id, get_settings, run_logger, task_run_id
+from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
 
 def _shot_name() -> str:
@@ -32,7 +38,12 @@ def _shot_name() -> str:
 
 @task(name="generate-shot", task_run_name=_shot_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
 async def generate_shot(
-    label: str, request: VideoRequest, before: StoredVideo | None, key: str, credentials: Any, destination: Any
+    label: str,
+    request: VideoRequest,
+    before: StoredVideo | None,
+    key: str,
+    credentials: AnyCredentials,
+    destination: AnyDestination,
 ) -> StoredVideo:
     """Generate and save one shot, from the last frame of the one before where there is one.
 
@@ -54,19 +65,20 @@ async def generate_shot(
 
 
 async def _make(pipeline: Pipeline, request: VideoRequest, key: str) -> StoredVideo:
+    async def key_of(fingerprint: str) -> str:
+        return f"{key}-{fingerprint[:8]}"
+
     # The frame is a local file that we wrote ourselves; whether others are allowed was checked before the first shot.
-    async with stage(request, pipeline.ledger.store) as staged:
-        fingerprint = pipeline.fingerprint(request, staged.identities)
-    maker = Maker(flow_run=flow_run_id(), task_run=task_run_id)
+    own = replace(pipeline, allow_local=True)
     async with cancellation_notice(pipeline):
-        made = await maker.make([Attempt(pipeline, request, f"{key}-{fingerprint[:8]}")])
+        made = await make_video(own, request, key_of, Steps())
     if made.video is None:
-        raise AssertionError("a maker that does not collect returns a video")
+        raise AssertionError("a walk that does not collect returns a video")
     return made.video
 
 
 @task(name="join-shots", cache_policy=NO_CACHE, persist_result=False, retries=1)
-async def join_film(shots: list[StoredVideo], destination: Any, name: str) -> StoredFilm:
+async def join_film(shots: list[StoredVideo], destination: AnyDestination, name: str) -> StoredFilm:
     """Join saved shots into one film. CPU work: submitted, so that it runs where the flow's task runner says.
 
     Args:
@@ -74,7 +86,7 @@ async def join_film(shots: list[StoredVideo], destination: Any, name: str) -> St
         destination: Destination block.
         name: Name of the film.
     """
-    target = await resolve(destination, VideoDestination, "destination")
+    target = await resolve_destination(destination)
     return await join_shots(target.get_store(), shots, name)
 
 
@@ -133,7 +145,7 @@ async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequ
     """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
     problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
-        async with stage(request, pipeline.ledger.store, allow_local=get_settings().allow_local_files) as staged:
+        async with stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
             goes_on = number > 1 and not shot.cut
             check = partial(problems_going_on, pipeline) if goes_on else pipeline.problems
             # A data URL is decoded for a look.

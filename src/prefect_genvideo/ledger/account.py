@@ -1,12 +1,11 @@
-"""One throttle an account: everybody in this process who sends for it waits together and stops together."""
+"""The throttle of an account: all who send for it in one run wait together and stop together."""
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from weakref import WeakKeyDictionary
+from functools import lru_cache
 
 import anyio
 
@@ -60,15 +59,14 @@ class AccountThrottle:
             self.stopped = f"an earlier create of this run has an unknown outcome ({error.reason or error})"
 
 
-_throttles: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[tuple[str, str], AccountThrottle]] = WeakKeyDictionary()
-
-
+# Bounded, since a served process sees any number of runs; one that is forgotten begins with an open throttle again.
+@lru_cache(maxsize=512)
 def throttle_of(run: str, account: str) -> AccountThrottle:
     """The throttle that all creates of one run share for one account.
 
     Args:
-        run: Flow run id; another run begins with an open throttle.
+        run: Flow run id and attempt; another run begins with an open throttle.
         account: Fingerprint of the account.
     """
-    throttles = _throttles.setdefault(asyncio.get_running_loop(), {})
-    return throttles.setdefault((run, account), AccountThrottle())
+    del run, account
+    return AccountThrottle()

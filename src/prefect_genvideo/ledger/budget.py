@@ -11,8 +11,8 @@ from datetime import datetime, timedelta, timezone
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.ledger.store import Ledger, Spent
+from prefect_genvideo.ledger.record import LedgerRecord, Spent
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
 
 #: How long a day's count is believed before the ledger is listed again for what others have sent meanwhile.
@@ -94,7 +94,7 @@ class BudgetGuard:
         day, moment = f"{self.now():%Y-%m-%d}", time.monotonic()
         if self._counted[0] != day or moment - self._counted[1] > _FRESH:
             unlisted = self._unlisted  # reserved here, and perhaps not in the ledger when it is listed
-            self._day = await self.ledger.spent(day, account) + unlisted
+            self._day = await self.ledger.markers.spent(day, account) + unlisted
             self._counted = (day, moment)
 
     def _problems(self, run: Spent, day: Spent) -> list[Problem]:

@@ -278,7 +278,7 @@ class Creator:
             # A person has adopted a task for the key meanwhile, or released it and another run has claimed it.
             self._say(f"Nothing was made, and the key is not ours to free: {conflict}")
             return
-        await self.ledger.unspend(entry.record)
+        await self.ledger.markers.uncount(entry.record)
 
     async def _prepare(self, entry: Entry, attempt: int, seconds: float, error: GenVideoError) -> Entry:
         """Wait for a resend, showing now and then that the claim lives. Giving up frees the key: nothing was made."""
@@ -329,5 +329,5 @@ async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float) -> Ent
         freed = await ledger.move(entry, "rejected", exact=True, refused=False)
     except LedgerConflictError:
         return await ledger.read(record.key) or entry
-    await ledger.unspend(freed.record)
+    await ledger.markers.uncount(freed.record)
     return freed

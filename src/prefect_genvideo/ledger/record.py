@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import BaseModel, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from prefect_genvideo.errors import InvalidRequestError, redact
-from prefect_genvideo.models import Problem, StoredVideo
+from prefect_genvideo.models import Generation, Problem, StoredVideo
+from prefect_genvideo.polling import history_key
+
+VERSION = 1
+"""Version of the record that this release writes. A newer one is refused: its states may mean something else."""
 
 LedgerState = Literal["intent", "submitted", "succeeded", "saved", "rejected", "failed", "unknown"]
 
@@ -66,10 +70,15 @@ class LedgerRecord(BaseModel):
         posts: How many times a create was sent under this claim.
         refused: Whether the last of them is proven to have made nothing, and the next has not left yet.
         cost: The provider's own figure; None is unknown, never 0.
+        no_video_since: When the provider was first seen to report the task as done without giving a link.
+        asked_at: When such a task was last asked about by reconciling.
         stored: The saved video, once there is one.
     """
 
-    version: int = 1
+    # A mixed fleet during an upgrade: what a newer version has added is kept when an older one rewrites the record.
+    model_config = ConfigDict(extra="allow")
+
+    version: int = VERSION
     key: str
     state: LedgerState = "intent"
     claim: str = Field(default_factory=lambda: uuid.uuid4().hex)
@@ -94,7 +103,16 @@ class LedgerRecord(BaseModel):
     updated_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
     submitted_at: datetime | None = None
     finished_at: datetime | None = None
+    no_video_since: datetime | None = None
+    asked_at: datetime | None = None
     stored: StoredVideo | None = None
+
+    @field_validator("version")
+    @classmethod
+    def _is_known(cls, version: int) -> int:
+        if version > VERSION:
+            raise ValueError(f"it is of version {version}; this release knows versions up to {VERSION}")
+        return version
 
     def to_bytes(self) -> bytes:
         """The record as indented JSON, ending in a newline."""
@@ -157,3 +175,22 @@ def shown(value: Any) -> dict[str, JsonValue]:
 
     cleaned = clean(json.loads(json.dumps(value)))
     return cleaned if isinstance(cleaned, dict) else {"value": cleaned}
+
+
+def generation_of(record: LedgerRecord) -> Generation:
+    """What the ledger knows of a task, as plain data to hand on: `succeeded` once its video is saved, else `queued`."""
+    return Generation(
+        provider=record.provider,
+        task_id=record.task_id or "",
+        state="succeeded" if record.stored else "queued",
+        progress=100 if record.stored else None,
+        created_at=record.submitted_at,
+        finished_at=record.finished_at,
+        cost=record.cost,
+        idempotency_key=record.key,
+    )
+
+
+def bucket_of(record: LedgerRecord) -> str:
+    """Name of the history that the record's generation belongs to: comparable ones take comparable times."""
+    return history_key(record.provider, record.model, record.seconds, record.resolution)

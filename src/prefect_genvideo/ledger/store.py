@@ -31,12 +31,12 @@ from pydantic import ValidationError
 
 from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.history import Durations
+from prefect_genvideo.ledger.markers import FOLDER, OPEN, Markers
 from prefect_genvideo.ledger.record import (
     PAID,
     SETTLED,
     LedgerRecord,
     LedgerState,
-    Spent,
     check_key,
     file_name,
     holder_is_gone,
@@ -45,9 +45,6 @@ from prefect_genvideo.ledger.record import (
 from prefect_genvideo.models import Problem
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
-FOLDER = "_ledger"
-_OPEN = f"{FOLDER}/_open"
-_DAYS = f"{FOLDER}/_days"
 #: Nothing is paid before a claim, so a store that is down fails it soon: seconds.
 _CLAIM_PATIENCE = 20.0
 #: Seconds for which an intent is taken to be under way at another holder.
@@ -94,6 +91,7 @@ class Ledger:
         self.patience = patience
         self._sleep = sleep
         self.on_trouble: Callable[[str], None] = on_trouble or (lambda message: None)
+        self.markers = Markers(store, self.on_trouble)
         self.durations = Durations(store, f"{FOLDER}/_history", self.on_trouble)
 
     def path(self, key: str) -> str:
@@ -120,9 +118,18 @@ class Ledger:
         try:
             return Entry(LedgerRecord.model_validate_json(data), etag)
         except ValidationError as error:
-            where = self.store.uri(path)
-            what = f"The ledger record {where} cannot be read ({error.error_count()} faults)"
-            raise DestinationError(f"{what}; mend or remove it by hand, nothing was sent.") from None
+            raise self._unreadable(path, error) from None
+
+    def _unreadable(self, path: str, error: ValidationError) -> DestinationError:
+        what = f"The ledger record {self.store.uri(path)} cannot be read"
+        for fault in error.errors():
+            if fault["loc"] == ("version",):
+                told = str(fault["msg"]).removeprefix("Value error, ")
+                return DestinationError(
+                    f"{what}: {told}. Upgrade prefect-genvideo here; nothing was sent.", reason=told
+                )
+        faults = f"{error.error_count()} faults"
+        return DestinationError(f"{what} ({faults}); mend or remove it by hand, nothing was sent.", reason=faults)
 
     async def claim(self, draft: LedgerRecord, *, looked: bool = False, over: Entry | None = None) -> Entry | None:
         """Make the key ours by writing `draft` as an intent, if nobody else has it.
@@ -157,8 +164,8 @@ class Ledger:
 
     async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
         # The marker goes first: a crash between the two leaves a marker without a record, never the reverse.
-        await self._mark(draft.key)
-        await self.store.put(self._day_marker(draft), b"", content_type="application/json")
+        await self.markers.open(draft.key)
+        await self.markers.count(draft)
         data = draft.to_bytes()
         try:
             etag = await self.store.put(
@@ -178,7 +185,7 @@ class Ledger:
             ours = await self.read(draft.key)
             if ours is not None and (ours.record.claim, ours.record.state) == (draft.claim, "intent"):
                 await self._move_once(ours, "rejected", {"reason": "cancelled before it was sent"})
-                await self.unspend(draft)
+                await self.markers.uncount(draft)
         except DestinationError as error:
             self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
 
@@ -262,7 +269,7 @@ class Ledger:
                 entry = _newer(entry, now, exact)
                 continue
             if record.state in SETTLED and state not in SETTLED:
-                await self._mark(record.key)
+                await self.markers.open(record.key)
             update = {"state": state, "updated_at": datetime.now(timezone.utc), **facts}
             moved = LedgerRecord.model_validate(record.model_dump() | update)
             path, data = self.path(record.key), moved.to_bytes()
@@ -278,7 +285,7 @@ class Ledger:
                 if not same or record.state == state:
                     continue
             if state in SETTLED:
-                await self._forget_marker(record.key)
+                await self.markers.close(record.key)
             return entry
         raise LedgerConflictError(f"The ledger record of {entry.record.key!r} is being written by others all the time.")
 
@@ -288,46 +295,13 @@ class Ledger:
             raise LedgerConflictError(f"The ledger record of {record.key!r} was taken over by another claim.")
         return now
 
-    def _day_marker(self, record: LedgerRecord) -> str:
-        # What budgets need is in the name, so that one listing counts a thousand creates.
-        name = file_name(record.key).removesuffix(".json")
-        return f"{_DAYS}/{record.created_at:%Y-%m-%d}/{record.account}/{name}~{record.seconds or 0:g}s"
-
-    async def spent(self, day: str, account: str) -> Spent:
-        """What was sent on a UTC day (`2026-11-22`) for an account, as far as this store knows."""
-        total = Spent(0, 0.0)
-        async for info in self.store.list(f"{_DAYS}/{day}/{account}/"):
-            seconds = info.key.rpartition("~")[2].removesuffix("s")
-            total += Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
-        return total
-
-    async def unspend(self, record: LedgerRecord) -> None:
-        """Take a create that made nothing out of its day's count. Best effort: a count too high is the safe side."""
-        try:
-            await self.store.delete(self._day_marker(record))
-        except DestinationError as error:
-            self.on_trouble(f"A refused create still counts for its day: {error}")
-
-    def _marker(self, key: str) -> str:
-        return f"{_OPEN}/{file_name(key)}"
-
-    async def _mark(self, key: str) -> None:
-        await self.store.put(self._marker(key), b"", content_type="application/json")
-
-    async def _forget_marker(self, key: str) -> None:
-        # A marker too many costs one read while reconciling; not worth failing a finished record for.
-        try:
-            await self.store.delete(self._marker(key))
-        except DestinationError as error:
-            self.on_trouble(f"Ledger marker of {key!r} stays: {error}")
-
     async def entries(self, *, unfinished_only: bool = False) -> AsyncIterator[Entry | GenVideoError]:
         """Every record in the store, in key order; an unreadable one comes as the error it is.
 
         Args:
             unfinished_only: Follow the markers of unfinished records instead of reading all of them.
         """
-        folder = _OPEN if unfinished_only else FOLDER
+        folder = OPEN if unfinished_only else FOLDER
         async for info in self.store.list(f"{folder}/"):
             name = info.key.rsplit("/", 1)[-1]
             if not name.endswith(".json") or (not unfinished_only and info.key.count("/") > FOLDER.count("/") + 1):
@@ -339,6 +313,31 @@ class Ledger:
                 continue
             if entry is not None and not (unfinished_only and entry.record.state in SETTLED):
                 yield entry
+
+    async def register(self, record: LedgerRecord) -> Entry:
+        """Record a paid task that was created elsewhere; the record that is there already where there is one.
+
+        Args:
+            record: With its `task_id`, and a key that is made of it.
+
+        Raises:
+            DestinationError: The store failed, or the key is held for another task.
+        """
+        task_id, submitted_at = record.task_id, record.submitted_at
+        while True:
+            held = await self.read(record.key)
+            if held is not None and held.record.task_id not in (None, task_id):
+                raise DestinationError(
+                    f"The ledger record {self.uri(record.key)} is of another task ({held.record.task_id}).",
+                    task_id=task_id,
+                )
+            if held is not None and held.record.state not in ("intent", "rejected"):
+                return held
+            # A run that died between the two writes left an intent; its task is known all the same.
+            intent = held if held is not None and held.record.state == "intent" else await self.claim(record)
+            if intent is not None:
+                await self.markers.uncount(intent.record)  # it was not created, and so not paid for, here
+                return await self.move(intent, "submitted", task_id=task_id, submitted_at=submitted_at)
 
     async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
         """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.

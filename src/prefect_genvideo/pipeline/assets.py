@@ -21,13 +21,15 @@ from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.storage import ObjectStore, find_object
 
 if TYPE_CHECKING:
-    from prefect_genvideo.pipeline.pipeline import Pipeline
+    from prefect_genvideo.providers.base import VideoClient
 
 #: Query parameters that sign a link and change each time it is made; they do not say what the link shows.
 _SIGNATURES = frozenset({"expires", "signature", "sig", "token", "sign", "key-pair-id", "policy", "awsaccesskeyid"})
 _LARGEST = 64 * 1024 * 1024
 # Bytes of a file's name that every file system takes, with room for what uploads add.
 _LONGEST_NAME = 200
+# Seconds a provider has to fetch a presigned reference.
+_LINK_LIFE = 6 * 3600
 _SOURCE = "prefect-genvideo"
 
 
@@ -134,45 +136,50 @@ def _signs(name: str) -> bool:
 
 
 async def make_fetchable(
-    pipeline: Pipeline,
+    client: VideoClient,
+    store: ObjectStore,
     request: VideoRequest,
     staged: Staged,
-    upload: Callable[[str, str], Awaitable[str]],
+    upload: Callable[[str], Awaitable[str]],
 ) -> VideoRequest:
     """Return the request with every local, S3 and data asset turned into something the provider can fetch.
 
     Args:
-        pipeline: Whose provider.
+        client: Whose provider.
+        store: Takes files that a provider without uploads must fetch by a presigned link.
         request: As the caller gave it.
         staged: Its files.
-        upload: Uploads one file: (field, path or data URL) → link. Only called for providers with uploads.
+        upload: Uploads one file (path or data URL) and returns its link. Only called for providers with uploads.
+
+    Raises:
+        InvalidRequestError: A file can neither be uploaded nor be fetched by a presigned link.
     """
 
     async def resolve(name: str, asset: str) -> tuple[str, str]:
         source = str(staged.files[name]) if name in staged.files else asset
         if name not in staged.files and not asset.startswith("data:"):
             return name, asset
-        if pipeline.client.uploads:
-            return name, await upload(name, source)
+        if client.uploads:
+            return name, await upload(source)
         if name in staged.files and staged.media[name].kind != "image":
-            return name, await _lend(pipeline, name, staged)
+            return name, await _presigned_reference(client, store, name, staged)
         return name, source
 
     return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
 
 
-async def _lend(pipeline: Pipeline, name: str, staged: Staged) -> str:
+async def _presigned_reference(client: VideoClient, store: ObjectStore, name: str, staged: Staged) -> str:
     """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
-    store, path = pipeline.ledger.store, staged.files[name]
-    key = f"_assets/{staged.media[name].sha256}{path.suffix.lower()}"
-    link = await store.presign(key, 6 * 3600)
+    path, media = staged.files[name], staged.media[name]
+    object_key = f"_assets/{media.sha256}{path.suffix.lower()}"
+    link = await store.presign(object_key, _LINK_LIFE)
     if link is None:
-        limit = f"{pipeline.client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
+        limit = f"{client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
         raise InvalidRequestError(
-            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, pipeline.client.title)]
+            "A reference cannot be sent.", problems=[Problem(name, path.name, limit, client.title)]
         )
-    if await store.head(key) is None:
-        async with store.upload(key, content_type=staged.media[name].media_type) as upload:
+    if await store.head(object_key) is None:
+        async with store.upload(object_key, content_type=media.media_type) as upload:
             async with await anyio.open_file(path, "rb") as file:
                 while chunk := await file.read(1024 * 1024):
                     await upload.write(chunk)

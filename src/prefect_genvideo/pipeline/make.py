@@ -1,10 +1,11 @@
-"""One video from request to store, with its fallbacks: what a batch does for each of its rows. No Prefect inside."""
+"""The walk from a request to a stored video, and from one attempt at a row to its next alternative."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import anyio
 
@@ -17,50 +18,232 @@ from prefect_genvideo.errors import (
     TransientError,
 )
 from prefect_genvideo.ledger.create import Submission
-from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.record import LedgerRecord, generation_of
+from prefect_genvideo.ledger.store import Entry, Sleep
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
-from prefect_genvideo.pipeline.pipeline import Pipeline, patiently
-from prefect_genvideo.pipeline.wait import Watch
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.polling import Backoff
 from prefect_genvideo.providers.moderation import refused_for_content
 
-#: Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
-#: them, whatever its class: another provider must not be asked to make it after all.
 FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {
     "quota": (QuotaError,),
     "model_unavailable": (ModelUnavailableError,),
     "provider_down": (TransientError,),
     "rejected": (RejectedError,),
 }
+"""Kinds of failure that a row may name for its alternatives, where nothing was made. A refusal by moderation is none of
+them, whatever its class: another provider must not be asked to make it after all."""
 
-#: Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
-#: ones would give up, and a crash would leave them all as unknown outcomes.
+# Creates under way at once for one account in a run. More would claim their keys and then queue for a connection: slow
+# ones would give up, and a crash would leave them all as unknown outcomes.
 _SENDING = 50
-#: Videos saved at once in a run: each holds up to three parts of a multipart upload in memory, and a thousand downloads
-#: that share one line all run into their timeouts.
+# Videos saved at once in a run: each holds up to three parts of a multipart upload in memory, and a thousand downloads
+# that share one line all run into their timeouts.
 _SAVING = 20
 
+T = TypeVar("T")
 Slot = Callable[[Pipeline], AbstractAsyncContextManager[object]]
+KeyOf = Callable[[str], Awaitable[str]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """One video that a walk is under way for.
+
+    Attributes:
+        request: What is wanted, as the caller gave it.
+        staged: Its files.
+        draft: The ledger's intent, with the idempotency key.
+    """
+
+    request: VideoRequest
+    staged: Staged
+    draft: LedgerRecord
+
+
+class Steps:
+    """How a walk takes its steps: straight through the pipeline. Flows show each as a task run instead."""
+
+    def slot(self, pipeline: Pipeline) -> AbstractAsyncContextManager[object]:
+        """What is held from the create to the end of the generation, e.g. a place in an account's limit."""
+        del pipeline
+        return nullcontext()
+
+    async def take_up(self, found: Submission) -> None:
+        """Told that the key has a task already, so that nothing is sent or paid."""
+
+    async def upload(self, pipeline: Pipeline, source: str) -> str:
+        """Upload one file (path or data URL); returns a link that the provider can fetch."""
+        return (await patiently(lambda: pipeline.client.upload(source), sleep=pipeline.sleep)).url
+
+    async def create(self, pipeline: Pipeline, ready: VideoRequest, wanted: Wanted) -> Submission:
+        """Send the create; `ready` is the request with every asset such that the provider can fetch it."""
+        return await pipeline.create(ready, wanted.draft, looked=True)
+
+    async def wait(self, pipeline: Pipeline, entry: Entry) -> Generation:
+        """Wait for the provider's last word; the save that follows records a success."""
+        return await pipeline.follow(entry)
+
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+        """Save the finished video."""
+        return await pipeline.save(entry, generation, fresh=fresh)
+
+
+@dataclass(frozen=True)
+class BoundedSteps(Steps):
+    """Steps of many walks side by side, each kind bounded.
+
+    Attributes:
+        held: What a walk holds from its create to the end of its generation.
+    """
+
+    held: Slot = lambda pipeline: nullcontext()
+    _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
+
+    def slot(self, pipeline: Pipeline) -> AbstractAsyncContextManager[object]:
+        """What was given as `held`."""
+        return self.held(pipeline)
+
+    async def create(self, pipeline: Pipeline, ready: VideoRequest, wanted: Wanted) -> Submission:
+        """Send the create when few others of the account are being sent."""
+        async with self._bounds.setdefault(pipeline.client.account, anyio.CapacityLimiter(_SENDING)):
+            return await super().create(pipeline, ready, wanted)
+
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+        """Save the video when few others are being saved."""
+        async with self._bounds.setdefault("saving", anyio.CapacityLimiter(_SAVING)):
+            return await super().save(pipeline, entry, generation, fresh=fresh)
+
+
+@dataclass(frozen=True)
+class Made:
+    """A walk that ended well.
+
+    Attributes:
+        generation: The provider's task.
+        video: The saved video; None when it is collected later.
+    """
+
+    generation: Generation
+    video: StoredVideo | None
+
+
+async def submit(
+    pipeline: Pipeline, request: VideoRequest, key_of: KeyOf, steps: Steps, *, free: bool = False
+) -> Submission:
+    """Take a request to its one task: check, upload what the provider cannot fetch, create.
+
+    Args:
+        pipeline: Account and destination.
+        request: What is wanted.
+        key_of: Gives the idempotency key for the request's fingerprint.
+        steps: How each step is taken.
+        free: The key had no record a moment ago; saves a look, the claim is conditional all the same.
+
+    Raises:
+        GenVideoError: See `Creator.submit`; `InvalidRequestError` for broken rules.
+    """
+    async with stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
+        wanted = await _want(pipeline, request, staged, key_of)
+        known = None if free else await _find(pipeline, wanted, steps)
+        return known or await _send(pipeline, wanted, steps)
+
+
+async def make_video(
+    pipeline: Pipeline,
+    request: VideoRequest,
+    key_of: KeyOf,
+    steps: Steps,
+    *,
+    free: bool = False,
+    collect: bool = False,
+) -> Made:
+    """Take a request to its stored video. Whatever an earlier run has done of it is taken up, not done again.
+
+    Args:
+        pipeline: Account and destination.
+        request: What is wanted.
+        key_of: Gives the idempotency key for the request's fingerprint.
+        steps: How each step is taken.
+        free: The key had no record a moment ago; saves a look, the claim is conditional all the same.
+        collect: Only submit; a reconciliation fetches the video later.
+
+    Raises:
+        GenVideoError: As `submit`, `Pipeline.wait` and `Pipeline.save`.
+    """
+    async with AsyncExitStack() as files:
+        staging = stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local)
+        wanted = await _want(pipeline, request, await files.enter_async_context(staging), key_of)
+        known = None if free else await _find(pipeline, wanted, steps)
+        if known is not None and (kept := await pipeline.kept(known.entry)) is not None:
+            return Made(generation_of(known.entry.record), kept)
+        async with steps.slot(pipeline):
+            submission = known or await _send(pipeline, wanted, steps)
+            await files.aclose()  # the provider has what it needs; a wait of an hour needs no temporary files
+            if collect:
+                return Made(generation_of(submission.entry.record), None)
+            done = await steps.wait(pipeline, submission.entry)
+        video = await steps.save(pipeline, submission.entry, done, fresh=not submission.reused)
+        return Made(done, video.model_copy(update={"reused": submission.reused}))
+
+
+async def _want(pipeline: Pipeline, request: VideoRequest, staged: Staged, key_of: KeyOf) -> Wanted:
+    idempotency_key = await key_of(pipeline.fingerprint(request, staged.identities))
+    return Wanted(request, staged, pipeline.draft(idempotency_key, request, staged.identities))
+
+
+async def _find(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission | None:
+    found = await pipeline.find(wanted.draft)
+    if found is not None:
+        await steps.take_up(found)
+    return found
+
+
+async def _send(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission:
+    await pipeline.check(wanted.request, wanted.staged)
+
+    async def upload(source: str) -> str:
+        return await steps.upload(pipeline, source)
+
+    ready = await make_fetchable(pipeline.client, pipeline.ledger.store, wanted.request, wanted.staged, upload)
+    return await steps.create(pipeline, ready, wanted)
+
+
+async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, sleep: Sleep = anyio.sleep) -> T:
+    """Repeat a step that is safe to repeat, a few times, while it fails for reasons that pass.
+
+    Args:
+        call: The step.
+        attempts: Tries at most.
+        sleep: Seam for tests.
+    """
+    for attempt in range(1, attempts):
+        try:
+            return await call()
+        except TransientError as error:
+            await sleep(Backoff().delay(attempt, error.retry_after))
+    return await call()
 
 
 @dataclass(frozen=True)
 class Attempt:
-    """One way to get a row's video.
+    """One alternative for a row's video.
 
     Attributes:
         pipeline: Whose account and which destination.
         request: What is asked for.
-        key: Idempotency key of this way; fallbacks have their own.
-        on: Kinds of failure of the way before that lead here; see `FALLBACK_KINDS`.
+        idempotency_key: Key of this alternative; each has its own.
+        on: Kinds of failure of the attempt before that lead here; see `FALLBACK_KINDS`.
     """
 
     pipeline: Pipeline
     request: VideoRequest
-    key: str
+    idempotency_key: str
     on: frozenset[str] = frozenset()
 
     def follows(self, error: GenVideoError) -> bool:
-        """Whether this way may be tried after that failure."""
+        """Whether this alternative may be tried after that failure."""
         kinds = (kind for name in self.on for kind in FALLBACK_KINDS[name])
         return isinstance(error, tuple(kinds)) and not is_moderation(error)
 
@@ -71,150 +254,82 @@ def is_moderation(error: GenVideoError) -> bool:
 
 
 @dataclass(frozen=True)
-class Made:
-    """How a row ended well.
+class RowOutcome:
+    """How a row ended: with `made`, or with `error`.
 
     Attributes:
-        attempt: The way that made it.
-        generation: The provider's task.
-        video: The saved video; None when it is collected later.
-        attempts: Ways tried.
+        tried: Attempts in their order; the last one is the one that decided.
+        number: Which of the row's alternatives that was, from 1.
+        made: What came of it.
+        error: Why nothing came of it.
     """
 
-    attempt: Attempt
-    generation: Generation
-    video: StoredVideo | None
-    attempts: int
+    tried: tuple[Attempt, ...]
+    number: int
+    made: Made | None = None
+    error: GenVideoError | None = None
 
 
 @dataclass(frozen=True)
 class Maker:
-    """Makes rows.
+    """Makes rows, each in the first of its alternatives that works.
 
     Attributes:
-        slot: Held from the create to the end of the generation, e.g. a place in an account's concurrency limit.
+        steps: How each step is taken.
         collect: Only submit; a reconciliation fetches the videos later.
-        allow_local: Whether assets on this machine may be read.
-        flow_run: Id of the flow run, for ledger and manifests.
-        task_run: Gives the id of the task run that works on a row.
         free: Keys that had no record when the batch began; they are claimed without another look, which is conditional.
     """
 
-    slot: Slot = lambda pipeline: nullcontext()
+    steps: Steps = field(default_factory=BoundedSteps)
     collect: bool = False
-    allow_local: bool = True
-    flow_run: str | None = None
-    task_run: Callable[[], str | None] = lambda: None
     free: frozenset[str] = frozenset()
-    _bounds: dict[str, anyio.CapacityLimiter] = field(default_factory=dict[str, anyio.CapacityLimiter])
 
-    async def make(
-        self, attempts: Sequence[Attempt], watch: Watch | None = None, tried: list[Attempt] | None = None
-    ) -> Made:
-        """Make one row's video in the first way that works.
+    async def make(self, alternatives: Sequence[Attempt]) -> RowOutcome:
+        """Make one row's video.
 
         Args:
-            attempts: The ways, the wanted one first. One that has been paid for already is taken up before any other.
-            watch: Sees the wait.
-            tried: Every way that is tried is appended to it, so that a failure tells them too.
+            alternatives: The wanted attempt first. One that has been paid for already is taken up before any other.
 
-        Raises:
-            GenVideoError: The last way's failure, or the first that leads to no other.
+        Returns:
+            How it ended. Errors of the tree are part of it, so that a failure tells what was tried; others are raised.
         """
-        first = await self._paid(attempts)
-        for number, attempt in enumerate(attempts[first:], start=first + 1):
-            if tried is not None:
-                tried.append(attempt)
+        first, tried = await self._paid(alternatives), list[Attempt]()
+        for number, attempt in enumerate(alternatives[first:], start=first + 1):
+            tried.append(attempt)
             try:
-                return await self._make_one(attempt, number, watch)
+                return RowOutcome(tuple(tried), number, made=await self._make(attempt))
             except GenVideoError as error:
-                following = attempts[number] if number < len(attempts) else None
+                following = alternatives[number] if number < len(alternatives) else None
                 if following is None or not following.follows(error) or not await _made_nothing(attempt):
-                    raise
+                    return RowOutcome(tuple(tried), number, error=error)
                 told = f"{attempt.request.model} failed ({error}); trying {following.request.model} instead."
                 following.pipeline.say(told)
-        raise AssertionError("a row has at least one way")
+        raise AssertionError("a row has at least one alternative")
 
-    async def _paid(self, attempts: Sequence[Attempt]) -> int:
-        """Index of the way that has a task already, else 0. Asked first: a rerun must not pay for another one.
+    async def _paid(self, alternatives: Sequence[Attempt]) -> int:
+        """Index of the attempt that has a task already, else 0. Asked first: a rerun must not pay for another one.
 
         Asked now: that all were free when the batch began says nothing of a run beside this one.
         """
-        for index, attempt in enumerate(attempts) if len(attempts) > 1 else ():
-            held = await attempt.pipeline.ledger.read(attempt.key)
+        for index, attempt in enumerate(alternatives) if len(alternatives) > 1 else ():
+            held = await attempt.pipeline.ledger.read(attempt.idempotency_key)
             if held is not None and held.record.state != "rejected":
                 return index
         return 0
 
-    async def _make_one(self, attempt: Attempt, attempts: int, watch: Watch | None) -> Made:
-        pipeline, request = attempt.pipeline, attempt.request
-        async with stage(request, pipeline.ledger.store, allow_local=self.allow_local) as staged:
-            draft = pipeline.draft(
-                attempt.key, request, staged.identities, flow_run_id=self.flow_run, task_run_id=self.task_run()
-            )
-            known = await pipeline.find(draft) if attempt.key not in self.free else None
-            kept = await pipeline.kept(known.entry) if known is not None else None
-            if known is not None and kept is not None:
-                return Made(attempt, generation_of(known), kept, attempts)
-            async with self.slot(pipeline):
-                submission = known or await self._send(pipeline, request, staged, draft)
-                return await self._follow(attempt, submission, attempts, watch)
+    async def _make(self, attempt: Attempt) -> Made:
+        async def key_of(fingerprint: str) -> str:
+            del fingerprint
+            return attempt.idempotency_key
 
-    async def _send(self, pipeline: Pipeline, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
-        async with self._bound(pipeline.client.account, _SENDING):
-            return await send(pipeline, request, staged, draft)
-
-    def _bound(self, what: str, most: int) -> anyio.CapacityLimiter:
-        return self._bounds.setdefault(what, anyio.CapacityLimiter(most))
-
-    async def _follow(self, attempt: Attempt, submission: Submission, attempts: int, watch: Watch | None) -> Made:
-        pipeline, generation = attempt.pipeline, generation_of(submission)
-        if self.collect:
-            return Made(attempt, generation, None, attempts)
-        done = await pipeline.follow(generation.task_id, submission.entry, watch)
-        async with self._bound("saving", _SAVING):
-            video = await pipeline.save(done, submission.entry, flow_run=self.flow_run, fresh=not submission.reused)
-        reused = video.model_copy(update={"reused": submission.reused})
-        return Made(attempt, done, reused, attempts)
+        free = attempt.idempotency_key in self.free
+        return await make_video(attempt.pipeline, attempt.request, key_of, self.steps, free=free, collect=self.collect)
 
 
 async def _made_nothing(attempt: Attempt) -> bool:
     """Whether the ledger says so. The class of an error does not: a key may be refused to a paid task's query, too."""
     try:
-        held = await attempt.pipeline.ledger.read(attempt.key)
+        held = await attempt.pipeline.ledger.read(attempt.idempotency_key)
     except DestinationError:
         return False
     return held is None or held.record.state == "rejected"
-
-
-async def send(pipeline: Pipeline, request: VideoRequest, staged: Staged, draft: LedgerRecord) -> Submission:
-    """Check, upload what the provider cannot fetch, and create under the draft's key.
-
-    Args:
-        pipeline: Account and destination.
-        request: As the caller gave it.
-        staged: Its files.
-        draft: The intent; its key has just been found free.
-
-    Raises:
-        GenVideoError: As `Pipeline.create`, and as the client's `upload`.
-    """
-    await pipeline.check(request, staged)
-
-    async def upload(field: str, source: str) -> str:
-        del field
-        return (await patiently(lambda: pipeline.client.upload(source), sleep=pipeline.sleep)).url
-
-    return await pipeline.create(await make_fetchable(pipeline, request, staged, upload), draft, looked=True)
-
-
-def generation_of(submission: Submission) -> Generation:
-    """The submitted task as plain data."""
-    record = submission.entry.record
-    return Generation(
-        provider=record.provider,
-        task_id=record.task_id or "",
-        state="succeeded" if record.stored else "queued",
-        created_at=record.submitted_at,
-        idempotency_key=record.key,
-    )

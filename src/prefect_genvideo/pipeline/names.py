@@ -10,7 +10,8 @@ from datetime import date, datetime, timezone
 from string import Formatter
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.models import Problem
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.models import Generation, Problem
 from prefect_genvideo.storage.keys import clean_key
 
 DEFAULT_TEMPLATE = "{date}/{model}/{task_id}.mp4"
@@ -87,6 +88,31 @@ def name_task(key: str, task_id: str) -> str:
     """
     mark, stem = slug(task_id, identity=True), key.removesuffix(f".{_EXTENSION}")
     return key if mark in stem else clean_key(f"{stem}.{mark}.{_EXTENSION}")
+
+
+def object_key_of(template: str, record: LedgerRecord, generation: Generation) -> str:
+    """Return the object key of a record's video, from facts that are the same when it is saved again later.
+
+    Args:
+        template: See `check_template`.
+        record: The ledger's record.
+        generation: The finished task.
+
+    Raises:
+        InvalidRequestError: As `render_key`.
+    """
+    return render_key(
+        template,
+        {
+            "date": record.created_at,
+            "provider": generation.provider,
+            "model": record.model,
+            "task_id": generation.task_id,
+            "prompt": str(record.request.get("prompt", "")),
+            "idempotency_key": record.key,
+            "flow_run": record.flow_run_id,
+        },
+    )
 
 
 def slug(text: str, *, limit: int = _MAX_VALUE_BYTES, identity: bool = False) -> str:

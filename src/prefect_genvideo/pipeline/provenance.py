@@ -13,6 +13,7 @@ from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.storage.base import ObjectStore
 
 SCHEMA_VERSION = 1
+"""Version of the manifest that this release writes; a newer one is refused."""
 MEDIA_TYPE = "video/mp4"
 
 
@@ -60,9 +61,10 @@ class Manifest(BaseModel):
         cost: The provider's own opaque figure.
     """
 
-    model_config = ConfigDict(extra="ignore")
+    # What a newer release has added is kept when this one writes the manifest again.
+    model_config = ConfigDict(extra="allow")
 
-    schema_version: int = SCHEMA_VERSION
+    schema_version: int = Field(default=SCHEMA_VERSION, le=SCHEMA_VERSION)
     kind: Literal["prefect-genvideo/video"] = "prefect-genvideo/video"
     provider: str
     model: str
@@ -84,7 +86,7 @@ class Manifest(BaseModel):
         document = self.model_dump(mode="json")
         return (json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
-    def stored(self, store: ObjectStore, *, reused: bool = False) -> StoredVideo:
+    def stored(self, store: ObjectStore) -> StoredVideo:
         """The video as tasks hand it on."""
         video = self.video
         return StoredVideo(
@@ -106,7 +108,6 @@ class Manifest(BaseModel):
             created_at=self.created_at,
             saved_at=self.saved_at,
             cost=self.cost,
-            reused=reused,
         )
 
 
@@ -127,7 +128,9 @@ async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:
     try:
         return Manifest.model_validate_json(found[0])
     except ValidationError as error:
-        uri = store.uri(manifest_key(key))
-        raise DestinationError(
-            f"{uri}: this is no manifest of a video. Move it away, or save the video under another key."
-        ) from error
+        uri, faults = store.uri(manifest_key(key)), {fault["loc"] for fault in error.errors()}
+        if faults == {("schema_version",)}:
+            told = f"{uri}: this manifest is of a newer release than the one that runs here. Upgrade the plugin."
+        else:
+            told = f"{uri}: this is no manifest of a video. Move it away, or save the video under another key."
+        raise DestinationError(told, reason="unreadable manifest") from error

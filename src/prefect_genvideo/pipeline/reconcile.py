@@ -1,20 +1,24 @@
-"""Go through what crashes, deadlines and lost links left behind: fetch what is ready, report the rest."""
+"""Finish what crashes, deadlines and lost links left behind: fetch what is ready, report the rest."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 
 import anyio
 from pydantic import BaseModel
 
-from prefect_genvideo.errors import GenVideoError, TaskLostError
+from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
 from prefect_genvideo.ledger.create import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
-from prefect_genvideo.models import NO_REASON
+from prefect_genvideo.models import NO_REASON, Generation
 from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.wait import by_content
+
+NO_VIDEO_LIMIT = timedelta(days=7)
+"""How long a task that is reported as done is asked for its link before it counts as ended without a video."""
 
 
 class ReconciledRow(BaseModel):
@@ -94,6 +98,10 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
         return await (_settle_intent if record.state == "intent" else _fetch)(pipeline, found)
     except GenVideoError as error:
         return _row(record, "trouble", str(error))
+    except Exception as error:
+        # Whatever one record holds, the others' videos are paid for and wait.
+        hint = "please report it with this record's key; the others went on"
+        return _row(record, "trouble", redact(f"internal error, {type(error).__name__}: {error}; {hint}"))
 
 
 async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
@@ -108,22 +116,49 @@ async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
 
 async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     record = entry.record
+    if _asked_lately(record):
+        return _row(record, "waiting", f"reported as done without a link, last asked at {record.asked_at:%H:%M} UTC")
     try:
         now = await pipeline.client.get(record.task_id or "")
     except TaskLostError as error:
         return _row(record, "unknown", f"the provider does not know the task: {error.reason or error}")
+    if now.state == "running" and now.reason:
+        served = await by_content(pipeline.client, now)
+        if served is None:
+            return await _without_video(pipeline, entry, now)
+        now = served
     if not now.is_terminal:
         return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
     if now.state == "failed":
-        return await _record_failure(pipeline, entry, now.reason or NO_REASON)
-    stored = await pipeline.finish(now, entry)
+        reason = now.reason or NO_REASON
+        await pipeline.fail(entry, reason)
+        return _row(record, "failed", reason)
+    if record.state == "submitted":
+        await pipeline.succeeded(now, entry)
+    stored = await pipeline.save(entry, now)
     return _row(record, "saved", f"{stored.size:,} bytes").model_copy(update={"uri": stored.uri})
 
 
-async def _record_failure(pipeline: Pipeline, entry: Entry, reason: str) -> ReconciledRow:
-    moved = await pipeline.ledger.move(entry, "failed", reason=reason, finished_at=datetime.now(timezone.utc))
-    pipeline.announce("generation.failed", moved.record)
-    return _row(entry.record, "failed", reason)
+async def _without_video(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
+    """A task that is reported as done and has no link: asked again with growing gaps, given up only after days."""
+    record, moment = entry.record, datetime.now(timezone.utc)
+    since = record.no_video_since or moment
+    if moment - since > NO_VIDEO_LIMIT:
+        reason = f"ended without a video: no link came in {NO_VIDEO_LIMIT.days} days ({now.reason})"
+        await pipeline.fail(entry, reason)
+        return _row(record, "failed", reason)
+    await pipeline.ledger.move(entry, record.state, reason=now.reason, no_video_since=since, asked_at=moment)
+    return _row(record, "waiting", f"reported as done without a link; it is asked again: {now.reason}")
+
+
+def _asked_lately(record: LedgerRecord) -> bool:
+    """Whether a task that is done and has no link was asked about so lately that another answer is not to be expected.
+
+    The gap grows with the time since the provider first said so: a link that is an hour late is not a minute away.
+    """
+    if record.no_video_since is None or record.asked_at is None:
+        return False
+    return datetime.now(timezone.utc) - record.asked_at < (record.asked_at - record.no_video_since) / 4
 
 
 def _row(record: LedgerRecord, outcome: str, detail: str) -> ReconciledRow:

@@ -33,7 +33,7 @@ from prefect_genvideo.pipeline.provenance import (
     manifest_key,
     read_manifest,
 )
-from prefect_genvideo.pipeline.transfer import Fetch, Patience, Progress, Prover, Received, Sleep, VideoSource
+from prefect_genvideo.pipeline.transfer import Fetch, Patience, Prover, Received, Sleep, VideoSource
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, UploadLostError
 
 logger = logging.getLogger(__name__)
@@ -65,7 +65,6 @@ class SaveJob:
         request: The request, as JSON values; shown without data URLs and signatures.
         idempotency_key: Key of the ledger's record, when there is one.
         flow_run: Id of the flow run.
-        reused: Whether an earlier generation was used.
         fresh: The generation is new, so there can be no earlier save of it to look for.
     """
 
@@ -75,7 +74,6 @@ class SaveJob:
     request: Mapping[str, Any] = field(default_factory=dict[str, Any])
     idempotency_key: str | None = None
     flow_run: str | None = None
-    reused: bool = False
     fresh: bool = False
 
 
@@ -84,7 +82,6 @@ async def save_generation(
     store: ObjectStore,
     job: SaveJob,
     *,
-    progress: Progress | None = None,
     fetch_cover: FetchCover | None = None,
     patience: Patience | None = None,
     sleep: Sleep = anyio.sleep,
@@ -95,7 +92,6 @@ async def save_generation(
         source: The provider's client.
         store: The destination.
         job: What to save.
-        progress: Awaited with (bytes so far, bytes in all or None).
         fetch_cover: Fetches the provider's cover picture; without one the video's first picture is taken. None: no
             cover at all. Failures never fail the save.
         patience: How long the download is tried.
@@ -110,13 +106,13 @@ async def save_generation(
         DestinationError: The store refused or failed, or something else lies at the key.
         InvalidRequestError: The key is no key.
     """
-    saver = _Saver(source, store, job, progress, fetch_cover, patience or Patience(), sleep)
+    saver = _Saver(source, store, job, fetch_cover, patience or Patience(), sleep)
     manifest = await saver.known()
     if manifest is None:
         renamed = replace(saver, job=await _collision_free(store, job))
         manifest = await renamed.known() if renamed.job.key != job.key else None
         manifest = manifest or await renamed.fetched()
-    return manifest.stored(store, reused=job.reused)
+    return manifest.stored(store)
 
 
 async def _collision_free(store: ObjectStore, job: SaveJob) -> SaveJob:
@@ -141,7 +137,6 @@ class _Saver:
     source: VideoSource
     store: ObjectStore
     job: SaveJob
-    progress: Progress | None
     fetch_cover: FetchCover | None
     patience: Patience
     sleep: Sleep
@@ -208,7 +203,6 @@ class _Saver:
                 upload,
                 patience=self.patience,
                 sleep=self.sleep,
-                progress=self.progress,
             )
             received = await fetch.run()
             try:

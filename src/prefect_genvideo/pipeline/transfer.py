@@ -19,7 +19,6 @@ from prefect_genvideo.models import Generation
 from prefect_genvideo.storage.base import Upload
 
 Sleep = Callable[[float], Awaitable[None]]
-Progress = Callable[[int, "int | None"], Awaitable[None]]
 
 
 class VideoBytes(Protocol):
@@ -169,7 +168,6 @@ class Fetch:
         upload: Where the bytes go.
         patience: How long to try.
         sleep: Waits between tries.
-        progress: Called with (bytes so far, bytes in all or None) after every chunk.
     """
 
     def __init__(
@@ -180,14 +178,12 @@ class Fetch:
         *,
         patience: Patience,
         sleep: Sleep,
-        progress: Progress | None = None,
     ) -> None:
         self._source = source
         self._generation = generation
         self._upload = upload
         self._patience = patience
         self._sleep = sleep
-        self._progress = progress
         self._url = generation.video_url or ""
         self._link_is_stale = not self._url
         self._refused: set[str] = set()
@@ -225,8 +221,6 @@ class Fetch:
             await self._accept(stream, offset)
             async for chunk in stream.chunks(self._prover):
                 await self._upload.write(chunk)
-                if self._progress is not None:
-                    await self._progress(self._prover.size, self._size)
         if self._size is not None and self._prover.size != self._size:
             raise self._error(f"{self._prover.size} of {self._size} bytes arrived.", "incomplete")
         self._resumable = False

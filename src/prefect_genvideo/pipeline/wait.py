@@ -1,4 +1,4 @@
-"""Wait for one generation: ask when asking pays, believe nothing but a terminal word, keep the id whatever happens."""
+"""Waiting for one generation: when to ask, which answers end the wait, and which say nothing."""
 
 from __future__ import annotations
 
@@ -19,13 +19,17 @@ from prefect_genvideo.errors import (
     TaskLostError,
     TransientError,
 )
+from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Sleep
 from prefect_genvideo.models import NO_REASON, Generation
-from prefect_genvideo.polling import Backoff, Deadline, Grace, Oddity
+from prefect_genvideo.polling import Backoff, Deadline, Grace, History, Oddity, Schedule
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
 
+# At which of the answers in a row that report a success and name no link the API's own content route is tried. The
+# answers are the provider's refresh apart: half a minute, two minutes and five minutes at Sudashui.
+_CONTENT_TRIES = frozenset({2, 8, 20})
 ODDITIES: tuple[Oddity, ...] = ("no_video", "unknown_task", "unauthorized")
 RESUME = "The task goes on at the provider and is paid for: run again (same flow run or idempotency key) to resume it"
 
@@ -71,6 +75,35 @@ class FixedInterval:
     def next_gap(self, age_s: float) -> float:
         """Return the interval."""
         return self.seconds
+
+
+def schedule_of(client: VideoClient, history: History, interval: float | None, task_id: str) -> NextGap:
+    """When to ask about a task.
+
+    Args:
+        client: Its provider refreshes answers every `poll_floor` seconds.
+        history: How long comparable generations took.
+        interval: Fixed seconds between questions; None is the learned schedule.
+        task_id: Spreads the questions of tasks that began together.
+    """
+    if interval is not None:
+        return FixedInterval(interval)
+    return Schedule(history, floor=client.poll_floor, task_id=task_id)
+
+
+def elapsed_of(generation: Generation, record: LedgerRecord, seen_until_end: bool) -> float | None:
+    """Seconds that a generation took: by the provider's own clock, else by ours when we saw the end come.
+
+    Args:
+        generation: The provider's last word.
+        record: The task's record.
+        seen_until_end: Whether the task was seen unfinished before.
+    """
+    if record.submitted_at is None:
+        return None
+    if generation.finished_at is not None and generation.created_at is not None:
+        return (generation.finished_at - generation.created_at).total_seconds()
+    return (datetime.now(timezone.utc) - record.submitted_at).total_seconds() if seen_until_end else None
 
 
 class Waiter:
@@ -139,6 +172,10 @@ class Waiter:
             if failure is None and look.generation is not None:
                 if _judge(look.generation, graces["no_video"], now):
                     return look.generation
+                if graces["no_video"].count in _CONTENT_TRIES and (
+                    served := await by_content(self.client, look.generation)
+                ):
+                    return served
                 silence, self.saw_unfinished = Deadline(self.timeout, now), True
                 if self._has_begun(look.generation):
                     deadline.start(now, age=_running_for(look.generation))
@@ -150,6 +187,12 @@ class Waiter:
                 gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
             if failure is not None:
                 gap = max(gap, backoff.delay(look.failures, failure.retry_after, task_id=task_id))
+
+    async def _ended(self, generation: Generation, no_video: Grace, now: float) -> Generation | None:
+        """The success that an answer is; None when it ends nothing. Raises when it ends the wait badly."""
+        if _judge(generation, no_video, now):
+            return generation
+        return await by_content(self.client, generation) if no_video.count in _CONTENT_TRIES else None
 
     def _has_begun(self, generation: Generation) -> bool:
         """Whether the answer shows that work has begun, so that the deadline runs."""
@@ -179,6 +222,26 @@ class Waiter:
         )
 
 
+async def by_content(client: VideoClient, generation: Generation) -> Generation | None:
+    """A task that is reported as done without a link, with the API's own content route as its link.
+
+    Args:
+        client: The provider's client.
+        generation: Its answer.
+
+    Returns:
+        The succeeded generation; None where there is no such route or it serves no video.
+    """
+    link = client.content_url(generation.task_id)
+    if link is None:
+        return None
+    try:
+        async with client.open_video(link):
+            return generation.model_copy(update={"state": "succeeded", "video_url": link, "reason": None})
+    except GenVideoError:
+        return None
+
+
 def _running_for(generation: Generation) -> float:
     """Seconds the provider says it has been at work; 0 when it does not say."""
     if generation.started_at is None:
@@ -198,7 +261,10 @@ def _judge(generation: Generation, no_video: Grace, now: float) -> bool:
     if generation.reason is None:
         no_video.clear()
     elif no_video.strike(now):
-        text = f"{generation.provider} reports task {generation.task_id} as done and gives no link: {generation.reason}"
+        text = (
+            f"{generation.provider} reports task {generation.task_id} as done and gives no link: {generation.reason}. "
+            f"{RESUME}, or let the reconcile flow ask for it."
+        )
         raise NoVideoError(text, reason=generation.reason, **facts)
     return False
 
