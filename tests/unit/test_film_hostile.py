@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
+from prefect_genvideo.media import _join_plan, cover_of, first_frame, join, last_frame
 from prefect_genvideo.media import clip as source
-from prefect_genvideo.media import cover_of, first_frame, join, last_frame
 from tests.fixtures.film_clips import make_clip, shown_numbers
 
 
@@ -110,3 +110,14 @@ def test_endless_and_huge_clips_are_refused(tmp_path: Path) -> None:
         join([clip], tmp_path / "film.mp4")
     with pytest.raises(InvalidRequestError, match="8K is the limit"):
         source.check_size(100_000, 100_000)
+
+
+def test_a_film_is_not_encoded_for_days(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two frames an hour apart are a small file, and an hour of frames to encode."""
+    slow = make_clip(tmp_path / "slow.mp4", range(2), times=[0, 24 * 300])
+    other = make_clip(tmp_path / "other.mp4", size=(96, 96))
+    assert join([slow, slow], tmp_path / "film.mp4").video == "copied"
+    monkeypatch.setattr(_join_plan, "MAX_ENCODED_PIXELS", 128 * 72 * 24 * 299)
+    with pytest.raises(InvalidRequestError, match="too long to be encoded"):
+        join([slow, other], tmp_path / "other-film.mp4")
+    assert not (tmp_path / "other-film.mp4").exists()

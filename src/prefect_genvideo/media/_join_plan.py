@@ -22,6 +22,9 @@ _LARGEST_SCALE = 1_000_000
 _COMMON_SCALE = 90_000
 _SILENCE_LIMIT = Fraction(1, 10)
 
+MAX_ENCODED_PIXELS = 400_000_000_000
+"""Pixels of all frames of a film that is encoded: two hours of 1080p at 24 frames a second."""
+
 LABEL = "AIGC"
 """Name of the metadata that marks generated content (China's GB 45438-2025): it must survive every transformation."""
 
@@ -148,7 +151,7 @@ def plan_film(paths: Sequence[str | Path]) -> Plan:
     """Read all clips through and decide what is copied.
 
     Raises:
-        InvalidRequestError: There are no clips, or one is no video.
+        InvalidRequestError: There are no clips, one is no video, or the film must be encoded and is too long for that.
         DownloadError: A clip is cut off or damaged.
     """
     if isinstance(paths, (str, Path)) or not paths:
@@ -160,6 +163,8 @@ def plan_film(paths: Sequence[str | Path]) -> Plan:
         # An encoded clip has whole frames of the film's rate.
         fps = shots[0].fps
         lengths = [max(1, round(length * fps)) / fps for length in lengths]
+        if sum(lengths) * fps * shots[0].size[0] * shots[0].size[1] > MAX_ENCODED_PIXELS:
+            raise InvalidRequestError(f"The film is too long to be encoded again, as it must be: {obstacle}.")
     return Plan(shots, _seams(lengths), obstacle, _audio_obstacle(shots))
 
 

@@ -15,8 +15,11 @@ Sides = tuple[int, int]
 _MAX_BOXES = 20_000
 # Tracks of one movie; the rest is not looked at.
 _MAX_TRACKS = 64
-# Entries of one table; an hour of frames of differing length at 24 a second has 86,400. The rest is not looked at.
-_MAX_ENTRIES = 100_000
+# Entries of all tables of one movie; an hour of frames of differing length at 24 a second has 86,400. The rest is not
+# looked at.
+_MAX_ENTRIES = 200_000
+# Bytes of an edit list: a thousand cuts.
+_MAX_EDITS = 20_000
 # Seconds; longer is no video but a broken number.
 _MAX_SECONDS = 366 * 86_400
 _KINDS: dict[bytes, TrackKind] = {b"vide": "video", b"soun": "audio"}
@@ -170,6 +173,21 @@ class _Boxes:
 
     def __init__(self) -> None:
         self._left = _MAX_BOXES
+        self._entries = _MAX_ENTRIES
+
+    def entries(self, table: memoryview, form: str, width: int) -> tuple[int, ...]:
+        """The numbers of a table that is headed by version, flags and the number of its entries.
+
+        Args:
+            table: Body of the box.
+            form: Fields of an entry, as `struct` writes them.
+            width: Bytes of an entry.
+        """
+        if len(table) < 8:
+            return ()
+        count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // width, self._entries)
+        self._entries -= count
+        return struct.unpack(">" + form * count, table[8 : 8 + count * width])
 
     def inside(self, body: memoryview) -> Iterator[tuple[bytes, memoryview]]:
         """Name and body of each box in a box."""
@@ -228,9 +246,9 @@ def _track(boxes: _Boxes, trak: dict[bytes, memoryview], movie_clock: int) -> Tr
     kind = _KINDS.get(bytes(mdia.get(b"hdlr", _NOTHING)[8:12]), "other")
     clock, ticks = _clock(mdia.get(b"mdhd", _NOTHING), 12)
     if ticks in _UNKNOWN_LENGTHS:
-        ticks = _summed(stbl.get(b"stts", _NOTHING))
+        ticks = _summed(boxes, stbl.get(b"stts", _NOTHING))
     seconds = _seconds(ticks, clock)
-    edited = _edited(boxes.by_name(trak.get(b"edts", _NOTHING)).get(b"elst", _NOTHING), movie_clock)
+    edited = _edited(boxes, boxes.by_name(trak.get(b"edts", _NOTHING)).get(b"elst", _NOTHING), movie_clock)
     if seconds and edited:
         seconds = min(seconds, edited)
     tkhd, stsd = trak.get(b"tkhd", _NOTHING), stbl.get(b"stsd", _NOTHING)
@@ -244,7 +262,7 @@ def _track(boxes: _Boxes, trak: dict[bytes, memoryview], movie_clock: int) -> Tr
         _shown(tkhd) if kind == "video" else None,
         _samples(stbl),
         clock=clock,
-        last_chunk=_last_chunk(stbl),
+        last_chunk=_last_chunk(boxes, stbl),
     )
 
 
@@ -261,25 +279,18 @@ def _seconds(ticks: int, clock: int) -> float | None:
     return round(ticks / clock, 6) if clock and 0 < ticks <= _MAX_SECONDS * clock else None
 
 
-def _entries(table: memoryview, form: str, width: int) -> tuple[int, ...]:
-    """The numbers of a table that is headed by version, flags and the number of its entries."""
-    if len(table) < 8:
-        return ()
-    count = min(struct.unpack_from(">I", table, 4)[0], (len(table) - 8) // width, _MAX_ENTRIES)
-    return struct.unpack(">" + form * count, table[8 : 8 + count * width])
-
-
-def _summed(stts: memoryview) -> int:
+def _summed(boxes: _Boxes, stts: memoryview) -> int:
     """Length of a track by its table of sample durations."""
-    numbers = _entries(stts, "II", 8)
+    numbers = boxes.entries(stts, "II", 8)
     return sum(map(mul, numbers[0::2], numbers[1::2]))
 
 
-def _edited(elst: memoryview, clock: int) -> float | None:
+def _edited(boxes: _Boxes, elst: memoryview, clock: int) -> float | None:
     """Seconds that an edit list shows; None where it does not say."""
     if not elst:
         return None
-    numbers = _entries(elst, "QqI", 20) if elst[0] == 1 else _entries(elst, "IiI", 12)
+    elst = elst[:_MAX_EDITS]
+    numbers = boxes.entries(elst, "QqI", 20) if elst[0] == 1 else boxes.entries(elst, "IiI", 12)
     shown = zip(numbers[0::3], numbers[1::3], strict=True)
     return _seconds(sum(length for length, begin in shown if begin >= 0), clock)
 
@@ -308,10 +319,11 @@ def _samples(stbl: dict[bytes, memoryview]) -> int:
     return struct.unpack_from(">I", sizes, 8)[0] if len(sizes) >= 12 else 0
 
 
-def _last_chunk(stbl: dict[bytes, memoryview]) -> int:
+def _last_chunk(boxes: _Boxes, stbl: dict[bytes, memoryview]) -> int:
     if not _samples(stbl):
         return -1
-    offsets = _entries(stbl[b"co64"], "Q", 8) if b"co64" in stbl else _entries(stbl.get(b"stco", _NOTHING), "I", 4)
+    wide = stbl.get(b"co64")
+    offsets = boxes.entries(wide, "Q", 8) if wide else boxes.entries(stbl.get(b"stco", _NOTHING), "I", 4)
     return max(offsets, default=-1)
 
 

@@ -17,7 +17,10 @@ PictureFormat = Literal["png", "jpeg"]
 MAX_PICTURE = 30_000_000
 """Bytes. Both providers take reference pictures below 30 MB."""
 
+# Frames, and pixels of them together, in which a cover is looked for: 3 s at 24 a second, in 4K.
 _COVER_FRAMES = 72
+_COVER_PIXELS = _COVER_FRAMES * 3840 * 2160
+# Mean luma, 0-255, below which a frame is black.
 _BLACK = 14
 _SAMPLE = 32
 
@@ -75,12 +78,13 @@ def cover_of(path: str | Path, *, side: int = 1280) -> bytes:
     """
     load_pillow()
     with open_clip(path) as clip:
-        best, brightest = None, -1.0
+        best, brightest, pixels = None, -1.0, 0
         for number, frame in enumerate(_frames(clip)):
             light = _light(frame)
+            pixels += frame.width * frame.height
             if light > brightest:
                 best, brightest = frame, light
-            if light > _BLACK or number >= _COVER_FRAMES:
+            if light > _BLACK or number >= _COVER_FRAMES or pixels > _COVER_PIXELS:
                 break
         image = _image(best, clip)
     image.thumbnail((side, side))
