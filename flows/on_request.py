@@ -5,13 +5,19 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 from prefect import flow
+from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_genvideo import StoredVideo, generate_video
 from prefect_genvideo.events import event_key, request_from_event
 
 
-@flow(name="on-request", flow_run_name="request {event_id}")
+def _run_name() -> str:
+    parameters: dict[str, Any] = flow_run.parameters or {}
+    return f"request {event_key(str(parameters.get('event_id', '')))}"
+
+
+@flow(name="on-request", flow_run_name=_run_name)
 async def on_request(
     payload: dict[str, Any],
     event_id: Annotated[str, Field(min_length=1, max_length=2000)],

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prefect import flow
+from prefect.runtime import flow_run
 
 from prefect_genvideo import storyboard
+from prefect_genvideo.errors import shorten
 from prefect_genvideo.flows import AspectRatio, Resolution
 from prefect_genvideo.pipeline import Shot, StoredFilm
 
 
-@flow(name="storyboard-film", flow_run_name="film {title}")
+def _run_name() -> str:
+    parameters: dict[str, Any] = flow_run.parameters or {}
+    return f"film {shorten(str(parameters.get('title', '')))}"
+
+
+@flow(name="storyboard-film", flow_run_name=_run_name)
 async def storyboard_film(
     title: str,
     shots: list[Shot],

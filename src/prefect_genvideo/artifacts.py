@@ -24,13 +24,18 @@ from prefect.artifacts import (
 )
 
 from prefect_genvideo.batch.report import BatchReport, BatchRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, printable, shorten
 from prefect_genvideo.ledger.record import LedgerRecord, file_name
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import Look
 from prefect_genvideo.runtime import run_logger, task_run_id
 
+# What GitHub's Markdown, which Prefect's UI reads, makes a link of without being asked.
+_ADDRESS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
+_MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|!~&$])")
+# At the beginning of a line: lists and underlined headings.
+_BLOCK = re.compile(r"\A(\d*)([-+=.)])")
 _COVER_WIDTH = 480
 _COVER_LIMIT = 4 * 1024 * 1024
 
@@ -50,7 +55,7 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
         await acreate_markdown_artifact(
             markdown=video_markdown(video, request, small),
             key=artifact_key("video", video.task_id),
-            description=f"{video.model}: {shorten(request.prompt, 120)}",
+            description=plain(shorten(f"{video.model}: {request.prompt}", 140)),
         )
     except Exception as error:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)
@@ -127,7 +132,7 @@ def video_markdown(video: StoredVideo, request: VideoRequest, cover: str | None)
     pixels = f"{video.width}×{video.height} pixels" if video.width and video.height else "size unknown"
     seconds = f"{video.duration:g} s" if video.duration else "length unknown"
     facts = {
-        "Model": f"{_plain(video.model)} ({video.provider})",
+        "Model": f"{plain(video.model)} ({video.provider})",
         "Video": f"{seconds}, {pixels}, {video.size:,} bytes",
         "Paid": "earlier; this run used it again" if video.reused else "by this run",
         "Cost": "unknown" if video.cost is None else f"{_number(video.cost)}, as the provider counts",
@@ -138,7 +143,7 @@ def video_markdown(video: StoredVideo, request: VideoRequest, cover: str | None)
     # The first fact is the table's head: an empty one would be shown as a bar. Addresses are too long for cells.
     first, *others = (f"| {name} | {value} |" for name, value in facts.items())
     picture = f"![cover]({cover})\n\n" if cover else ""
-    prompt = "> " + (_plain(request.prompt) or "(no prompt)")
+    prompt = "> " + (plain(request.prompt) or "(no prompt)")
     places = f"{_link(video.uri)}\n\nManifest: {_link(video.manifest_uri)}"
     return f"{picture}{prompt}\n\n{places}\n\n" + "\n".join([first, "|---|---|", *others]) + "\n"
 
@@ -153,18 +158,36 @@ def _link(uri: str) -> str:
     return f"[{text}]({quote(uri, safe=':/')})"
 
 
-def _plain(text: str) -> str:
-    """Text of strangers that must not become markup."""
-    return re.sub(r"([\\`*_{}\[\]()<>#|!~])", r"\\\1", " ".join(text.split()))
+def plain(text: str) -> str:
+    """Return a stranger's text as Markdown that shows it and nothing else: no markup, link, picture or second line.
+
+    Addresses become code, since GitHub's Markdown makes links even of those whose punctuation is escaped.
+    """
+    words = printable(" ".join(text.split())).split(" ")
+    told = " ".join(_code(word) if _ADDRESS.search(word) else _MARKUP.sub(r"\\\1", word) for word in words)
+    return _BLOCK.sub(r"\1\\\2", told)
 
 
 def _code(text: str) -> str:
-    return "`" + text.replace("`", "'").replace("|", "¦") + "`"
+    return "`" + printable(text).replace("`", "'").replace("|", "¦") + "`"
+
+
+def _cells(table: list[dict[str, str | int | float]]) -> list[dict[str, str | int | float]]:
+    """Rows whose texts are printable and no links: one of Prefect's two UIs reads Markdown in cells."""
+    return [
+        {
+            name: printable(value).replace("](", "] (") if isinstance(value, str) else value
+            for name, value in row.items()
+        }
+        for row in table
+    ]
 
 
 #: An artifact update costs the server 12 ms of CPU; more often than this nobody reads it.
 _ARTIFACT_EVERY = 20.0
 _LOG_EVERY = 60.0
+# Characters of a provider's own words in one line of a log.
+_LONGEST_WORDS = 500
 
 
 class ProgressArtifact:
@@ -190,7 +213,7 @@ class ProgressArtifact:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._artifact is not None:
-            await self._show(100.0 if error is None else float(self._last.progress), _words(self._last, error))
+            await self._show(100.0 if error is None else float(self._last.progress), plain(_words(self._last, error)))
 
     async def look(self, look: Look) -> None:
         """Take what the waiter has seen; updates sparingly."""
@@ -198,7 +221,7 @@ class ProgressArtifact:
         self._log(look)
         if look.waited - self._shown_at >= _ARTIFACT_EVERY:
             self._shown_at = look.waited
-            await self._show(float(look.progress), _words(look, None))
+            await self._show(float(look.progress), plain(_words(look, None)))
 
     def _log(self, look: Look) -> None:
         now = (look.generation.state if look.generation else "unknown", look.trouble)
@@ -225,10 +248,10 @@ def _words(look: Look, error: BaseException | None) -> str:
     state = look.generation.state if look.generation else "not asked yet"
     words = f"{state}, {look.waited:.0f} s waited, {look.asked} question{'' if look.asked == 1 else 's'}"
     if look.generation is not None and look.generation.reason:
-        words += f"; {look.generation.reason}"
+        words += f"; {shorten(look.generation.reason, _LONGEST_WORDS)}"
     if look.trouble:
-        words += f"; the last one said nothing: {look.trouble}"
-    return f"{words}; ended: {error}" if error is not None else words
+        words += f"; the last one said nothing: {shorten(look.trouble, _LONGEST_WORDS)}"
+    return f"{words}; ended: {shorten(str(error), _LONGEST_WORDS)}" if error is not None else words
 
 
 #: Covers on one sheet; more cannot be told apart on a screen.
@@ -267,7 +290,9 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
     path = f"{_folder(name)}/report.json"
     if await _try(pipeline.ledger.store.put(path, data, content_type="application/json"), "stored"):
         report = stored
-    table = acreate_table_artifact(table=report.table(), key=artifact_key("batch", name), description=report.summary())
+    table = acreate_table_artifact(
+        table=_cells(report.table()), key=artifact_key("batch", name), description=report.summary()
+    )
     await _try(table, "shown")
     await _try(_show_covers(pipeline, report, name), "shown with its covers")
     return report

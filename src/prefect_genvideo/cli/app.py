@@ -7,7 +7,16 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.table import Table
 
-from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, print_whole, provider_of, run
+from prefect_genvideo.cli.console import (
+    add_row,
+    complain,
+    credentials_from,
+    destination_from,
+    print_whole,
+    provider_of,
+    run,
+    say,
+)
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.errors import GenVideoError, shorten
 
@@ -73,7 +82,7 @@ def generate(
             last_frame=last_frame,
             idempotency_key=key,
         )
-        out.print(stored.uri, markup=False)
+        say(stored.uri)
 
     run(work())
 
@@ -96,7 +105,7 @@ def models(*, provider: str, credentials: str | None = None) -> None:
             for model in await client.catalog():
                 basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
                 facts = " · ".join(filter(None, (model.price, str(model.limits))))
-                out.print(f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}", markup=False)
+                say(f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}")
 
     run(work())
 
@@ -114,9 +123,9 @@ def providers() -> None:
             try:
                 client, variables = get_provider(name), credentials_type(name).environment().values()
             except GenVideoError as error:
-                err.print(str(error), style="red")
+                complain(error)
                 continue
-            table.add_row(name, client.title, client.default_model, " ".join(variables))
+            add_row(table, name, client.title, client.default_model, " ".join(variables))
         print_whole(table)
 
     run(work())

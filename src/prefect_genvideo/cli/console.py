@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
 
-from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError
+from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError, printable
 from prefect_genvideo.models import Problem
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
@@ -86,6 +88,42 @@ def destination_from(to: str) -> Any:
     return LocalDestination(path=path)
 
 
+def say(text: object) -> None:
+    """Print lines, with visible escapes for what would drive the terminal: names and reasons are others' texts."""
+    out.print("\n".join(printable(line) for line in str(text).split("\n")))
+
+
+def complain(text: object, style: str = "red") -> None:
+    """Print lines to stderr as `say` does.
+
+    Args:
+        text: What is wrong.
+        style: Colour, as rich names it.
+    """
+    err.print("\n".join(printable(line) for line in str(text).split("\n")), style=style)
+
+
+def say_json(facts: Mapping[str, Any], indent: int | None = None) -> None:
+    """Print an object as JSON, readable and harmless: characters that are not printable are escaped as JSON does.
+
+    Args:
+        facts: The object.
+        indent: Blanks a level; None: one line.
+    """
+    text = json.dumps(facts, ensure_ascii=False, indent=indent)
+    out.print("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+
+
+def add_row(table: Table, *cells: str) -> None:
+    """Add a row whose texts may be others'.
+
+    Args:
+        table: The table.
+        cells: One text a column.
+    """
+    table.add_row(*(printable(cell) for cell in cells))
+
+
 def print_whole(table: Table) -> None:
     """Print a table with nothing cut, however narrow the terminal is: keys and task ids are there to be copied."""
     table.width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
@@ -99,5 +137,5 @@ def run(work: Any) -> Any:
     try:
         return asyncio.run(work)
     except GenVideoError as error:
-        err.print(f"{type(error).__name__}: {error}", style="red", markup=False)
+        complain(f"{type(error).__name__}: {error}")
         sys.exit(1)

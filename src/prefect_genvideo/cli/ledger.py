@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, get_args
 
 from cyclopts import App
 from rich.table import Table
 
-from prefect_genvideo.cli.console import credentials_from, destination_from, err, out, print_whole, run
+from prefect_genvideo.cli.console import (
+    add_row,
+    complain,
+    credentials_from,
+    destination_from,
+    print_whole,
+    run,
+    say,
+    say_json,
+)
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Ledger
@@ -25,11 +33,18 @@ async def _open(at: str) -> Ledger:
 
 
 def _warn(message: str) -> None:
-    err.print(message, style="yellow", markup=False)
+    complain(message, "yellow")
 
 
 def _facts(record: LedgerRecord) -> dict[str, Any]:
     return record.model_dump(mode="json", exclude_none=True)
+
+
+def _cells(record: LedgerRecord) -> tuple[str, ...]:
+    detail = record.stored.uri if record.stored else record.reason or ""
+    cost = "unknown" if record.cost is None else f"{record.cost:g}"
+    updated = f"{record.updated_at:%m-%d %H:%M}"
+    return record.key, record.state, record.model, record.task_id or "", updated, cost, detail
 
 
 @ledger_app.command(name="list")
@@ -51,29 +66,19 @@ async def _list(at: str, state: str | None, everything: bool, as_json: bool) -> 
     counts: dict[str, int] = dict.fromkeys(get_args(LedgerState), 0)
     async for entry in ledger.entries(unfinished_only=not everything and state is None):
         if isinstance(entry, GenVideoError):
-            err.print(str(entry), style="red", markup=False)
+            complain(entry)
             continue
         record = entry.record
         if state is not None and record.state != state:
             continue
         counts[record.state] += 1
         if as_json:
-            out.print(json.dumps(_facts(record), ensure_ascii=False), markup=False)
+            say_json(_facts(record))
             continue
-        detail = record.stored.uri if record.stored else record.reason or ""
-        cost = "unknown" if record.cost is None else f"{record.cost:g}"
-        table.add_row(
-            record.key,
-            record.state,
-            record.model,
-            record.task_id or "",
-            f"{record.updated_at:%m-%d %H:%M}",
-            cost,
-            detail,
-        )
+        add_row(table, *_cells(record))
     if not as_json:
         print_whole(table)
-        out.print(", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no records", markup=False)
+        say(", ".join(f"{count} {name}" for name, count in counts.items() if count) or "no records")
 
 
 @ledger_app.command
@@ -87,7 +92,7 @@ def show(key: str, /, *, at: str) -> None:
 
     async def work() -> None:
         entry = await (await _open(at)).existing(key)
-        out.print(json.dumps(_facts(entry.record), indent=2, ensure_ascii=False), markup=False)
+        say_json(_facts(entry.record), indent=2)
 
     run(work())
 
@@ -105,7 +110,7 @@ def adopt(key: str, task_id: str, /, *, at: str, force: bool = False) -> None:
 
     async def work() -> None:
         entry = await (await _open(at)).adopt(key, task_id, force=force)
-        out.print(f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it.")
+        say(f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it.")
 
     run(work())
 
@@ -122,7 +127,7 @@ def release(key: str, /, *, at: str, force: bool = False) -> None:
 
     async def work() -> None:
         await (await _open(at)).release(key, force=force)
-        out.print(f"{key} is free; the next run with it creates, and pays, again.", markup=False)
+        say(f"{key} is free; the next run with it creates, and pays, again.")
 
     run(work())
 
@@ -147,10 +152,10 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, json_: 
         table = Table("key", "outcome", "model", "task id", "detail", box=None)
         for row in report.rows:
             if json_:
-                out.print(json.dumps(row.model_dump(mode="json", exclude_none=True), ensure_ascii=False), markup=False)
-            table.add_row(row.key, row.outcome, row.model, row.task_id or "", row.uri or row.detail)
+                say_json(row.model_dump(mode="json", exclude_none=True))
+            add_row(table, row.key, row.outcome, row.model, row.task_id or "", row.uri or row.detail)
         if not json_:
             print_whole(table)
-            out.print(str(report.counts or "nothing was left behind"), markup=False)
+            say(str(report.counts or "nothing was left behind"))
 
     run(work())
