@@ -81,7 +81,7 @@ def ways_out(ledger: Ledger, record: LedgerRecord) -> str:
 def _command(ledger: Ledger, verb: str, key: str, *more: str) -> str:
     """A command line that can be copied as it stands."""
     quoted = shlex.quote(key) if "'" in key else f"'{key}'"
-    return f"`{' '.join(('genvideo ledger', verb, quoted, *more))} --at {shlex.quote(ledger.store.uri(''))}`"
+    return f"`{' '.join(('genvideo ledger', verb, quoted, *more))} --at {shlex.quote(ledger.store.place)}`"
 
 
 class Creator:

@@ -195,7 +195,7 @@ class Ledger:
             return
         seen = "; ".join(await self.store.shortcomings())
         raise DestinationError(
-            f"The store at {self.store.uri('')} has no conditional writes{f' ({seen})' if seen else ''}, so two runs "
+            f"The store at {self.store.place} has no conditional writes{f' ({seen})' if seen else ''}, so two runs "
             "with one key could both pay. Keep the ledger in a store that has them (AWS S3, MinIO, Ceph, R2), "
             "or choose the weaker mode knowingly: ledger_mode='weak' on the destination block.",
             reason="no conditional writes",

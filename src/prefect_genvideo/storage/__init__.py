@@ -2,17 +2,20 @@
 
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, Upload, UploadLostError
 from prefect_genvideo.storage.keys import clean_key, clean_prefix
+from prefect_genvideo.storage.ledgers import CreateOnlyStore, StoreAround
 from prefect_genvideo.storage.local import LocalStore
 from prefect_genvideo.storage.s3.settings import Addressing, bucket_fault, endpoint_fault, split_uri
 from prefect_genvideo.storage.s3.store import S3Store, find_object
 
 __all__ = [
     "Addressing",
+    "CreateOnlyStore",
     "LocalStore",
     "ObjectInfo",
     "ObjectStore",
     "PreconditionFailedError",
     "S3Store",
+    "StoreAround",
     "Upload",
     "UploadLostError",
     "bucket_fault",

@@ -88,6 +88,11 @@ class ObjectStore(ABC):
     def full_key(self, key: str) -> str:
         """Key with the store's prefix, as the bucket knows it."""
 
+    @property
+    def place(self) -> str:
+        """What a command line names this store by."""
+        return self.uri("")
+
     def relative_key(self, full_key: str) -> str:
         """The reverse of `full_key`."""
         return full_key.removeprefix(self.full_key("x")[:-1])

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
+from prefect_genvideo.storage.ledgers import CREATE_ONLY_MARK
 from prefect_genvideo.storage.threads import finish
 
 logger = logging.getLogger(__name__)
@@ -46,6 +47,7 @@ class Promises:
         replace: How an ETag is spelled in `If-Match`; None: the store has no such condition.
         complete: Whether `create` also guards the end of an upload in parts.
         md5_etags: Whether the ETag of a small object is its MD5.
+        create_only: The ledger in the store is kept in the create-only mode.
         faults: What is missing, in words.
     """
 
@@ -53,6 +55,7 @@ class Promises:
     replace: Literal["quoted", "bare"] | None = "quoted"
     complete: bool = True
     md5_etags: bool = True
+    create_only: bool = False
     faults: tuple[str, ...] = ()
 
     def creating(self) -> dict[str, Any]:
@@ -132,7 +135,8 @@ class Probe:
             return Promises(None, None, complete=False, faults=(str(error),))
         finally:
             await finish(self._clean())
-        return Promises(create, replace, complete, md5_etags, tuple(self._faults))
+        create_only = await self._store.head(CREATE_ONLY_MARK) is not None
+        return Promises(create, replace, complete, md5_etags, create_only, tuple(self._faults))
 
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""

@@ -316,6 +316,12 @@ class S3Store(BucketCalls, ObjectStore):
     async def conditional_writes(self) -> bool:
         """Whether the store honours `if_absent` and `if_match`; tried once per process."""
         promises = await self.tried()
+        if promises.create_only:
+            raise DestinationError(
+                f"The ledger at {self.uri('')} is kept in create-only mode, in which another mode would not find what is "
+                "paid for: set ledger_mode='create-only' on the destination block.",
+                reason="create-only ledger",
+            )
         return promises.create is not None and promises.replace is not None
 
     async def exclusive_creates(self) -> bool:
