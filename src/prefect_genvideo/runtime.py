@@ -240,7 +240,7 @@ async def cancellation_notice(
                 what,
                 pipeline.client.title,
                 again,
-                shlex.quote(pipeline.ledger.store.uri("")),
+                shlex.quote(pipeline.ledger.store.place),
                 pipeline.client.name,
             )
         with anyio.CancelScope(shield=True), anyio.move_on_after(_LAST_WORDS):

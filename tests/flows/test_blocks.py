@@ -38,14 +38,16 @@ KEY = "sk-sim-only-in-the-block"
         (S3Destination, {"endpoint_url": "minio:9000"}, "must begin with http:// or https://"),
         (S3Destination, {"key_template": "{dat}/{task_id}.mp4"}, "{dat} is no field"),
         (LocalDestination, {"key_template": "../{task_id}.mp4"}, "key"),
-        (LocalDestination, {"ledger_mode": "none"}, "'strict' or 'weak'"),
+        (LocalDestination, {"ledger_mode": "none"}, "'create-only' or 'weak'"),
+        (S3Destination, {"bukcet": "my-videos"}, "not permitted"),
+        (LocalDestination, {"pth": "videos"}, "not permitted"),
     ],
 )
 def test_a_wrong_value_has_one_clear_error(block: type[Block], values: Mapping[str, str], told: str) -> None:
     """One problem, at the field that has it, in words; the key is in none of them."""
-    base = {"api_key": KEY} if block in (SudashuiCredentials, SenseAudioCredentials) else {"bucket": "my-videos"}
+    base: dict[type[Block], dict[str, str]] = {S3Destination: {"bucket": "my-videos"}, LocalDestination: {}}
     with pytest.raises(ValidationError) as caught:
-        block.model_validate({**base, **values})
+        block.model_validate({**base.get(block, {"api_key": KEY}), **values})
     (problem,) = caught.value.errors()
     assert problem["loc"] == (next(iter(values)),)
     assert told in problem["msg"]

@@ -4,64 +4,38 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
-from prefect.blocks.core import Block
-from pydantic import Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.runtime import get_settings
-from prefect_genvideo.storage import Addressing, LocalStore, ObjectStore, S3Store, bucket_fault, endpoint_fault
+from prefect_genvideo.storage import (
+    Addressing,
+    CreateOnlyStore,
+    LocalStore,
+    ObjectStore,
+    S3Store,
+    StoreAround,
+    bucket_fault,
+    endpoint_fault,
+)
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+# What Prefect adds to the data of a block that it dumps.
+_DUMPED = frozenset({"_block_document_id", "_block_document_name", "_is_anonymous"})
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
 
 
-class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class is no block type of its own
-    """What every destination offers to the tasks."""
+# Plain models: a destination's ledger is a place without a ledger of its own, and Prefect cannot register blocks that
+# hold blocks of their own type.
+class BucketPlace(BaseModel):
+    """A bucket and how it is reached."""
 
-    key_template: str = Field(
-        default=DEFAULT_TEMPLATE,
-        title="Names of videos",
-        description=f"Name of a video below the prefix or folder. Fields: {_TEMPLATE_FIELDS}.",
-    )
-    ledger_mode: Literal["strict", "weak"] = Field(
-        default="strict",
-        title="Ledger mode",
-        description=(
-            "`strict` needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
-            "twice. `weak` works without them, but two runs with one key in the same second may both pay."
-        ),
-    )
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    @field_validator("key_template")
-    @classmethod
-    def _template_is_usable(cls, value: str) -> str:
-        problems = check_template(value)
-        if problems:
-            raise ValueError("; ".join(problems))
-        return value
-
-    @abstractmethod
-    def get_store(self) -> ObjectStore:
-        """Return the store below this destination's prefix."""
-
-    def get_ledger(self, say: Any = None, sleep: Sleep | None = None) -> Ledger:
-        """Return the ledger that lies beside the videos.
-
-        Args:
-            say: Called with a message each time a write has to be repeated.
-            sleep: Seam for tests.
-        """
-        seams: dict[str, Any] = {"sleep": sleep} if sleep else {}
-        patience = get_settings().ledger_patience
-        return Ledger(self.get_store(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say, **seams)
-
-
-# Forms show fields in the order in which classes declare them, the last base first: these come before the shared ones.
-class _Bucket(DiscreetBlock, ABC):
     bucket: str = Field(
         default=..., min_length=3, max_length=255, description="Bucket name, without `s3://`.", examples=["my-videos"]
     )
@@ -114,8 +88,109 @@ class _Bucket(DiscreetBlock, ABC):
             raise ValueError(f"must {limit}")
         return value.rstrip("/")
 
+    def open_store(self) -> ObjectStore:
+        """Return the store below the prefix; boto3 is loaded here, not before."""
+        return S3Store(
+            self.bucket,
+            self.prefix,
+            region=self.region or None,
+            endpoint_url=self.endpoint_url or None,
+            access_key_id=self.access_key_id or None,
+            secret_access_key=self.secret_access_key.get_secret_value() or None,
+            session_token=self.session_token.get_secret_value() or None,
+            addressing=self.addressing,
+            sse=None if self.encryption == "none" else self.encryption,
+            sse_kms_key_id=self.kms_key_id or None,
+            storage_class=None if self.storage_class == "STANDARD" else self.storage_class,
+        )
 
-class S3Destination(VideoDestination, _Bucket):
+
+class FolderPlace(BaseModel):
+    """A folder."""
+
+    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
+
+    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
+
+    def open_store(self) -> ObjectStore:
+        """Return the store in the folder."""
+        return LocalStore(Path(self.path).expanduser())
+
+
+class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class is no block type of its own
+    """What every destination offers to the tasks."""
+
+    ledger: BucketPlace | FolderPlace | None = Field(
+        default=None,
+        description="Where the ledger is, if not beside the videos: a bucket or folder with conditional writes.",
+    )
+    key_template: str = Field(
+        default=DEFAULT_TEMPLATE,
+        title="Names of videos",
+        description=f"Name of a video below the prefix or folder. Fields: {_TEMPLATE_FIELDS}.",
+    )
+    ledger_mode: Literal["strict", "create-only", "weak"] = Field(
+        default="strict",
+        title="Ledger mode",
+        description=(
+            "`strict` needs a store with conditional writes (AWS S3, MinIO, Ceph, R2, a local folder) and never pays "
+            "twice. `create-only` never does either, and needs a store that can refuse to overwrite (Aliyun OSS). "
+            "`weak` works without, but two runs with one key in the same second may both pay."
+        ),
+    )
+
+    @field_validator("ledger", mode="before")
+    @classmethod
+    def _ledger_is_a_place(cls, value: Any) -> Any:
+        if not isinstance(value, VideoDestination):
+            return value
+        kind = BucketPlace if isinstance(value, BucketPlace) else FolderPlace
+        return kind.model_validate({name: getattr(value, name) for name in kind.model_fields})
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_prefect_adds(cls, values: Any) -> Any:
+        """Take out what a dumped block says of itself; other unknown fields are slips."""
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        own = {"block_type_slug"} if given.get("block_type_slug") == cls.get_block_type_slug() else set[str]()
+        return {name: value for name, value in given.items() if name not in _DUMPED | own}
+
+    @field_validator("key_template")
+    @classmethod
+    def _template_is_usable(cls, value: str) -> str:
+        problems = check_template(value)
+        if problems:
+            raise ValueError("; ".join(problems))
+        return value
+
+    @abstractmethod
+    def get_store(self) -> ObjectStore:
+        """Return the store below this destination's prefix."""
+
+    def get_ledger(self, say: Any = None, sleep: Sleep | None = None) -> Ledger:
+        """Return the ledger that lies beside the videos, or where `ledger` says.
+
+        Args:
+            say: Called with a message each time a write has to be repeated.
+            sleep: Seam for tests.
+        """
+        seams: dict[str, Any] = {"sleep": sleep} if sleep else {}
+        patience = get_settings().ledger_patience
+        return Ledger(self._home(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say, **seams)
+
+    def _home(self) -> ObjectStore:
+        """The store of the videos, with the ledger where and as it is kept."""
+        videos = self.get_store()
+        ledger = self.ledger.open_store() if self.ledger else videos
+        if self.ledger_mode == "create-only":
+            ledger = CreateOnlyStore(ledger)
+        return videos if ledger is videos else StoreAround(videos, ledger)
+
+
+# Forms show fields in the order in which classes declare them, the last base first: a place's come before the shared.
+class S3Destination(VideoDestination, BucketPlace):  # pyright: ignore[reportIncompatibleMethodOverride] - Block narrows BaseModel's own
     """A bucket (AWS S3 or compatible) that videos are streamed into.
 
     Example:
@@ -138,27 +213,11 @@ class S3Destination(VideoDestination, _Bucket):
     _documentation_url = _DOCS  # type: ignore[assignment]
 
     def get_store(self) -> ObjectStore:
-        """Return the store below the prefix; boto3 is loaded here, not before."""
-        return S3Store(
-            self.bucket,
-            self.prefix,
-            region=self.region or None,
-            endpoint_url=self.endpoint_url or None,
-            access_key_id=self.access_key_id or None,
-            secret_access_key=self.secret_access_key.get_secret_value() or None,
-            session_token=self.session_token.get_secret_value() or None,
-            addressing=self.addressing,
-            sse=None if self.encryption == "none" else self.encryption,
-            sse_kms_key_id=self.kms_key_id or None,
-            storage_class=None if self.storage_class == "STANDARD" else self.storage_class,
-        )
+        """Return the store below the prefix."""
+        return self.open_store()
 
 
-class _Folder(Block, ABC):
-    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
-
-
-class LocalDestination(VideoDestination, _Folder):
+class LocalDestination(VideoDestination, FolderPlace):  # pyright: ignore[reportIncompatibleMethodOverride] - as above
     """A folder that videos are written into: for one machine, or a file system that all workers share.
 
     Example:
@@ -182,7 +241,7 @@ class LocalDestination(VideoDestination, _Folder):
 
     def get_store(self) -> ObjectStore:
         """Return the store in the folder."""
-        return LocalStore(Path(self.path).expanduser())
+        return self.open_store()
 
 
 class BorrowedS3Destination(VideoDestination, ABC):

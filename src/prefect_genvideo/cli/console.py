@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 from rich.console import Console
 from rich.table import Table
@@ -71,17 +71,30 @@ def credentials_from(provider: str, block: str | None) -> Any:
         raise InvalidRequestError("The environment's values cannot be used.", problems=problems) from None
 
 
+# Fields that the URI itself gives, and those that a shell's history must not keep.
+_NOT_ON_A_LINE = {"bucket", "prefix", "ledger", "access_key_id", "secret_access_key", "session_token"}
+
+
+def _split_options(to: str, fields: set[str]) -> tuple[str, dict[str, str]]:
+    """Part `?field=value&…` from a URI; a question mark without fields behind it belongs to the prefix."""
+    place, mark, query = to.rpartition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    return (place, options) if mark and options and options.keys() <= fields else (to, {})
+
+
 def destination_from(to: str) -> Any:
     """A destination for `s3://bucket/prefix`, a folder, or the name of a saved block (`block-type-slug/name`).
 
     S3 credentials come from boto3's default chain; `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name another server.
+    Fields of the destination may follow, e.g. `s3://bucket/prefix?ledger_mode=create-only&addressing=virtual`.
     """
     from prefect_genvideo.blocks import LocalDestination, S3Destination
     from prefect_genvideo.storage import split_uri
 
     if to[:5].lower() == "s3://":
-        bucket, prefix = split_uri(to)
-        return S3Destination(bucket=bucket, prefix=prefix.strip("/"))
+        place, options = _split_options(to, set(S3Destination.model_fields) - _NOT_ON_A_LINE)
+        bucket, prefix = split_uri(place)
+        return S3Destination.model_validate({"bucket": bucket, "prefix": prefix.strip("/"), **options})
     if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
         return to
     path = unquote(urlsplit(to).path) if to.startswith("file://") else to

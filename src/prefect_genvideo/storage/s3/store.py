@@ -318,7 +318,7 @@ class S3Store(BucketCalls, ObjectStore):
         promises = await self.tried()
         if promises.create_only:
             raise DestinationError(
-                f"The ledger at {self.uri('')} is kept in create-only mode, in which another mode would not find what is "
+                f"The ledger at {self.uri('')} is kept in create-only mode, where another mode would not find what is "
                 "paid for: set ledger_mode='create-only' on the destination block.",
                 reason="create-only ledger",
             )
