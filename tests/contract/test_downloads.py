@@ -155,6 +155,13 @@ async def test_bytes_behind_the_last_box_are_kept(surplus: bytes, client: VideoC
     assert await fetch(client, f"{server.url}/v.mp4") == FILE + surplus
 
 
+@pytest.mark.parametrize("head", [b"\0\0\0\x08free", b"\0\0\0\x08wide", b"\0\0\0\x0cskip\0\0\0\0"])
+async def test_an_empty_box_may_come_first(head: bytes, client: VideoClient, server: ScriptedServer) -> None:
+    """As QuickTime's writers leave it: players pass over it."""
+    server.handler = serving(Answer(200, {}, head + FILE))
+    assert await fetch(client, f"{server.url}/v.mp4") == head + FILE
+
+
 @pytest.mark.parametrize(
     "range_header",
     [f"bytes 0-{len(FILE) - 1}/{len(FILE)}", f"bytes 0-{len(FILE) - 1}/*", None],

@@ -51,6 +51,8 @@ def test_facts_and_hash() -> None:
         (b"\0\0\0\x18ftypM4A ", "audio/mp4"),
         (b"\0\0\0\x18ftypisom", "video/mp4"),
         (b"\0\0\0\x08wide", "video/quicktime"),
+        (b"\0\0\0\x08free\0\0\0\x18ftypisom", "video/mp4"),
+        (b"\0\0\0\x08skip\0\0\0\x18ftypM4A ", "audio/mp4"),
         (b"\0\0\0\x20mdat", "video/quicktime"),
         (b"ID3\x03", "audio/mpeg"),
         (b"\xff\xf3\x84\xc4", "audio/mpeg"),

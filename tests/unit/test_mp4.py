@@ -41,8 +41,11 @@ def walk(data: bytes, step: int = 10**9) -> Mp4Reader:
         FTYP + MOOV + box(b"moof", b"x") + MDAT + box(b"moof", b"x") + MDAT + box(b"mfra"),
         FTYP + MOOV + box(b"mdat", b"d" * 77, size=0),
         FTYP + MOOV + MDAT + box(b"\xa9xyz", b"1"),
+        box(b"free") + WHOLE,
+        box(b"wide") + MDAT + MOOV,
+        MOOV + MDAT,
     ],
-    ids=["plain", "moov-last", "long-mdat", "fragmented", "to-the-end", "old-name"],
+    ids=["plain", "moov-last", "long-mdat", "fragmented", "to-the-end", "old-name", "free-first", "wide", "quicktime"],
 )
 @pytest.mark.parametrize("step", [1, 3, 8, 10**9])
 def test_whole_files_pass(data: bytes, step: int) -> None:
@@ -84,7 +87,9 @@ def test_bytes_behind_the_last_box_are_counted(surplus: bytes, step: int, whole:
         FTYP,
         FTYP + MOOV,
         FTYP + MDAT,
-        MOOV + FTYP + MDAT,
+        b"\xef\xbb\xbf" + WHOLE,
+        b"\r\n" + WHOLE,
+        box(b"abcd") + WHOLE,
         b"<html>denied</html>",
         box(b"ftyp", size=7) + MOOV,
         box(b"ftyp", size=2**31) + MOOV,

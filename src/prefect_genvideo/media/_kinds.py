@@ -24,8 +24,8 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (0, b"FLV\x01", "video/x-flv"),
     (4, b"moov", "video/quicktime"),
     (4, b"mdat", "video/quicktime"),
-    (4, b"wide", "video/quicktime"),
 )
+_EMPTY_BOXES = frozenset({b"free", b"skip", b"wide", b"pnot"})
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
 _WAVES = (b"RIFF", b"RF64", b"BW64")
 # Brands of ISO base media files (mp4ra.org). A brand that is not here counts as MP4 where the file says that it also
@@ -69,6 +69,10 @@ def sniff(head: bytes) -> str | None:
     """Return the media type that the first bytes show, or None. 64 bytes are enough."""
     if head[:4] in _WAVES:
         return _RIFF.get(head[8:12])
+    if head[4:8] in _EMPTY_BOXES:
+        # The next box tells, where it is near enough.
+        rest = head[int.from_bytes(head[:4], "big") :]
+        return _branded(rest) if rest[4:8] == b"ftyp" else "video/quicktime"
     if head[4:8] == b"ftyp":
         return _branded(head)
     if head[:4] == _EBML:

@@ -207,7 +207,7 @@ def _demuxer(file: Path) -> str:
             demuxer = _DEMUXERS.get(sniff(content.read(64)) or "")
             if demuxer == "mov":
                 # FFmpeg passes over a cut, and the last frame is then another one.
-                read_mp4(content, quicktime=True)
+                read_mp4(content)
     except (OSError, ValueError) as error:
         raise InvalidRequestError(f"{file.name} cannot be read: {type(error).__name__}.") from None
     if demuxer is None:

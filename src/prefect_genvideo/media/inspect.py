@@ -200,7 +200,7 @@ def _film_facts(file: BinaryIO, media_type: str) -> _Facts:
 
 def _mp4_facts(file: BinaryIO, media_type: str) -> _Facts:
     try:
-        movie, _ = read_mp4(file, quicktime=True)
+        movie, _ = read_mp4(file)
     except DownloadError as error:
         raise _BrokenError(f"it is cut off or damaged ({error.reason})") from None
     main = movie.picture or movie.sound

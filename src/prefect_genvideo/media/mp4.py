@@ -38,11 +38,12 @@ _STEP = 16 * 1024
 _HEAD_FORM = struct.Struct(">I4s")
 # Four printable characters; QuickTime's own names begin with a copyright sign.
 _NAME = re.compile(rb"[\x20-\x7e\xa9]{4}", re.DOTALL)
-_REQUIRED = (b"ftyp", b"moov", b"mdat")
+_REQUIRED = (b"moov", b"mdat")
 # Boxes whose content is read.
 _READ = frozenset({b"moov", b"moof"})
-# What a QuickTime file may begin with (QuickTime File Format, "Basic Data Types and Atoms"); MP4 begins with `ftyp`.
-_QUICKTIME_FIRST = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot"})
+FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot", b"uuid", b"pdin"})
+"""What a film may begin with: MP4 with `ftyp`, QuickTime without, and either with a box that holds nothing."""
+
 # Top-level boxes by name (ISO/IEC 14496-12, table 1, and QuickTime's). One of these that reaches beyond the end was
 # cut; anything else behind a whole movie is surplus that happens to look like the head of a box: `<?xpacket`, `TAG…`.
 _KNOWN = frozenset(
@@ -57,19 +58,14 @@ class Mp4Reader:
     Feed every byte in order, then call `finish`. Bytes behind the last box that form no box themselves (padding, a
     line break, tags) are counted, not refused: players pass over them, and the video before them is whole.
 
-    Args:
-        quicktime: Whether the file may begin as QuickTime files do, without an `ftyp` box.
-
     Attributes:
         size: Bytes so far.
         surplus: Bytes behind the last box; final after `finish`.
     """
 
-    def __init__(self, *, quicktime: bool = False) -> None:
+    def __init__(self) -> None:
         self.size = 0
         self.surplus = 0
-        self._first = _QUICKTIME_FIRST if quicktime else frozenset({b"ftyp"})
-        self._required = _REQUIRED[1:] if quicktime else _REQUIRED
         self._head = bytearray()
         self._name = b""
         self._start = 0  # of the box that is open or was the last one
@@ -102,8 +98,8 @@ class Mp4Reader:
         """Take the next bytes.
 
         Raises:
-            DownloadError: The first box is not `ftyp`, or a box has an impossible length or name before the movie is
-                complete, or there are more boxes than any video has.
+            DownloadError: The first box is none of `FIRST_BOXES`, a box before the movie is complete has an impossible
+                length or name, or there are more boxes than any video has.
         """
         position, end = 0, len(chunk)
         while position < end and not self._open_ended and not self.surplus:
@@ -124,10 +120,10 @@ class Mp4Reader:
             What the movie is; unknown facts are None.
 
         Raises:
-            DownloadError: The file ends inside a box, has no `ftyp`, `moov` or `mdat` box, or points to bytes beyond
+            DownloadError: The file ends inside a box, has no `moov` or no `mdat` box, or points to bytes beyond
                 its end.
         """
-        missing = [name.decode() for name in self._required if name not in self._seen]
+        missing = [name.decode() for name in _REQUIRED if name not in self._seen]
         rest = len(self._head)
         if missing and not rest and not self._left:
             raise _broken(f"it has no {' and no '.join(missing)} box")
@@ -180,7 +176,7 @@ class Mp4Reader:
         return _LONG_HEAD if long else _HEAD
 
     def _complete(self) -> bool:
-        return all(name in self._seen for name in self._required)
+        return all(name in self._seen for name in _REQUIRED)
 
     def _open_box(self, position: int) -> None:
         """Read a head whose last byte lies before `position`, and know how much follows."""
@@ -205,8 +201,8 @@ class Mp4Reader:
 
     def _wrong(self, name: bytes, size: int, taken: int) -> str:
         """Why this is not the head of a box; empty when it is one."""
-        if not self._boxes and (name not in self._first or (name == b"ftyp" and not taken <= size <= _MAX_FTYP)):
-            return "it does not begin with an ftyp box"
+        if not self._boxes and (name not in FIRST_BOXES or (name == b"ftyp" and not taken <= size <= _MAX_FTYP)):
+            return "it does not begin with a film's first box"
         if not _NAME.fullmatch(name):
             return f"there is no box at byte {self._start}"
         if size < taken and (size != _TO_THE_END or name not in _KNOWN):
@@ -229,12 +225,11 @@ class Mp4Reader:
         return fragmented and bool(self._head.strip(_PADDING))
 
 
-def read_mp4(file: BinaryIO, *, quicktime: bool = False) -> tuple[Movie, int]:
+def read_mp4(file: BinaryIO) -> tuple[Movie, int]:
     """Read a local file's boxes, seeking over what holds no facts.
 
     Args:
         file: A seekable file, read from its beginning.
-        quicktime: As for `Mp4Reader`.
 
     Returns:
         What the movie is, and the bytes behind its last box.
@@ -244,7 +239,7 @@ def read_mp4(file: BinaryIO, *, quicktime: bool = False) -> tuple[Movie, int]:
     """
     end = file.seek(0, 2)
     file.seek(0)
-    reader = Mp4Reader(quicktime=quicktime)
+    reader = Mp4Reader()
     while reader.size < end:
         if reader.skippable:
             reader.skip(min(reader.skippable, end - reader.size))

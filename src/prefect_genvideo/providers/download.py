@@ -1,7 +1,7 @@
 """Results as streams of verified bytes.
 
-Trusts bytes, not headers: `ftyp` at the start, every announced byte, whole MP4 boxes at the end. The key goes to the
-API's own origin and only for its content path, never across a redirect.
+Trusts bytes, not headers: a film's first box at the start, every announced byte, whole MP4 boxes at the end. The key
+goes to the API's own origin and only for its content path, never across a redirect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import anyio
 import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.media.mp4 import Mp4Reader
+from prefect_genvideo.media.mp4 import FIRST_BOXES, Mp4Reader
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json
 from prefect_genvideo.providers.http import coding_of, content_chunks, raw_chunks, send
 from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
@@ -34,7 +34,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_FTYP_END = 8
+_HEAD_END = 8
 
 
 @dataclass(frozen=True)
@@ -100,12 +100,12 @@ class VideoStream:
         Raises:
             DownloadError: They are not.
         """
-        while self.offset == 0 and len(self.head) < _FTYP_END:
+        while self.offset == 0 and len(self.head) < _HEAD_END:
             chunk = await self._next()
             if chunk is None:
                 break
             self.head += chunk
-        if self.offset == 0 and self.head[4:8] != b"ftyp":
+        if self.offset == 0 and self.head[4:8] not in FIRST_BOXES:
             what = "empty body" if not self.head else "not a video"
             raise _failed(self._rules, f"The answer is no MP4 file ({what}).", reason=what)
 
