@@ -129,7 +129,7 @@ def s3_server(folder: Path) -> Generator[str, None, None]:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = str(probe.getsockname()[1])
     rclone = shutil.which("rclone") or shutil.which("rclone", path=str(Path(sys.executable).parent))
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", port]
+    command = [sys.executable, "-m", "prefect_genvideo.simulator.object_store", port]
     if rclone:
         (folder / BUCKET).mkdir()
         command = [rclone, "serve", "s3", str(folder), "--addr", f"127.0.0.1:{port}", "--config", "/dev/null"]

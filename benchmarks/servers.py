@@ -97,7 +97,7 @@ def running(simulator: str, *, prefect: bool = True, ui: bool = False) -> Genera
         )
         sim, s3, api = free_port(), free_port(), free_port()
         stack.enter_context(_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log"))
-        moto = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(s3)]
+        moto = [sys.executable, "-m", "prefect_genvideo.simulator.object_store", str(s3)]
         stack.enter_context(_process(moto, folder / "s3.log"))
         pid = stack.enter_context(_prefect(folder, api, ui)) if prefect else 0
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{sim}/_sim/state").status_code == 200, "simulator")

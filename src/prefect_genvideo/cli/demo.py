@@ -103,18 +103,13 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> list[tup
 
 @contextlib.contextmanager
 def _s3_server() -> Generator[str]:
-    """An S3 server with conditional writes, in this process."""
-    from moto.server import ThreadedMotoServer
+    """An S3 server with conditional writes and a bucket, in this process."""
+    from prefect_genvideo.simulator.object_store import running_object_store
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    try:
-        httpx.put(f"http://{host}:{port}/{_BUCKET}").raise_for_status()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
+    with running_object_store() as url:
+        httpx.put(f"{url}/{_BUCKET}").raise_for_status()
+        yield url
 
 
 async def _copy(destination: S3Destination, video: StoredVideo, home: Path) -> Path:
