@@ -107,8 +107,9 @@ class Row:
 _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 
 _MONEY = re.compile(
-    r"额度|余额|欠费|用尽|充值|点数不足|积分不足|quota|exhausted|balance|arrear|overdue|top[- ]?up|credits?\b"
-    r"|insufficient(?!\W*(?:permission|privilege|scope|authori|access|right|role))",
+    r"余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
+    r"|(?:insufficient|not enough|exhausted|exceeded?|no)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
+    r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low|used up)",
     re.IGNORECASE,
 )
 _HEADINGS = re.compile(rb"<(?:title|h1)[^>]{0,200}>([^<]{0,300})", re.IGNORECASE)
@@ -125,7 +126,7 @@ _REFUSING_TOKENS = frozenset(
 )
 # Something broke, before or after the task was made: no refusal.
 _BROKEN_TOKENS = frozenset(names("internal server gateway upstream unknown timeout"))
-_REFUSING_PHRASES = re.compile(r"not_(?:found|exist|allowed|support|permitted|available)|too_many|no_available")
+_REFUSING_PHRASES = re.compile(r"not_(?:found|exist|allowed|support|permitted|available|enough)|too_many|no_available")
 _REFUSING_CHINESE = re.compile(
     "错误|失败|无效|不支持|不能|不足|拒绝|非法|超出|超过|过大|太大|过长|不存在|未找到|缺少|违规|敏感|禁止|无权|不合"
 )
@@ -141,10 +142,10 @@ def is_refusal(answer: Any) -> bool:
     """
     top = keyed(answer)
     error = keyed(top.get("error"))
-    named = [as_word(error.get(name)) for name in ("message", "msg", "code")]
-    if top.get("success") is False or any(word not in ("", "0") and state_of(word) != "succeeded" for word in named):
+    if top.get("success") is False or not all(is_success(as_word(error.get(name))) for name in ("message", "code")):
         return True
-    return any(map(is_refusing, codes_of(answer)))
+    codes = codes_of(answer)
+    return any(map(is_refusing, codes)) or refused_for_content("", codes)
 
 
 def codes_of(answer: Any) -> list[str]:
@@ -154,11 +155,16 @@ def codes_of(answer: Any) -> list[str]:
     return [code for key in _CODE_KEYS for place in places if (code := as_word(place.get(key)))]
 
 
+def is_success(code: str) -> bool:
+    """Whether a code, which may be missing, speaks of success."""
+    return code in ("", "0", "200") or state_of(code) == "succeeded"
+
+
 def is_refusing(code: str) -> bool:
     """Whether a code names a refusal: one of the client's faults by number, or a word for one, in slug or prose."""
     if _NUMBER.fullmatch(code):
         return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
-    if state_of(code) == "succeeded" or len(code) > 300:
+    if is_success(code) or len(code) > 300:
         return False
     slug = _CAMEL.sub("_", code).lower()
     tokens = set(re.split(r"[^a-z]+", slug))
@@ -170,9 +176,10 @@ def is_refusing(code: str) -> bool:
 
 def facts_of(reply: Reply) -> Facts:
     """Open the envelope of an error answer, whatever its form: codes and words count wherever they stand."""
-    said, codes = said_in(reply.json), codes_of(reply.json)
-    answer = keyed(reply.json)
-    word = as_word(answer.get("code")) or as_word(keyed(answer.get("error")).get("code")) or next(iter(codes), "")
+    said, answer = said_in(reply.json), keyed(reply.json)
+    codes = [code for code in codes_of(reply.json) if not is_success(code)]
+    outer = (as_word(place.get("code")) for place in (answer, keyed(answer.get("error"))))
+    word = next((code for code in outer if code in codes), next(iter(codes), ""))
     message = next(iter(said.texts), "")
     return facts_from(
         reply,
@@ -216,7 +223,7 @@ def facts_from(
         money=bool(_MONEY.search(message)),
         refused=is_refusal(reply.json),
         upstream=upstream,
-        moderation=said and refused_for_content(f"{message} {reason}", {*named, *inner_codes}),
+        moderation=said and refused_for_content(f"{message} {' '.join(named)}", {*named, *inner_codes}),
         passing=reply.is_html and any(map(_PASSING.search, _HEADINGS.findall(reply.body[:8192]))),
         retry_after=reply.retry_after if reply.retry_after is not None else asked_wait(reply.json),
     )
@@ -272,7 +279,7 @@ CREATED_WITHOUT_ID: tuple[Row, ...] = (
     ),
     Row(QuotaError, "no money", statuses=IN_2XX, refused=True, money=True),
     Row(RejectedError, "refused", statuses=IN_2XX, refused=True),
-    Row(UnknownOutcomeError, "a page about a fault came instead of an answer", statuses=IN_2XX, passing=True),
+    Row(UnknownOutcomeError, "a page about a fault came", statuses=IN_2XX, passing=True, reason="outcome unknown"),
     Row(RejectedError, WRONG_ADDRESS, statuses=IN_2XX, envelopes=(HTML,), reason="wrong address"),
     Row(
         UnknownOutcomeError,

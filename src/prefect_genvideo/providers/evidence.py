@@ -111,8 +111,8 @@ class Relation(IntEnum):
     OURS = 0
     WITHIN_OURS = 1
     UNNAMED = 2
-    CALL = 3  # may speak of the call instead of a task
-    OTHER = 4
+    OTHER = 3
+    CALL = 4  # may speak of the call instead of a task
 
 
 @dataclass(frozen=True)

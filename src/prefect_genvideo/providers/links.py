@@ -32,7 +32,7 @@ _OTHER_FILE = re.compile(
 )
 _INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\]{1,2000}", re.IGNORECASE)
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
-_LINK_LISTS = re.compile(r"[\s,;|]+")
+_NEXT_LINK = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
 _CONTENT_ROUTE = re.compile(r"/v1/videos?/(?:generations/)?([^/?#]+)/content/?")
 _COVER_KEYS = ("coverurl", "cover", "coverimageurl", "thumbnailurl", "thumbnail", "posterurl", "poster")
 _MAX_TEXT = 20_000
@@ -55,11 +55,9 @@ def resolved(value: Any, base_url: str) -> str | None:
         text = f"{urlsplit(base_url).scheme}:{text}"
     elif re.match(r"/[^\s/]\S*$|v1/\S+$", text):
         text = f"{base_url}/{text.lstrip('/')}"
+    text = _NEXT_LINK.split(text)[0]
     if is_link(text):
         return text
-    parts = _LINK_LISTS.split(text)
-    if len(parts) > 1 and all(map(is_link, filter(None, parts))):
-        return parts[0]
     quoted = text.replace(" ", "%20")
     return quoted if " " in text and is_link(quoted) and _VIDEO_FILE.search(urlsplit(quoted).path) else None
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from prefect_genvideo.errors import TransientError, redact
 from prefect_genvideo.models import NO_REASON, Generation, GenerationState
 from prefect_genvideo.providers.answers import as_number, as_object
+from prefect_genvideo.providers.classify import is_refusal
 from prefect_genvideo.providers.evidence import Relation, Task, find_task, keyed
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.links import LinkPlaces
@@ -101,8 +102,7 @@ def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) 
     if state in ("queued", "running"):
         return _Verdict(state)
     if state == "failed":
-        of_a_call = task.relation is Relation.CALL and normalised(task.word) in _OF_A_CALL
-        return None if of_a_call else _failed(task)
+        return None if _is_about_the_call(task) else _failed(task)
     link = places.video(task)
     if state == "succeeded":
         if link is not None:
@@ -113,6 +113,13 @@ def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) 
     if task.has_end_time and said_in(task.row).texts:
         return _failed(task)
     return _Verdict("running", unfamiliar=task.word) if task.word else None
+
+
+def _is_about_the_call(task: Task) -> bool:
+    """Whether a word of failure may mean that the question was refused, rather than that the task ended."""
+    if task.relation is not Relation.CALL:
+        return False
+    return normalised(task.word) in _OF_A_CALL or is_refusal(task.answer)
 
 
 def _failed(task: Task) -> _Verdict:

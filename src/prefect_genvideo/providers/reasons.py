@@ -29,6 +29,7 @@ _GENERIC = re.compile(
     re.IGNORECASE,
 )
 _NOTHING = frozenset(("", "none", "null", "nil", "undefined", "n/a", "-", "{}", "[]", "0", "200", "true", "false"))
+_NO_WORDS = re.compile(r"[{\[/]|(?:data|blob):|v1/", re.IGNORECASE)
 _SUCCESS = re.compile(
     r"(?:操作|请求|查询|提交|获取)成功[。!]?|(?:request|query|operation|task) (?:was )?succe\w+\.?", re.I
 )
@@ -39,7 +40,7 @@ _KEY_ECHO = re.compile(r"^\[[^\]]{0,80}\]\s*")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})</title>", re.IGNORECASE)
 _TAGS = re.compile(r"<[^>]{0,500}>")
 # JSON that is cut, or a Python dict's text: the message can still be found.
-_MESSAGE_INSIDE = re.compile(r"""["'](?:message|msg|error_message|detail|error)["']\s*:\s*["']([^"']{3,500})["']""")
+_MESSAGE_INSIDE = re.compile(r"""["'](?:message|msg|error_message|detail|error)["']\s*:\s*["']([^"']{3,500})""")
 _SENTENCE = re.compile(r"\S\s+\S|[\u4e00-\u9fff]{2,}")
 _MAX_TEXT = 8000
 _MAX_NESTED = 4
@@ -131,5 +132,5 @@ def _take(text: str, into: list[str], said: Said, nested: int) -> None:
 
 def _usable(texts: Iterable[str]) -> list[str]:
     """What is said at all: no link or path, no JSON, no word of success, no placeholder."""
-    kept = (text for text in texts if text.lower() not in _NOTHING and text[:1] not in "{[/" and as_link(text) is None)
+    kept = (text for text in texts if text.lower() not in _NOTHING and not _NO_WORDS.match(text) and not as_link(text))
     return [text for text in kept if state_of(text) in (None, "failed") and not _SUCCESS.fullmatch(text)]

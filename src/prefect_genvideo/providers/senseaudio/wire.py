@@ -66,7 +66,7 @@ CREATE: tuple[Row, ...] = (
     # By status
     Row(AuthenticationError, "the key is missing or wrong", statuses=(401,)),
     Row(QuotaError, "no money", statuses=(402,)),
-    Row(QuotaError, "no money", statuses=(403,), money=True),
+    Row(QuotaError, "no money", statuses=(400, 403), money=True),
     Row(RejectedError, "the account is not allowed to do this", statuses=(403,)),
     Row(RejectedError, WRONG_ADDRESS, statuses=IN_3XX, reason="wrong address"),
     Row(RejectedError, WRONG_ADDRESS, statuses=(404, 405), envelopes=(HTML, OTHER), reason="wrong address"),

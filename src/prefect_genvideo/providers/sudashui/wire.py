@@ -42,12 +42,12 @@ from prefect_genvideo.providers.classify import (
     facts_from,
     form_of,
     is_refusing,
+    is_success,
 )
 from prefect_genvideo.providers.evidence import walk
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.reasons import said_in
 
-_SUCCESS_CODES = frozenset({"", "success", "0", "200"})
 # Codes that say only that something failed; the message beside them says what.
 _GENERIC_CODES = frozenset({"", "fail_to_fetch_task", "invalid_request"})
 
@@ -93,9 +93,9 @@ CREATE: tuple[Row, ...] = (
     Row(RejectedError, "the parameters are refused", envelopes=(RELAY,), codes=frozenset({"invalid_request"})),
     # The supplier's verdict on the gateway's own account: this model's trouble, not the user's
     Row(ModelUnavailableError, "the gateway's supplier does not know the model", statuses=(404,), upstream=True),
-    Row(RejectedError, "the gateway's supplier refuses the gateway", statuses=(401, 402, 403), upstream=True),
+    Row(RejectedError, "the gateway's supplier refused", statuses=(400, 401, 402, 403), upstream=True),
     # By status
-    Row(QuotaError, "the key or the account is exhausted", statuses=(401, 402, 403), money=True),
+    Row(QuotaError, "the key or the account is exhausted", statuses=(400, 401, 402, 403), money=True),
     Row(QuotaError, "no money", statuses=(402,)),
     Row(AuthenticationError, "the key is missing, wrong, expired or exhausted", statuses=(401,)),
     Row(RejectedError, "the account, the address or the model is not allowed", statuses=(403,)),
@@ -119,7 +119,7 @@ CREATE: tuple[Row, ...] = (
 """Meaning of a create's answer that brought no task id."""
 
 QUERY: tuple[Row, ...] = (
-    Row(TaskLostError, "the task id is unknown", codes=frozenset({"task_not_exist"})),
+    Row(TaskLostError, "the task id is unknown", codes=frozenset({"task_not_exist", "task_not_found", "TaskNotFound"})),
     Row(
         TransientError,
         "the task cannot be queried with this key",
@@ -235,11 +235,6 @@ def _reason(code: str, inner_code: str, words: str, reply: Reply) -> str:
         return inner_code or code
     clause = _CHINESE_CLAUSE.match(words)
     return (clause[0] if clause else words) or code or reply.failure
-
-
-def is_success(code: str) -> bool:
-    """Whether an outer code, which may be missing, speaks of success."""
-    return code.lower() in _SUCCESS_CODES
 
 
 def silence_of(reply: Reply) -> Facts:
