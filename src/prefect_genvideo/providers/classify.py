@@ -109,7 +109,7 @@ _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 _MONEY = re.compile(
     r"余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
     r"|(?:insufficient|not enough|exhausted|exceeded?|no)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
-    r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low|used up)",
+    r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low)",
     re.IGNORECASE,
 )
 _HEADINGS = re.compile(rb"<(?:title|h1)[^>]{0,200}>([^<]{0,300})", re.IGNORECASE)
