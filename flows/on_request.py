@@ -9,7 +9,11 @@ from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_genvideo import StoredVideo, generate_video
+from prefect_genvideo.blocks import open_pipeline, resolve_credentials, resolve_destination
 from prefect_genvideo.events import event_key, request_from_event
+from prefect_genvideo.ledger import Budget
+
+NO_BUDGET = Budget()
 
 
 def _run_name() -> str:
@@ -25,6 +29,8 @@ async def on_request(
     destination: str = "s3-video-destination/production",
     defaults: dict[str, Any] | None = None,
     s3_prefixes: list[str] | None = None,
+    max_duration: Annotated[float, Field(ge=0)] = 15,
+    budget: Budget = NO_BUDGET,
 ) -> StoredVideo:
     """Generate the video that an event asks for. The same event twice is one video.
 
@@ -35,22 +41,30 @@ async def on_request(
         destination: Saved destination block.
         defaults: What the payload does not say, and all it may not say, e.g. `{"model": "sd-2-fast-720p"}`.
         s3_prefixes: Places in S3 that the payload may name references from, e.g. `s3://shop-photos/new/`.
+        max_duration: Longest video in seconds that an event may ask for; 0 is no ceiling.
+        budget: Caps of the account's day, whoever asks, e.g. `{"day_generations": 200}`; 0 is no cap.
+
+    Raises:
+        InvalidRequestError: The payload cannot be used, or the budget is spent. Nothing was sent.
     """
     fixed = {"model": "sd-2-fast-720p", **(defaults or {})}
-    request = await request_from_event(payload, fixed, s3_prefixes=s3_prefixes or [])
-    return await generate_video.with_options(name="requested-video")(
-        request.prompt,
-        request.model,
-        credentials=credentials,
-        destination=destination,
-        duration=request.duration or 0,
-        aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the attempts
-        resolution=request.resolution or "default",  # type: ignore[arg-type]  # likewise
-        images=request.images,
-        videos=request.videos,
-        audios=request.audios,
-        first_frame=request.first_frame or "",
-        last_frame=request.last_frame or "",
-        options=request.options,
-        idempotency_key=event_key(event_id),
-    )
+    request = await request_from_event(payload, fixed, s3_prefixes=s3_prefixes or [], max_duration=max_duration)
+    payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
+    # What is opened here with a budget is what the flow below spends from.
+    async with open_pipeline(payer, target, budget=budget):
+        return await generate_video.with_options(name="requested-video")(
+            request.prompt,
+            request.model,
+            credentials=payer,
+            destination=target,
+            duration=request.duration or 0,
+            aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the choices
+            resolution=request.resolution or "default",  # type: ignore[arg-type]  # likewise
+            images=request.images,
+            videos=request.videos,
+            audios=request.audios,
+            first_frame=request.first_frame or "",
+            last_frame=request.last_frame or "",
+            options=request.options,
+            idempotency_key=event_key(event_id),
+        )

@@ -44,6 +44,7 @@ async def request_from_event(
     *,
     open_fields: frozenset[str] = OPEN_FIELDS,
     s3_prefixes: Sequence[str] = (),
+    max_duration: float = 0,
     resolve: bool = True,
 ) -> VideoRequest:
     """Build a request from an event's payload over the deployment's defaults.
@@ -56,6 +57,7 @@ async def request_from_event(
         defaults: Fields of `VideoRequest` set by the deployment; `model` must be among them or open.
         open_fields: Fields that the payload may set.
         s3_prefixes: `s3://bucket/prefix/` places that references may be read from.
+        max_duration: Longest video in seconds, whatever payload and defaults say; 0 is no ceiling.
         resolve: Look names of hosts up and refuse private addresses; off in tests without a network.
 
     Returns:
@@ -74,6 +76,8 @@ async def request_from_event(
             problems.append(_problem("prompt", f"{len(request.prompt)} characters", f"at most {_MAX_PROMPT}"))
         if len(request.assets()) > _MAX_ASSETS:
             problems.append(_problem("assets", str(len(request.assets())), f"at most {_MAX_ASSETS}"))
+        if max_duration and (request.duration or 0) > max_duration:
+            problems.append(_problem("duration", request.duration, f"at most {max_duration:g} seconds here"))
         for field, asset in list(request.assets().items())[: _MAX_ASSETS + 1]:
             trusted = asset in (defaults.get(field), *_list(defaults.get(field.partition("[")[0])))
             if not trusted:
@@ -98,30 +102,40 @@ def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Proble
 
 
 async def _asset_problems(field: str, asset: str, s3_prefixes: Sequence[str], resolve: bool) -> list[Problem]:
-    kind = asset_kind(asset)
     if len(asset) > _MAX_LINK:
         return [_problem(field, f"{len(asset)} characters", f"a link of at most {_MAX_LINK}")]
+    kind = asset_kind(asset)
     if kind == "s3":
-        below = any(prefix and asset.startswith(prefix.rstrip("/") + "/") for prefix in s3_prefixes)
-        clean = ".." not in asset.split("/")
-        limit = f"an object below {', '.join(s3_prefixes) or '(no S3 prefix is open here)'}"
-        return [] if below and clean else [_problem(field, asset, limit)]
-    if kind != "http":
-        return [
-            _problem(field, asset, "a public http(s) link; files of the worker and inline data are not open to events")
-        ]
+        refusal = _s3_refusal(asset, s3_prefixes)
+    elif kind == "http":
+        refusal = await _link_refusal(asset, resolve)
+    else:
+        refusal = "a public http(s) link; files of the worker and inline data are not open to events"
+    return [_problem(field, asset, refusal)] if refusal else []
+
+
+def _s3_refusal(uri: str, s3_prefixes: Sequence[str]) -> str:
+    """What an S3 reference of a stranger must be, when it is not."""
+    below = any(prefix and uri.startswith(prefix.rstrip("/") + "/") for prefix in s3_prefixes)
+    if below and ".." not in uri.split("/"):
+        return ""
+    return f"an object below {', '.join(s3_prefixes) or '(no S3 prefix is open here)'}"
+
+
+async def _link_refusal(link: str, resolve: bool) -> str:
+    """What a link of a stranger must be, when it is not."""
     try:
-        parts = urlsplit(asset)
+        parts = urlsplit(link)
         host, port = parts.hostname or "", parts.port or (443 if parts.scheme == "https" else 80)
-        if not host or "@" in parts.netloc or _AMBIGUOUS.search(asset):
-            return [_problem(field, asset, "a plain http(s) link: no user, backslash, space or control character")]
+        if not host or "@" in parts.netloc or _AMBIGUOUS.search(link):
+            return "a plain http(s) link: no user, backslash, space or control character"
         refuse_literal(host)
         if resolve:
             with anyio.fail_after(10):
                 await public_addresses(host, port)
     except (DownloadError, ValueError, TimeoutError) as error:
-        return [_problem(field, asset, f"a public http(s) link ({error})")]
-    return []
+        return f"a public http(s) link ({error})"
+    return ""
 
 
 def _list(value: Any) -> tuple[Any, ...]:

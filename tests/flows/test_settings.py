@@ -149,6 +149,13 @@ async def stall_timeout(place: Place, folder: Path) -> None:
     assert time.monotonic() - began < 40
 
 
+@effect('{"sudashui": {"sd-2-fast-720p": {"seconds": "4-5"}}}')
+async def model_rules(place: Place, folder: Path) -> None:
+    """A duration that the built-in table allows is refused where the operator says so."""
+    error, _ = await refused(InvalidRequestError, place, duration=8)
+    assert [problem.field for problem in error.problems] == ["duration"]
+
+
 @pytest.mark.parametrize("name", GenVideoSettings.model_fields)
 async def test_a_changed_setting_is_seen(
     name: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

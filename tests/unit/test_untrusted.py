@@ -51,6 +51,14 @@ async def test_empty_values_are_not_given() -> None:
     assert await build({"prompt": None, "images": None}) == await build({})
 
 
+async def test_no_sender_asks_for_longer_than_the_deployment_allows() -> None:
+    """The ceiling holds for what the payload says and for the deployment's own default."""
+    assert await refused({"duration": 9}, max_duration=8) == ["duration"]
+    assert await refused({}, max_duration=3) == ["duration"]
+    assert (await build({"duration": 8}, max_duration=8)).duration == 8
+    assert (await build({"duration": 9})).duration == 9
+
+
 HOSTILE = [
     "http://localhost/a.jpg",
     "http://LOCALHOST./a.jpg",

@@ -4,7 +4,13 @@ from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioC
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
 from prefect_genvideo.blocks.job import VideoJob, VideoRun
 from prefect_genvideo.blocks.registry import CREDENTIALS_GROUP, credentials_type, known_credentials, load_plugins
-from prefect_genvideo.blocks.session import Credentials, Destination, resolve_credentials, resolve_destination
+from prefect_genvideo.blocks.session import (
+    Credentials,
+    Destination,
+    open_pipeline,
+    resolve_credentials,
+    resolve_destination,
+)
 
 __all__ = [
     "CREDENTIALS_GROUP",
@@ -21,6 +27,7 @@ __all__ = [
     "as_destination",
     "credentials_type",
     "known_credentials",
+    "open_pipeline",
     "resolve_credentials",
     "resolve_destination",
 ]

@@ -54,9 +54,10 @@ class _AnyProvider:
 #: A block, or the name of a saved one as `block-type-slug/name`.
 if TYPE_CHECKING:
     Credentials = ProviderCredentials | str
+    Destination = VideoDestination | str
 else:
     Credentials = Annotated[Any, _AnyProvider()]
-Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
+    Destination = Annotated[S3Destination | LocalDestination | BlockName, WrapValidator(_take)]
 # The same for steps, which have no form.
 AnyCredentials = ProviderCredentials | str
 AnyDestination = VideoDestination | str
