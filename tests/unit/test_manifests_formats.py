@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -157,6 +158,7 @@ async def test_a_header_alone_is_a_batch_of_nothing(tmp_path: Path) -> None:
         ("model\nm\n".encode("utf-16"), "looks like UTF-16"),
         ("model\nm\n".encode("utf-16-le"), "NUL"),
         (b"model\n\0\n", "NUL"),
+        ("model,prompt\nm,两只狗在海边\n".encode("gbk"), "looks like GBK"),
     ],
 )
 async def test_other_encodings_are_named(tmp_path: Path, data: bytes, why: str) -> None:
@@ -164,6 +166,42 @@ async def test_other_encodings_are_named(tmp_path: Path, data: bytes, why: str) 
     with pytest.raises(InvalidRequestError) as caught:
         await load(tmp_path, "a.csv", data)
     assert why in str(caught.value)
+
+
+@pytest.mark.parametrize("prompt", ["一只猫", "一群猫 at dawn", "a hospital: 医院", "夜色", "太太", "一位"])
+@pytest.mark.parametrize("row", ["model,prompt\nm,{}\n", '{{"model": "m", "prompt": "{}"}}\n'])
+async def test_gbk_that_happens_to_be_utf_8(tmp_path: Path, prompt: str, row: str) -> None:
+    """A few Chinese words in GBK may be letters of several scripts in UTF-8: nonsense is not paid for."""
+    data = row.format(prompt).encode("gbk")
+    data.decode()
+    with pytest.raises(InvalidRequestError, match="most likely GBK") as caught:
+        await load(tmp_path, "batch", data)
+    assert prompt.removesuffix(" at dawn").rpartition(" ")[2] in str(caught.value)
+    assert (await load(tmp_path, "batch", b"\xef\xbb\xbf" + data)).rows
+
+
+@pytest.mark.parametrize(
+    "prompt",
+    [
+        "Ein Mädchen läuft über die Brücke, naïve façade, Überraschung",
+        "L'été à Besançon, œuvre, où",
+        "Кошка открывает для себя море",
+        "ті́ло й Київ; ҡала, һыу",
+        "Η γάτα ανακαλύπτει τη θάλασσα, 5 µm, 20 °C, ±×÷«»",
+        "חתולה מגלה את הים, שָׁלוֹם",
+        "قطة تكتشف البحر، مُحَمَّد",
+        "կատուն",
+        "Nguyễn, Łódź, Čeština, İstanbul, ğüşö",
+        unicodedata.normalize("NFD", "Київ, Besançon, ά"),
+        "m̧ā ll̄ā",
+        "一只猫发现大海",
+        "猫が海を見つける – 고양이",
+    ],
+)
+async def test_every_script_is_taken_in_utf_8(tmp_path: Path, prompt: str) -> None:
+    """What people write is not mistaken for another encoding."""
+    manifest = await load(tmp_path, "a.csv", f'model,prompt\nm,"{prompt}"\n')
+    assert [row.request.prompt for row in manifest.rows] == [prompt]
 
 
 @pytest.mark.parametrize(

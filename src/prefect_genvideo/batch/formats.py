@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, cast
 
+from prefect_genvideo.batch._encoding import decode
 from prefect_genvideo.batch._yaml import parse_yaml
 from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem
 from prefect_genvideo.errors import InvalidRequestError, printable
@@ -35,7 +36,6 @@ _OBJECTS = frozenset({"options", "vars"})
 _NUMBERS = frozenset({"duration", "timeout"})
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 _YAML_START = re.compile(r"(?:---|%YAML|- |-$|#|[\w\"' .-]+:(?:\s|$))")
-_BYTE_ORDER_MARKS = ((b"\xff\xfe", "UTF-16"), (b"\xfe\xff", "UTF-16"))
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
     Raises:
         InvalidRequestError: It cannot be read as a whole. What is wrong with one row is a problem of that row.
     """
-    text = _decoded(name, data)
+    text = decode(name, data)
     form = _SUFFIXES.get(PurePosixPath(name).suffix.lower()) or _guessed(text)
     if form == "yaml" and len(data) > limits.max_yaml_bytes:
         raise InvalidRequestError(
@@ -82,24 +82,6 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
     if table is None:
         raise InvalidRequestError(f"The manifest has more than the allowed {limits.max_rows} rows; split it.")
     return table
-
-
-def _decoded(name: str, data: bytes) -> str:
-    label = printable(name)[:100]
-    other = next((f" (it looks like {encoding})" for mark, encoding in _BYTE_ORDER_MARKS if data.startswith(mark)), "")
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InvalidRequestError(
-            f"The manifest {label} is not UTF-8{other}: byte 0x{data[error.start]:02x} on line {line}. "
-            "Save it with the encoding UTF-8."
-        ) from None
-    if "\0" in text:
-        raise InvalidRequestError(f"The manifest {label} holds NUL bytes, so it is no text in UTF-8{other}.")
-    if not text.strip():
-        raise InvalidRequestError(f"The manifest {label} is empty.")
-    return text
 
 
 def _guessed(text: str) -> Format:
