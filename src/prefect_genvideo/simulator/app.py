@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import html
-from collections.abc import AsyncGenerator, Callable
+import ipaddress
+import json
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any, cast
 
 import anyio
@@ -15,9 +17,10 @@ from starlette.routing import Route
 
 from prefect_genvideo.simulator import senseaudio, sudashui
 from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
+from prefect_genvideo.simulator.dialects import Told, listing
 from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files, origin
 from prefect_genvideo.simulator.state import SimulatorState, Task
-from prefect_genvideo.simulator.wire import Answer, Handler, page, respond, with_fault
+from prefect_genvideo.simulator.wire import Answer, Handler, drain, page, respond, with_fault
 
 SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
 _SHOWN = 50
@@ -109,7 +112,14 @@ def _endpoint(
             if answer := refuse_key(key, op):
                 return respond(answer)
             request.state.account = key
-        return await handler(request, fault)
+        dialect = state.spoken.answer(op, provider)
+        if dialect is None:
+            return await handler(request, fault)
+        if not dialect.makes:
+            await drain(request)
+            return dialect.shape(Told(provider, origin(request)))
+        right = await handler(request, fault)
+        return dialect.shape(_told(state, provider, request, right)) if right.status_code == 200 else right
 
     async def endpoint(request: Request) -> Response:
         state.calls[op] += 1
@@ -123,6 +133,13 @@ def _endpoint(
         return await with_fault(request, fault, checked, answers, op)
 
     return endpoint
+
+
+def _told(state: SimulatorState, provider: str, request: Request, right: Response) -> Told:
+    """What a right answer says, for another manner of saying it."""
+    body = cast("dict[str, Any]", json.loads(bytes(right.body)))
+    ids = (body.get("task_id"), request.path_params.get("task_id"), request.query_params.get("id"))
+    return Told(provider, origin(request), body, next(filter(None, (state.tasks.get(str(one)) for one in ids)), None))
 
 
 def _bearer(request: Request) -> str | None:
@@ -151,16 +168,36 @@ class _Control:
         self._state, self._files = state, files
 
     def routes(self) -> list[Route]:
+        controls: tuple[tuple[str, str, Callable[[Request], Awaitable[Response]]], ...] = (
+            ("GET", "state", self.report),
+            ("POST", "config", self.configure),
+            ("POST", "faults", self.add_faults),
+            ("DELETE", "faults", self.clear_faults),
+            ("GET", "dialect", self.dialects),
+            ("POST", "dialect", self.speak),
+            ("POST", "reset", self.reset),
+            ("POST", "expire-links", self.expire),
+            ("POST", "tasks/{task_id}/{verb}", self.steer),
+        )
         return [
-            Route("/", self.index),
-            Route("/_sim/state", self.report),
-            Route("/_sim/config", self.configure, methods=["POST"]),
-            Route("/_sim/faults", self.add_faults, methods=["POST"]),
-            Route("/_sim/faults", self.clear_faults, methods=["DELETE"]),
-            Route("/_sim/reset", self.reset, methods=["POST"]),
-            Route("/_sim/expire-links", self.expire, methods=["POST"]),
-            Route("/_sim/tasks/{task_id}/{verb}", self.steer, methods=["POST"]),
+            Route("/", _of_this_site(self.index)),
+            *(Route(f"/_sim/{path}", _of_this_site(control), methods=[method]) for method, path, control in controls),
         ]
+
+    async def dialects(self, request: Request) -> Response:
+        known: dict[str, dict[str, str]] = {}
+        for op, name, dialect in listing():
+            known.setdefault(op, {})[name] = dialect.note
+        return JSONResponse({"on": self._state.spoken.on, "known": known})
+
+    async def speak(self, request: Request) -> Response:
+        chosen = await _json(request)
+        if not isinstance(chosen, dict):
+            return _bad("send an object: the name of a dialect by operation")
+        try:
+            return JSONResponse(self._state.spoken.choose(cast("dict[str, str]", chosen)))
+        except (ValueError, TypeError) as problem:
+            return _bad(str(problem))
 
     async def report(self, request: Request) -> Response:
         return JSONResponse(self._state.snapshot())
@@ -232,6 +269,28 @@ class _Control:
             link = f"<a href='{html.escape(clip)}'><img height=48 loading=lazy src='{html.escape(cover)}'></a>"
         cells = (task.task_id, task.provider, task.wanted.prompt[:80], f"{task.state} {task.reason}")
         return "<tr>" + "".join(f"<td>{html.escape(cell)}" for cell in cells) + f"<td>{link}</tr>"
+
+
+def _of_this_site(control: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+    """Refuse what a page of another site makes a visitor's browser ask: the simulator has no password."""
+
+    async def guarded(request: Request) -> Response:
+        sent_by = request.headers.get("origin", "")
+        foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
+        if foreign or sent_by not in ("", origin(request)) or not _is_local_name(request.url.hostname or ""):
+            return _bad("the simulator is not steered from pages of other sites", 403)
+        return await control(request)
+
+    return guarded
+
+
+def _is_local_name(host: str) -> bool:
+    """An address, `localhost`, or a name without a dot: no name that a stranger's resolver could point here."""
+    try:
+        ipaddress.ip_address(host.strip("[]"))
+        return True
+    except ValueError:
+        return "." not in host or host.endswith((".localhost", ".local", ".internal"))
 
 
 async def _json(request: Request) -> object:

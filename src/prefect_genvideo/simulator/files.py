@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -113,7 +114,17 @@ class Files:
         if request.method == "GET" and not cover:
             self.state.downloads += 1
             task.downloads += 1
-        return self._file(request, content, "image/jpeg" if cover else "video/mp4", fault)
+        manner = None if cover else self.state.spoken.file()
+        if manner is None:
+            return self._file(request, content, "image/jpeg" if cover else "video/mp4", fault)
+        if manner.content:
+            data = manner.content(b"".join(content.chunks(0, content.size)))
+            content = Content(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+        answer = FileResponse(request, content, "video/mp4", fault, self._sent, manner.status)
+        answer.headers.update(manner.headers)
+        for name in manner.without:
+            del answer.headers[name]
+        return answer
 
     def spec(self, task: Task) -> ClipSpec:
         """What the clip of a task shows."""

@@ -133,6 +133,20 @@ class Simulator:
         """Change settings while running, e.g. `configure(clock="manual")`; tasks stay."""
         return self.state.reconfigure(changes)
 
+    def speak(self, **chosen: str) -> dict[str, str]:
+        """Answer in another manner of the field, e.g. `speak(create="wrapped", status="link_late")`.
+
+        Args:
+            chosen: Name of a dialect by operation; `documented` switches one off.
+
+        Returns:
+            What is on afterwards.
+
+        Raises:
+            ValueError: An operation or a name is not known.
+        """
+        return self.state.spoken.choose(chosen)
+
     def advance(self, task_id: str) -> Task:
         """Move a task one stage on."""
         return self.state.advance(task_id)

@@ -21,6 +21,7 @@ from typing import Any, BinaryIO, Literal
 
 from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.config import SimulatorConfig
+from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
 
 STAGE_NAMES = ("stored", "submitted", "queued", "running", "done")
@@ -64,6 +65,7 @@ class Task:
         started_at: Unix time when it began to run; None before that.
         done_at: Unix time when it was over; None while it is not.
         seen_done_at: Unix time of the first query that reported the end.
+        end_polls: Queries that reported the end.
     """
 
     task_id: str
@@ -85,6 +87,7 @@ class Task:
     started_at: float | None = None
     done_at: float | None = None
     seen_done_at: float | None = None
+    end_polls: int = 0
 
     @property
     def done(self) -> bool:
@@ -125,6 +128,7 @@ class SimulatorState:
         self._lock = threading.RLock()
         self._monotonic = monotonic
         self.faults = FaultSet()
+        self.spoken = Spoken()
         self._folder: Path | None = None
         self._initial = config
         self.reset()
@@ -134,6 +138,7 @@ class SimulatorState:
         with self._lock:
             self.config = config or self._initial
             self.faults.reset(self.config.faults, self.config.seed)
+            self.spoken.clear()
             self._rng = random.Random(self.config.seed)  # noqa: S311 - durations, not secrets
             self._started = self._monotonic()
             self._secret = secrets.token_bytes(32)
@@ -209,6 +214,7 @@ class SimulatorState:
         with self._lock:
             task.polls += 1
             self._move(task)
+            task.end_polls += task.done
             if task.done and task.seen_done_at is None:
                 task.seen_done_at = time.time()
             return task
@@ -323,6 +329,7 @@ class SimulatorState:
                     for u in self.uploads.values()
                 ],
                 "faults": {"active": [asdict(f) for f in self.faults.active], "hits": dict(self.faults.hits)},
+                "dialect": self.spoken.on,
                 "config": asdict(self.config),
                 "tasks": [task.to_json() for task in self.tasks.values()],
             }

@@ -54,6 +54,24 @@ class Cut(Response):
         await _client_gone(receive)
 
 
+class CutShort(Response):
+    """An answer that says it is longer than what comes; then the connection is closed.
+
+    Args:
+        body: What comes of it.
+        announced: Its Content-Length.
+    """
+
+    def __init__(self, body: bytes, announced: int) -> None:
+        super().__init__(None, 200, {"Content-Length": str(announced)}, "application/json")
+        self._sent = body
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the head and the body, and nothing more: the server closes what is not whole."""
+        await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+        await send({"type": "http.response.body", "body": self._sent, "more_body": True})
+
+
 class Hang(Response):
     """No answer until the client gives up, or for `seconds`; then the connection is closed."""
 
@@ -82,14 +100,22 @@ class FileResponse(Response):
         media_type: Its Content-Type.
         fault: `cut` or `stall`, when one strikes.
         sent: Called with the number of bytes of every piece that was handed over.
+        whole_status: Status of an answer to a request for the whole file.
     """
 
     def __init__(
-        self, request: Request, content: Content, media_type: str, fault: Fault | None, sent: Callable[[int], None]
+        self,
+        request: Request,
+        content: Content,
+        media_type: str,
+        fault: Fault | None,
+        sent: Callable[[int], None],
+        whole_status: int = 200,
     ) -> None:
         self._content, self._fault, self._sent = content, fault, sent
         self._head_only = request.method == "HEAD"
         status, self._start, self._stop = _span(request, content)
+        status = whole_status if status == 200 else status
         headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Length": str(self._stop - self._start)}
         if status == 206:
             headers["Content-Range"] = f"bytes {self._start}-{self._stop - 1}/{content.size}"
@@ -162,7 +188,7 @@ async def with_fault(
     if accepted:
         await handler(request, None)
     else:
-        await _drain(request)
+        await drain(request)
     if fault.kind == "timeout":
         return Hang(float(params.get("seconds", LONG)))
     if not is_answer:
@@ -173,7 +199,8 @@ async def with_fault(
     return respond(_reworded(answer, params), _headers(params))
 
 
-async def _drain(request: Request) -> None:
+async def drain(request: Request) -> None:
+    """Read the body of a request whose handler is not called."""
     # The body of an upload is read before the fault, so that the client fails on the answer and not while sending.
     if not hasattr(request, "_body"):
         async for _ in request.stream():
