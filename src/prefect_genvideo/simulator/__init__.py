@@ -14,8 +14,22 @@ Needs the extra `simulator`.
 
 from prefect_genvideo.simulator.app import create_app
 from prefect_genvideo.simulator.config import SimulatorConfig
+from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.faults import KINDS, Fault
+from prefect_genvideo.simulator.manners import Dialect, FileManner
 from prefect_genvideo.simulator.server import Simulator, running_simulator, serve
 from prefect_genvideo.simulator.state import Task
 
-__all__ = ["KINDS", "Fault", "Simulator", "SimulatorConfig", "Task", "create_app", "running_simulator", "serve"]
+__all__ = [
+    "KINDS",
+    "Dialect",
+    "Fault",
+    "FileManner",
+    "Simulator",
+    "SimulatorConfig",
+    "Task",
+    "create_app",
+    "dialects",
+    "running_simulator",
+    "serve",
+]

@@ -17,8 +17,9 @@ from starlette.routing import Route
 
 from prefect_genvideo.simulator import senseaudio, sudashui
 from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
-from prefect_genvideo.simulator.dialects import Told, listing
+from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.manners import Told
 from prefect_genvideo.simulator.state import SimulatorState, Task
 from prefect_genvideo.simulator.wire import Answer, Handler, drain, page, respond, with_fault
 
@@ -186,7 +187,7 @@ class _Control:
 
     async def dialects(self, request: Request) -> Response:
         known: dict[str, dict[str, str]] = {}
-        for op, name, dialect in listing():
+        for op, name, dialect in dialects():
             known.setdefault(op, {})[name] = dialect.note
         return JSONResponse({"on": self._state.spoken.on, "known": known})
 

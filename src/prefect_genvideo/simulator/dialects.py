@@ -330,7 +330,7 @@ class Spoken:
         return found if isinstance(found, FileManner) else None
 
 
-def listing() -> Iterator[tuple[str, str, Dialect | FileManner]]:
+def dialects() -> Iterator[tuple[str, str, Dialect | FileManner]]:
     """Every dialect with its operation and name."""
     for op, named in DIALECTS.items():
         for name, dialect in named.items():

@@ -1,0 +1,65 @@
+"""In whatever manner an answer is given, one wanted video is billed once and saved once, or refused as it was said."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import pytest
+
+from prefect_genvideo.errors import GenerationFailedError, GenVideoError, RejectedError, UnknownOutcomeError
+from prefect_genvideo.pipeline.make import Attempt, Maker
+from prefect_genvideo.simulator import Dialect, FileManner, Simulator, dialects
+from prefect_genvideo.storage import LocalStore
+from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, open_pipelines
+
+SPOKEN = [
+    pytest.param(op, name, provider, dialect.ends, id=f"{op}-{name}-{provider}")
+    for op, name, dialect in dialects()
+    for provider in dialect.providers
+]
+
+
+@pytest.fixture
+async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
+    """Two accounts over one folder."""
+    async with open_pipelines(sim, LocalStore(tmp_path / "store")) as opened:
+        yield opened
+
+
+async def outcome(attempt: Attempt) -> str:
+    """How one run ends, in the words of a dialect."""
+    ends: dict[type[GenVideoError], str] = {
+        UnknownOutcomeError: "unknown",
+        GenerationFailedError: "failed",
+        RejectedError: "refused",
+    }
+    with anyio.fail_after(10):
+        try:
+            made = await Maker().make([attempt])
+        except GenVideoError as error:
+            return next((end for kind, end in ends.items() if isinstance(error, kind)), repr(error))
+    return "saved" if made.video else "nothing"
+
+
+@pytest.mark.parametrize(("op", "name", "provider", "ends"), SPOKEN)
+async def test_money_is_safe_in_every_dialect(
+    op: str, name: str, provider: str, ends: str, sim: Simulator, pipelines: Pipelines, tmp_path: Path
+) -> None:
+    """Two runs with one key: the first ends as the dialect says, the second bills and saves nothing more."""
+    sim.speak(**{op: name})
+    request = {"sudashui": SUDASHUI, "senseaudio": SENSEAUDIO}[provider]
+    if op == "upload":
+        picture = tmp_path / "cat.jpg"
+        picture.write_bytes(b"\xff\xd8\xff\xe0" + bytes(60))
+        request = request.model_copy(update={"images": (str(picture),)})
+    pipeline = {"sudashui": pipelines.sudashui, "senseaudio": pipelines.senseaudio}[provider]
+    attempt = Attempt(pipeline, request, "one")
+    for run in range(2):
+        assert await outcome(replace(attempt)) == ends, f"run {run + 1}"
+        assert sim.billed == (ends != "refused"), f"run {run + 1}"
+    saved = [path for path in (tmp_path / "store").rglob("*.mp4") if "_ledger" not in path.parts]
+    assert len(saved) == (ends == "saved")
+    assert {type(dialect) for _, _, dialect in dialects()} == {Dialect, FileManner}
