@@ -42,6 +42,25 @@ async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str
     assert manifest["request"]["prompt"] == wanted["prompt"]
 
 
+@pytest.mark.parametrize(
+    ("provider", "dialects"),
+    [
+        ("sudashui", {"create": "code_zero", "status": "link_none", "download": "gzip"}),
+        ("sudashui", {"create": "text_plain", "status": "words_past", "download": "trailing_id3"}),
+        ("senseaudio", {"create": "wrapped", "status": "wrapped_code_zero", "download": "part_206"}),
+    ],
+)
+async def test_the_field_s_manners_change_nothing(place: Place, provider: str, dialects: dict[str, str]) -> None:
+    """Whatever shape answers have: one create, one saved video; a second run with the key uses it."""
+    place.sim.speak(**dialects)
+    wanted = place.request if provider == "sudashui" else place.sense_request
+    first = await place.make(**wanted, idempotency_key="one")
+    again = await place.make(**wanted, idempotency_key="one")
+    assert place.sim.billed == 1
+    assert (again.task_id, again.uri) == (first.task_id, first.uri)
+    assert list(place.videos()) == [first.key]
+
+
 async def test_the_run_shows_what_it_does(place: Place) -> None:
     """Names of runs say what is made; the artifact has the cover, the place and the facts; progress ends at 100."""
     state = await place.ended()

@@ -20,6 +20,7 @@ from prefect_genvideo.errors import GenVideoError, RejectedError, TaskLostError,
 from prefect_genvideo.ledger.record import MOVES
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.settings import GenVideoSettings
+from prefect_genvideo.simulator import dialects
 from prefect_genvideo.simulator.faults import KINDS
 from tests.packaging.markdown import Fence, anchors, codes, fences, links, table, tables, without_fences
 from tests.packaging.sources import PACKAGE, ROOT, SRC
@@ -166,6 +167,13 @@ def test_the_states_of_a_record_are_all_there() -> None:
 def test_the_faults_are_all_there() -> None:
     """As the simulator names them, in its order."""
     assert [codes(row["kind"])[0] for row in table(text("simulator.md"), "faults")] == list(KINDS)
+
+
+def test_the_dialects_are_all_there() -> None:
+    """By operation and name, with what they should come to."""
+    rows = table(text("simulator.md"), "dialects")
+    listed = [(row["operation"], codes(row["name"])[0], row["what it looks like"], row["ends"]) for row in rows]
+    assert listed == [(op, name, dialect.note, dialect.ends) for op, name, dialect in dialects()]
 
 
 def test_the_kinds_of_fallbacks_are_all_there() -> None:
