@@ -22,7 +22,7 @@ from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
 #: Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider.
@@ -111,11 +111,11 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
     async with open_uploader(credentials, destination) as (client, store):
         if asset_kind(asset) == "data":
             return (await client.upload(asset)).url
-        async with stage(VideoRequest(model="-", images=(asset,)), store) as staged:
-            if staged.problems:
-                raise InvalidRequestError("The asset cannot be uploaded.", problems=staged.problems)
-            uploaded = await client.upload(staged.files["images[0]"], filename=Path(asset).name)
-            run_logger().info("Uploaded %s (%d bytes).", Path(asset).name, staged.media["images[0]"].size)
+        async with reference_assets(VideoRequest(model="-", images=(asset,)), store) as references:
+            if references.problems:
+                raise InvalidRequestError("The asset cannot be uploaded.", problems=references.problems)
+            uploaded = await client.upload(references.files["images[0]"], filename=Path(asset).name)
+            run_logger().info("Uploaded %s (%d bytes).", Path(asset).name, references.media["images[0]"].size)
     return uploaded.url
 
 
@@ -162,8 +162,8 @@ async def create_video(
     async with open_pipeline(credentials, destination) as pipeline:
         asked = original or request
         if identities is None:
-            async with stage(asked, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
-                identities = dict(staged.identities)
+            async with reference_assets(asked, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
+                identities = dict(references.identities)
         key = idempotency_key or await derive_key(pipeline.fingerprint(asked, identities))
         submission = await pipeline.create(request, pipeline.draft(key, asked, identities))
         if submission.reused:

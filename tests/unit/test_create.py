@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from typing import Any
 
 import anyio
@@ -26,6 +27,7 @@ from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission, settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.models import Generation, VideoRequest
 from tests.fixtures.money import (
     REQUEST,
     FakeProvider,
@@ -523,3 +525,43 @@ async def test_a_holder_that_comes_back_keeps_its_key() -> None:
     settled = await settle_intent(desk.ledger, resting, stale_after=180)
     assert (settled.record.state, settled.record.posts) == ("intent", 2)
     assert (await desk.record()).state == "intent"
+
+
+class Remembering(FakeProvider):
+    """A provider that can be asked which tasks a create has made."""
+
+    def __init__(self, known: list[str] | Exception) -> None:
+        super().__init__("lost")
+        self.known = known
+
+    async def find_created(self, request: VideoRequest, sent_at: datetime) -> list[Generation]:
+        if isinstance(self.known, Exception):
+            raise self.known
+        return [Generation(provider=self.name, task_id=task_id, state="queued") for task_id in self.known]
+
+
+def remembering(known: list[str] | Exception) -> Desk:
+    desk = Desk()
+    desk.provider = desk.creator.client = Remembering(known)
+    return desk
+
+
+async def test_a_lost_create_that_the_provider_names_is_taken_up() -> None:
+    """Before a person is asked, the provider is: it is paid for once, and goes on as if its answer had come."""
+    desk = remembering(["task_1", "task_1"])
+    submission = await desk.submit()
+    assert (submission.entry.record.state, submission.entry.record.task_id) == ("submitted", "task_1")
+    assert (await desk.submit()).reused
+    assert desk.provider.sent == 1
+
+
+@pytest.mark.parametrize("known", [[], ["task_1", "task_2"], TransientError("down")])
+async def test_a_lost_create_that_is_not_named_for_certain_is_held(known: list[str] | Exception) -> None:
+    """Nothing is guessed: what the provider says stands in the record for the person who decides."""
+    desk = remembering(known)
+    with pytest.raises(UnknownOutcomeError):
+        await desk.submit()
+    record = await desk.record()
+    assert (record.state, record.task_id) == ("unknown", None)
+    named = known if isinstance(known, list) else []
+    assert all(task_id in (record.reason or "") for task_id in named)

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import MediaInfo, inspect_bytes
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.assets import Staged
+from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, frame_after, going_on, join_shots, problems_going_on
@@ -21,7 +21,7 @@ from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import MemoryStore
 from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, open_pipelines
 
-NOTHING = Staged({}, {}, {})
+NOTHING = ReferenceAssets({}, {}, {})
 PICTURE = MediaInfo("image", "image/png", 1_000, width=640, height=360)
 
 
@@ -77,11 +77,11 @@ def test_a_shot_with_references_keeps_them(pipelines: Pipelines) -> None:
 def test_what_going_on_breaks_is_known_before_the_first_shot(pipelines: Pipelines) -> None:
     """Nine references are allowed; the frame would be the tenth, found out after the shot before was paid."""
     nine = SUDASHUI.model_copy(update={"images": tuple(f"{number}.png" for number in range(9))})
-    staged = Staged({}, {f"images[{number}]": PICTURE for number in range(9)}, {})
-    assert pipelines.sudashui.problems(nine, staged) == []
-    assert [problem.field for problem in problems_going_on(pipelines.sudashui, nine, staged)] == ["images"]
+    references = ReferenceAssets({}, {f"images[{number}]": PICTURE for number in range(9)}, {})
+    assert pipelines.sudashui.problems(nine, references) == []
+    assert [problem.field for problem in problems_going_on(pipelines.sudashui, nine, references)] == ["images"]
     eight = nine.model_copy(update={"images": nine.images[:8]})
-    assert problems_going_on(pipelines.sudashui, eight, staged) == []
+    assert problems_going_on(pipelines.sudashui, eight, references) == []
     assert problems_going_on(pipelines.senseaudio, SENSEAUDIO, NOTHING) == []
 
 
@@ -96,8 +96,10 @@ def test_problems_of_a_shot_s_own_pictures_keep_their_numbers(pipelines: Pipelin
     """The frame comes first, yet the report counts as the storyboard does."""
     request = SUDASHUI.model_copy(update={"images": ("gone.png", "huge.png")})
     huge = MediaInfo("image", "image/png", 40 * 1024 * 1024, width=640, height=360)
-    staged = Staged({}, {"images[1]": huge}, {}, [Problem("images[0]", "gone.png", "there is no such file", "test")])
-    found = [(problem.field, problem.limit) for problem in problems_going_on(pipelines.sudashui, request, staged)]
+    references = ReferenceAssets(
+        {}, {"images[1]": huge}, {}, [Problem("images[0]", "gone.png", "there is no such file", "test")]
+    )
+    found = [(problem.field, problem.limit) for problem in problems_going_on(pipelines.sudashui, request, references)]
     assert found == [("images[0]", "there is no such file"), ("images[1]", "less than 30 MB each")]
 
 

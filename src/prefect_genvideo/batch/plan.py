@@ -19,7 +19,7 @@ from prefect_genvideo.errors import DestinationError, InvalidRequestError, short
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.models import Problem, VideoRequest
-from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Attempt
 from prefect_genvideo.pipeline.pipeline import Pipeline
 
@@ -187,9 +187,9 @@ async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[str, list
         if not request.assets():
             problems = pipeline.problems(request)
             return "" if problems else pipeline.fingerprint(request, {}), problems
-        async with stage(request, pipeline.ledger.store, allow_local=allow_local) as staged:
-            problems = await anyio.to_thread.run_sync(pipeline.problems, request, staged)
-            return "" if problems else pipeline.fingerprint(request, staged.identities), problems
+        async with reference_assets(request, pipeline.ledger.store, allow_local=allow_local) as references:
+            problems = await anyio.to_thread.run_sync(pipeline.problems, request, references)
+            return "" if problems else pipeline.fingerprint(request, references.identities), problems
     except Exception as error:
         # A fault of our own in one row must not hide what is wrong with the others; nothing is paid after it.
         return "", [Problem("(row)", type(error).__name__, f"cannot be checked, please report this: {error}")]

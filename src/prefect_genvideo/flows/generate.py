@@ -139,7 +139,7 @@ class _TaskRuns(Steps):
 
     async def create(self, pipeline: Pipeline, ready: VideoRequest, wanted: Wanted) -> Submission:
         run_logger().info("Checked: no rule of %s is broken. Key: %s", pipeline.client.title, wanted.draft.key)
-        identities = dict(wanted.staged.identities)
+        identities = dict(wanted.references.identities)
         generation = await create_video(
             ready, self.credentials, self.destination, wanted.draft.key, identities, wanted.request
         )

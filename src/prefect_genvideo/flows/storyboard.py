@@ -25,7 +25,7 @@ from prefect_genvideo.blocks.session import (
 from prefect_genvideo.errors import InvalidRequestError, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.assets import stage
+from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Steps, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
@@ -145,11 +145,11 @@ async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequ
     """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
     problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
-        async with stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
+        async with reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
             goes_on = number > 1 and not shot.cut
             check = partial(problems_going_on, pipeline) if goes_on else pipeline.problems
             # A data URL is decoded for a look.
-            broken = await anyio.to_thread.run_sync(check, request, staged)
+            broken = await anyio.to_thread.run_sync(check, request, references)
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)

@@ -226,6 +226,7 @@ class Creator:
             raise
 
     async def _post_and_record(self, request: VideoRequest, entry: Entry) -> Entry:
+        sent_at = datetime.now(timezone.utc)
         try:
             task_id = await self.client.create(request)
         except TransientError as error:
@@ -240,7 +241,10 @@ class Creator:
             reason = error.reason or str(error) if isinstance(error, GenVideoError) else type(error).__name__
             # An answer that could not be trusted may have named a task all the same.
             suspect = error.task_id if isinstance(error, GenVideoError) else None
-            held = await self._hold(entry, reason, suspect)
+            # Held first: whatever happens while it is looked for, nobody sends again.
+            held = await self._look_for(request, sent_at, await self._hold(entry, reason, suspect))
+            if (held.record.state, held.record.claim) == ("submitted", entry.record.claim):
+                return held
             unknown = self._unknown(held.record)
             self._throttle.learn(unknown)
             raise unknown from None
@@ -255,6 +259,24 @@ class Creator:
                 provider=self.client.name,
                 task_id=task_id,
             ) from None
+
+    async def _look_for(self, request: VideoRequest, sent_at: datetime, held: Entry) -> Entry:
+        """Ask the provider for the task of a lost answer before a person is asked; one that it names is taken up."""
+        if held.record.state != "unknown":
+            return held
+        try:
+            found = await self.client.find_created(request, sent_at)
+        except Exception as error:
+            self._say(f"Whether the create of key {held.record.key!r} was accepted could not be asked: {error}")
+            return held
+        ids = sorted({generation.task_id for generation in found})
+        if len(ids) == 1:
+            self._say(f"{self.client.title} names task {ids[0]} for the lost create of key {held.record.key!r}.")
+            return await self.ledger.move(held, "submitted", task_id=ids[0], submitted_at=sent_at, reason=None)
+        if ids:
+            evidence = f"{held.record.reason}; the provider names {len(ids)} tasks that fit: {', '.join(ids[:10])}"
+            return await self.ledger.move(held, "unknown", reason=evidence)
+        return held
 
     async def _let_finish(self, work: asyncio.Future[Entry], entry: Entry) -> None:
         """A cancelled run gives an answer that is under way a few seconds to be recorded, then leaves."""

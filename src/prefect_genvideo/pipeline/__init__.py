@@ -1,7 +1,7 @@
 """One request to one stored video, resumable at every step."""
 
 from prefect_genvideo.ledger.record import generation_of
-from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
+from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable, reference_assets
 from prefect_genvideo.pipeline.make import Attempt, BoundedSteps, Made, Maker, RowOutcome, Steps, make_video, submit
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, ReconciledRow, reconcile
@@ -15,15 +15,15 @@ __all__ = [
     "Pipeline",
     "Reconciled",
     "ReconciledRow",
+    "ReferenceAssets",
     "RowOutcome",
     "Shot",
-    "Staged",
     "Steps",
     "StoredFilm",
     "generation_of",
     "make_fetchable",
     "make_video",
     "reconcile",
-    "stage",
+    "reference_assets",
     "submit",
 ]

@@ -34,7 +34,7 @@ _SOURCE = "prefect-genvideo"
 
 
 @dataclass(frozen=True)
-class Staged:
+class ReferenceAssets:
     """Assets as this process has them.
 
     Attributes:
@@ -51,9 +51,9 @@ class Staged:
 
 
 @asynccontextmanager
-async def stage(
+async def reference_assets(
     request: VideoRequest, home: ObjectStore | None = None, *, allow_local: bool = True
-) -> AsyncGenerator[Staged]:
+) -> AsyncGenerator[ReferenceAssets]:
     """Bring the request's local and S3 assets within reach, for the length of the context.
 
     Args:
@@ -63,7 +63,7 @@ async def stage(
     """
     files, problems = dict[str, Path](), list[Problem]()
     if not request.assets():
-        yield Staged(files, {}, {}, problems)
+        yield ReferenceAssets(files, {}, {}, problems)
         return
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         for field, asset in request.assets().items():
@@ -81,7 +81,7 @@ async def stage(
             except InvalidRequestError as error:
                 problems.append(Problem(field, path.name, str(error), _SOURCE))
         identities = {field: _identity(asset, media.get(field)) for field, asset in request.assets().items()}
-        yield Staged(files, media, identities, problems)
+        yield ReferenceAssets(files, media, identities, problems)
 
 
 async def _bring(field: str, asset: str, folder: Path, home: ObjectStore | None, allow_local: bool) -> Path | None:
@@ -139,7 +139,7 @@ async def make_fetchable(
     client: VideoClient,
     store: ObjectStore,
     request: VideoRequest,
-    staged: Staged,
+    references: ReferenceAssets,
     upload: Callable[[str], Awaitable[str]],
 ) -> VideoRequest:
     """Return the request with every local, S3 and data asset turned into something the provider can fetch.
@@ -148,7 +148,7 @@ async def make_fetchable(
         client: Whose provider.
         store: Takes files that a provider without uploads must fetch by a presigned link.
         request: As the caller gave it.
-        staged: Its files.
+        references: Its files.
         upload: Uploads one file (path or data URL) and returns its link. Only called for providers with uploads.
 
     Raises:
@@ -156,21 +156,21 @@ async def make_fetchable(
     """
 
     async def resolve(name: str, asset: str) -> tuple[str, str]:
-        source = str(staged.files[name]) if name in staged.files else asset
-        if name not in staged.files and not asset.startswith("data:"):
+        source = str(references.files[name]) if name in references.files else asset
+        if name not in references.files and not asset.startswith("data:"):
             return name, asset
         if client.uploads:
             return name, await upload(source)
-        if name in staged.files and staged.media[name].kind != "image":
-            return name, await _presigned_reference(client, store, name, staged)
+        if name in references.files and references.media[name].kind != "image":
+            return name, await _presigned_reference(client, store, name, references)
         return name, source
 
     return request.with_assets(dict(await asyncio.gather(*(resolve(*item) for item in request.assets().items()))))
 
 
-async def _presigned_reference(client: VideoClient, store: ObjectStore, name: str, staged: Staged) -> str:
+async def _presigned_reference(client: VideoClient, store: ObjectStore, name: str, references: ReferenceAssets) -> str:
     """Put a file beside the videos and return a link to it that lives long enough for the provider to fetch it."""
-    path, media = staged.files[name], staged.media[name]
+    path, media = references.files[name], references.media[name]
     object_key = f"_assets/{media.sha256}{path.suffix.lower()}"
     link = await store.presign(object_key, _LINK_LIFE)
     if link is None:

@@ -21,7 +21,7 @@ from prefect_genvideo.ledger.create import Submission
 from prefect_genvideo.ledger.record import LedgerRecord, generation_of
 from prefect_genvideo.ledger.store import Entry, Sleep
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.assets import Staged, make_fetchable, stage
+from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable, reference_assets
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.polling import Backoff
 from prefect_genvideo.providers.moderation import refused_for_content
@@ -53,12 +53,12 @@ class Wanted:
 
     Attributes:
         request: What is wanted, as the caller gave it.
-        staged: Its files.
+        references: Its files.
         draft: The ledger's intent, with the idempotency key.
     """
 
     request: VideoRequest
-    staged: Staged
+    references: ReferenceAssets
     draft: LedgerRecord
 
 
@@ -144,8 +144,8 @@ async def submit(
     Raises:
         GenVideoError: See `Creator.submit`; `InvalidRequestError` for broken rules.
     """
-    async with stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as staged:
-        wanted = await _want(pipeline, request, staged, key_of)
+    async with reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
+        wanted = await _want(pipeline, request, references, key_of)
         known = None if free else await _find(pipeline, wanted, steps)
         return known or await _send(pipeline, wanted, steps)
 
@@ -173,8 +173,8 @@ async def make_video(
         GenVideoError: As `submit`, `Pipeline.wait` and `Pipeline.save`.
     """
     async with AsyncExitStack() as files:
-        staging = stage(request, pipeline.ledger.store, allow_local=pipeline.allow_local)
-        wanted = await _want(pipeline, request, await files.enter_async_context(staging), key_of)
+        opening = reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local)
+        wanted = await _want(pipeline, request, await files.enter_async_context(opening), key_of)
         known = None if free else await _find(pipeline, wanted, steps)
         if known is not None and (kept := await pipeline.kept(known.entry)) is not None:
             return Made(generation_of(known.entry.record), kept)
@@ -188,9 +188,9 @@ async def make_video(
         return Made(done, video.model_copy(update={"reused": submission.reused}))
 
 
-async def _want(pipeline: Pipeline, request: VideoRequest, staged: Staged, key_of: KeyOf) -> Wanted:
-    idempotency_key = await key_of(pipeline.fingerprint(request, staged.identities))
-    return Wanted(request, staged, pipeline.draft(idempotency_key, request, staged.identities))
+async def _want(pipeline: Pipeline, request: VideoRequest, references: ReferenceAssets, key_of: KeyOf) -> Wanted:
+    idempotency_key = await key_of(pipeline.fingerprint(request, references.identities))
+    return Wanted(request, references, pipeline.draft(idempotency_key, request, references.identities))
 
 
 async def _find(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission | None:
@@ -201,12 +201,12 @@ async def _find(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission 
 
 
 async def _send(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission:
-    await pipeline.check(wanted.request, wanted.staged)
+    await pipeline.check(wanted.request, wanted.references)
 
     async def upload(source: str) -> str:
         return await steps.upload(pipeline, source)
 
-    ready = await make_fetchable(pipeline.client, pipeline.ledger.store, wanted.request, wanted.staged, upload)
+    ready = await make_fetchable(pipeline.client, pipeline.ledger.store, wanted.request, wanted.references, upload)
     return await steps.create(pipeline, ready, wanted)
 
 

@@ -29,7 +29,7 @@ from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of, generation_of, shown
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
-from prefect_genvideo.pipeline.assets import Staged
+from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
@@ -93,14 +93,14 @@ class Pipeline:
 
     # Before anything is paid.
 
-    async def check(self, request: VideoRequest, staged: Staged | None = None) -> None:
+    async def check(self, request: VideoRequest, references: ReferenceAssets | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks.
 
         Args:
             request: What is wanted.
-            staged: Its files, where it has some.
+            references: Its files, where it has some.
         """
-        in_thread = anyio.to_thread.run_sync(self.problems, request, staged) if request.assets() else None
+        in_thread = anyio.to_thread.run_sync(self.problems, request, references) if request.assets() else None
         problems = await in_thread if in_thread else self.problems(request)
         if problems:
             broken = "a rule is" if len(problems) == 1 else f"{len(problems)} rules are"
@@ -110,16 +110,16 @@ class Pipeline:
                 provider=self.client.name,
             )
 
-    def problems(self, request: VideoRequest, staged: Staged | None = None) -> list[Problem]:
+    def problems(self, request: VideoRequest, references: ReferenceAssets | None = None) -> list[Problem]:
         """Every documented rule that the request breaks, and every asset that cannot be used.
 
         Args:
             request: What is wanted.
-            staged: Its files, where it has some.
+            references: Its files, where it has some.
         """
-        unusable = list(staged.problems) if staged else []
+        unusable = list(references.problems) if references else []
         named = {problem.field for problem in unusable}
-        broken = self.client.validate(request, staged.media if staged else None)
+        broken = self.client.validate(request, references.media if references else None)
         return unusable + [problem for problem in broken if problem.field not in named]
 
     def fingerprint(self, request: VideoRequest, identities: Mapping[str, str]) -> str:
@@ -127,7 +127,7 @@ class Pipeline:
 
         Args:
             request: What is wanted.
-            identities: What stands for each asset, by field; see `Staged`.
+            identities: What stands for each asset, by field; see `ReferenceAssets`.
         """
         known = dict(identities)
         for name, asset in request.assets().items():
@@ -143,7 +143,7 @@ class Pipeline:
         Args:
             idempotency_key: One key stands for one paid video.
             request: What is wanted, as the caller gave it.
-            identities: What stands for each asset, by field; see `Staged`.
+            identities: What stands for each asset, by field; see `ReferenceAssets`.
         """
         full, runs = self.client.effective(request), self.run_ids()
         return LedgerRecord(

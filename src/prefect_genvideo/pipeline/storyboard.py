@@ -18,7 +18,7 @@ from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.media import join, last_frame
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
-from prefect_genvideo.pipeline.assets import Staged
+from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.storage.base import ObjectStore
 
@@ -106,20 +106,22 @@ def going_on(pipeline: Pipeline, request: VideoRequest, frame: str) -> VideoRequ
     return framed
 
 
-def problems_going_on(pipeline: Pipeline, request: VideoRequest, staged: Staged) -> list[Problem]:
+def problems_going_on(pipeline: Pipeline, request: VideoRequest, references: ReferenceAssets) -> list[Problem]:
     """What is wrong with a shot that goes on from one which is not there yet: a picture of any kind stands in for it.
 
     Args:
         pipeline: Whose models.
         request: The shot.
-        staged: Its files.
+        references: Its files.
     """
     continued = going_on(pipeline, request, "last-frame.png")
     if continued.first_frame:
-        return pipeline.problems(continued, replace(staged, media={**staged.media, "first_frame": _ANY_PICTURE}))
-    media = {_moved(field, 1): info for field, info in staged.media.items()}
-    unusable = [replace(problem, field=_moved(problem.field, 1)) for problem in staged.problems]
-    beside = replace(staged, media={**media, "images[0]": _ANY_PICTURE}, problems=unusable)
+        return pipeline.problems(
+            continued, replace(references, media={**references.media, "first_frame": _ANY_PICTURE})
+        )
+    media = {_moved(field, 1): info for field, info in references.media.items()}
+    unusable = [replace(problem, field=_moved(problem.field, 1)) for problem in references.problems]
+    beside = replace(references, media={**media, "images[0]": _ANY_PICTURE}, problems=unusable)
     return [replace(problem, field=_moved(problem.field, -1)) for problem in pipeline.problems(continued, beside)]
 
 

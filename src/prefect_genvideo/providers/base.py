@@ -196,7 +196,8 @@ class VideoClient(ModelKnowledge):
             sent_at: When, by our clock.
 
         Returns:
-            Every task that fits. Empty where the provider offers no way to look, which proves nothing.
+            Tasks that the provider ties to this very create, e.g. by a request id in its log; a single one is taken up
+            as paid for, so nothing may be guessed here. Empty where there is no way to look, which proves nothing.
 
         Raises:
             GenVideoError: The provider could not be asked.
