@@ -172,6 +172,11 @@ async def test_the_outer_word_wins(client: VideoClient, server: ScriptedServer) 
     inner = {"state": "success", "creations": [{"url": URL}]}
     serve(server, {"task_id": TASK, "status": "IN_PROGRESS", "data": inner})
     assert (await client.get(TASK)).state == "running"
+    serve(server, {"task_id": TASK, "status": "SUCCESS", "data": {"state": "queueing"}})
+    waiting = await client.get(TASK)
+    assert (waiting.state, waiting.reason) == ("queued", None)
+    serve(server, {"task_id": TASK, "status": "success", "task_status": "processing"})
+    assert (await client.get(TASK)).reason is None
     serve(server, {"task_id": TASK, "status": None, "data": inner})
     assert (await client.get(TASK)).video_url == URL
 

@@ -66,7 +66,19 @@ STATUSES = st.sampled_from([200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 40
 HEADERS = st.dictionaries(
     st.sampled_from(["retry-after", "content-type", "content-encoding", "etag", "content-range", "location"]),
     st.sampled_from(
-        ["7", "-1", "1e400", "gzip", "text/html", "application/json", '"x"', "Sun, 06 Nov 1994 99:99", "x"]
+        [
+            "7",
+            "-1",
+            "1e400",
+            "30s",
+            "2814, 2",
+            "gzip",
+            "text/html",
+            "application/json",
+            '"x"',
+            "Sun, 06 Nov 1994 99:99",
+            "x",
+        ]
     ),
     max_size=3,
 )

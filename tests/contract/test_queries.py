@@ -236,6 +236,7 @@ async def test_sudashui_does_not_know_the_id(status: int, sudashui: SudashuiClie
         (400, {"code": "c", "ref_code": "404000"}, errors.TaskLostError),
         (404, {"code": "任务不存在"}, errors.TaskLostError),
         (404, "<html></html>", errors.TransientError),
+        (404, {"detail": "Not Found"}, errors.TransientError),
         (200, {"status": "completed", "task_id": "other", "video_url": URL}, errors.TransientError),
         (200, {"task_id": TASK}, errors.TransientError),
         (401, {"code": "authentication_error"}, errors.TransientError),

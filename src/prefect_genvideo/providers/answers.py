@@ -59,8 +59,9 @@ def parse_json(body: bytes) -> Any:
 
 
 def _decoded(body: bytes) -> str:
-    body = body.removeprefix(b"\xef\xbb\xbf")
-    for encoding in ("utf-8", "gb18030"):
+    body = body.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
+    encodings = ("utf-16",) if body[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8", "gb18030")
+    for encoding in encodings:
         try:
             return body.decode(encoding)
         except UnicodeDecodeError:

@@ -19,7 +19,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.providers.answers import as_word, names
+from prefect_genvideo.providers.answers import as_text, as_word, names
 from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.moderation import refused_for_content
@@ -177,13 +177,16 @@ def is_refusing(code: str) -> bool:
 def facts_of(reply: Reply) -> Facts:
     """Open the envelope of an error answer, whatever its form: codes and words count wherever they stand."""
     said, answer = said_in(reply.json), keyed(reply.json)
+    places = (answer, keyed(answer.get("error")))
     codes = [code for code in codes_of(reply.json) if not is_success(code)]
-    outer = (as_word(place.get("code")) for place in (answer, keyed(answer.get("error"))))
+    outer = (as_word(place.get("code")) for place in places)
     word = next((code for code in outer if code in codes), next(iter(codes), ""))
     message = next(iter(said.texts), "")
+    # A router's `{"detail": "Not Found"}` is none of the API's own answers.
+    own = codes or any(as_text(place.get(name)) for place in places for name in ("message", "msg", "error"))
     return facts_from(
         reply,
-        envelope=ERROR if codes or message else form_of(reply),
+        envelope=ERROR if own else form_of(reply),
         codes=codes,
         inner_codes=said.codes,
         reason=message or word or reply.failure,

@@ -42,7 +42,8 @@ _WRAPPERS = frozenset(
 # Text of these is what was said to people; JSON inside it speaks of another exchange.
 _SAID = frozenset(("message", "msg", "error", "detail"))
 
-_WORD_KEYS = ("status", "taskstatus", "state", "taskstate", "jobstatus", "jobstate", "generationstatus", "videostatus")
+# The more specific first: beside `task_status`, a `status` may be the call's.
+_WORD_KEYS = ("taskstatus", "taskstate", "jobstatus", "jobstate", "generationstatus", "videostatus", "status", "state")
 _ID_KEYS = ("taskid", "generationid", "videoid", "jobid")
 _CREATED = ("createdat", "submittime", "submittedat", "createtime", "createdtime", "created")
 _STARTED = ("starttime", "startedat", "begintime")
@@ -151,6 +152,12 @@ class Task:
     def finished_at(self) -> datetime | None:
         """When it ended."""
         return _time(self.row, _ENDED)
+
+    @property
+    def inner_words(self) -> list[str]:
+        """Status words of what the object wraps, e.g. of a supplier's own answer."""
+        nodes = (node for node in walk(self.row) if node.path and set(node.path) <= _WRAPPERS)
+        return [word for node in nodes if (word := _word(keyed(node.value)))]
 
     @property
     def has_end_time(self) -> bool:

@@ -23,7 +23,7 @@ from prefect_genvideo.providers.words import normalised, state_of
 NO_LINK = "reported done, without an http(s) link yet"
 
 # Beside nothing else, these speak of the call rather than of a task.
-_OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ok", "ready")))
+_OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ready")))
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) 
     if state == "succeeded":
         if link is not None:
             return _Verdict("succeeded", link)
-        return None if task.relation is Relation.CALL else _without_link(task)
+        return None if task.relation is Relation.CALL else _without_link(task, more)
     if link is not None and task.is_over:
         return _Verdict("succeeded", link)
     if task.has_end_time and said_in(task.row).texts:
@@ -129,8 +129,14 @@ def _failed(task: Task) -> _Verdict:
     return _Verdict("failed", reason=reason or NO_REASON, moderation=about_content)
 
 
-def _without_link(task: Task) -> _Verdict:
-    """Reported done, and no link: it may be late. What is said beside it is told."""
+def _without_link(task: Task, more: Mapping[str, GenerationState]) -> _Verdict:
+    """Reported done, and no link: it may be late. What is said beside it is told.
+
+    Where the supplier is still at work, the word of success was about the question.
+    """
+    for word in task.inner_words:
+        if (state := state_of(word, more)) == "queued" or state == "running":
+            return _Verdict(state)
     said = said_in(task.row)
     reason = said.reason()
     text = f"{NO_LINK}: {reason}" if reason else NO_LINK

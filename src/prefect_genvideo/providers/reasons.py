@@ -15,7 +15,7 @@ from prefect_genvideo.providers.words import state_of
 _TEXT_KEYS = names(
     "failreason failurereason failedreason failmsg failmessage failinfo errormessage errormsg errmsg errmessage"
     " taskstatusmsg statusmsg statusmessage statusreason raimediafilteredreasons error message msg detail details"
-    " reason failure errordetail errorinfo errordescription description"
+    " reason failure errordetail errorinfo errordescription description desc"
 )
 # On failure, gateways write the error's text where the link would stand.
 _LINK_KEYS = ("resulturl", "url", "videourl")

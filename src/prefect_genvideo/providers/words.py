@@ -27,7 +27,7 @@ _RUNNING = """
     处理中 生成中 进行中 运行中 执行中 渲染中
 """
 _SUCCEEDED = """
-    succeeded success succeed successful successfully completed complete completion finished finish done ready ok
+    succeeded success succeed successful successfully completed complete completion finished finish done ready
     generated all_done all_completed 成功 已成功 已完成 完成 生成成功 处理成功
 """
 # Cancelled and expired are ends without a video as well.

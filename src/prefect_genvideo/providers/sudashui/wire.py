@@ -246,6 +246,7 @@ def silence_of(reply: Reply) -> Facts:
 
 # Uploads
 
+_PASSING_WORDS = re.compile(r"稍后|稍候|重试|再试|繁忙|超时|later|again|busy|time(?:d |-)?out", re.IGNORECASE)
 _URL_KEYS = ("url", "fileurl", "link", "href", "src")
 
 
@@ -276,4 +277,5 @@ def upload_facts(reply: Reply) -> Facts:
     """Open the envelope of an upload's answer. Here words are enough for a refusal: a mistake costs no money."""
     facts, said = facts_of(reply), said_in(reply.json)
     spoken = bool(as_text(as_object(reply.json).get("error"))) or any(map(is_refusing, said.texts))
-    return replace(facts, refused=facts.refused or spoken)
+    passes = any(map(_PASSING_WORDS.search, said.texts))
+    return replace(facts, refused=(facts.refused or spoken) and not passes)
