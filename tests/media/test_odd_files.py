@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import inspect_bytes, inspect_file
@@ -105,3 +107,20 @@ def test_what_is_only_carried_is_not_judged(name: str) -> None:
     info = inspect_bytes(RECIPES[name](), check=False)
     assert info.kind in {"image", "video", "audio"}
     assert (info.width, info.seconds) == (None, None)
+
+
+@given(
+    name=st.sampled_from(sorted(RECIPES)),
+    holes=st.lists(st.tuples(st.integers(0, 4000), st.binary(min_size=1, max_size=8)), max_size=4),
+    cut=st.one_of(st.none(), st.integers(0, 5000)),
+)
+def test_damaged_files_raise_nothing_else(name: str, holes: list[tuple[int, bytes]], cut: int | None) -> None:
+    """Facts that are positive, or our own error."""
+    content = bytearray(RECIPES[name]())
+    for at, noise in holes:
+        content[at : at + len(noise)] = noise
+    try:
+        info = inspect_bytes(bytes(content[:cut]), digest=False)
+    except InvalidRequestError:
+        return
+    assert all(fact is None or fact > 0 for fact in (info.width, info.height, info.seconds, info.fps))

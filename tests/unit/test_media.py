@@ -165,6 +165,8 @@ def test_headers_that_tell_no_sides(data: bytes) -> None:
         b"\x89PNG\r\n\x1a\n\0\0\0\rJUNK" + b"\0" * 60,
         b"\x89PNG\r\n\x1a\n" + b"\0\0\0\0tEXt\0\0\0\0" * 100_000,
         b"\xff\xd8\xff\xd9" + b"\0" * 60,
+        b"\xff\xd8\xff\xe0\0",
+        b"\xff\xd8\xff\xe0\0\0" * 9,
         b"\xff\xd8\xff" + b"\xe0\0\2\xff" * 500_000,
         b"\xff\xd8" + b"\xff" * 8_000_000,
         b"RIFF\0\0\0\0AVI " + b"\0" * 60,

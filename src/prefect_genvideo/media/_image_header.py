@@ -51,15 +51,11 @@ def header_fault(file: BinaryIO, media_type: str) -> str:
         file: The image; left anywhere.
         media_type: As sniffed from the content.
     """
-    if media_type == "image/png":
-        return "" if _png_whole(file) else "it is cut off"
-    if media_type == "image/jpeg":
-        return "" if _jpeg_whole(file) else "it is cut off"
-    if media_type == "image/webp":
-        size = file.seek(0, 2)
-        file.seek(4)
-        return "" if int.from_bytes(file.read(4), "little") + 8 <= size + 1 else "it is cut off"
-    return ""
+    judge = _WHOLE.get(media_type)
+    try:
+        return "" if judge is None or judge(file) else "it is cut off"
+    except (struct.error, IndexError):
+        return "it is cut off"
 
 
 def _png(file: BinaryIO) -> Sides | None:
@@ -106,6 +102,13 @@ def _webp(file: BinaryIO) -> Sides | None:
     if form == b"VP8X" and len(head) == 30:
         return int.from_bytes(head[24:27], "little") + 1, int.from_bytes(head[27:30], "little") + 1
     return None
+
+
+def _webp_whole(file: BinaryIO) -> bool:
+    size = file.seek(0, 2)
+    file.seek(4)
+    # Some writers leave out the byte that pads an odd length.
+    return int.from_bytes(file.read(4), "little") + 8 <= size + 1
 
 
 def _jpeg(file: BinaryIO) -> Sides | None:
@@ -177,4 +180,9 @@ _READERS: dict[str, Callable[[BinaryIO], Sides | None]] = {
     "image/webp": _webp,
     "image/jpeg": _jpeg,
     "image/tiff": _tiff,
+}
+_WHOLE: dict[str, Callable[[BinaryIO], bool]] = {
+    "image/png": _png_whole,
+    "image/jpeg": _jpeg_whole,
+    "image/webp": _webp_whole,
 }
