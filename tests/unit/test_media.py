@@ -180,6 +180,8 @@ def test_headers_that_tell_no_sides(data: bytes) -> None:
         "png",
         "png-chunks",
         "jpeg-end",
+        "jpeg-torn",
+        "jpeg-no-length",
         "jpeg-segments",
         "jpeg-fill",
         "avi",
