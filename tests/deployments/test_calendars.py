@@ -94,5 +94,5 @@ async def test_a_broken_row_does_not_keep_the_good_ones_from_being_made(tmp_path
     """Its problems are at hand for the end of the run, so that people see them."""
     found = await slots(tmp_path, [row("2026-11-22"), row("2026-11-22", duration="long")])
     assert len(found.rows) == 1
-    with pytest.raises(InvalidRequestError, match="1 problems"):
+    with pytest.raises(InvalidRequestError, match="has 1 problem;"):
         found.manifest.check()

@@ -23,7 +23,7 @@ from tests.flows.conftest import Place
 async def test_nothing_is_paid_before_everything_is_known_to_be_right(place: Place) -> None:
     """The last row of three breaks rules: the run fails with row, field, value and limit, and nothing was sent."""
     rows = [*wanted("a", "b"), *wanted("c", duration=99, key="spring-1")]
-    with pytest.raises(InvalidRequestError, match=r"row 3 \(key spring-1\): duration = 99: 4 to 15 seconds"):
+    with pytest.raises(InvalidRequestError, match=r"row 3 \(key spring-1\): duration = 99: .*4 to 15"):
         await make(place, rows)
     assert (place.sim.calls, place.objects()) == ({}, {})
 

@@ -6,6 +6,7 @@ import pickle
 
 import pytest
 
+from prefect_genvideo import errors
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.flows.batch import FailOn, judge
@@ -52,6 +53,55 @@ def test_a_report_counts_and_sums_up() -> None:
     assert BatchReport(key="k").summary() == "0 videos: none wanted"
 
 
+@pytest.mark.parametrize(
+    ("reused", "summary"),
+    [
+        ((True, False), "2 videos: 2 saved (1 of them paid for earlier)"),
+        ((True, True), "2 videos: 2 saved (all paid for earlier)"),
+        ((True,), "1 video: 1 saved (paid for earlier)"),
+    ],
+)
+def test_a_repeated_run_does_not_boast(reused: tuple[bool, ...], summary: str) -> None:
+    """Videos that another run paid for are not counted as this run's work."""
+    states: list[RowState] = ["saved"] * len(reused)
+    whole = report(*states)
+    for row, earlier in zip(whole.rows, reused, strict=True):
+        row.video = VIDEO.model_copy(update={"reused": earlier})
+    assert whole.summary() == summary
+
+
+def kinds(of: type[GenVideoError] = GenVideoError) -> set[str]:
+    """Names of the classes of the error tree, the root aside."""
+    return {name for kind in of.__subclasses__() for name in (kind.__name__, *kinds(kind))}
+
+
+@pytest.mark.parametrize("error", sorted(kinds() & {*vars(errors)} | {"AccountStoppedError", "BudgetError"}))
+def test_every_error_says_what_to_do(error: str) -> None:
+    """In a word of its own, which no long reason can push out of sight; a retry is advised where a retry helps."""
+    row = BatchRow(number=1, key="k", model="m", provider="p", state="failed", error=error, reason="x" * 5_000)
+    unknown = BatchRow(number=1, key="k", model="m", provider="p", state="failed", error="KeyError")
+    assert row.next_step
+    assert row.next_step != unknown.next_step
+    assert BatchReport(key="b", rows=[row]).table()[0]["next"] == row.next_step
+    resumes = getattr(errors, error, None) and issubclass(
+        getattr(errors, error), errors.TransientError | errors.DownloadError
+    )
+    assert not resumes or row.next_step == "retry the run"
+
+
+def test_advice_is_given_by_kind() -> None:
+    """Refused rows are not told to be retried; the key that a mended list needs is in the message."""
+    refused: list[RowState] = ["failed"] * 7
+    whole = report("saved", "failed", "failed", "unknown", "skipped", *refused)
+    for row in whole.rows[1:]:
+        row.error = "RejectedError" if row.state == "failed" else None
+    mend, person, retry = whole.advice().split(". ")
+    assert mend.startswith("Rows 2, 3, 6, 7, 8 and 4 more: mend")
+    assert person.startswith("Row 4: a person decides")
+    assert retry == "Row 5: retry the run."
+    assert report("saved").advice() == ""
+
+
 def test_what_is_collected_later_is_not_bad() -> None:
     """Failed, unknown and skipped rows are; pending ones are on their way."""
     assert report("saved", "pending").failed_share() == 0
@@ -88,9 +138,14 @@ def test_the_policy_decides_how_the_run_ends(
     if ends_well:
         judge(whole, policy, share)
         return
-    with pytest.raises(BatchFailedError, match=r"First: row \d, a reason.*s3://b/report.json") as caught:
+    with pytest.raises(BatchFailedError) as caught:
         judge(whole, policy, share)
     assert caught.value.report is whole
+    told, first = str(caught.value).splitlines()
+    assert told.startswith(whole.summary())
+    assert told.endswith("Batch key: batch. Report: s3://b/report.json")
+    assert whole.advice() in told
+    assert first.startswith("First: row 2, a reason. ")
 
 
 def test_a_failed_batch_keeps_its_report_between_processes() -> None:

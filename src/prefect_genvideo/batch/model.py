@@ -139,8 +139,9 @@ class Manifest:
         """
         if self.problems:
             more = f", and {self.unlisted} more" if self.unlisted else ""
+            count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
             raise InvalidRequestError(
-                f"The manifest {self.name or 'in memory'} has {len(self.problems)} problems{more}; nothing was sent.",
+                f"The manifest {self.name or 'in memory'} has {count}{more}; nothing was sent.",
                 problems=[replace(p.problem, field=f"{self.where(p)}: {p.problem.field}") for p in self.problems],
             )
 

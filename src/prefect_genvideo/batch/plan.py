@@ -199,10 +199,10 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
     in_file = [replace(row.problem, field=f"{manifest.where(row)}: {row.problem.field}") for row in manifest.problems]
     everything, name = [*in_file, *problems], manifest.name or "the list"
     if everything:
-        more = len(everything) - _SHOWN + manifest.unlisted
+        count = len(everything) + manifest.unlisted
+        more, broken = count - _SHOWN, "1 rule is" if count == 1 else f"{count} rules are"
         raise InvalidRequestError(
-            f"{len(everything) + manifest.unlisted} rules are broken in {name}; nothing was sent."
-            + (f" The first {_SHOWN} of them:" if more > 0 else ""),
+            f"{broken} broken in {name}; nothing was sent." + (f" The first {_SHOWN} of them:" if more > 0 else ""),
             problems=everything[:_SHOWN],
         )
 

@@ -1,16 +1,52 @@
-"""What became of a batch: one row a video, in the order of the request list."""
+"""The report of a batch: what became of each wanted video, and what to do about those that are missing."""
 
 from __future__ import annotations
 
 from collections import Counter
-from typing import Literal
+from collections.abc import Mapping
+from typing import Final, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import BaseModel, Field, computed_field
 
 from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.models import StoredVideo
 
 RowState = Literal["saved", "pending", "failed", "unknown", "skipped"]
+
+_RETRY: Final = "retry the run"
+_MEND: Final = "mend the row, since the same request is refused again, and run with the batch's key"
+_ENDED: Final = "a new try may cost again: change the row or its key, or genvideo ledger release KEY"
+_ACCOUNT: Final = "see to the account, then retry the run"
+_PERSON: Final = "a person decides: genvideo ledger show KEY"
+# What the ledger makes of a rerun after each error, by the error's class; `prefect_genvideo.errors` says why.
+_NEXT_BY_ERROR: Final[Mapping[str, str]] = {
+    "InvalidRequestError": _MEND,
+    "RejectedError": _MEND,
+    "ModelUnavailableError": _MEND,
+    "AuthenticationError": _ACCOUNT,
+    "QuotaError": _ACCOUNT,
+    "AccountStoppedError": _ACCOUNT,
+    "BudgetError": "raise the budget or wait until it frees up, then retry the run",
+    "TransientError": _RETRY,
+    "RateLimitedError": _RETRY,
+    "UnknownOutcomeError": _PERSON,
+    "TaskLostError": _PERSON,
+    "GenerationFailedError": _ENDED,
+    "NoVideoError": _ENDED,
+    "GenerationTimeoutError": _RETRY,
+    "DownloadError": _RETRY,
+    "LinkExpiredError": _RETRY,
+    "DestinationError": "see to the destination, then retry the run",
+}
+_NEXT_BY_STATE: Final[Mapping[RowState, str]] = {
+    "saved": "",
+    "pending": "the reconcile flow fetches it",
+    "failed": "see its reason; a retry of the run pays for nothing twice",
+    "unknown": _PERSON,
+    "skipped": _RETRY,
+}
+# Rows that advice names by number.
+_NAMED: Final = 5
 
 
 class BatchRow(BaseModel):
@@ -24,6 +60,7 @@ class BatchRow(BaseModel):
         error: Class of the error, which says what to do; see `prefect_genvideo.errors`.
         seconds: From the start of the row to its end.
         attempts: Requests tried, the fallbacks included.
+        video: The saved video; `reused` when an earlier or another run paid for it.
     """
 
     number: int
@@ -39,6 +76,13 @@ class BatchRow(BaseModel):
     seconds: float = 0.0
     attempts: int = 0
     video: StoredVideo | None = None
+
+    @computed_field
+    @property
+    def next_step(self) -> str:
+        """What to do about it; empty for a saved video."""
+        by_state = _NEXT_BY_STATE[self.state]
+        return by_state if self.state in ("saved", "pending") else _NEXT_BY_ERROR.get(self.error or "", by_state)
 
 
 class BatchReport(BaseModel):
@@ -69,17 +113,34 @@ class BatchReport(BaseModel):
         return bad / len(self.rows) if self.rows else 0.0
 
     def summary(self) -> str:
-        """One line for people, e.g. `10 videos: 8 saved, 2 failed`."""
-        counts = ", ".join(f"{count} {state}" for state, count in self.counts.items())
-        return f"{len(self.rows)} video{'' if len(self.rows) == 1 else 's'}: {counts or 'none wanted'}"
+        """One line for people, e.g. `10 videos: 8 saved (3 of them paid for earlier), 2 failed`."""
+        words = [
+            f"{count} {state}{self._earlier(count) if state == 'saved' else ''}" for state, count in self.counts.items()
+        ]
+        return f"{len(self.rows)} video{'' if len(self.rows) == 1 else 's'}: {', '.join(words) or 'none wanted'}"
+
+    def _earlier(self, saved: int) -> str:
+        """How many of the saved ones cost this run nothing."""
+        reused = sum(video.reused for video in self.saved)
+        share = "" if saved == 1 else "all " if reused == saved else f"{reused} of them "
+        return f" ({share}paid for earlier)" if reused else ""
+
+    def advice(self) -> str:
+        """What to do about the rows that are not saved, in sentences; empty when all are."""
+        steps = dict[str, list[int]]()
+        for row in self.rows:
+            if row.next_step:
+                steps.setdefault(row.next_step, []).append(row.number)
+        return " ".join(f"{_rows(numbers)}: {step}." for step, numbers in steps.items())
 
     def table(self) -> list[dict[str, str | int | float]]:
-        """Rows for a table artifact: what people look for first, without long texts."""
+        """Rows for a table artifact: what people look for first; long reasons are cut, what to do never is."""
         return [
             {
                 "row": row.number,
                 "state": row.state,
                 "reason": shorten(row.reason, 200),
+                "next": row.next_step,
                 "video": row.uri or "",
                 "seconds": round(row.seconds, 1),
                 "attempts": row.attempts,
@@ -91,8 +152,14 @@ class BatchReport(BaseModel):
         ]
 
 
+def _rows(numbers: list[int]) -> str:
+    named = ", ".join(map(str, numbers[:_NAMED]))
+    more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
+    return f"Row{'' if len(numbers) == 1 else 's'} {named}{more}"
+
+
 class BatchFailedError(GenVideoError):
-    """More videos failed than the batch's policy allows. The good ones are saved; a rerun does only what is missing.
+    """More videos failed than the batch's policy allows. The good ones are saved; the message says what to do.
 
     Attributes:
         report: What became of every row.

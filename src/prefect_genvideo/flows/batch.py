@@ -21,7 +21,7 @@ from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact
+from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
@@ -168,7 +168,7 @@ async def _row(item: Item, maker: Maker, places: asyncio.Semaphore) -> BatchRow:
         key=last.idempotency_key,
         model=last.request.model,
         provider=last.pipeline.client.name,
-        prompt=item.alternatives[0].request.prompt[:200],
+        prompt=shorten(item.alternatives[0].request.prompt, 200),
         seconds=time.monotonic() - began,
         **facts,
     )
@@ -210,7 +210,7 @@ def judge(report: BatchReport, fail_on: FailOn, failed_share: float) -> None:
     if report.failed_share() > accepted:
         first = next(row for row in report.rows if row.state not in ("saved", "pending"))
         raise BatchFailedError(
-            f"{report.summary()}. First: row {first.number}, {first.reason[:300]} Report: {report.report_uri}. The "
-            "good ones are saved; retry this run and only the missing ones are made.",
+            f"{report.summary()}. {report.advice()} Batch key: {report.key}. Report: {report.report_uri}\n"
+            f"First: row {first.number}, {shorten(first.reason, 300)}",
             report=report,
         )
