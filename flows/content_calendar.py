@@ -51,7 +51,8 @@ async def content_calendar(
     )
     report = None
     if slots.rows:
-        report = await generate_videos(
+        # Not as a run of its own: Prefect's server keeps the parameters of runs, and rows may hold signed links.
+        report = await generate_videos.fn(
             slots.rows,
             credentials,
             destination,

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import pickle
 import re
 import sqlite3
 from contextlib import closing
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ from prefect import flow, task
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
+from flows.content_calendar import content_calendar
 from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import AuthenticationError, GenVideoError
 from prefect_genvideo.simulator import Fault
@@ -106,6 +109,31 @@ async def test_no_secret_is_left_behind(
     # A cached upload is its link; whoever reads the result storage could fetch the reference file while it lives.
     signed = [name for name, data in everything.items() if b"?expires=" in data]
     assert [name for name in signed if not name.startswith(str(results))] == []
+
+
+async def test_signed_links_of_a_calendar_are_no_parameters_of_a_run(
+    place: Place, prefect_server: PrefectServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Prefect's server keeps parameters in the clear, and shows them to everybody who sees the run."""
+    signature = "X-Amz-Signature=SIGNEDxyz0123456789"
+    image = f"{place.sim.sudashui_files_url}/cat.jpg?X-Amz-Expires=600&{signature}"
+    row = {
+        "model": "sd-2-fast-720p",
+        "prompt": "@image1 runs",
+        "images": [image],
+        "due": f"{datetime.now(timezone.utc):%F}",
+    }
+    place.s3.client.put_object(Bucket=place.destination.bucket, Key="calendar.json", Body=json.dumps([row]).encode())
+    names = await place.saved()
+    run: Any = content_calendar
+    calendar = f"s3://{place.destination.bucket}/calendar.json"
+    report = await run(calendar, names["credentials"], names["destination"])
+    assert [(made.state, made.reason) for made in report.rows] == [("saved", "")]
+    assert place.sim.tasks[0].wanted.images == (image,)
+    await deliver()
+    assert around(tables(prefect_server.home / "prefect.db"), signature) == []
+    written = place.objects() | {"output": "".join(capfd.readouterr()).encode()}
+    assert [name for name, data in written.items() if signature.encode() in data] == ["calendar.json"]
 
 
 async def test_a_pickled_error_holds_no_key(secret_place: Place) -> None:
