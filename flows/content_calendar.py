@@ -1,7 +1,5 @@
 """Scheduled: the rows of a manifest that are due, keyed by slot, so that a late or repeated run makes none twice."""
 
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """Event-triggered: one video per event, keyed by the event's id. The payload is hostile until checked."""
 
-from __future__ import annotations
-
 from typing import Annotated, Any
 
 from prefect import flow

@@ -1,7 +1,5 @@
 """Scheduled: fetch what a crash, a deadline or a lost link left behind. Sends no create, so it costs nothing."""
 
-from __future__ import annotations
-
 from prefect import flow
 
 from prefect_genvideo import reconcile_videos

@@ -1,7 +1,5 @@
 """A film of shots, each from the last frame of the one before; keyed by its title, so that a rerun resumes it."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from prefect import flow

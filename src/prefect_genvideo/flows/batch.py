@@ -1,7 +1,5 @@
 """Many videos in one run: checked before the first one costs money, bounded, resumable, reported."""
 
-from __future__ import annotations
-
 import asyncio
 import time
 from collections.abc import Awaitable, Sequence

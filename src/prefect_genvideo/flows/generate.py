@@ -1,7 +1,5 @@
 """One video: validate, upload, create, wait, save, show."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal

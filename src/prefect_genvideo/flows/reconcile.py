@@ -1,7 +1,5 @@
 """Fetch what was paid for and left behind."""
 
-from __future__ import annotations
-
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 

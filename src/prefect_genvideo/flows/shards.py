@@ -1,7 +1,5 @@
 """A manifest too large for one process: each shard is a run of the batch deployment on the work pool."""
 
-from __future__ import annotations
-
 import asyncio
 from typing import Annotated, Any
 

@@ -1,7 +1,5 @@
 """A film of shots that continue one another; a failed shot is made again alone."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 from functools import partial
 from typing import Any, cast
