@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
+from functools import lru_cache
 from itertools import islice
 from typing import Any
 
@@ -30,6 +31,7 @@ from prefect_genvideo.providers.answers import (
 
 _MAX_DEPTH = 8
 _MAX_NODES = 4000
+_MAX_FIELDS = 1000  # of one object
 _SEPARATORS = re.compile(r"[\W_]+")
 
 # What a task may be wrapped in. Requests that are echoed (`input`, `request`, `properties` …) are none of these.
@@ -52,6 +54,7 @@ _ENDED = ("finishtime", "finishedat", "completedat", "completetime", "completedt
 _TASK_FACTS = frozenset((*_ID_KEYS, *_CREATED, *_STARTED, *_ENDED, "id", "progress", "model", "videourl", "resulturl"))
 
 
+@lru_cache(maxsize=2048)
 def key_of(name: str) -> str:
     """Return a field's name without case and separators: `taskId`, `task_id` and `Task-ID` are one."""
     return _SEPARATORS.sub("", name[:100]).lower()
@@ -60,7 +63,7 @@ def key_of(name: str) -> str:
 def keyed(value: Any) -> JsonObject:
     """Return an object with its names as `key_of` has them; the first of two that become one. Empty for the rest."""
     fields: JsonObject = {}
-    for name, inner in as_object(value).items():
+    for name, inner in islice(as_object(value).items(), _MAX_FIELDS):
         fields.setdefault(key_of(name), inner)
     return fields
 

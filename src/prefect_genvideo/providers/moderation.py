@@ -50,7 +50,6 @@ _CODES = re.compile(
             "promptblocked",
             "violationfee",
             # Gemini, Veo: finish and block reasons; Runway: SAFETY.INPUT.…
-            "^safety",
             "safety(?:input|output|text|image|video)",
             "(?:image|video|prompt)safety",
             "prohibitedcontent",
@@ -61,6 +60,8 @@ _CODES = re.compile(
             "riskcontrol",
             "(?:text|image|video)illegaldetected",
             "contentexistsrisk",
+            # ContentSecurityDetectionError is a fault of the check itself
+            "contentsecurity(?!detectionerror)",
             "nsfw",
             # Faces
             "contain(?:s|ing)?(?:real)?(?:human)?(?:face|person)",
@@ -80,18 +81,18 @@ _INNOCENT = re.compile(
             r"violat\w+ (?:unique|foreign|primary|not[- ]null|check)\b",
             r"(?:ip|method|access|address|cross-origin|host)(?: is| are)? prohibited",
             r"(?:thread|type|memory)[- ]safety",
-            r"(?:ip|account|user|network) risk control",
+            r"(?:ip|account|user|network) risk control|high[- ]risk (?:ip|region|country|account|user)",
             r"unsafe (?:url|redirect|path|character|host|port|legacy|method)",
             r"\bno (?:human )?faces?\b",
             r"(?:not|cannot|unable to|failed to|fail to)\s+(?:be\s+)?(?:detect|find|recogni[sz]e|locate|extract)\w*"
             r"(?: an?| any| the)?(?: human| valid)? faces?",
             r"faces? (?:swap|restor|enhanc|detect|fusion|landmark|recogni|is too|are too|too|not (?:detect|found)|"
             r"(?:is |was )?(?:obstruct|occlud|block|blur|hidden))\w*(?: \w+)?",
-            r"大小写敏感|(?:时间|延迟|上下文)敏感",
+            r"大小写敏感|(?:时间|延迟|上下文)敏感|(?:参数|格式|尺寸|比例|时长|大小)(?:不合规|违规)",
             r"(?:正在|等待|待|人工|实名|资质|账号|账户|企业)审核(?:中)?|审核(?:中|服务|系统|接口|超时|排队|队列|繁忙)",
             r"账[号户][^,。;,;]{0,4}风控",
-            r"(?:未|没有|没|无法|不能|未能)(?:检测|识别|找|提取)(?:不)?(?:到|出)?(?:有效|清晰)?(?:的)?人脸",
-            r"无人脸|人脸(?:检测|识别)(?:服务|接口|失败|超时|异常)|人脸(?:过小|太小|模糊|被?遮挡|不清晰|不完整)|换脸",
+            r"(?:未|没有|没|无法|不能|未能)(?:检测|识别|找|提取)(?:不)?(?:到|出)?(?:有效|清晰)?(?:的)?(?:人脸|面部|脸部)",
+            r"无人脸|(?:人脸|面部)(?:检测|识别)(?:服务|接口|失败|超时|异常)|人脸(?:过小|太小|模糊|被?遮挡|不清晰|不完整)|换脸",
             r"暴力破解|不安全的?(?:连接|链接|请求|协议|地址)",
         )
     ),
@@ -102,30 +103,35 @@ _WORDS = re.compile(
     "|".join(
         (
             # Azure, OpenAI, Ark, MiniMax, Replicate: "… may contain sensitive information", "flagged as sensitive"
-            r"\bsensitive\b|\bsensitivity\b",
-            r"\bmoderat(?:ion|ed|or)\b|\bflagged\b|\bcensor",
-            r"\b(?:content|usage|use|safety|community|platform|copyright|privacy|our)\W+polic(?:y|ies)\b",
-            r"\bviolat(?:e|es|ed|ing|ion|ions)\b|\bguidelines?\b|\bprohibited\b|\bdisallowed\b",
-            r"\binappropriate\b|\bnsfw\b|not safe for work|\bporn|\bsexual|\bnud(?:e|ity)\b|\berotic|\bgore\b|\bgory\b",
+            r"\bsensitive\b|\bmoderat(?:ion|ed|or)\b|\bflagged (?:as|by|for)\b|\bcensor",
+            r"\b(?:content|management|usage|use|safety|community|platform|copyright|privacy|our)\W+polic(?:y|ies)\b",
+            r"\bviolat(?:e|es|ed|ing|ion|ions)\b|\b(?:usage|community|content|safety|ai|our) guidelines?\b",
+            r"\bprohibited\b|\bdisallowed (?:content|by)|\bguardrails?\b",
+            r"\binappropriate\b|\bnsfw\b|not safe for work|\bporn|\bsexual|\bnud(?:e|ity)\b|\berotic|\bgor[ey]\b",
+            r"\b(?:adult|explicit) content|\bunderage|\bminors\b|\bdeep-?fake|\bimpersonat",
             r"\bviolen(?:t|ce)\b|self[- ]harm|\bhate(?:ful)?\b|\bterroris|\bextremis|\bcsam\b|\bchild abuse",
             r"\boffensive\b|\bharmful\b|\bobjectionable\b|\bunsafe\b|\bpolitic",
             # OpenAI: "rejected by the safety system"; Veo: "Responsible AI", "usage guidelines"
-            r"\bsafety\b|\bresponsible ai\b|\brai\b|\bcontent (?:filter|security|review|audit|inspection)",
+            r"\bsafety\b|\bresponsible ai\b|\brai\b|\bsupport codes?\W{1,3}[0-9]{8}",
+            r"\bcontent (?:filter|security|review|audit|inspection)",
             r"\bcopyright|\btrademark|\bintellectual property|\binfring|\blikeness|\bcelebrit|\bpublic figure",
             # Seedance, Sudashui: "Real human faces are not supported."
             r"\bfaces?\b|\breal[- ]?(?:human|person|people)|\bidentifiable (?:person|people)",
             # Kling: "Failure to pass the risk control system"; Jimeng: "Text Risk Not Pass"; Moonshot: "high risk"
             r"\brisk control\b|\brisk not pass|\bhigh[- ]risk\b|\bcontent exists risk",
-            r"not pass\w* (?:the |our )?(?:\w+ ){0,2}(?:review|audit|inspection)|\b(?:review|audit) not pass",
+            r"not pass\w* (?:the |our )?(?:\w+ ){0,2}(?:review|audit|inspection)",
+            r"\b(?:review|audit) (?:not pass|fail|reject)",
             # DashScope: "inappropriate content"; Tencent: "illegal detected"; Vidu: "submit is illegal"
-            r"\billegal (?:content|information|activit|material|detected)|\bsubmit is illegal",
+            r"\billegal (?:content|information|activit|material|detected)|\bsubmit is illegal|\bgreen[- ]?net\b|绿网",
+            r"\b(?:content|prompt|text|video)s? (?:is|are|was) illegal|\bprompt (?:was |is |has been )?blocked\b",
             r"\b(?:banned|forbidden|blocked) (?:word|term|content|prompt)",
             # PixVerse: "The input video is not compliant"
             r"\b(?:image|video|text|prompt|content|material)s?(?: is| are)? (?:not |non-?)compliant",
             r"敏感|违规|违法|违禁|不合规|未合规|审核|审查|安审|机审",
-            r"色情|低俗|淫秽|裸露|暴力|血腥|恐怖|赌博|毒品|涉黄|涉政|涉暴|涉恐|政治|领导人|未成年",
-            r"人脸|真人|肖像|名人|明星|公众人物|版权|侵权|知识产权|商标",
-            r"风控|内容安全|安全(?:检测|检查|过滤|规范|风险)|不安全|不良信息|不当内容|不适宜|有害",
+            r"色情|低俗|淫秽|裸露|裸体|性暗示|鉴黄|暴力|暴恐|血腥|恐怖|赌博|毒品|涉黄|涉政|涉暴|涉恐|政治|领导人|未成年",
+            r"人脸|面部|脸部|真人|真实人物|肖像|名人|明星|公众人物|版权|侵权|知识产权|商标",
+            r"风控|内容安全|安全(?:检测|检查|过滤|规范|风险|限制|策略)|不安全|不良信息|不当内容|不适宜|有害",
+            r"内容[^,。;]{0,6}(?:风险|不符合)|(?:不合法|非法)的?(?:内容|信息|图片|文本|素材)",
             r"社区规范|使用政策|内容政策|使用规范|拦截词|屏蔽词|禁止生成|违反[^,。;]{0,12}(?:政策|规定|规范|条款|法|准则|协议)",
         )
     ),
@@ -140,6 +146,7 @@ _MODEL_NAMES = re.compile(
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.]{5,}")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
 _LIMIT = 4000  # characters of an answer that are looked through
+_LONGEST_CODE = 200
 
 
 def refused_for_content(text: str, codes: Iterable[str] = ()) -> bool:
@@ -152,12 +159,13 @@ def refused_for_content(text: str, codes: Iterable[str] = ()) -> bool:
     Returns:
         True also where that is only likely.
     """
-    if any(code.strip() in _NUMBERS or _is_code(code) for code in codes):
+    named = [code.strip()[:_LONGEST_CODE] for code in codes]
+    if any(code in _NUMBERS or _is_code(code) for code in named):
         return True
-    plain = _INNOCENT.sub(" ", _MODEL_NAMES.sub(" ", text[:_LIMIT]))
-    if any(_is_code(token) for token in _TOKEN.findall(plain)):
+    plain = _MODEL_NAMES.sub(" ", " ".join((text[:_LIMIT], *named)))
+    if any(map(_is_code, _TOKEN.findall(plain))):
         return True
-    return _WORDS.search(plain.replace("_", " ")) is not None
+    return _WORDS.search(_INNOCENT.sub(" ", plain.replace("_", " "))) is not None
 
 
 def _is_code(word: str) -> bool:
