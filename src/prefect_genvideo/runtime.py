@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import shlex
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
@@ -92,6 +93,11 @@ def flow_run_id() -> str | None:
         return str(flow.flow_run.id)
     inherited = task.task_run.flow_run_id if task is not None else None
     return str(inherited) if inherited else None
+
+
+def flow_run_of_process() -> str | None:
+    """Id of the flow run that a worker started this process for; None in a process that a person started."""
+    return os.environ.get("PREFECT__FLOW_RUN_ID")
 
 
 def flow_attempt() -> str | None:

@@ -1,15 +1,20 @@
-"""Blocks that do not repeat what they were given: validation errors would carry keys into logs, states and results."""
+"""Blocks that take no unknown fields and do not repeat what they were given.
+
+Validation errors would carry keys into logs, states and results.
+"""
 
 from __future__ import annotations
 
 from abc import ABC
-from typing import Any
+from typing import Any, cast
 
 from prefect.blocks.core import Block
 from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 _NOT_SHOWN = "(not shown)"
+# What Prefect adds to the data of a block that it dumps.
+_DUMPED = frozenset({"_block_document_id", "_block_document_name", "_is_anonymous"})
 # What pydantic calls a kind of block whose errors come through the validator below.
 _WRAPPER = "function-wrap["
 
@@ -20,7 +25,17 @@ class DiscreetBlock(Block, ABC):  # with ABC among its bases, a class is no bloc
     `hide_input_in_errors` alone leaves the values in the error, and pickled into result storage with it.
     """
 
-    model_config = ConfigDict(hide_input_in_errors=True)
+    model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_what_prefect_adds(cls, values: Any) -> Any:
+        """Take out what a dumped block says of itself; other unknown fields are slips."""
+        if not isinstance(values, dict):
+            return values
+        given = cast("dict[str, Any]", values)
+        own = {"block_type_slug"} if given.get("block_type_slug") == cls.get_block_type_slug() else set[str]()
+        return {name: value for name, value in given.items() if name not in _DUMPED | own}
 
     @model_validator(mode="wrap")
     @classmethod

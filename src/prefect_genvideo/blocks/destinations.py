@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
-from prefect_genvideo.runtime import get_settings
+from prefect_genvideo.runtime import flow_run_of_process, get_settings
 from prefect_genvideo.storage import (
     Addressing,
     CreateOnlyStore,
@@ -23,9 +24,9 @@ from prefect_genvideo.storage import (
     endpoint_fault,
 )
 
+logger = logging.getLogger(__name__)
+
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
-# What Prefect adds to the data of a block that it dumps.
-_DUMPED = frozenset({"_block_document_id", "_block_document_name", "_is_anonymous"})
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
 
 
@@ -110,7 +111,23 @@ class FolderPlace(BaseModel):
 
     model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
-    path: str = Field(default="videos", min_length=1, description="Folder; made when missing. `~` is the home folder.")
+    path: str = Field(
+        default="videos",
+        min_length=1,
+        validate_default=True,
+        description="Folder; made when missing. `~` is the home folder. A run's worker takes full paths only.",
+    )
+
+    @field_validator("path")
+    @classmethod
+    def _path_is_whole(cls, value: str) -> str:
+        """A run's process starts in a folder that is removed after it, and the ledger would go with it."""
+        path = Path(value).expanduser()
+        if path.is_absolute():
+            return value
+        if flow_run_of_process() is not None:
+            raise ValueError(f"must be a full path, as a run's working folder is removed after it, not {value!r}")
+        return str(path.absolute())
 
     def open_store(self) -> ObjectStore:
         """Return the store in the folder."""
@@ -147,16 +164,6 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         kind = BucketPlace if isinstance(value, BucketPlace) else FolderPlace
         return kind.model_validate({name: getattr(value, name) for name in kind.model_fields})
 
-    @model_validator(mode="before")
-    @classmethod
-    def _without_what_prefect_adds(cls, values: Any) -> Any:
-        """Take out what a dumped block says of itself; other unknown fields are slips."""
-        if not isinstance(values, dict):
-            return values
-        given = cast("dict[str, Any]", values)
-        own = {"block_type_slug"} if given.get("block_type_slug") == cls.get_block_type_slug() else set[str]()
-        return {name: value for name, value in given.items() if name not in _DUMPED | own}
-
     @field_validator("key_template")
     @classmethod
     def _template_is_usable(cls, value: str) -> str:
@@ -184,6 +191,13 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         """The store of the videos, with the ledger where and as it is kept."""
         videos = self.get_store()
         ledger = self.ledger.open_store() if self.ledger else videos
+        if isinstance(ledger, LocalStore) and flow_run_of_process() and (kind := ledger.passing_mount):
+            logger.warning(
+                "The ledger in %s is on a mount of type %s, which ends with its container or machine: what was paid "
+                "for would be forgotten. Mount a volume there, or keep the ledger in a bucket.",
+                ledger.path,
+                kind,
+            )
         if self.ledger_mode == "create-only":
             ledger = CreateOnlyStore(ledger)
         return videos if ledger is videos else StoreAround(videos, ledger)

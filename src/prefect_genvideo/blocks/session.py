@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, cast
 
 from prefect.blocks.core import Block, UnknownBlockType
 from pydantic import Field, GetCoreSchemaHandler, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
-from pydantic_core import CoreSchema, core_schema
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from prefect_genvideo.blocks._discreet import without_values
 from prefect_genvideo.blocks.credentials import ProviderCredentials
@@ -34,9 +34,27 @@ def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
     if isinstance(taken, ProviderCredentials | VideoDestination):
         return taken
     try:
-        return validate(block)
+        return _of_its_type(cast("Mapping[str, Any]", taken)) if isinstance(taken, Mapping) else validate(block)
     except ValidationError as error:
         raise without_values(error) from None
+
+
+def _of_its_type(values: Mapping[str, Any]) -> Block:
+    """Make a block of a dict that names its type; one that does not could become any that its fields happen to fit."""
+    slug = str(values.get("block_type_slug") or "")
+    try:
+        kind = Block.get_block_class_from_key(slug) if slug else None
+    except UnknownBlockType:
+        kind = None
+    if kind is None or not issubclass(kind, ProviderCredentials | VideoDestination):
+        told = PydanticCustomError(
+            "block_type",
+            "must be a block, the name of a saved one (`block-type-slug/name`), or fields with the `block_type_slug` "
+            "of a credentials or destination block",
+        )
+        fault = InitErrorDetails(type=told, loc=(), input="(not shown)")
+        raise ValidationError.from_exception_data("block", [fault], hide_input=True)
+    return kind.model_validate(dict(values))
 
 
 BlockName = Annotated[str, Field(title="Name of a saved block", examples=["block-type-slug/name"])]

@@ -83,7 +83,19 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
     if broken is not None:
         raise broken
     report.rows.sort(key=lambda row: row.key)
+    await _sweep(pipeline)
     return report
+
+
+async def _sweep(pipeline: Pipeline) -> None:
+    """Remove what killed processes left in the store. It costs a little storage, so no failure of it is one of ours."""
+    try:
+        removed = await pipeline.ledger.store.sweep()
+    except GenVideoError as error:
+        pipeline.say(f"What killed runs left in the store was not removed: {error}")
+        return
+    if removed:
+        pipeline.say(f"Removed {removed} uploads and probes that killed runs had left in the store.")
 
 
 async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRow:

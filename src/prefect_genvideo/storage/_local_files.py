@@ -26,6 +26,8 @@ OWN_NAMES = ".genvideo-"
 """Files that begin so are the store's own: uploads in progress and locks."""
 LEFTOVER_SECONDS = 24 * 3600
 """A temporary file untouched for so long belongs to a process that died."""
+# File systems of containers' own layers, and those in memory.
+_PASSING_MOUNTS = frozenset({"overlay", "aufs", "tmpfs", "ramfs"})
 _ATTRIBUTE = "user.genvideo"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _WORDS: Mapping[int, tuple[str, bool]] = {
@@ -134,6 +136,24 @@ class Directory:
         folder.mkdir(parents=True, exist_ok=True)
         with _file_lock(folder / hashlib.sha256(key.encode()).hexdigest()[:2]):
             yield
+
+
+def passing_mount(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """Say on what kind of mount a path is that ends with its container or machine; None where it is none.
+
+    Args:
+        path: An absolute path, which need not exist.
+        mounts: Table of the mounts (proc(5), "mountinfo").
+    """
+    try:
+        rows = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
+        found = [(row[4], row[row.index("-") + 1]) for row in rows if "-" in row and len(row) > row.index("-") + 1]
+    except (OSError, IndexError):
+        return None  # another system, which tells nothing
+    # The last of several mounts at one place hides the others.
+    holding = [(len(Path(place).parts), kind) for place, kind in found if path.resolve().is_relative_to(place)]
+    kind = max(enumerate(holding), key=lambda item: (item[1][0], item[0]), default=(0, (0, "")))[1][1]
+    return kind if kind in _PASSING_MOUNTS else None
 
 
 def explain_os_error(error: OSError, path: Path) -> DestinationError:

@@ -16,6 +16,7 @@ from prefect_genvideo.storage._local_files import (
     digest_of,
     explain_os_error,
     load_metadata,
+    passing_mount,
     store_metadata,
 )
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, Upload
@@ -56,6 +57,11 @@ class LocalStore(ObjectStore):
     def full_key(self, key: str) -> str:
         """The checked key itself: the path below the directory."""
         return clean_key(key)
+
+    @property
+    def passing_mount(self) -> str | None:
+        """Kind of the mount that the directory is on, where it ends with its container or machine."""
+        return passing_mount(self.path)
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Whole small file and its ETag, or None when there is none."""

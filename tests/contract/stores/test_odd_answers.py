@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import PreconditionFailedError
 from tests.contract.stores.conftest import Pipelines, Serve, destination
@@ -109,3 +110,15 @@ async def test_what_a_killed_process_left_is_swept(serve: Serve) -> None:
         assert await store.sweep(older_than=-1) == 1
         assert server.uploads == theirs
     assert [info.key async for info in store.list()] == []
+
+
+async def test_reconcile_sweeps(serve: Serve, pipelines: Pipelines) -> None:
+    """Also where nothing is unfinished; a store that forbids it fails nothing."""
+    server = serve("aws")
+    pipeline = pipelines(destination(server))
+    await pipeline.ledger.store.put("_ledger/.probe-1700000000-0", b"1")
+    assert (await reconcile(pipeline)).rows == []
+    assert server.objects == {}
+    denied = pipelines(destination(serve("no-delete")))
+    await denied.ledger.store.put("_ledger/.probe-1700000000-0", b"1")
+    assert (await reconcile(denied)).rows == []
