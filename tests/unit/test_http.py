@@ -83,7 +83,7 @@ class Endless(httpx.AsyncByteStream):
 
 
 async def test_an_endless_answer_is_cut() -> None:
-    """At 8 MiB; its status is kept."""
+    """Its status is kept."""
     reply = await reply_to(lambda _: httpx.Response(200, stream=Endless()))
     assert (reply.status, reply.failure, len(reply.body)) == (200, http.TOO_LARGE, http.ANSWER_LIMIT)
     assert reply.json is None

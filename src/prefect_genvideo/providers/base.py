@@ -37,7 +37,6 @@ from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
 STALL_TIMEOUT = 45.0
-_SMALL_BODY = 1024 * 1024
 
 ClientT = TypeVar("ClientT", bound="VideoClient")
 
@@ -331,7 +330,6 @@ class VideoClient(ModelKnowledge):
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if with_key else {})
         if content is not None:
             headers["Content-Type"] = "application/json"
-        small = files is None and len(content or b"") <= _SMALL_BODY
         line = self._line(fresh)
         async with line.places:
             return await exchange(
@@ -341,7 +339,7 @@ class VideoClient(ModelKnowledge):
                 headers=headers,
                 content=content,
                 files=files,
-                deadline=http.CONNECT_TIMEOUT + 2 * self._timeout if small else None,
+                deadline=http.CONNECT_TIMEOUT + 2 * self._timeout,
                 secret=self._key,
             )
 

@@ -19,12 +19,21 @@ import httpx
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
 from prefect_genvideo.media.mp4 import FIRST_BOXES, Mp4Reader
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json
-from prefect_genvideo.providers.http import coding_of, content_chunks, raw_chunks, send
+from prefect_genvideo.providers.http import (
+    CONNECT_TIMEOUT,
+    POOL_TIMEOUT,
+    coding_of,
+    content_chunks,
+    raw_chunks,
+    send,
+)
 from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
 from prefect_genvideo.providers.waits import retry_after
 
 MAX_REDIRECTS = 5
 MAX_SIZE = 8 * 1024**3
+SMALL_FILE_SECONDS = 60.0
+"""Seconds for a whole small file, from its first request to its last byte."""
 _MAX_ERROR_BODY = 16 * 1024
 _ERROR_BODY_SECONDS = 5.0
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
@@ -202,6 +211,12 @@ async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str)
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
+    with anyio.move_on_after(SMALL_FILE_SECONDS):
+        return await _whole(client, rules, url)
+    raise _failed(rules, f"The file did not come within {SMALL_FILE_SECONDS:g} s.", reason="timeout")
+
+
+async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
     response = await follow(client, rules, url, {})
     try:
         if response.status_code != 200:
@@ -266,10 +281,12 @@ async def _request(
 ) -> httpx.Response:
     error: DownloadError
     try:
-        return await send(client, client.build_request("GET", url, headers={**headers, "Accept": "*/*"}))
+        # Of the head of the answer alone; single bytes of it may come just often enough to stall nothing.
+        with anyio.fail_after(CONNECT_TIMEOUT + POOL_TIMEOUT + 2 * rules.stall_timeout):
+            return await send(client, client.build_request("GET", url, headers={**headers, "Accept": "*/*"}))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
         error = _failed(rules, f"{url.host} does not answer.", reason="not connected")
-    except httpx.TimeoutException:
+    except (httpx.TimeoutException, TimeoutError):
         error = _failed(rules, f"{url.host} did not answer in time.", reason="timeout")
     except (httpx.HTTPError, OSError, ValueError):
         error = _failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")

@@ -16,6 +16,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import httpx
 
 from prefect_genvideo.providers.answers import parse_json
@@ -25,19 +26,39 @@ from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpack
 from prefect_genvideo.providers.waits import retry_after
 
 CONNECT_TIMEOUT = 10.0
+"""Seconds for looking a name up and connecting."""
 WRITE_TIMEOUT = 60.0
+"""Seconds for each piece of a request to leave."""
 POOL_TIMEOUT = 10.0
+"""Seconds to wait for a connection of the pool."""
 READ_TIMEOUT = 60.0
+"""Seconds without a byte of an answer."""
 CONNECTIONS = 100
 """Of any client, at one time."""
 KEPT_CONNECTIONS = 16
 """Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
-ANSWER_LIMIT = 8 * 1024 * 1024
+ANSWER_LIMIT = 2 * 1024 * 1024
+"""Bytes of an API's answer. A list of a thousand models has a tenth of it."""
+VALUES_LIMIT = 50_000
+"""Values in an API's answer; reading so many takes some 40 ms, and eight megabytes of them took seconds."""
+SLOWEST_RATE = 1024
+"""Bytes per second below which a body counts as stuck, although single bytes still drip."""
+RATE_WINDOW = 30.0
+"""Seconds of waiting over which the rate of a body is taken."""
+SLOWEST_UPLOAD = 32 * 1024
+"""Bytes per second: what a request's own body may take at most, on top of the time for its answer."""
 
 NOT_SENT = "not sent"
+"""Failure of a request of which no byte left."""
 TIMED_OUT = "timeout"
+"""Failure of a request that had no whole answer in time."""
 LOST = "connection lost"
+"""Failure of a request whose connection ended early."""
 TOO_LARGE = "answer too large"
+"""Failure of an answer of more bytes or values than are read."""
+
+# Values from which an answer is read in a thread, so that other requests of the process go on meanwhile.
+_MANY_VALUES = 5_000
 
 # Everything that fails before the first byte of the request is on the wire.
 _BEFORE_SENDING = (
@@ -172,7 +193,7 @@ async def exchange(
     headers: Mapping[str, str],
     content: bytes | None = None,
     files: Mapping[str, Any] | None = None,
-    deadline: float | None = None,
+    deadline: float = CONNECT_TIMEOUT + 2 * READ_TIMEOUT,
     secret: str = "",
 ) -> Reply:
     """Send one request and return what came of it. Raises nothing but cancellation.
@@ -184,59 +205,89 @@ async def exchange(
         headers: Of this request only, e.g. the key.
         content: Body.
         files: Multipart fields; files are streamed.
-        deadline: Seconds for everything together. None where a body of any size goes out.
+        deadline: Seconds for everything together; a large body of the request gets more, at `SLOWEST_UPLOAD`.
         secret: Text that is blanked out in the answer: some gateways echo the key.
     """
-    with anyio.move_on_after(deadline):
-        try:
-            request = client.build_request(method, url, headers=headers, content=content, files=files)
-        except (httpx.InvalidURL, ValueError, TypeError):
-            return Reply(failure=NOT_SENT)
-        try:
+    try:
+        request = client.build_request(method, url, headers=headers, content=content, files=files)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return Reply(failure=NOT_SENT)
+    body, failure, response = bytearray(), TIMED_OUT, None
+    try:
+        with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
             response = await send(client, request)
-        except _BEFORE_SENDING:
-            return Reply(failure=NOT_SENT)
-        except httpx.TimeoutException:
-            return Reply(failure=TIMED_OUT)
-        except (httpx.HTTPError, OSError, ValueError):
-            return Reply(failure=LOST)
-        try:
-            return await _read(response, secret)
-        finally:
+            failure = await _read(response, body)
+    except _BEFORE_SENDING:
+        return Reply(failure=NOT_SENT)
+    except httpx.TimeoutException:
+        return Reply(failure=TIMED_OUT)
+    except (httpx.HTTPError, OSError, ValueError):
+        return Reply(failure=LOST)
+    finally:
+        if response is not None:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
-    return Reply(failure=TIMED_OUT)
+    return await _reply(response, bytes(body), failure, secret) if response is not None else Reply(failure=failure)
 
 
-async def _read(response: httpx.Response, secret: str) -> Reply:
-    body = bytearray()
-    failure = ""
+async def _read(response: httpx.Response, body: bytearray) -> str:
+    """Read the body into `body`; returns what went wrong, or an empty text."""
     try:
         async for chunk in content_chunks(response):
             body += chunk
             if len(body) > ANSWER_LIMIT:
-                failure = TOO_LARGE
-                break
+                return TOO_LARGE
     except httpx.TimeoutException:
-        failure = TIMED_OUT
+        return TIMED_OUT
     except (httpx.HTTPError, httpx.StreamError, OSError, ValueError, BrokenCodingError):
-        failure = LOST
-    content = bytes(body[:ANSWER_LIMIT])
+        return LOST
+    return ""
+
+
+async def _reply(response: httpx.Response, content: bytes, failure: str, secret: str) -> Reply:
+    content = content[:ANSWER_LIMIT]
     if secret:
         content = content.replace(secret.encode(), b"***")
+    values = sum(map(content.count, (b",", b"[", b"{")))
+    begins = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
+    if not failure and values > VALUES_LIMIT and begins in (b"{", b"["):
+        failure = TOO_LARGE
     return Reply(
         status=response.status_code,
         body=content,
-        json=None if failure else parse_json(content),
+        json=None if failure else await _json(content, values),
         failure=failure,
         content_type=response.headers.get("content-type", "").lower(),
         retry_after=retry_after(response.headers),
     )
 
 
+async def _json(content: bytes, values: int) -> Any:
+    return await anyio.to_thread.run_sync(parse_json, content) if values > _MANY_VALUES else parse_json(content)
+
+
 def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body as it comes off the wire, or at once when a transport delivered it whole."""
-    return response.aiter_bytes() if response.is_stream_consumed else response.aiter_raw()
+    """The body as it comes off the wire, or at once when a transport delivered it whole.
+
+    Raises:
+        httpx.ReadTimeout: It drips below `SLOWEST_RATE`. What the reader takes for itself does not count.
+    """
+    return response.aiter_bytes() if response.is_stream_consumed else _paced(response.aiter_raw())
+
+
+async def _paced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    arrived, waited = 0, 0.0
+    while True:
+        before = anyio.current_time()
+        chunk = await anext(chunks, None)
+        if chunk is None:
+            return
+        arrived, waited = arrived + len(chunk), waited + anyio.current_time() - before
+        if waited > RATE_WINDOW:
+            if arrived < SLOWEST_RATE * waited:
+                raise httpx.ReadTimeout(f"less than {SLOWEST_RATE} bytes per second")
+            arrived, waited = 0, 0.0
+        yield chunk
 
 
 def coding_of(response: httpx.Response) -> str:
