@@ -1,4 +1,4 @@
-"""From the bytes of a batch's file to its text: UTF-8, and what is said about everything else."""
+"""Decoding of a batch's file: UTF-8, and an error that names the encoding of everything else."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterator
 from itertools import islice
 from typing import Final
 
-from prefect_genvideo.errors import InvalidRequestError, shorten
+from prefect_genvideo.batch.model import unusable
+from prefect_genvideo.errors import shorten
 
+# Byte order marks.
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
 # Two letters and more of the scripts that UTF-8 writes in two bytes each, as GBK does Chinese.
@@ -32,27 +34,24 @@ def decode(name: str, data: bytes) -> str:
     Raises:
         InvalidRequestError: It is not UTF-8, most likely not meant as UTF-8, no text, or empty.
     """
-    label = shorten(name, 100)
     looks = " (it looks like UTF-16)" if data.startswith(_UTF16_MARKS) else ""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         looks = looks or (" (it looks like GBK)" if _is_chinese(data[error.start : error.start + _SAMPLE]) else "")
-        raise InvalidRequestError(
-            f"The manifest {label} is not UTF-8{looks}: byte 0x{data[error.start]:02x} on line {line}. "
-            "Save it with the encoding UTF-8."
-        ) from None
+        told = f"is not UTF-8{looks}: byte 0x{data[error.start]:02x} on line {line}; save it with the encoding UTF-8"
+        raise unusable(name, told) from None
     if "\0" in text:
-        raise InvalidRequestError(f"The manifest {label} holds NUL bytes, so it is no text in UTF-8{looks}.")
+        raise unusable(name, f"holds NUL bytes, so it is no text in UTF-8{looks}")
     if not text.strip():
-        raise InvalidRequestError(f"The manifest {label} is empty.")
+        raise unusable(name, "is empty")
     if not text.isascii() and not data.startswith(_UTF8_MARK):
-        _refuse_gbk(label, text)
+        _refuse_gbk(name, text)
     return text
 
 
-def _refuse_gbk(label: str, text: str) -> None:
+def _refuse_gbk(name: str, text: str) -> None:
     """Refuse a text whose bytes happen to be UTF-8 and were meant as GBK: it would be paid for as nonsense.
 
     `一只猫` in GBK is `һֻè` in UTF-8: three letters of three scripts in one word, which nobody writes.
@@ -63,10 +62,10 @@ def _refuse_gbk(label: str, text: str) -> None:
         meant = _in_gbk(word[0])
         if meant and _is_nonsense(word[0], text[max(0, word.start() - 1) : word.start()]):
             line = text.count("\n", 0, word.start()) + 1
-            raise InvalidRequestError(
-                f"The manifest {label} is most likely GBK: line {line} reads {shorten(word[0], 20)} in UTF-8 "
-                f"and {shorten(meant, 20)} in GBK. Save it with the encoding UTF-8; with a byte order mark it is "
-                "taken as UTF-8 without a question."
+            raise unusable(
+                name,
+                f"is most likely GBK: line {line} reads {shorten(word[0], 20)} in UTF-8 and {shorten(meant, 20)} in "
+                "GBK; save it with the encoding UTF-8; with a byte order mark it is taken as UTF-8 without a question",
             )
 
 

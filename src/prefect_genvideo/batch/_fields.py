@@ -1,4 +1,4 @@
-"""One row of a batch as pydantic models: what it may hold, and what is said when it does not."""
+"""Pydantic models of one row of a batch, and the problems that their errors become."""
 
 from __future__ import annotations
 
@@ -252,7 +252,12 @@ class Fault:
 
 
 def faults_of(error: ValidationError, changes: list[frozenset[str]]) -> Iterator[Fault]:
-    """What is broken, each place once. An alternative does not repeat the faults that it has from its row."""
+    """What is broken, each place once. An alternative does not repeat the faults that it has from its row.
+
+    Args:
+        error: Pydantic's findings.
+        changes: Fields that each alternative names itself.
+    """
     lines = error.errors(include_url=False)
     broken = {line["loc"][0] for line in lines}
     told = set[str]()
@@ -287,7 +292,12 @@ def _found(line: ErrorDetails, name: str) -> tuple[Any, str]:
 
 
 def read_facts(fields: Mapping[str, Any], faults: list[Fault]) -> Facts:
-    """The facts that are right: a broken date is no reason to call the row's variables unknown."""
+    """Return the facts that are right: a broken date is no reason to call the row's variables unknown.
+
+    Args:
+        fields: The row's, with its defaults.
+        faults: Takes what is wrong with the others.
+    """
     given = {name: fields[name] for name in Facts.model_fields if name in fields}
     try:
         return Facts.model_validate(given)

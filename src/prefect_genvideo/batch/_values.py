@@ -1,4 +1,4 @@
-"""Plain values: what JSON can express and every store can hold, copied and weighed."""
+"""Checked copies of plain values: what JSON can express and every store can hold."""
 
 from __future__ import annotations
 

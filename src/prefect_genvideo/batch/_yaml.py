@@ -1,4 +1,4 @@
-"""YAML as batches need it: read event by event, so that no file can grow, call anything or be misread.
+"""Reader of YAML for batches. It takes event by event, so that no file can grow, call anything or be misread.
 
 Plain words mean what YAML 1.2 says. To YAML 1.1, as PyYAML reads it, `aspect_ratio: 16:9` is the number 969 and the
 name `on` in a fallback is `true`; here both are texts, and only `true` and `false` are truth values. Dates stay texts.
@@ -18,6 +18,7 @@ MAX_NODES = 1_000_000
 """Most values of a file, its aliases expanded."""
 MAX_DEPTH = 32
 """Deepest nesting."""
+# Plain words of YAML 1.2's core schema that are no texts.
 _CONSTANTS = {
     **dict.fromkeys(("", "~", "null", "Null", "NULL")),
     **dict.fromkeys(("true", "True", "TRUE"), True),
@@ -27,7 +28,9 @@ _CONSTANTS = {
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]{0,39})")
 _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?")
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
+# YAML 1.1's key that takes over another mapping's names; people know it from compose files.
 _MERGE = "<<"
+# What PyYAML's own parser reads in some ten seconds.
 _SLOW_CHARS = 256 * 1024
 _SLOW_BRACKETS = 500
 

@@ -15,6 +15,7 @@ from prefect_genvideo.batch.templates import is_template
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.storage import ObjectStore
 
+# Fields that may be templates.
 _TEXTS = ("prompt", "first_frame", "last_frame")
 _TEXT_LISTS = ("images", "videos", "audios")
 
@@ -100,7 +101,12 @@ def _slot(row: ManifestRow, seen: Counter[str]) -> str:
 
 
 def as_row(row: ManifestRow, key: str) -> dict[str, Any]:
-    """A row that was read, as plain data that reads as the same row: rendered texts are no templates again."""
+    """Return a row that was read as plain data that reads as the same row: rendered texts are no templates again.
+
+    Args:
+        row: As the manifest has it.
+        key: Its idempotency key.
+    """
     literals: dict[str, str] = {}
     fields = _plain(row.request, literals) | {"key": _quoted(key, literals), "tags": list(row.tags)}
     if row.provider:

@@ -1,4 +1,4 @@
-"""The formats of a batch's file: bytes become rows of plain values, each with the number a person would give it."""
+"""Formats of a batch's file: bytes become rows of plain values, each with the number a person would give it."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from typing import Any, Literal, TypeVar, cast
 
 from prefect_genvideo.batch._encoding import decode
 from prefect_genvideo.batch._yaml import parse_yaml
-from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem
-from prefect_genvideo.errors import InvalidRequestError, printable
+from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem, unusable
+from prefect_genvideo.errors import printable
 from prefect_genvideo.models import Problem
 
 T = TypeVar("T")
@@ -30,11 +30,14 @@ _SUFFIXES: Mapping[str, Format] = {
     ".yaml": "yaml",
     ".yml": "yaml",
 }
+# Columns of a CSV file: a spreadsheet's empty ones are many, and each is looked up among the fields.
 _MAX_COLUMNS = 500
+# How a cell is read, by its field; all others are texts.
 _LISTS = frozenset({"images", "videos", "audios", "tags", "fallback"})
 _OBJECTS = frozenset({"options", "vars"})
 _NUMBERS = frozenset({"duration", "timeout"})
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
+# What a file without an extension begins with when it is YAML; else it is CSV.
 _YAML_START = re.compile(r"(?:---|%YAML|- |-$|#|[\w\"' .-]+:(?:\s|$))")
 
 
@@ -70,17 +73,15 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
     text = decode(name, data)
     form = _SUFFIXES.get(PurePosixPath(name).suffix.lower()) or _guessed(text)
     if form == "yaml" and len(data) > limits.max_yaml_bytes:
-        raise InvalidRequestError(
-            f"A YAML manifest may have at most {limits.max_yaml_bytes} bytes; larger ones are better JSONL."
-        )
+        raise unusable(name, f"may have at most {limits.max_yaml_bytes} bytes of YAML; larger ones are better JSONL")
     try:
         table = _READERS[form](text, limits)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         label = "CSV" if form == "csv" else form.upper()
-        raise InvalidRequestError(f"The manifest {printable(name)[:100]} cannot be read as {label}: {why}.") from None
+        raise unusable(name, f"cannot be read as {label}: {why}") from None
     if table is None:
-        raise InvalidRequestError(f"The manifest has more than the allowed {limits.max_rows} rows; split it.")
+        raise unusable(name, f"has more than the allowed {limits.max_rows} rows; split it")
     return table
 
 

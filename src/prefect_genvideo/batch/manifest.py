@@ -1,4 +1,4 @@
-"""A batch of wanted videos, as a file or a list.
+"""Reads a batch of wanted videos from a file or a list.
 
 A row sets any field of a `VideoRequest` and
 
@@ -52,13 +52,14 @@ from typing import Any
 import anyio.to_thread
 
 from prefect_genvideo.batch.formats import RawRow, Table, read_table
-from prefect_genvideo.batch.model import Manifest, ManifestLimits, ManifestRow
+from prefect_genvideo.batch.model import Manifest, ManifestLimits, ManifestRow, unusable
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.storage.base import ObjectStore
 
+# Whoever needs more than this shards: see `generate_videos_sharded`.
 _LIMITS = ManifestLimits()
 
 
@@ -104,7 +105,7 @@ def rows_from(requests: Sequence[VideoRequest | Mapping[str, Any]]) -> Manifest:
         InvalidRequestError: There are too many rows, or they become too large.
     """
     if len(requests) > _LIMITS.max_rows:
-        raise InvalidRequestError(f"There are more than the allowed {_LIMITS.max_rows} rows; split them.")
+        raise unusable("", f"has more than the allowed {_LIMITS.max_rows} rows; split it")
     rows = [RawRow(number, _as_fields(request)) for number, request in enumerate(requests, 1)]
     return read_rows("", Table(rows), today=_today(), limits=_LIMITS)
 

@@ -1,4 +1,4 @@
-"""What a batch is: rows, alternatives and problems; and the words its format uses."""
+"""The data of a batch: rows, alternatives and problems, and the names and limits of its format."""
 
 from __future__ import annotations
 
@@ -14,12 +14,15 @@ from prefect_genvideo.models import Problem, VideoRequest
 Numbering = Literal["line", "row"]
 FallbackKind = Literal["quota", "model_unavailable", "provider_down", "rejected"]
 FALLBACK_KINDS: tuple[FallbackKind, ...] = get_args(FallbackKind)
+"""Kinds of failure that an alternative may stand in for."""
 DEFAULT_KINDS: frozenset[FallbackKind] = frozenset({"quota", "model_unavailable", "provider_down"})
 """What an alternative stands in for that does not say."""
 
 REQUEST_FIELDS = tuple(VideoRequest.model_fields)
+"""What a request may set."""
 ROW_FIELDS = (*REQUEST_FIELDS, "provider", "key", "due", "fallback", "tags", "vars")
 """What a row may set."""
+# Source of the format's rules, in problems.
 _SOURCE = "manifest format"
 
 
@@ -128,7 +131,12 @@ class Manifest:
         return self.place(found.row, found.key) if found.row else "defaults"
 
     def place(self, number: int, key: str | None) -> str:
-        """The place of a row in words."""
+        """The place of a row in words.
+
+        Args:
+            number: The row's number.
+            key: Its idempotency key; None when it has none.
+        """
         return f"{self.numbering} {number}" + (f" (key {shorten(key)})" if key else "")
 
     def check(self) -> None:
@@ -147,10 +155,33 @@ class Manifest:
 
 
 def problem(field: str, value: Any, limit: str) -> Problem:
-    """A broken rule of the format, its value shortened and safe to show."""
+    """Return a broken rule of the format, its value shortened and safe to show.
+
+    Args:
+        field: Where it stands, e.g. `images[2]`.
+        value: What stands there.
+        limit: What is allowed.
+    """
     return Problem(field, shown(value), limit, _SOURCE)
 
 
+def unusable(name: str, limit: str) -> InvalidRequestError:
+    """Return the error that refuses a manifest as a whole.
+
+    Args:
+        name: Its name or place; empty for a list in memory.
+        limit: What it breaks, and what to do.
+    """
+    refused = problem("manifest", name or "(list)", limit)
+    return InvalidRequestError("The manifest cannot be used; nothing was sent.", problems=[refused])
+
+
 def near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
-    """The one of `names` that `name` is most likely a misspelling of."""
+    """Return the one of `names` that `name` is most likely a misspelling of.
+
+    Args:
+        name: As it was written.
+        names: What it could be.
+        cutoff: How alike they must be, 0-1.
+    """
     return next(iter(difflib.get_close_matches(name[:100].lower(), names, n=1, cutoff=cutoff)), None)

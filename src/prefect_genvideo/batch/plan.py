@@ -1,4 +1,4 @@
-"""From a manifest or a list to rows that are checked, keyed and ready to be made. Nothing is sent here."""
+"""Plans a batch: reads a manifest or a list, checks and keys every row. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
 DeriveKey = Callable[[str], Awaitable[str]]
 
-#: Problems shown in the error; the rest is counted.
+# Problems shown in the error; the rest is counted.
 _SHOWN = 200
-#: Characters that the names of a batch's records must share for a listing to be worth while.
+# Characters that the names of a batch's records must share for a listing to be worth while.
 _SHARED = 4
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 

@@ -1,4 +1,4 @@
-"""The rows of a batch: defaults are filled in, all problems are gathered, growth and time are bounded."""
+"""Checks the rows of a batch: fills in defaults, gathers all problems, bounds growth and time."""
 
 from __future__ import annotations
 
@@ -24,10 +24,12 @@ from prefect_genvideo.batch.model import (
     RowProblem,
     near,
     problem,
+    unusable,
 )
-from prefect_genvideo.errors import InvalidRequestError, printable
+from prefect_genvideo.errors import printable
 from prefect_genvideo.models import Problem
 
+# In English, whatever the machine's locale.
 _WEEKDAYS: Final = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")
 # Fields of the request that templates may use; those that are templates themselves are none.
 _SCOPE_FIELDS: Final = ("model", "provider", "duration", "aspect_ratio", "resolution", "timeout", "tags")
@@ -71,9 +73,7 @@ class _Reader:
         deadline = time.monotonic() + self._limits.seconds
         for position, raw in enumerate(self._table.rows, 1):
             if time.monotonic() > deadline:
-                raise InvalidRequestError(
-                    f"Checking the manifest takes longer than {self._limits.seconds:g} s; split it."
-                )
+                raise unusable(self._manifest.name, f"takes longer than {self._limits.seconds:g} s to check; split it")
             self._row(raw, position)
         return replace(self._manifest, unlisted=self._unlisted)
 
@@ -151,7 +151,7 @@ class _Reader:
     def _expand(self, size: int) -> None:
         self._expanded += size
         if self._expanded > self._limits.max_expanded:
-            raise InvalidRequestError("The manifest becomes too large with its defaults and templates; split it.")
+            raise unusable(self._manifest.name, "becomes too large with its defaults and templates; split it")
 
     def _report(self, number: int, key: str | None, fault: Problem) -> None:
         if number == 0:

@@ -1,4 +1,4 @@
-"""Where a batch's file comes from: this machine, http(s) or S3, held to a size and a time."""
+"""Fetches a batch's file from this machine, http(s) or S3, within a size and a time."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from prefect_genvideo.batch.model import ManifestLimits
+from prefect_genvideo.batch.model import ManifestLimits, unusable
 from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
 from prefect_genvideo.media.inspect import asset_kind
 
@@ -55,13 +55,11 @@ async def fetch(
         return _last(_path_of(text)), await _download(text, allow_private, limits)
     if kind == "s3":
         store, key = find_object(text, home)
-        return _last(key), await _gather(store.read(key), limits.max_bytes)
+        return _last(key), await _gather(text, store.read(key), limits.max_bytes)
     if kind == "data":
-        raise InvalidRequestError("A manifest is a file, an http(s) link or an s3:// URI, not a data URL.")
+        raise unusable(text, "must be a file, an http(s) link or an s3:// URI, not a data URL")
     if not allow_local:
-        raise InvalidRequestError(
-            "Manifests on this machine are not allowed here; give an http(s) link or an s3:// URI."
-        )
+        raise unusable(text, "files of this machine are not allowed here; give an http(s) link or an s3:// URI")
     return Path(text).name, await anyio.to_thread.run_sync(_read, text, limits.max_bytes)
 
 
@@ -82,14 +80,14 @@ def _read(text: str, limit: int) -> bytes:
         path = Path(text).expanduser()
         # Only regular files: a pipe would block for ever, a device never end.
         if not path.is_file():
-            raise InvalidRequestError(f"There is no such manifest file on this machine: {text[:200]!a}")
+            raise unusable(text, "there is no such file on this machine")
         with path.open("rb") as file:
             data = file.read(limit + 1)
     except (OSError, ValueError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a valid path"
-        raise InvalidRequestError(f"The manifest {text[:200]!a} cannot be read: {why}.") from None
+        raise unusable(text, f"cannot be read: {why}") from None
     if len(data) > limit:
-        raise _too_large(limit)
+        raise _too_large(text, limit)
     return data
 
 
@@ -100,14 +98,14 @@ async def _download(url: str, allow_private: bool, limits: ManifestLimits) -> by
         async with new_client(read_timeout=_STALL_SECONDS, guard=guard) as client:
             response = await follow(client, rules, url, {})
             try:
-                return await _body(response, limits.max_bytes)
+                return await _body(url, response, limits.max_bytes)
             finally:
                 with anyio.CancelScope(shield=True):
                     await response.aclose()
     raise DownloadError(f"The manifest did not arrive within {limits.download_seconds:g} s.", reason="timeout")
 
 
-async def _body(response: httpx.Response, limit: int) -> bytes:
+async def _body(url: str, response: httpx.Response, limit: int) -> bytes:
     status = response.status_code
     if status != 200:
         again = status >= 500 or status in _AGAIN
@@ -125,7 +123,7 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
         )
     error: DownloadError
     try:
-        return await _gather(raw_chunks(response), limit)
+        return await _gather(url, raw_chunks(response), limit)
     except httpx.TimeoutException:
         error = DownloadError(f"No byte of the manifest arrived for {_STALL_SECONDS:g} s.", reason="stalled")
     except (httpx.HTTPError, httpx.StreamError, OSError):
@@ -133,14 +131,14 @@ async def _body(response: httpx.Response, limit: int) -> bytes:
     raise error
 
 
-async def _gather(chunks: AsyncIterable[bytes], limit: int) -> bytes:
+async def _gather(source: str, chunks: AsyncIterable[bytes], limit: int) -> bytes:
     data = bytearray()
     async for chunk in chunks:
         data += chunk
         if len(data) > limit:
-            raise _too_large(limit)
+            raise _too_large(source, limit)
     return bytes(data)
 
 
-def _too_large(limit: int) -> InvalidRequestError:
-    return InvalidRequestError(f"The manifest is larger than the allowed {limit} bytes; split it.")
+def _too_large(source: str, limit: int) -> InvalidRequestError:
+    return unusable(source, f"is larger than the allowed {limit} bytes; split it")
