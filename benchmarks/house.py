@@ -1,6 +1,7 @@
 """How the code is built, in figures: `python benchmarks/house.py`. Reads the source, runs nothing of it.
 
-What is printed is held by `tests/packaging/test_architecture.py`.
+What is printed is held by `tests/packaging/test_architecture.py`. With `--draw` it draws the rooms for the
+documentation, `docs/img/rooms.svg`.
 """
 
 from __future__ import annotations
@@ -14,7 +15,36 @@ from pathlib import Path
 from statistics import median
 
 PACKAGE = Path(__file__).resolve().parents[1] / "src" / "prefect_genvideo"
+PICTURE = PACKAGE.parents[1] / "docs" / "img" / "rooms.svg"
 MOST_COMPLEX = 10
+
+FLOORS: tuple[tuple[tuple[str, str], ...], ...] = (
+    (
+        ("errors", "what the caller must do"),
+        ("models", "plain data"),
+        ("settings", "what operators set"),
+        ("polling", "when to ask next"),
+    ),
+    (("media", "what a file is; frames; films"), ("storage", "objects in S3 or a folder")),
+    (("providers", "each vendor's HTTP API, and what its answers mean"),),
+    (("ledger", "the record of every create: never pay twice"),),
+    (("pipeline", "one request to one stored video, resumable"),),
+    (("batch", "from a manifest to checked rows and a report"),),
+    (("runtime", "keys of runs, limits, logs and events of Prefect"),),
+    (("blocks", "who pays, and where videos go"),),
+    (
+        ("artifacts", "pictures and tables"),
+        ("events", "strangers' requests"),
+        ("deployments", "block documents"),
+    ),
+    (("tasks", "the four steps as task runs"),),
+    (("flows", "one video, a batch, shards, a film, reconcile"),),
+    (("cli", "the command line"),),
+)
+"""Rooms with what each is for, lowest floor first. A room imports from its own floor and from those below it."""
+
+WITHOUT_PREFECT = 6
+"""So many of the lowest floors know nothing of Prefect."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -180,5 +210,40 @@ def report(package: Path = PACKAGE) -> str:
     )
 
 
+_WIDTH, _ROW, _GAP, _LEFT = 880, 46, 8, 130
+# Attributes, not a style sheet: some programs that draw SVG read none.
+_FONT = 'font-family="sans-serif" font-size="13"'
+_PLAIN, _PREFECT = 'fill="#eef2ff" stroke="#8c9eff"', 'fill="#fff4e5" stroke="#ffb74d"'
+
+
+def picture() -> str:
+    """The rooms as SVG, the highest floor on top."""
+    height = len(FLOORS) * (_ROW + _GAP) + 2 * _GAP
+    shapes = [f'<rect fill="#ffffff" width="{_WIDTH}" height="{height}"/>']
+    for floor, rooms in enumerate(reversed(FLOORS)):
+        top = _GAP + floor * (_ROW + _GAP)
+        width = (_WIDTH - _LEFT - _GAP * len(rooms)) / len(rooms)
+        colour = _PREFECT if floor < len(FLOORS) - WITHOUT_PREFECT else _PLAIN
+        for number, (name, what) in enumerate(rooms):
+            left = _LEFT + number * (width + _GAP)
+            shapes += [
+                f'<rect {colour} x="{left:.0f}" y="{top}" width="{width:.0f}" height="{_ROW}" rx="6"/>',
+                f'<text fill="#222222" font-weight="bold" x="{left + 12:.0f}" y="{top + 19}">{name}</text>',
+                f'<text fill="#555555" x="{left + 12:.0f}" y="{top + 36}">{what}</text>',
+            ]
+    border = _GAP / 2 + (len(FLOORS) - WITHOUT_PREFECT) * (_ROW + _GAP)
+    shapes += [
+        f'<line stroke="#888888" stroke-dasharray="5 4" x1="0" x2="{_WIDTH}" y1="{border:.0f}" y2="{border:.0f}"/>',
+        f'<text fill="#555555" x="8" y="{border - 10:.0f}">knows Prefect</text>',
+        f'<text fill="#555555" x="8" y="{border + 20:.0f}">plain Python</text>',
+        f'<text fill="#555555" x="8" y="{_GAP + 27}">imports go down ↓</text>',
+    ]
+    head = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" role="img" aria-label="The rooms">'
+    return "\n".join([head, f"<g {_FONT}>", *shapes, "</g>", "</svg>"]) + "\n"
+
+
 if __name__ == "__main__":
-    sys.stdout.write(report(*map(Path, sys.argv[1:])) + "\n")
+    if sys.argv[1:] == ["--draw"]:
+        PICTURE.write_text(picture(), encoding="utf-8")
+    else:
+        sys.stdout.write(report(*map(Path, sys.argv[1:])) + "\n")
