@@ -246,12 +246,25 @@ def form_of(reply: Reply) -> str:
 
 
 def judge(table: Sequence[Row], facts: Facts) -> Row:
-    """Return the first row that matches. Every table ends with a row that always does."""
+    """Return the first row that matches.
+
+    Args:
+        table: Ends with a row that always matches.
+        facts: What the answer shows.
+    """
     return next(row for row in table if row.matches(facts))
 
 
 def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str | None = None) -> GenVideoError:
-    """Build the error of a row, with everything the provider said."""
+    """Build the error of a row, with everything the provider said.
+
+    Args:
+        row: What the answer means.
+        facts: What it shows.
+        title: The provider's name for people.
+        provider: Its short name.
+        task_id: The task in question, if there is one.
+    """
     where = f" (HTTP {facts.status})" if facts.status else ""
     said = f": {facts.message}" if facts.message else ""
     return row.error(

@@ -186,27 +186,40 @@ def find_task(answer: Any, task_id: str, *, plain_ids: bool) -> Task | None:
         The outermost object that names our id and holds a status word; else the one nearest to that. None where no
         object holds a status word or an end.
     """
-    found: list[tuple[Relation, Task]] = []
-    queue: deque[tuple[Any, Relation, int]] = deque([(opened(answer), Relation.UNNAMED, 0)])
+    # Who says a word comes before who does not; `min` keeps the outer before the inner.
+    return min(_speakers(answer, task_id, plain_ids), key=lambda task: (task.relation, not task.word), default=None)
+
+
+_Wrapped = tuple[Any, Relation, int]  # a value, whose task what wraps it speaks of, how deep it stands
+
+
+def _speakers(answer: Any, task_id: str, plain_ids: bool) -> Iterator[Task]:
+    """Yield the objects that speak of a task, the outer before the inner."""
+    queue: deque[_Wrapped] = deque([(opened(answer), Relation.UNNAMED, 0)])
     for _ in range(_MAX_NODES):
         if not queue:
-            break
+            return
         value, above, depth = queue.popleft()
-        if isinstance(value, list):
-            queue.extend((opened(inner), above, depth) for inner in islice(as_list(value), _MAX_NODES - len(queue)))
-            continue
-        row, fields = as_object(value), keyed(value)
+        fields = keyed(value)
         relation = _relation(fields, task_id, above, plain_ids)
-        task = Task(row, _word(fields), relation, answer)
-        if task.word or (task.has_end_time and not _names_a_status(fields)):
-            about_the_call = relation is Relation.UNNAMED and depth == 0 and not _TASK_FACTS & set(fields)
-            found.append((Relation.CALL if about_the_call else relation, task))
-        if depth < _MAX_DEPTH:
-            inner = ((key, fields[key]) for key in fields if key in _WRAPPERS)
-            queue.extend((raw if key in _SAID else opened(raw), relation, depth + 1) for key, raw in inner)
-    # Who says a word comes before who does not; sorting keeps the outer before the inner.
-    ranked = sorted(found, key=lambda each: (each[0], not each[1].word))
-    return Task(ranked[0][1].row, ranked[0][1].word, ranked[0][0], answer) if ranked else None
+        if _speaks(fields):
+            of_a_call = relation is Relation.UNNAMED and depth == 0 and _TASK_FACTS.isdisjoint(fields)
+            yield Task(as_object(value), _word(fields), Relation.CALL if of_a_call else relation, answer)
+        within = above if isinstance(value, list) else relation
+        queue.extend(islice(_wrapped(value, fields, within, depth), _MAX_NODES - len(queue)))
+
+
+def _wrapped(value: Any, fields: JsonObject, relation: Relation, depth: int) -> Iterator[_Wrapped]:
+    yield from ((opened(inner), relation, depth) for inner in as_list(value))
+    if depth < _MAX_DEPTH:
+        for key in (key for key in fields if key in _WRAPPERS):
+            yield (fields[key] if key in _SAID else opened(fields[key])), relation, depth + 1
+
+
+def _speaks(fields: JsonObject) -> bool:
+    """Whether there is a status word, or an end time where no status is named at all."""
+    named = any(fields.get(key) not in (None, "") for key in _WORD_KEYS)
+    return bool(_word(fields)) or (not named and any(is_moment(fields.get(key)) for key in _ENDED))
 
 
 def _relation(fields: JsonObject, task_id: str, above: Relation, plain_ids: bool) -> Relation:
@@ -227,11 +240,6 @@ def _word(fields: JsonObject) -> str:
             return word
     done = fields.get("done")
     return "" if not isinstance(done, bool) else "done" if done else "running"
-
-
-def _names_a_status(fields: JsonObject) -> bool:
-    """Whether there is a status that is no word, e.g. a number whose meaning nobody told us."""
-    return any(fields.get(key) not in (None, "") for key in _WORD_KEYS)
 
 
 def _time(row: JsonObject, keys: tuple[str, ...]) -> datetime | None:

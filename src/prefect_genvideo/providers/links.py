@@ -119,7 +119,12 @@ class LinkPlaces:
 
 
 def content_url(base_url: str, task_id: str) -> str:
-    """Return where the gateway itself serves a task's video."""
+    """Return where the gateway itself serves a task's video.
+
+    Args:
+        base_url: The API's address.
+        task_id: The task.
+    """
     return f"{base_url}/v1/videos/{quote(task_id, safe='')}/content"
 
 
