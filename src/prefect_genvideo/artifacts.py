@@ -183,7 +183,7 @@ def _cells(table: list[dict[str, str | int | float]]) -> list[dict[str, str | in
     ]
 
 
-#: An artifact update costs the server 12 ms of CPU; more often than this nobody reads it.
+# An artifact update costs the server 12 ms of CPU; more often than this nobody reads it.
 _ARTIFACT_EVERY = 20.0
 _LOG_EVERY = 60.0
 # Characters of a provider's own words in one line of a log.
@@ -254,7 +254,7 @@ def _words(look: Look, error: BaseException | None) -> str:
     return f"{words}; ended: {shorten(str(error), _LONGEST_WORDS)}" if error is not None else words
 
 
-#: Covers on one sheet; more cannot be told apart on a screen.
+# Covers on one sheet; more cannot be told apart on a screen.
 _ON_SHEET = 60
 
 

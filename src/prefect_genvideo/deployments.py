@@ -166,8 +166,8 @@ def main(shape: type[ValuesT], documents: Callable[[ValuesT], Sequence[Document]
         print(saved)
 
 
-#: Names the folder that holds `flows/` on a worker that does not run from a clone.
 VARIABLE = "GENVIDEO_HOME"
+"""Names the folder that holds `flows/` on a worker that does not run from a clone."""
 
 
 def enter_flows_home() -> dict[str, str]:

@@ -17,14 +17,14 @@ from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
 
-#: What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise.
 OPEN_FIELDS = frozenset({"prompt", "duration", "aspect_ratio", "images", "first_frame", "last_frame"})
+"""What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise."""
 _MAX_PROMPT = 4_000
 _MAX_ASSETS = 12
 _MAX_LINK = 2_048
 _SOURCE = "untrusted parameters"
 _MAX_SHOWN = 50
-#: Characters at which programs that read links disagree about where the host ends.
+# Characters at which programs that read links disagree about where the host ends.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
 
@@ -146,11 +146,11 @@ def _problem(field: str, value: Any, limit: str) -> Problem:
     return Problem(field, shown(value), limit, _SOURCE)
 
 
-#: An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is.
 WHOLE_PAYLOAD: dict[str, Any] = {
     "__prefect_kind": "json",
     "value": {"__prefect_kind": "jinja", "template": "{{ event.payload | tojson }}"},
 }
+"""An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is."""
 EVENT_ID: dict[str, Any] = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
 
 

@@ -48,7 +48,14 @@ _SPREAD, _DRIFT = 0.8, 0.02
 
 
 def history_key(provider: str, model: str, seconds: float | None, resolution: str | None) -> str:
-    """Name the bucket of comparable generations, e.g. `sudashui/vidu-q3/5s/720p`."""
+    """Name the bucket of comparable generations, e.g. `sudashui/vidu-q3/5s/720p`.
+
+    Args:
+        provider: Name of the provider.
+        model: Name of the model.
+        seconds: Length of the clip; None where the request did not say.
+        resolution: e.g. `720p`; None where the request did not say.
+    """
     length = "-" if seconds is None else f"{seconds:g}s"
     return "/".join((provider, model, length, (resolution or "-").lower()))
 
@@ -85,7 +92,12 @@ class History:
 
     @classmethod
     def from_json(cls, text: str | bytes | None, *, size: int = 64) -> History:
-        """Read `to_json`. Garbage gives an empty history: what is lost is a few calls."""
+        """Read `to_json`. Garbage gives an empty history: what is lost is a few calls.
+
+        Args:
+            text: The document; None is an empty history.
+            size: Durations kept at most.
+        """
         try:
             document: Any = json.loads(text or "{}")
         except (ValueError, RecursionError):
@@ -243,9 +255,12 @@ class Backoff:
     longest_hint: float = 900.0
 
     def delay(self, failures: int, retry_after: float | None = None, *, task_id: str = "") -> float:
-        """Return the seconds to wait after the `failures`-th failure in a row (from 1).
+        """Return the seconds to wait after a failure.
 
-        The task id seeds up to a quarter on top, so that tasks that failed together do not return together.
+        Args:
+            failures: Failures in a row, from 1.
+            retry_after: What the server asked for, in seconds.
+            task_id: Seeds up to a quarter on top, so that tasks that failed together do not return together.
         """
         stretch = 1.0 + 0.25 * _fraction(f"{task_id}/{failures}")
         if retry_after is not None and 0.0 <= retry_after < math.inf:
@@ -267,7 +282,12 @@ class Deadline:
     started: float | None = None
 
     def start(self, now: float, *, age: float = 0.0) -> None:
-        """Let it run from `age` seconds before `now`; only the first call counts."""
+        """Let it run; only the first call counts.
+
+        Args:
+            now: Clock value.
+            age: Seconds for which it has been running.
+        """
         if self.started is None:
             self.started = now - max(age, 0.0)
 

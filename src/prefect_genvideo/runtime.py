@@ -162,8 +162,8 @@ async def _climb(run: FlowRun) -> tuple[str, _Attempts]:
     return str(top.id), tuple(attempts)
 
 
-#: Seconds after which the slot of a killed holder is free again; the shortest that Prefect allows.
 LEASE = 60.0
+"""Seconds after which the slot of a killed holder is free again; the shortest that Prefect allows."""
 
 
 def limit_name(pipeline: Pipeline) -> str:
@@ -219,7 +219,7 @@ async def account_slot(pipeline: Pipeline) -> AsyncGenerator[None]:
         yield
 
 
-#: Seconds that the last words may take on their way to the API; workers kill 30 s after SIGTERM.
+# Seconds that the last words may take on their way to the API; workers kill 30 s after SIGTERM.
 _LAST_WORDS = 5.0
 
 
@@ -277,6 +277,10 @@ def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
 
 def announce(event: Event, record: LedgerRecord) -> None:
     """Emit `genvideo.<event>` for automations.
+
+    Args:
+        event: What happened.
+        record: To which generation.
 
     Resource ids: `genvideo.generation.<provider>.<task id>` (before there is a task id: `genvideo.key.<key>`), or
     `genvideo.video.<provider>.<task id>` for `genvideo.video.saved`.

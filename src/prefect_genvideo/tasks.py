@@ -25,12 +25,18 @@ from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
-#: Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider.
 UPLOAD_CACHE = timedelta(minutes=75)
+"""Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider."""
 
 
 async def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what says that doing it again is safe, and not before the provider's Retry-After."""
+    """Retry only what says that doing it again is safe, and not before the provider's Retry-After.
+
+    Args:
+        task: The task.
+        task_run: Its run.
+        state: How it failed.
+    """
     del task, task_run
     error = await state.aresult(raise_on_failure=False)
     if not isinstance(error, GenVideoError) or not error.retryable:

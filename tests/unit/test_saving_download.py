@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -44,6 +45,13 @@ class Saving:
 
     async def visible(self) -> list[str]:
         return [info.key async for info in self.store.list()]
+
+
+def spread_over(slept: Sequence[float], pauses: Sequence[float]) -> bool:
+    """Whether these are the pauses, each with up to a quarter on top, so that many that failed come back apart."""
+    return len(slept) == len(pauses) and all(
+        pause <= seconds <= 1.25 * pause for seconds, pause in zip(slept, pauses, strict=True)
+    )
 
 
 async def test_an_unbroken_stream_is_saved(tmp_path: Path) -> None:
@@ -205,7 +213,7 @@ async def test_new_bytes_renew_the_patience(tmp_path: Path) -> None:
     saving = Saving(tmp_path, source)
     await saving.run()
     assert len(saving.slept) == 9
-    assert max(saving.slept) <= 1.0
+    assert spread_over(saving.slept, [1] * 9)
 
 
 async def test_standing_still_ends_it(tmp_path: Path) -> None:
@@ -214,10 +222,7 @@ async def test_standing_still_ends_it(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="5 tries; 3000 of 10000 bytes") as caught:
         await saving.run()
     assert caught.value.retryable
-    ceilings = [1, 2, 4, 8]
-    assert [ceiling / 2 <= slept <= ceiling for slept, ceiling in zip(saving.slept, ceilings, strict=True)] == [
-        True
-    ] * 4
+    assert spread_over(saving.slept, [1, 2, 4, 8])
 
 
 async def test_crawling_ends_it_too(tmp_path: Path) -> None:
@@ -235,7 +240,7 @@ async def test_the_servers_wish_comes_before_our_pause(tmp_path: Path) -> None:
     )
     saving = Saving(tmp_path, source)
     await saving.run()
-    assert saving.slept == [17, 300]
+    assert spread_over(saving.slept, [17, 300])
 
 
 async def test_a_rate_limited_query_waits_as_long_as_it_says(tmp_path: Path) -> None:
@@ -243,4 +248,4 @@ async def test_a_rate_limited_query_waits_as_long_as_it_says(tmp_path: Path) -> 
     source = ScriptedSource([Answer(VIDEO)], links=[RateLimitedError("slow down", retry_after=3), FRESH])
     saving = Saving(tmp_path, source, link=None)
     await saving.run()
-    assert saving.slept == [3]
+    assert spread_over(saving.slept, [3])

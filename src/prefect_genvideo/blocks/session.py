@@ -69,7 +69,7 @@ class _AnyProvider:
         return core_schema.no_info_wrap_validator_function(_take, picked)
 
 
-#: A block, or the name of a saved one as `block-type-slug/name`.
+# A block, or the name of a saved one as `block-type-slug/name`.
 if TYPE_CHECKING:
     Credentials = ProviderCredentials | str
     Destination = VideoDestination | str

@@ -203,7 +203,13 @@ def _state_of(error: GenVideoError | None) -> RowState:
 
 
 def judge(report: BatchReport, fail_on: FailOn, failed_share: float) -> None:
-    """Raise `BatchFailedError` when more videos failed than the policy accepts."""
+    """Raise `BatchFailedError` when more videos failed than the policy accepts.
+
+    Args:
+        report: What became of the rows.
+        fail_on: `any` bad video, a `share` above `failed_share`, or `never`.
+        failed_share: Share of bad videos that is accepted, 0-1.
+    """
     accepted = {"any": 0.0, "share": failed_share, "never": 1.0}[fail_on]
     if report.failed_share() > accepted:
         first = next(row for row in report.rows if row.state not in ("saved", "pending"))

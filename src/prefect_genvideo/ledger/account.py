@@ -12,7 +12,7 @@ import anyio
 from prefect_genvideo.errors import GenVideoError, QuotaError, RateLimitedError, UnknownOutcomeError
 from prefect_genvideo.ledger.store import Sleep
 
-#: How long the others hold back when the provider limits one of us and does not say for how long.
+# How long the others hold back when the provider limits one of us and does not say for how long.
 _DEFAULT_PAUSE = 5.0
 
 

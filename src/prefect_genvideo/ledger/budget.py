@@ -15,7 +15,7 @@ from prefect_genvideo.ledger.record import LedgerRecord, Spent
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
 
-#: How long a day's count is believed before the ledger is listed again for what others have sent meanwhile.
+# How long a day's count is believed before the ledger is listed again for what others have sent meanwhile.
 _FRESH = 20.0
 
 
@@ -78,7 +78,12 @@ class BudgetGuard:
             self.run, self._day, self._unlisted = self.run + one, self._day + one, self._unlisted + one
 
     def settle(self, draft: LedgerRecord, claimed: bool) -> None:
-        """Say how the claim of a reservation ended: it is in the ledger's own count now, or it is taken back."""
+        """Say how the claim of a reservation ended: it is in the ledger's own count now, or it is taken back.
+
+        Args:
+            draft: What was reserved.
+            claimed: Whether the claim was made.
+        """
         self._unlisted -= Spent(1, draft.seconds or 0.0)
         if not claimed:
             self.refund(draft)

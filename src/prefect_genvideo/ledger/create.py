@@ -70,7 +70,12 @@ class Submission:
 
 
 def ways_out(ledger: Ledger, record: LedgerRecord) -> str:
-    """What a person can do about a create whose fate is not known."""
+    """What a person can do about a create whose fate is not known, as sentences with commands.
+
+    Args:
+        ledger: Where it is recorded.
+        record: The record.
+    """
     task_id = record.task_id or "TASK_ID"
     return (
         f"Look for the task in the provider's console. Found: {_command(ledger, 'adopt', record.key, task_id)}. "
@@ -161,7 +166,17 @@ class Creator:
             self._budget.settle(draft, claimed is not None)
 
     async def resume(self, held: Entry, draft: LedgerRecord) -> Submission | None:
-        """What a held key means for a run that wants it: its task, an error, or None while its holder is sending."""
+        """What a held key means for a run that wants it: its task, an error, or None while its holder is sending.
+
+        Args:
+            held: The record of the key.
+            draft: What the run wants.
+
+        Raises:
+            InvalidRequestError: The key belongs to another request.
+            GenerationFailedError: The key's task ended without a video.
+            UnknownOutcomeError: A create went out and its fate is not known.
+        """
         record = held.record
         if record.fingerprint != draft.fingerprint:
             limit = f"this key belongs to another request (made {record.created_at:%Y-%m-%d %H:%M} UTC, {record.model})"

@@ -41,7 +41,12 @@ class Durations:
         return self._histories[bucket]
 
     async def learn(self, bucket: str, seconds: float) -> None:
-        """Add a finished duration."""
+        """Add the elapsed time of a finished generation.
+
+        Args:
+            bucket: Name of the history, see `record.bucket_of`.
+            seconds: From create to end.
+        """
         (await self.of(bucket)).add(seconds)
         pending = self._unwritten.setdefault(bucket, [])
         pending.append(seconds)

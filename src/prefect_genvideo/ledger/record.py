@@ -1,4 +1,16 @@
-"""One wanted video as the ledger knows it: the record, its states, and its name in the store."""
+"""One wanted video as the ledger knows it: the record, its states, and its name in the store.
+
+```
+            ┌────────── release ──────────┐
+            ▼                             │
+(nothing) → intent → submitted → succeeded → saved
+              │  ▲        └────→ failed
+              │  └── rejected (nothing was made: the key is free)
+              └────→ unknown  (a person decides: adopt or release)
+```
+
+Who saves at once goes from `submitted` to `saved` in one write.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +35,6 @@ VERSION = 1
 
 LedgerState = Literal["intent", "submitted", "succeeded", "saved", "rejected", "failed", "unknown"]
 
-#: Where a record may go from each state. A state may always be rewritten as itself (heartbeat, new facts).
 MOVES: dict[LedgerState, frozenset[LedgerState]] = {
     "intent": frozenset({"submitted", "rejected", "unknown"}),
     "submitted": frozenset({"succeeded", "saved", "failed", "rejected"}),
@@ -33,12 +44,13 @@ MOVES: dict[LedgerState, frozenset[LedgerState]] = {
     "failed": frozenset({"rejected", "submitted"}),
     "unknown": frozenset({"submitted", "rejected"}),
 }
+"""Where a record may go from each state. A state may always be rewritten as itself (heartbeat, new facts)."""
 
-#: Records that reconciling has nothing to do with any more.
 SETTLED: frozenset[LedgerState] = frozenset({"saved", "failed", "rejected"})
+"""Records that reconciling has nothing to do with any more."""
 
-#: Records with a task that is paid for and whose video is not stored yet; and all with a paid task.
 PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
+"""Records with a task that is paid for and whose video is not stored yet; and all with a paid task."""
 KEPT: frozenset[LedgerState] = frozenset({*PAID, "saved"})
 
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
@@ -139,7 +151,14 @@ def check_key(key: str) -> None:
 
 
 def refusal(record: LedgerRecord, state: LedgerState, facts: dict[str, Any], give_up: bool) -> str | None:
-    """Why a move is not allowed, in words that follow the record's name."""
+    """Why a move is not allowed, in words that follow the record's name; None when it is.
+
+    Args:
+        record: As it stands.
+        state: Where to.
+        facts: Attributes to set.
+        give_up: Whether a person wants a paid task to be given up.
+    """
     if state != record.state and state not in MOVES[record.state]:
         return f"is {record.state}, not to be made {state}"
     if record.state in KEPT and state == "rejected" and not give_up:

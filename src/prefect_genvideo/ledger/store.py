@@ -1,18 +1,7 @@
-"""The write-ahead record of every paid generation. One JSON object a key, in the destination's own store.
-
-```
-            ┌────────── release ──────────┐
-            ▼                             │
-(nothing) → intent → submitted → succeeded → saved
-              │  ▲        └────→ failed
-              │  └── rejected (nothing was made: the key is free)
-              └────→ unknown  (a person decides: adopt or release)
-```
-
-Who saves at once goes from `submitted` to `saved` in one write.
+"""The write-ahead record of every paid generation: one JSON object a key, in the destination's own store.
 
 Every move is a conditional write, so two machines can never both believe that a key is theirs. The ledger fails
-closed: a record that cannot be read or parsed is an error, never an absence.
+closed: a record that cannot be read or parsed is an error, never an absence. States and moves: `record`.
 """
 
 from __future__ import annotations
@@ -24,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import partial
+from itertools import count
 from typing import Any, TypeVar
 
 import anyio
@@ -43,12 +33,15 @@ from prefect_genvideo.ledger.record import (
     refusal,
 )
 from prefect_genvideo.models import Problem
+from prefect_genvideo.polling import Backoff
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
-#: Nothing is paid before a claim, so a store that is down fails it soon: seconds.
+# Nothing is paid before a claim, so a store that is down fails it soon: seconds.
 _CLAIM_PATIENCE = 20.0
-#: Seconds for which an intent is taken to be under way at another holder.
+# Seconds for which an intent is taken to be under way at another holder.
 _FRESH = 180.0
+# A store that is down comes back within seconds or not for long; its load is one small write.
+_BACKOFF = Backoff(first=0.5, ceiling=15.0)
 Sleep = Callable[[float], Awaitable[None]]
 T = TypeVar("T")
 
@@ -241,8 +234,8 @@ class Ledger:
     async def _patiently(
         self, write: Callable[[], Awaitable[T]], told: str, patience: float, task_id: str | None = None
     ) -> T:
-        began, delay = time.monotonic(), 0.5
-        while True:
+        began = time.monotonic()
+        for failures in count(1):
             try:
                 return await write()
             except LedgerConflictError:
@@ -250,9 +243,10 @@ class Ledger:
             except DestinationError as error:
                 if not error.retryable or time.monotonic() - began > patience:
                     raise DestinationError(f"{told}: {error}", task_id=task_id) from None
-                self.on_trouble(f"{told}: {error}; trying again in {delay:g} s")
+                delay = _BACKOFF.delay(failures)
+                self.on_trouble(f"{told}: {error}; trying again in {delay:.1f} s")
                 await self._sleep(delay)
-                delay = min(delay * 2, 15)
+        raise AssertionError("unreachable: patience ends first")
 
     async def _move_once(
         self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False, exact: bool = False

@@ -23,7 +23,7 @@ from prefect_genvideo.storage import ObjectStore, find_object
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
 
-#: Query parameters that sign a link and change each time it is made; they do not say what the link shows.
+# Query parameters that sign a link and change each time it is made; they do not say what the link shows.
 _SIGNATURES = frozenset({"expires", "signature", "sig", "token", "sign", "key-pair-id", "policy", "awsaccesskeyid"})
 _LARGEST = 64 * 1024 * 1024
 # Bytes of a file's name that every file system takes, with room for what uploads add.

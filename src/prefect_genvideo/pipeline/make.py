@@ -74,19 +74,42 @@ class Steps:
         """Told that the key has a task already, so that nothing is sent or paid."""
 
     async def upload(self, pipeline: Pipeline, source: str) -> str:
-        """Upload one file (path or data URL); returns a link that the provider can fetch."""
+        """Upload one file; returns a link that the provider can fetch.
+
+        Args:
+            pipeline: Whose provider.
+            source: A path or a data URL.
+        """
         return (await patiently(lambda: pipeline.client.upload(source), sleep=pipeline.sleep)).url
 
     async def create(self, pipeline: Pipeline, ready: VideoRequest, wanted: Wanted) -> Submission:
-        """Send the create; `ready` is the request with every asset such that the provider can fetch it."""
+        """Send the create.
+
+        Args:
+            pipeline: Account and destination.
+            ready: The request, every asset such that the provider can fetch it.
+            wanted: The request as the caller gave it, and the draft of its record.
+        """
         return await pipeline.create(ready, wanted.draft, looked=True)
 
     async def wait(self, pipeline: Pipeline, entry: Entry) -> Generation:
-        """Wait for the provider's last word; the save that follows records a success."""
+        """Wait for the provider's last word; the save that follows records a success.
+
+        Args:
+            pipeline: Account and destination.
+            entry: The task's record.
+        """
         return await pipeline.follow(entry)
 
     async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
-        """Save the finished video."""
+        """Save the finished video.
+
+        Args:
+            pipeline: Account and destination.
+            entry: The task's record.
+            generation: The provider's last word.
+            fresh: It has just been paid for by us, so that no earlier save is looked for.
+        """
         return await pipeline.save(entry, generation, fresh=fresh)
 
 

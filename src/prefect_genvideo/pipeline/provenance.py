@@ -117,7 +117,11 @@ def manifest_key(key: str) -> str:
 
 
 async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:
-    """The manifest beside the video at `key`; None when there is none.
+    """The manifest beside a video; None when there is none.
+
+    Args:
+        store: Where the video is.
+        key: Object key of the video, relative to the store's prefix.
 
     Raises:
         DestinationError: Something else lies at the manifest's key, or the store failed.

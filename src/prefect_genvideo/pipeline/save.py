@@ -331,7 +331,7 @@ class _Saver:
             return there[1]
 
 
-#: Bytes; a larger video is not read back for its first picture.
+# Bytes; a larger video is not read back for its first picture.
 _LARGEST = 64 * 1024 * 1024
 
 

@@ -49,7 +49,14 @@ class Shot(BaseModel):
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the vendor.")
 
     def request(self, model: str, duration: float, aspect_ratio: str, resolution: str | None) -> VideoRequest:
-        """The shot as a request of its own, with what the storyboard says where the shot does not."""
+        """The shot as a request of its own, with what the storyboard says where the shot does not.
+
+        Args:
+            model: The storyboard's model.
+            duration: The storyboard's seconds of a shot.
+            aspect_ratio: The film's.
+            resolution: The film's; None where the model's name decides.
+        """
         return VideoRequest(
             model=self.model or model,
             prompt=self.prompt,
@@ -136,6 +143,10 @@ async def frame_after(pipeline: Pipeline, video: StoredVideo) -> AsyncGenerator[
     """The last frame of a saved shot, as a PNG file for the length of the context.
 
     The picture is kept beside the shot, so that a rerun on another machine asks for exactly the same next shot.
+
+    Args:
+        pipeline: Whose store has the shot.
+        video: The shot.
     """
     store = pipeline.ledger.store
     key = store.relative_key(video.key)
@@ -156,6 +167,11 @@ async def frame_after(pipeline: Pipeline, video: StoredVideo) -> AsyncGenerator[
 
 async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str) -> StoredFilm:
     """Join saved shots into `films/<name>-<hash of the shots>.mp4`. The same shots are joined once.
+
+    Args:
+        store: Where the shots are and the film goes.
+        shots: In their order.
+        name: Name of the film.
 
     Raises:
         InvalidRequestError: A shot is no readable video, or the extra `media` is missing.

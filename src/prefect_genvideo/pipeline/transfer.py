@@ -6,7 +6,6 @@ Retries of a download never lead to a new create, and never end by themselves wh
 from __future__ import annotations
 
 import hashlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from urllib.parse import urlsplit
 from prefect_genvideo.errors import DownloadError, GenVideoError, LinkExpiredError, TransientError
 from prefect_genvideo.media.mp4 import Movie, Mp4Reader
 from prefect_genvideo.models import Generation
+from prefect_genvideo.polling import Backoff
 from prefect_genvideo.storage.base import Upload
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -63,6 +63,10 @@ class VideoSource(Protocol):
         ...
 
 
+# A cut download is gone on with soon; a server that asks for more than five minutes gets a later run.
+_BACKOFF = Backoff(first=1.0, ceiling=30.0, longest_hint=300.0)
+
+
 @dataclass(frozen=True)
 class Patience:
     """How long a download is tried.
@@ -70,23 +74,12 @@ class Patience:
     Attributes:
         attempts: Failures in a row that brought no byte further than ever before.
         total: Failures in all.
-        first_pause: Seconds before the second try; doubles with each further failure in a row.
-        max_pause: Longest pause in seconds.
-        max_retry_after: Longest wait that a server may ask for, in seconds.
+        backoff: Pauses between tries; a server's Retry-After is believed up to its `longest_hint`.
     """
 
     attempts: int = 5
     total: int = 100
-    first_pause: float = 1.0
-    max_pause: float = 30.0
-    max_retry_after: float = 300.0
-
-    def pause(self, failures: int, retry_after: float | None) -> float:
-        """Seconds to wait after so many failures in a row; the server's own wish goes first."""
-        if retry_after is not None:
-            return min(max(retry_after, 0.0), self.max_retry_after)
-        longest = min(self.first_pause * 2 ** (failures - 1), self.max_pause)
-        return longest * random.uniform(0.5, 1.0)  # noqa: S311 - spreads retries, guards nothing
+    backoff: Backoff = _BACKOFF
 
 
 @dataclass(frozen=True)
@@ -211,7 +204,8 @@ class Fetch:
             total += 1
             if failures >= self._patience.attempts or total >= self._patience.total:
                 raise self._given_up(failure, total) from failure
-            await self._sleep(self._patience.pause(failures, failure.retry_after))
+            task_id = self._generation.task_id
+            await self._sleep(self._patience.backoff.delay(failures, failure.retry_after, task_id=task_id))
 
     async def _attempt(self) -> Received:
         if self._link_is_stale:

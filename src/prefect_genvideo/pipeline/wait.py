@@ -106,6 +106,31 @@ def elapsed_of(generation: Generation, record: LedgerRecord, seen_until_end: boo
     return (datetime.now(timezone.utc) - record.submitted_at).total_seconds() if seen_until_end else None
 
 
+@dataclass
+class _Limits:
+    """What ends a wait without the provider's word.
+
+    Attributes:
+        deadline: Time that a generation may take once it has begun.
+        silence: Time without any usable answer.
+        graces: Patience with each kind of odd answer.
+    """
+
+    deadline: Deadline
+    silence: Deadline
+    graces: dict[Oddity, Grace]
+
+    @classmethod
+    def of(cls, timeout: float | None, now: float) -> _Limits:
+        return cls(Deadline(timeout), Deadline(timeout, now), {name: Grace.of(name) for name in ODDITIES})
+
+    def left(self, now: float) -> float:
+        return min(self.deadline.left(now), self.silence.left(now))
+
+    def passed(self, now: float) -> bool:
+        return self.deadline.passed(now) or self.silence.passed(now)
+
+
 class Waiter:
     """Waits for one task.
 
@@ -157,42 +182,46 @@ class Waiter:
             AuthenticationError: The key cannot query, several times in a row. The id is kept.
         """
         begin = self._clock()
-        look, backoff = Look(), Backoff()
-        graces: dict[Oddity, Grace] = {name: Grace.of(name) for name in ODDITIES}
-        deadline, silence = Deadline(self.timeout), Deadline(self.timeout)
-        silence.start(begin)
+        look, limits = Look(), _Limits.of(self.timeout, begin)
         gap = 0.0 if age else self.schedule.next_gap(0.0)
         while True:
-            await self._sleep(min(gap, deadline.left(self._clock()), silence.left(self._clock())))
+            await self._sleep(min(gap, limits.left(self._clock())))
             failure = await self._ask(task_id, look)
             now = self._clock()
             look.waited = now - begin
             if self._watch is not None:
                 await self._watch(look)
-            if failure is None and look.generation is not None:
-                if _judge(look.generation, graces["no_video"], now):
-                    return look.generation
-                if graces["no_video"].count in _CONTENT_TRIES and (
-                    served := await by_content(self.client, look.generation)
-                ):
-                    return served
-                silence, self.saw_unfinished = Deadline(self.timeout, now), True
-                if self._has_begun(look.generation):
-                    deadline.start(now, age=_running_for(look.generation))
-            _judge_failure(failure, graces, now)
-            if deadline.passed(now) or silence.passed(now):
+            if failure is None and (ended := await self._heed(look.generation, limits, now)) is not None:
+                return ended
+            _judge_failure(failure, limits.graces, now)
+            if limits.passed(now):
                 raise self._too_late(task_id, look)
-            gap = self.schedule.next_gap(age + look.waited)
-            if graces["no_video"].count:
-                gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
-            if failure is not None:
-                gap = max(gap, backoff.delay(look.failures, failure.retry_after, task_id=task_id))
+            gap = self._gap(look, age + look.waited, failure, limits.graces["no_video"])
 
-    async def _ended(self, generation: Generation, no_video: Grace, now: float) -> Generation | None:
+    async def _heed(self, generation: Generation | None, limits: _Limits, now: float) -> Generation | None:
         """The success that an answer is; None when it ends nothing. Raises when it ends the wait badly."""
-        if _judge(generation, no_video, now):
+        if generation is None:
+            return None
+        if _judge(generation, limits.graces["no_video"], now):
             return generation
-        return await by_content(self.client, generation) if no_video.count in _CONTENT_TRIES else None
+        if limits.graces["no_video"].count in _CONTENT_TRIES:
+            served = await by_content(self.client, generation)
+            if served is not None:
+                return served
+        self.saw_unfinished = True
+        limits.silence = Deadline(self.timeout, now)
+        if self._has_begun(generation):
+            limits.deadline.start(now, age=_running_for(generation))
+        return None
+
+    def _gap(self, look: Look, age: float, failure: GenVideoError | None, no_video: Grace) -> float:
+        """Seconds until the next question."""
+        gap = self.schedule.next_gap(age)
+        if no_video.count:
+            gap = min(gap, self.client.poll_floor)  # done, only the link is missing: it may come any moment
+        if failure is None:
+            return gap
+        return max(gap, Backoff().delay(look.failures, failure.retry_after, task_id=failure.task_id or ""))
 
     def _has_begun(self, generation: Generation) -> bool:
         """Whether the answer shows that work has begun, so that the deadline runs."""
