@@ -211,6 +211,23 @@ async def test_the_batch_key_is_derived_from_all_rows_when_none_is_given(pipelin
     assert first != other
 
 
+async def test_a_mended_manifest_keeps_the_keys_of_the_rows_that_were_right(
+    pipelines: Pipelines, tmp_path: Path
+) -> None:
+    """Its key is that of its place, so that a retry of the run after a repair does not pay for everything again."""
+    source = tmp_path / "wanted.json"
+    source.write_text(json.dumps(rows("a", "b")))
+    before = await plan(pipelines, str(source), key=None)
+    source.write_text(json.dumps(rows("a", "mended", "new")))
+    after = await plan(pipelines, str(source), key=None)
+    assert before.key == after.key
+    assert keys(before)["a"] == keys(after)["a"]
+    assert len({*keys(before).values(), *keys(after).values()}) == 4
+    other = tmp_path / "other.json"
+    other.write_text(source.read_text())
+    assert (await plan(pipelines, str(other), key=None)).key != after.key
+
+
 @pytest.mark.parametrize("key", ["x" * 295, "line\nbreak"])
 async def test_a_batch_key_that_no_row_could_use_is_refused_at_once(pipelines: Pipelines, key: str) -> None:
     """A key may have 300 printable characters, with what the rows add to it."""

@@ -79,7 +79,8 @@ async def plan_batch(
     Args:
         requests: A manifest's place, or requests and rows in memory.
         pipelines: Accounts, the default one first; one per provider.
-        derive: Makes the batch's key from a fingerprint of all rows when `key` is not given.
+        derive: Makes the batch's key when `key` is not given, from a fingerprint of the manifest's place or of all
+            requests.
         key: Key of the batch.
         rows: Only these, e.g. `201-400`, counted from 1 in the order of the list; empty: all.
         allow_local: Whether files on this machine may be read.
@@ -93,8 +94,9 @@ async def plan_batch(
     _refuse(manifest, problems)
     if not checked:
         raise InvalidRequestError("No video is wanted: the list is empty; nothing was sent.")
-    whole = hashlib.sha256("".join(prints[0] for _, _, prints in checked).encode()).hexdigest()
-    batch_key = key or await derive(whole)
+    # A manifest is known by its place: mended and retried, it keeps its key, and only the mended rows are paid for.
+    known_by = f"manifest {requests}" if isinstance(requests, str) else "".join(prints[0] for _, _, prints in checked)
+    batch_key = key or await derive(hashlib.sha256(known_by.encode()).hexdigest())
     check_key(f"{batch_key}-{'0' * 20}")  # room for what the rows add to it
     items, seen = list[Item](), Counter[str]()
     for row, attempts, prints in checked:
@@ -129,7 +131,7 @@ async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
 
 async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:
     if not isinstance(requests, str):
-        return rows_from(requests)
+        return await anyio.to_thread.run_sync(rows_from, requests)  # many rows take seconds of CPU
     store = pipeline.ledger.store
     return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
 
