@@ -11,6 +11,7 @@ from typing import Any, cast
 import anyio
 import httpx
 import pytest
+from botocore.exceptions import MissingDependencyException
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.storage import PreconditionFailedError, S3Store
@@ -234,7 +235,10 @@ class AnsweredError(Exception):
 
     def __init__(self, code: str, status: int) -> None:
         super().__init__(code)
-        self.response = {"Error": {"Code": code, "Message": "said"}, "ResponseMetadata": {"HTTPStatusCode": status}}
+        self.response: dict[str, dict[str, Any]] = {
+            "Error": {"Code": code, "Message": "said"},
+            "ResponseMetadata": {"HTTPStatusCode": status},
+        }
 
 
 @pytest.mark.parametrize(
@@ -250,6 +254,14 @@ class AnsweredError(Exception):
         ("SomethingNew", 500, "busy", True),
         ("SomethingNew", 418, "the S3 client failed", False),
         ("KMS.DisabledException", 400, "KMS key is disabled", False),
+        ("SecondLevelDomainForbidden", 403, "addressing='virtual'", False),
+        ("InvalidPathAccess", 403, "addressing='virtual'", False),
+        ("InvalidToken", 400, "session token is wrong", False),
+        ("SecurityTokenExpired", 403, "have expired", False),
+        ("InvalidObjectState", 403, "archived", False),
+        ("NoSuchBucket", 404, "bucket does not exist", False),
+        ("XAmzContentChecksumMismatch", 400, "request_checksum_calculation", False),
+        ("FileAlreadyExists", 409, "somebody else's object", False),
         ("PreconditionFailed", 412, "somebody else's object", False),
     ],
 )
@@ -258,6 +270,29 @@ def test_codes_become_words(code: str, status: int, words: str, retryable: bool)
     error = explain(AnsweredError(code, status), "get_object", "s3://bucket/key", None)
     assert words in str(error)
     assert (error.retryable, error.status_code, error.reason) == (retryable, status, code)
+
+
+@pytest.mark.parametrize(
+    ("operation_name", "code", "said", "words"),
+    [
+        ("AssumeRole", "AccessDenied", "not authorized", "sts:AssumeRole"),
+        ("AssumeRoleWithWebIdentity", "AccessDenied", "not authorized", "trust policy"),
+        ("PutObject", "InvalidArgument", "aws-chunked encoding is not supported", "request_checksum_calculation"),
+        ("PutObject", "AccessDenied", "Please use virtual hosted style", "addressing='virtual'"),
+    ],
+)
+def test_the_cause_is_named_where_the_code_hides_it(operation_name: str, code: str, said: str, words: str) -> None:
+    """A refusal of another service, or words in the store's message, say more than the code."""
+    error = AnsweredError(code, 403)
+    error.response["Error"]["Message"] = said
+    cast("Any", error).operation_name = operation_name
+    assert words in str(explain(error, "put_object", "s3://bucket/key", None))
+
+
+def test_a_login_profile_without_the_runtime_names_the_package() -> None:
+    """boto3's own text does not say what to install for which credentials."""
+    error = MissingDependencyException(msg="missing")
+    assert "botocore[crt]" in str(explain(error, "put_object", "s3://bucket/key", None))
 
 
 # Settings

@@ -35,7 +35,7 @@ class Persona:
         denied: Actions that the credentials do not have.
         markers: Keys that writes find occupied and reads do not find (delete markers).
         conflicts: CompleteMultipartUpload is answered 409 so many times, and its upload is gone.
-        broken: Code and status of every answer.
+        expired: Requests that are answered that their credentials have expired.
     """
 
     host: str
@@ -54,7 +54,7 @@ class Persona:
     denied: frozenset[str] = frozenset()
     markers: tuple[str, ...] = ()
     conflicts: int = 0
-    broken: tuple[int, str] | None = None
+    expired: int = 0
 
     @property
     def endpoint_url(self) -> str:
@@ -120,5 +120,6 @@ PERSONAS: Mapping[str, Persona] = {
     "no-list": _plain("no-list", denied=frozenset({"ListBucket"})),
     "no-parts": _plain("no-parts", denied=frozenset({"CreateMultipartUpload"})),
     "complete-409": _plain("complete-409", conflicts=1),
+    "expires-once": _plain("expires-once", path_refusal=None, expired=1),
     "delete-marker": _plain("delete-marker", markers=("_ledger/k.json",)),
 }

@@ -88,6 +88,7 @@ class PersonaServer:
         self.seen: Counter[tuple[str, str]] = Counter()
         self.hosts: set[str] = set()
         self._conflicts = persona.conflicts
+        self._expired = persona.expired
         self._lock = threading.RLock()
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), _handler(self))
         self._http.daemon_threads = True
@@ -119,8 +120,6 @@ class PersonaServer:
         query = {name: values[0] for name, values in parse_qs(parts.query, keep_blank_values=True).items()}
         if KEY_ID not in headers.get("authorization", "") + query.get("X-Amz-Credential", ""):
             raise fault(403, "InvalidAccessKeyId")
-        if persona.broken:
-            raise fault(*persona.broken)
         if persona.owns and host == persona.host:
             return Request(method, BUCKET, path, query, headers, body)
         if host.endswith(f".{persona.host}") and persona.virtual:
@@ -136,6 +135,9 @@ class PersonaServer:
 
     def _act(self, request: Request) -> Answer:
         self.seen[request.method, request.action] += 1
+        if self._expired and request.method == "PUT":
+            self._expired -= 1
+            raise fault(400, "ExpiredToken")
         if request.bucket != BUCKET:
             raise fault(404, "NoSuchBucket")
         if request.action in self.persona.denied:

@@ -12,7 +12,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.errors import DestinationError, GenVideoError
 from prefect_genvideo.storage.s3.addressing import Route
 from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget
 from prefect_genvideo.storage.s3.errors import explain
@@ -136,7 +136,7 @@ class BucketCalls(ABC):
             extra_headers.set(dict(headers or {}))  # of this thread's copy of the context
             try:
                 return work(self._connection())
-            except DestinationError:
+            except GenVideoError:
                 raise
             except Exception as error:
                 raise explain(error, operation, f"s3://{self._bucket}/{full}", self._settings.endpoint_url) from error

@@ -119,16 +119,14 @@ def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Clie
     from botocore.config import Config
 
     lender = cast("Any", settings.lender)
-    session = lender.get_boto3_session() if lender else cast("Any", boto3.session.Session())
+    keys = (settings.access_key_id, settings.secret_access_key, settings.session_token)
+    session = lender.get_boto3_session() if lender else cast("Any", boto3.session.Session(*keys))
     lent: dict[str, Any] = lender.aws_client_parameters.get_params_override() if lender else {}
     style = "path" if route.style == "bucket" else route.style
     client = session.client(
         "s3",
         region_name=settings.region,
         endpoint_url=route.endpoint_url,
-        aws_access_key_id=settings.access_key_id,
-        aws_secret_access_key=settings.secret_access_key,
-        aws_session_token=settings.session_token,
         config=Config(
             signature_version="s3v4",
             connect_timeout=10,

@@ -14,6 +14,7 @@ from uuid import uuid4
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, PreconditionFailedError
 from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
+from prefect_genvideo.storage.s3.addressing import known_route
 from prefect_genvideo.storage.s3.calls import BucketCalls
 from prefect_genvideo.storage.s3.client import prepare
 from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
@@ -87,6 +88,7 @@ class S3Store(BucketCalls, ObjectStore):
             lender,
         )
         check_settings(bucket, settings, sse, sse_kms_key_id, part_size)
+        known_route(settings, bucket)  # refuses an endpoint with another bucket in front
         super().__init__(bucket, settings, _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id))
         self._prefix = clean_prefix(prefix)
         self._foreign = False
