@@ -36,7 +36,9 @@ from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
 
 READ_TIMEOUT = http.READ_TIMEOUT
+"""Seconds without a byte of an answer before a call is given up."""
 STALL_TIMEOUT = 45.0
+"""Seconds without a byte of a video before a download is given up."""
 
 ClientT = TypeVar("ClientT", bound="VideoClient")
 

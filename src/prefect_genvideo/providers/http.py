@@ -130,6 +130,10 @@ def new_client(
 async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
     """Send a request and return its answer, the body still to come; the caller closes it. Logs no URL.
 
+    Args:
+        client: From `new_client`.
+        request: From the client's `build_request`.
+
     Raises:
         httpx.TransportError: The request failed.
         DownloadError: The client's guard refuses the address.

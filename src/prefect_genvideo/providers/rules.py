@@ -55,7 +55,12 @@ class Rule:
 
 
 def problems_of(rules: Sequence[Rule], wanted: Wanted) -> list[Problem]:
-    """Return every broken rule, in the order of the table."""
+    """Return every broken rule, in the order of the table.
+
+    Args:
+        rules: The table.
+        wanted: The request and the facts of its assets.
+    """
     return [
         Problem(field, shown(value), rule.limit, rule.source) for rule in rules for field, value in rule.check(wanted)
     ]
@@ -94,7 +99,13 @@ def _duration(allowed: Callable[[float], bool]) -> Check:
 
 
 def one_of(field: str, allowed: Container[str], *, required: bool = True) -> Check:
-    """A text field has one of the allowed values."""
+    """A text field has one of the allowed values.
+
+    Args:
+        field: `aspect_ratio` or `resolution`.
+        allowed: The values, as the provider spells them.
+        required: Whether it must be given.
+    """
 
     def check(wanted: Wanted) -> Iterator[Broken]:
         value: str | None = getattr(wanted.request, field)
@@ -116,7 +127,12 @@ def ratio_formed() -> Check:
 
 
 def timeout_between(low: int, high: int) -> Check:
-    """The provider's own timeout, when given, is within both ends."""
+    """The provider's own timeout, when given, is within both ends.
+
+    Args:
+        low: Seconds.
+        high: Seconds.
+    """
 
     def check(wanted: Wanted) -> Iterator[Broken]:
         value = wanted.request.timeout
@@ -165,7 +181,12 @@ def absent(*fields: str) -> Check:
 
 
 def at_most(field: str, limit: int) -> Check:
-    """A list of assets is no longer than the limit."""
+    """A list of assets is no longer than the limit.
+
+    Args:
+        field: `images`, `videos` or `audios`.
+        limit: How many.
+    """
 
     def check(wanted: Wanted) -> Iterator[Broken]:
         count = len(getattr(wanted.request, field))

@@ -118,6 +118,10 @@ async def public_addresses(host: str, port: int) -> list[str]:
 
     The caller connects to one of these and not to the name: a second look-up could say something else.
 
+    Args:
+        host: Name or address.
+        port: TCP port.
+
     Raises:
         DownloadError: Not retryable when any address is not public; retryable when the name does not resolve.
     """

@@ -11,13 +11,18 @@ STORED, SUBMITTED, QUEUED, RUNNING, DONE = range(5)
 
 _PATH = (STORED, SUBMITTED, QUEUED, RUNNING)
 _SHORT_PATHS = {1: (), 2: (RUNNING,), 3: (SUBMITTED, RUNNING), 4: (STORED, SUBMITTED, RUNNING)}
-# Share of the run after which each stage is left: most of a run is spent generating.
 WAITING_SHARE = 0.08
+"""Share of the run after which each stage is left: most of a run is spent generating."""
 _SHARES = ((0.01, STORED), (0.03, SUBMITTED), (WAITING_SHARE, QUEUED), (1.0, RUNNING))
 
 
 def stage_after_polls(polls: int, polls_to_finish: int) -> int:
-    """Stage that query number `polls` (from 1) reports when query `polls_to_finish` reports the end."""
+    """Stage that query number `polls` (from 1) reports when query `polls_to_finish` reports the end.
+
+    Args:
+        polls: Queries so far.
+        polls_to_finish: The query that reports the end, counted from 1.
+    """
     if polls >= polls_to_finish:
         return DONE
     path = _SHORT_PATHS.get(polls_to_finish, _PATH)
@@ -25,19 +30,35 @@ def stage_after_polls(polls: int, polls_to_finish: int) -> int:
 
 
 def stage_at(elapsed: float, run_s: float) -> int:
-    """Stage of a task that was created `elapsed` seconds ago and runs `run_s` seconds."""
+    """Stage of a task that was created `elapsed` seconds ago and runs `run_s` seconds.
+
+    Args:
+        elapsed: Seconds since the create.
+        run_s: Seconds that it takes.
+    """
     if elapsed >= run_s:
         return DONE
     return next((stage for share, stage in _SHARES if elapsed < share * run_s), DONE)
 
 
 def last_refresh(now: float, started: float, every: float) -> float:
-    """Moment of the latest refresh of all rows, which is what a query sees; `now` without refreshes."""
+    """Moment of the latest refresh of all rows, which is what a query sees; `now` without refreshes.
+
+    Args:
+        now: Monotonic seconds.
+        started: When the loop began, alike.
+        every: Seconds between refreshes; 0 is always fresh.
+    """
     return now if every <= 0 else started + math.floor((now - started) / every) * every
 
 
 def draw_duration(config: SimulatorConfig, rng: random.Random) -> float:
-    """Seconds that a new task will run, scaled to real time."""
+    """Seconds that a new task will run, scaled to real time.
+
+    Args:
+        config: Which distribution.
+        rng: Where chance comes from.
+    """
     median, spread = config.duration_median_s, config.duration_spread
     if config.duration_kind == "lognormal":
         drawn = median * math.exp(rng.gauss(0.0, spread))

@@ -9,6 +9,7 @@ from typing import Any, Literal, cast
 from prefect_genvideo.simulator.faults import Fault
 
 SMALLEST_CLIP = 4096
+"""Bytes; no playable clip is smaller."""
 
 
 @dataclass(frozen=True)

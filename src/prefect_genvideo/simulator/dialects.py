@@ -123,6 +123,7 @@ CREATE: dict[str, Dialect] = {
         _SENSEAUDIO,
     ),
 }
+"""How a create is answered."""
 
 
 def _words(note: str, queued: str, running: str, succeeded: str, failed: str) -> Dialect:
@@ -241,6 +242,7 @@ STATUS: dict[str, Dialect] = {
     "cancelled": _failing("ended as cancelled", "CANCELLED", {"fail_reason": "cancelled by the operator"}),
     "expired": _failing("ended as expired", "expired", {"error_message": "the task expired in the queue"}),
 }
+"""How a query is answered."""
 
 
 def _upload_refused(note: str, status: int, body: Json | str) -> Dialect:
@@ -258,6 +260,7 @@ UPLOAD: dict[str, Dialect] = {
     "refused_error": _upload_refused("a refusal's text with HTTP 200", 200, {"error": "File too large"}),
     "refused_success_false": _upload_refused("success: false", 200, {"success": False, "message": "文件过大"}),
 }
+"""How an upload is answered."""
 
 # A title and an artist, as some gateways' media proxies append them.
 _ID3V1 = b"TAG" + b"clip".ljust(30, b"\0") + b"\0" * 95
@@ -277,6 +280,7 @@ DOWNLOAD: dict[str, FileManner] = {
     "no_length": FileManner("chunked, without a length", without=("content-length", "accept-ranges", "etag")),
     "part_206": FileManner("HTTP 206 for the whole file, unasked", status=206),
 }
+"""How a clip is sent."""
 
 DIALECTS: Mapping[str, Mapping[str, Dialect | FileManner]] = MappingProxyType(
     {"create": CREATE, "status": STATUS, "upload": UPLOAD, "download": DOWNLOAD}
@@ -320,7 +324,12 @@ class Spoken:
         return dict(self._on)
 
     def answer(self, op: str, provider: str) -> Dialect | None:
-        """The dialect in which `provider` is to answer, if one is on."""
+        """The dialect in which `provider` is to answer, if one is on.
+
+        Args:
+            op: What is asked.
+            provider: `sudashui` or `senseaudio`.
+        """
         found = DIALECTS[op].get(self._on[op]) if op in self._on else None
         return found if isinstance(found, Dialect) and provider in found.providers else None
 

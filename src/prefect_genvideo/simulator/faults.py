@@ -38,6 +38,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "cut": ("download",),  # params: fraction (0.5) of the bytes that were asked for
     "stall": ("download",),  # params: fraction (0.5), seconds (3600)
 }
+"""The operations that each kind of fault can strike."""
 
 ON_SUCCESS_ONLY = frozenset({"empty_creations", "proxy_link"})
 """Kinds that the handlers take themselves, when the answer they spoil is due."""
@@ -76,7 +77,13 @@ class Fault:
             raise ValueError(f"times must be 1 or more, or None, not {self.times}")
 
     def fits(self, op: str, provider: str, text: str) -> bool:
-        """Whether a call is one that this fault may hit."""
+        """Whether a call is one that this fault may hit.
+
+        Args:
+            op: What is asked.
+            provider: `sudashui` or `senseaudio`.
+            text: What `match` looks into.
+        """
         return (
             op in (KINDS[self.kind] if self.op == "*" else (self.op,))
             and self.provider in (None, provider)
@@ -92,7 +99,12 @@ class FaultSet:
         self.reset(faults, seed)
 
     def reset(self, faults: Collection[Fault] = (), seed: int = 0) -> None:
-        """Start over with these faults, a fresh seed and no hits."""
+        """Start over with these faults, a fresh seed and no hits.
+
+        Args:
+            faults: Those that are on from now.
+            seed: Of their chances.
+        """
         with self._lock:
             self._rng = random.Random(seed)  # noqa: S311 - chance for tests, not a secret
             self._left: list[tuple[Fault, int | None]] = [(fault, fault.times) for fault in faults]

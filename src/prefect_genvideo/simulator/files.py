@@ -22,7 +22,9 @@ from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task, Upl
 from prefect_genvideo.simulator.wire import EXPIRED_XML, FileResponse, respond
 
 FILES = "/sudashui-files"
+"""Path of Sudashui's file host."""
 SENSE_FILES = "/senseaudio-files"
+"""Path of SenseAudio's file host."""
 _MB = 1024 * 1024
 _TOO_LARGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
 
@@ -41,7 +43,12 @@ class Files:
         self._threads = anyio.CapacityLimiter(2)
 
     async def upload(self, request: Request, fault: Fault | None) -> Response:
-        """Take one multipart field `file` and answer with a signed link."""
+        """Take one multipart field `file` and answer with a signed link.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         async with request.form(max_files=1, max_fields=8) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
@@ -68,11 +75,21 @@ class Files:
         return clip, cover
 
     async def sudashui_clip(self, request: Request, fault: Fault | None) -> Response:
-        """Serve a result to whoever has a valid link."""
+        """Serve a result to whoever has a valid link.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         return await self._sudashui_result(request, fault, cover=False)
 
     async def sudashui_cover(self, request: Request, fault: Fault | None) -> Response:
-        """Serve the cover picture of a result to whoever has a valid link."""
+        """Serve the cover picture of a result to whoever has a valid link.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         return await self._sudashui_result(request, fault, cover=True)
 
     async def _sudashui_result(self, request: Request, fault: Fault | None, *, cover: bool) -> Response:
@@ -84,7 +101,12 @@ class Files:
         return await self.send_result(request, task, fault, cover=cover)
 
     async def sudashui_asset(self, request: Request, fault: Fault | None) -> Response:
-        """Read an upload back."""
+        """Read an upload back.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         if not self._signed("upload", request):
             return respond((403, EXPIRED_XML))
         return self._uploaded(request, self.state.uploads.get(str(request.path_params["rest"])), fault)
@@ -94,19 +116,36 @@ class Files:
         return self.state.link_is_good(kind, path, query.get("expires", ""), query.get("sig", ""))
 
     async def senseaudio_file(self, request: Request, fault: Fault | None) -> Response:
-        """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension."""
+        """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         task = self.state.files.get(str(request.path_params["file_id"]).removesuffix(".mp4"))
         if task is None or not task.done or task.failed:
             return not_found()
         return await self.send_result(request, task, fault)
 
     async def senseaudio_image(self, request: Request, fault: Fault | None) -> Response:
-        """Serve back a picture that came inline."""
+        """Serve back a picture that came inline.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         name = f"image/{request.path_params['name']}"
         return self._uploaded(request, self.state.uploads.get(name), fault)
 
     async def send_result(self, request: Request, task: Task, fault: Fault | None, *, cover: bool = False) -> Response:
-        """Render the clip or the cover if nobody asked before, and send it."""
+        """Render the clip or the cover if nobody asked before, and send it.
+
+        Args:
+            request: The call.
+            task: Whose result.
+            fault: What strikes it, if anything.
+            cover: The cover picture instead of the clip.
+        """
         spec, size = self.spec(task), self.state.config.clip_bytes
         work: Callable[[], Content] = partial(self.cache.cover, spec) if cover else partial(self.cache.clip, spec, size)
         self.cache.limit = self.state.config.cache_bytes

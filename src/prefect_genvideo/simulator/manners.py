@@ -15,6 +15,7 @@ Json = dict[str, Any]
 End = Literal["saved", "refused", "failed", "unknown"]
 
 BOTH = ("sudashui", "senseaudio")
+"""The sides of the simulator."""
 _STATES = {"stored": "queued", "submitted": "queued", "queued": "queued"}
 
 

@@ -21,7 +21,9 @@ from prefect_genvideo.media.text import font_of, wrap
 from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
 
 PREVIEW_SIDE = 320  # small to render, and large enough to be a first frame (SenseAudio wants 300 pixels)
+"""Pixels of the short side of a preview."""
 CHUNK = 256 * 1024
+"""Bytes sent at a time."""
 # Pixels of a reference's longer side before it is fitted into the clip.
 _LARGEST_SIDE = 4096
 _MAX_TEXT = 240
@@ -73,7 +75,12 @@ class Content:
         return len(self.head) + self.filler
 
     def chunks(self, start: int, stop: int) -> Iterator[bytes | memoryview]:
-        """Bytes from `start` up to `stop`, in pieces of at most 256 KiB."""
+        """Bytes from `start` up to `stop`, in pieces of at most 256 KiB.
+
+        Args:
+            start: First byte.
+            stop: Byte after the last one.
+        """
         pattern = _pattern()
         while start < stop:
             if start < len(self.head):
@@ -89,6 +96,12 @@ def frame_size(resolution: str, ratio: str, picture: Path | None, full_size: boo
     """Pixels of a clip: `resolution` names the short side, `adaptive` takes the ratio of the picture.
 
     Anything that cannot be read counts as 720p and 16:9, as the real services fall back too.
+
+    Args:
+        resolution: e.g. `720p`.
+        ratio: e.g. `16:9`, or `adaptive`.
+        picture: What `adaptive` looks at.
+        full_size: The asked size instead of a preview.
     """
     named = resolution.lower().removesuffix("p")
     short = int(named) if full_size and named.isdigit() else (720 if full_size else PREVIEW_SIDE)
@@ -130,7 +143,12 @@ def render_cover(spec: ClipSpec) -> bytes:
 
 
 def padded(clip: bytes, size: int) -> Content | None:
-    """Make a clip exactly `size` bytes long by a `free` box behind it, or None if it does not fit."""
+    """Make a clip exactly `size` bytes long by a `free` box behind it, or None if it does not fit.
+
+    Args:
+        clip: A whole MP4 file.
+        size: Bytes wanted.
+    """
     room = size - len(clip)
     if room < 8 and room != 0:
         return None
@@ -158,7 +176,12 @@ class ClipCache:
         self._busy: dict[object, threading.Lock] = {}
 
     def clip(self, spec: ClipSpec, size: int | None = None) -> Content:
-        """The clip, padded to `size` bytes when that is given."""
+        """The clip, padded to `size` bytes when that is given.
+
+        Args:
+            spec: What it shows.
+            size: Bytes that it is to have; None = as it comes.
+        """
         data = self._get(spec, lambda: render_clip(spec))
         if size is None:
             return Content(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')

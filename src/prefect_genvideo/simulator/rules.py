@@ -112,10 +112,16 @@ SUDASHUI_RULES: tuple[SudashuiRule, ...] = (
         f"The total number of imageUrls, videoUrls and audioUrls must be at most {_TOTAL}.",
     ),
 )
+"""In the order in which they are looked at; the first broken one is told."""
 
 
 def sudashui_problem(body: Json, payload: Json) -> str | None:
-    """The first broken rule in the provider's words, or None."""
+    """The first broken rule in the provider's words, or None.
+
+    Args:
+        body: The request's JSON object.
+        payload: The object inside `metadata.payload`.
+    """
     return next((rule.words for rule in SUDASHUI_RULES if rule.broken(body, payload)), None)
 
 
@@ -174,6 +180,7 @@ SENSEAUDIO_MODELS: dict[str, SenseAudioModel] = {
     "Seedance-2.0-Fast": _SEEDANCE_2,
     "doubao-seedance-2-0-260128": _SEEDANCE_2,
 }
+"""What each model takes."""
 
 _LINK_OR_DATA = re.compile(r"https?://[^/\s]|data:image/[a-z+.\-]+;base64,")
 _MOST_MEDIA = 3
@@ -249,8 +256,14 @@ SENSEAUDIO_RULES: tuple[tuple[Callable[[Json, SenseAudioModel], bool], str], ...
     (lambda body, _: _a_link_is_wrong(body, "video", "video_url", re.compile(r"https?://[^/\s]")), "视频链接无效"),
     (lambda body, _: _a_link_is_wrong(body, "audio", "audio_url", re.compile(r"https?://[^/\s]")), "音频链接无效"),
 )
+"""In the order in which they are looked at; the first broken one is told."""
 
 
 def senseaudio_problem(body: Json, model: SenseAudioModel) -> str | None:
-    """The first broken rule in the provider's words, or None."""
+    """The first broken rule in the provider's words, or None.
+
+    Args:
+        body: The request's JSON object.
+        model: What its model takes.
+    """
     return next((words for broken, words in SENSEAUDIO_RULES if broken(body, model)), None)

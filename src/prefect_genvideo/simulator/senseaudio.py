@@ -24,12 +24,20 @@ from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
 from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, always, respond
 
 MOST_BODY = 64 * 1024 * 1024
+"""Bytes of a request."""
 _DATA_URL = re.compile(r"data:(image/[a-z+.\-]+);base64,(.*)", re.DOTALL)
 _IMAGE_ROLES = ("first_frame", "reference", "last_frame")
 
 
 def error(status: int, code: str, message: str, ref_code: int | None = None) -> Answer:
-    """The one envelope there is; `ref_code` is what a client should branch on."""
+    """The one envelope there is; `ref_code` is what a client should branch on.
+
+    Args:
+        status: HTTP status.
+        code: Slug or prose.
+        message: Prose.
+        ref_code: What a client branches on; None = left out.
+    """
     body: dict[str, Any] = {"code": code, "message": message}
     return status, body if ref_code is None else {**body, "ref_code": ref_code}
 
@@ -53,10 +61,16 @@ FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
     "not_found": always(error(404, "not_found", "任务不存在", 404_000)),
     "expired_link": always((403, EXPIRED_XML)),
 }
+"""What a fault that is just another answer says, by operation."""
 
 
 def refuse_key(key: str | None, op: str) -> Answer | None:
-    """What is said about a bad key, or None for a good one."""
+    """What is said about a bad key, or None for a good one.
+
+    Args:
+        key: What came as bearer token.
+        op: What is asked.
+    """
     if key and key.startswith("sk-sim") and key != "sk-sim-expired":
         return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
     return error(401, "authentication_error", "incorrect API key provided")
@@ -74,7 +88,12 @@ class SenseAudio:
         self.state, self.files = state, files
 
     async def create(self, request: Request, fault: Fault | None) -> Response:
-        """Check, bill, answer with the task id and nothing else."""
+        """Check, bill, answer with the task id and nothing else.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         raw, account = await request.body(), request.state.account
         if len(raw) > MOST_BODY:
             return respond((413, "<html><head><title>413 Request Entity Too Large</title></head></html>"))
@@ -117,7 +136,12 @@ class SenseAudio:
         return stored
 
     async def status(self, request: Request, fault: Fault | None) -> Response:
-        """Answer with the flat record of the task."""
+        """Answer with the flat record of the task.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         task = self.state.find(request.query_params.get("id", ""), request.state.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
@@ -163,7 +187,12 @@ class SenseAudio:
         return record | {"status": "completed", "video_url": f"{base}{SENSE_FILES}/{path}"}
 
     async def models(self, request: Request, fault: Fault | None) -> Response:
-        """List the video models."""
+        """List the video models.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         wanted = request.query_params.get("mode", "video") == "video"
         data = [
             {"id": name, "display_name": name, "mode": "video", "owned_by": "senseaudio"}

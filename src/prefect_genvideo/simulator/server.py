@@ -21,6 +21,7 @@ from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task
 from prefect_genvideo.simulator.wire import CUT_EXTENSION
 
 DEMO_KEY = "sk-sim-demo"
+"""A key that is accepted."""
 _START_S = 15.0
 
 
@@ -156,7 +157,13 @@ class Simulator:
         return self.state.finish(task_id)
 
     def fail(self, task_id: str, reason: str = "content_policy_violation", message: str | None = None) -> Task:
-        """End a task badly."""
+        """End a task badly.
+
+        Args:
+            task_id: The provider's id.
+            reason: Why, in the provider's words.
+            message: A longer text; the reason by default.
+        """
         return self.state.fail(task_id, reason, message)
 
     def expire_links(self, kind: LinkKind = "result") -> None:

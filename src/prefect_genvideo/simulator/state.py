@@ -25,6 +25,7 @@ from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
 
 STAGE_NAMES = ("stored", "submitted", "queued", "running", "done")
+"""Words for the stages of `clock`, by number."""
 _ALPHABET = string.ascii_letters + string.digits
 _COPY_CHUNK = 1024 * 1024
 
@@ -182,7 +183,13 @@ class SimulatorState:
         return sum(self.by_account.values())
 
     def accept(self, provider: str, account: str, wanted: Wanted) -> Task:
-        """Make and bill one task."""
+        """Make and bill one task.
+
+        Args:
+            provider: `sudashui` or `senseaudio`.
+            account: The key that pays.
+            wanted: What was asked for.
+        """
         with self._lock:
             number = len(self.tasks)
             record, file_id = str(uuid.uuid4()), str(uuid.uuid4())
@@ -205,7 +212,12 @@ class SimulatorState:
             return task
 
     def find(self, task_id: str, account: str) -> Task | None:
-        """The task, if it is of this account."""
+        """The task, if it is of this account.
+
+        Args:
+            task_id: The provider's id.
+            account: The key that asks.
+        """
         task = self.tasks.get(task_id)
         return task if task is not None and task.account == account else None
 
@@ -238,13 +250,25 @@ class SimulatorState:
             return self._set(self.tasks[task_id], clock.DONE)
 
     def fail(self, task_id: str, reason: str, message: str | None = None) -> Task:
-        """End a task badly. Raises `KeyError` for an unknown id."""
+        """End a task badly. Raises `KeyError` for an unknown id.
+
+        Args:
+            task_id: The provider's id.
+            reason: Why, in the provider's words.
+            message: A longer text; the reason by default.
+        """
         with self._lock:
             self.doom(self.tasks[task_id], reason, message)
             return self._set(self.tasks[task_id], clock.DONE)
 
     def doom(self, task: Task, reason: str, message: str | None = None) -> None:
-        """Let a task fail when it ends."""
+        """Let a task fail when it ends.
+
+        Args:
+            task: The task.
+            reason: Why, in the provider's words.
+            message: A longer text; the reason by default.
+        """
         task.failed, task.reason, task.message = True, reason, reason if message is None else message
 
     def _move(self, task: Task) -> None:
@@ -271,14 +295,26 @@ class SimulatorState:
     # Links
 
     def sign(self, kind: LinkKind, path: str) -> str:
-        """Query string that opens `path` for a while."""
+        """Query string that opens `path` for a while.
+
+        Args:
+            kind: A result's or an upload's link.
+            path: Path of the link.
+        """
         config = self.config
         lifetime = config.link_lifetime_s if kind == "result" else config.upload_lifetime_s
         expires = math.ceil(time.time() + lifetime) if lifetime else 0
         return f"expires={expires}&sig={self._signature(kind, path, str(expires))}"
 
     def link_is_good(self, kind: LinkKind, path: str, expires: str, sig: str) -> bool:
-        """Whether the link is ours, unchanged and still alive."""
+        """Whether the link is ours, unchanged and still alive.
+
+        Args:
+            kind: A result's or an upload's link.
+            path: Path of the link.
+            expires: Unix time, as it stands in the link.
+            sig: Signature, as it stands in the link.
+        """
         alive = expires.isdigit() and time.time() < int(expires)
         return alive and hmac.compare_digest(sig, self._signature(kind, path, expires))
 
@@ -294,7 +330,14 @@ class SimulatorState:
     # Uploads
 
     def keep(self, name: str, media_type: str, source: BinaryIO, folder: str | None = None) -> Upload:
-        """Store one file as `<folder>/<name>`, or as `<ms>/<ms>-<name>` without a folder. Blocks on the disk."""
+        """Store one file as `<folder>/<name>`, or as `<ms>/<ms>-<name>` without a folder. Blocks on the disk.
+
+        Args:
+            name: File name.
+            media_type: MIME type.
+            source: Its content.
+            folder: Where it is listed; None = a number of its own.
+        """
         with self._lock:
             self._folder = self._folder or Path(tempfile.mkdtemp(prefix="genvideo-simulator-"))
             self._upload_ms = max(int(time.time() * 1000), self._upload_ms + 1)

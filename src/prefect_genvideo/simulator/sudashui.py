@@ -19,6 +19,7 @@ from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
 from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, always, respond
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
+"""The gateway's own page, which an unknown path is answered with."""
 _QUOTA_PER_SECOND = 414_000  # recorded: 1,656,000 for 4 seconds
 
 # Stage to outer status, progress and inner state.
@@ -31,12 +32,24 @@ _STAGES: dict[int, tuple[str, str, str]] = {
 
 
 def relay_error(status: int, code: str, message: str) -> Answer:
-    """Envelope of the relay: `{"code", "message", "data": null}`."""
+    """Envelope of the relay: `{"code", "message", "data": null}`.
+
+    Args:
+        status: HTTP status.
+        code: The relay's slug.
+        message: Its words.
+    """
     return status, {"code": code, "message": message, "data": None}
 
 
 def gateway_error(status: int, message: str, code: str = "") -> Answer:
-    """Envelope of authentication and routing: `{"error": {"message", "type", "code"}}`."""
+    """Envelope of authentication and routing: `{"error": {"message", "type", "code"}}`.
+
+    Args:
+        status: HTTP status.
+        message: Its words.
+        code: Its slug, often empty.
+    """
     request_id = time.strftime("%Y%m%d%H%M%S") + secrets.token_hex(8)
     text = f"{message} (request id: {request_id})"
     return status, {"error": {"message": text, "type": "new_api_error", "code": code}}
@@ -72,10 +85,16 @@ FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
     "not_found": always(relay_error(400, "task_not_exist", "task_not_exist")),
     "expired_link": always((403, EXPIRED_XML)),
 }
+"""What a fault that is just another answer says, by operation."""
 
 
 def refuse_key(key: str | None, op: str) -> Answer | None:
-    """What is said about a bad key, or None for a good one."""
+    """What is said about a bad key, or None for a good one.
+
+    Args:
+        key: What came as bearer token.
+        op: What is asked.
+    """
     if key and key.startswith("sk-sim") and key != "sk-sim-expired":
         return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
     if op == "upload":
@@ -95,7 +114,12 @@ class Sudashui:
         self.state, self.files = state, files
 
     async def create(self, request: Request, fault: Fault | None) -> Response:
-        """Check, bill, answer with the task object."""
+        """Check, bill, answer with the task object.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         wanted = self._read(await request.body())
         if not isinstance(wanted, Wanted):
             return respond(wanted)
@@ -151,7 +175,12 @@ class Sudashui:
         )
 
     async def status(self, request: Request, fault: Fault | None) -> Response:
-        """Answer with the row of the task."""
+        """Answer with the row of the task.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         task = self.state.find(str(request.path_params["task_id"]), request.state.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
@@ -222,14 +251,24 @@ class Sudashui:
         return {"result_url": proxy if fault.kind == "proxy_link" else "", "data": inner}
 
     async def models(self, request: Request, fault: Fault | None) -> Response:
-        """List the ids."""
+        """List the ids.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         data = [
             {"id": name, "object": "model", "created": 1_626_777_600, "owned_by": "vidu"} for name in SUDASHUI_MODELS
         ]
         return respond((200, {"object": "list", "success": True, "data": data}))
 
     async def content(self, request: Request, fault: Fault | None) -> Response:
-        """The gateway's own link to the clip: needs the key, redirects to the file."""
+        """The gateway's own link to the clip: needs the key, redirects to the file.
+
+        Args:
+            request: The call.
+            fault: What strikes it, if anything.
+        """
         task = self.state.find(str(request.path_params["task_id"]), request.state.account)
         kind = "invalid_request_error"
         if task is None:

@@ -15,18 +15,27 @@ from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.render import Content
 
 CUT_EXTENSION = "genvideo.cut"
+"""ASGI extension by which a connection is cut."""
 LONG = 3600.0
+"""Seconds; longer than any client waits."""
 BAD_GATEWAY = "<html><head><title>502 Bad Gateway</title></head><body></body></html>"
+"""A gateway's page."""
 EXPIRED_XML = (
     '<?xml version="1.0" encoding="UTF-8"?>\n'
     "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 )
+"""What an object store says of an expired link."""
 Answer = tuple[int, "str | dict[str, Any]"]
 Handler = Callable[[Request, "Fault | None"], Awaitable[Response]]
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
-    """Send an object as JSON, a text as the HTML or XML it is."""
+    """Send an object as JSON, a text as the HTML or XML it is.
+
+    Args:
+        answer: HTTP status and body.
+        headers: Further headers.
+    """
     status, body = answer
     if isinstance(body, str):
         kind = "application/xml" if body.startswith("<?xml") else "text/html"
@@ -222,6 +231,11 @@ def _reworded(answer: Answer, params: Mapping[str, Any]) -> Answer:
 
 
 def page(title: str, body: str) -> HTMLResponse:
-    """A small page for people."""
+    """A small page for people.
+
+    Args:
+        title: Of the browser's tab.
+        body: HTML, escaped.
+    """
     style = "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem}td,th{padding:.2rem .8rem;text-align:left}"
     return HTMLResponse(f"<!doctype html><html><head><title>{title}</title><style>{style}</style></head>{body}</html>")

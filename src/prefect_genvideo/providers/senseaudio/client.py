@@ -86,6 +86,11 @@ class SenseAudioClient(VideoClient):
     ) -> UploadedAsset:
         """Not offered by this API.
 
+        Args:
+            source: Not used.
+            filename: Not used.
+            media_type: Not used.
+
         Raises:
             InvalidRequestError: Always; it says what to do instead.
         """

@@ -21,13 +21,19 @@ _MODELS_SECTION = _DOC + "模型各个参数说明"
 _LATER = _DOC + "later edition"
 
 MB = 1024 * 1024
+"""The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
 BODY_LIMIT = 64 * MB
+"""Bytes of a request."""
 IMAGE_LIMIT = 30 * MB
+"""Bytes of one image."""
 VIDEO_LIMIT = 50 * MB
+"""Bytes of one reference video."""
 AUDIO_LIMIT = 15 * MB
+"""Bytes of one reference audio."""
 _BODY_SLACK = 64 * 1024  # the JSON around the images
 
 SEEDANCE_2 = ("Seedance-2.0", "Seedance-2.0-Fast", "doubao-seedance-2-0-260128")
+"""Names that take what Seedance 2.0 takes."""
 
 
 @dataclass(frozen=True)
@@ -119,6 +125,7 @@ SENSEAUDIO_VIDEO_1 = Model(
         *_IMAGE_RULES,
     ),
 )
+"""SenseAudio-Video-1.0."""
 
 SEEDANCE_PRO_1_5 = Model(
     default_duration=5,
@@ -152,6 +159,7 @@ SEEDANCE_PRO_1_5 = Model(
         *_IMAGE_RULES,
     ),
 )
+"""Seedance-Pro-1.5."""
 
 SEEDANCE_2_0 = Model(
     default_duration=5,
@@ -181,20 +189,24 @@ SEEDANCE_2_0 = Model(
         *_AUDIO_RULES,
     ),
 )
+"""Seedance 2.0, of the later edition."""
 
 MODELS: dict[str, Model] = {
     "SenseAudio-Video-1.0": SENSEAUDIO_VIDEO_1,
     "Seedance-Pro-1.5": SEEDANCE_PRO_1_5,
     **dict.fromkeys(SEEDANCE_2, SEEDANCE_2_0),
 }
+"""The documented models by name."""
 
-# The API requires all three (请求参数), and names no default. The documents' examples use these.
 DEFAULT_DURATION = 5
+"""The API requires all three (请求参数), and names no default. The documents' examples use these."""
 DEFAULT_ASPECT_RATIO = "16:9"
+"""As in the examples of the documents."""
 DEFAULT_RESOLUTION = "720p"
+"""As in the examples of the documents."""
 
-# The body's own fields; an option of that name would overwrite one.
 RESERVED = frozenset({"model", "content", "duration", "resolution", "ratio", "timeout"})
+"""The body's own fields; an option of that name would overwrite one."""
 
 GENERAL: tuple[Rule, ...] = (
     Rule(r.content_given(), "a text or an image: content must not be empty", _DOC + "content 数组结构"),
@@ -210,14 +222,15 @@ GENERAL: tuple[Rule, ...] = (
     Rule(m.media_kind("audios", "audio"), "an audio file", _LATER, "kind of audios"),
     Rule(_body_fits, f"{BODY_LIMIT} bytes for the whole body", _LATER),
 )
+"""Limits of every model."""
 
-# Names of the same makers' models: what one of them takes is likely, not known, of another.
 FAMILIES: tuple[tuple[str, Model], ...] = (
     ("*seedance-2*", SEEDANCE_2_0),
     ("*seedance-pro-1*", SEEDANCE_PRO_1_5),
     ("*seedance-1-5-pro*", SEEDANCE_PRO_1_5),
     ("senseaudio-video-*", SENSEAUDIO_VIDEO_1),
 )
+"""Names of the same makers' models: what one of them takes is likely, not known, of another."""
 
 
 def rules_for(model: str) -> tuple[Rule, ...]:

@@ -131,7 +131,13 @@ class SudashuiClient(VideoClient):
     async def upload(
         self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
     ) -> UploadedAsset:
-        """Upload a reference file, streamed from disk; see `VideoClient.upload`."""
+        """Upload a reference file, streamed from disk; see `VideoClient.upload`.
+
+        Args:
+            source: Path, data URL or content.
+            filename: Name to give it; the path's by default.
+            media_type: What it is when its content does not show it.
+        """
         prepared = await anyio.to_thread.run_sync(prepare, source, filename, media_type)
         with opened(prepared.content) as file:
             files = {"file": (prepared.name, file, prepared.media_type)}

@@ -17,7 +17,6 @@ from prefect_genvideo.providers.rules import Broken, Rule, Wanted, layered
 
 _DOC = "Sudashui API: "
 
-# 模型列表: the resolution is part of the model's name.
 MODELS: dict[str, str] = {
     "sd-2-720p": "720p",
     "sd-2-1080p": "1080p",
@@ -26,6 +25,7 @@ MODELS: dict[str, str] = {
     "sd-2-fast-720p": "720p",
     "sd-api-2-fast-720p": "720p",
 }
+"""模型列表: the resolution is part of the model's name."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +37,8 @@ class UploadLimit:
     below: int  # bytes; the document says 小于, so the figure itself is too large
 
 
-# The document does not say what a MB is; 1024² refuses nothing that the provider may take.
 MB = 1024 * 1024
+"""The document does not say what a MB is; 1024² refuses nothing that the provider may take."""
 UPLOAD_LIMITS: dict[str, UploadLimit] = {
     "image/jpeg": UploadLimit("image", (".jpeg", ".jpg"), 30 * MB),
     "image/png": UploadLimit("image", (".png",), 30 * MB),
@@ -48,12 +48,13 @@ UPLOAD_LIMITS: dict[str, UploadLimit] = {
     "audio/mpeg": UploadLimit("audio", (".mp3",), 15 * MB),
     "audio/wav": UploadLimit("audio", (".wav",), 15 * MB),
 }
+"""What the upload takes, by media type: 文件类型与限制."""
 
-# metadata.payload 参数: everything the inner object supports.
 ASPECT_RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9", "21:9", "adaptive")
+"""`metadata.payload` 参数: aspectRatio 可选值."""
 PAYLOAD_FIELDS = ("aspectRatio", "mode", "imageUrls", "videoUrls", "audioUrls", "firstFrameUrl", "lastFrameUrl")
+"""Everything that the object inside `metadata.payload` supports."""
 
-# 基础参数: 不要在外层传 …
 FORBIDDEN_OUTER = frozenset(
     {
         "images",
@@ -67,13 +68,16 @@ FORBIDDEN_OUTER = frozenset(
         "resolution",
     }
 )
-# 参数规则: metadata.payload 内不能传 …
+"""基础参数: 不要在外层传 …"""
 FORBIDDEN_INNER = frozenset({"model", "resolution", "duration", "prompt"})
+"""参数规则: metadata.payload 内不能传 …"""
 RESERVED = FORBIDDEN_OUTER | FORBIDDEN_INNER | {"metadata", "payload"}
+"""Names that no option may have."""
 
-# Nothing in the document names a default; its examples use these, and 4 s is the cheapest.
 DEFAULT_DURATION = 4
+"""Nothing in the document names a default; its examples use these, and 4 s is the cheapest."""
 DEFAULT_ASPECT_RATIO = "16:9"
+"""As in the examples of the document."""
 
 _IMAGES = frozenset(kind for kind, row in UPLOAD_LIMITS.items() if row.kind == "image")
 _VIDEOS = frozenset(kind for kind, row in UPLOAD_LIMITS.items() if row.kind == "video")
@@ -99,11 +103,12 @@ GENERAL: tuple[Rule, ...] = (
     Rule(r.options_not(RESERVED), "not an option: the client sets or must not send it", _DOC + "参数规则"),
     Rule(r.options_writable(), "a finite JSON value", _DOC + "metadata.payload 参数"),
 )
+"""Limits of every model."""
 
-# The document says number of seconds; its gateway takes integers only.
 LIMITS = ModelLimits(
     seconds=tuple(range(4, 16)), aspect_ratios=ASPECT_RATIOS, images=9, videos=3, audios=3, references=12
 )
+"""The document says number of seconds; its gateway takes integers only."""
 DOCUMENTED: tuple[Rule, ...] = (
     *LIMITS.rules(
         _DOC + "生成任务素材限制",
@@ -141,12 +146,14 @@ DOCUMENTED: tuple[Rule, ...] = (
         _DOC + "生成任务素材限制",
     ),
 )
+"""Limits of the documented models."""
 
 
 # Names seen on live lists, and the widest that was seen of them: up to 30 s, some with fixed durations, up to 30
 # images, 10 videos and 10 audios. Which name takes what is not documented, so that this warns and never refuses.
 _WIDER = ModelLimits(seconds=tuple(range(4, 31)), images=30, videos=10, audios=10, references=50)
 FAMILIES = ModelRules(tuple((pattern, _WIDER) for pattern in ("sdas-*", "bf-sdas-*", "ld-*")), "seen of this family")
+"""What is likely of names that begin like these."""
 
 
 def rules_for(model: str) -> tuple[Rule, ...]:
