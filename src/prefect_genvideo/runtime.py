@@ -318,3 +318,17 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """Log a warning to the run we are in."""
     run_logger().warning(message)
+
+
+class _StackFilter(logging.Filter):
+    """Takes the stack from Prefect's log of an error of the tree, whose message says what to do; not at DEBUG."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        if isinstance(error, GenVideoError) and not logging.getLogger(record.name).isEnabledFor(logging.DEBUG):
+            record.exc_info = record.exc_text = None
+        return True
+
+
+for _name in ("prefect.flow_runs", "prefect.task_runs"):
+    logging.getLogger(_name).addFilter(_StackFilter())

@@ -12,13 +12,19 @@ from prefect_genvideo.cli.console import (
     complain,
     credentials_from,
     destination_from,
+    needs,
+    plain_errors,
     print_whole,
     provider_of,
     run,
     say,
 )
 from prefect_genvideo.cli.ledger import ledger_app
-from prefect_genvideo.errors import GenVideoError, shorten
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
+from prefect_genvideo.models import VideoRequest, duration_or_default
+
+SIMULATOR = ("av", "PIL", "tinytag", "starlette", "uvicorn", "python_multipart")
+"""Modules that the local simulator needs, which the package alone does not bring."""
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
@@ -63,14 +69,31 @@ def generate(
     """
 
     async def work() -> None:
+        from prefect_genvideo.blocks import resolve_credentials
         from prefect_genvideo.flows import generate_video
         from prefect_genvideo.providers import get_provider
 
         named = provider or provider_of(model)
+        payer = await resolve_credentials(credentials_from(named, credentials))
+        request = VideoRequest(
+            model=model or get_provider(named).default_model,
+            prompt=prompt,
+            duration=duration_or_default(duration),
+            aspect_ratio=aspect_ratio,
+            resolution=None if resolution == "default" else resolution,
+            images=tuple(image or ()),
+            videos=tuple(video or ()),
+            audios=tuple(audio or ()),
+            first_frame=first_frame or None,
+            last_frame=last_frame or None,
+        )
+        # The form's own choices would hide what else is wrong: here all of it is said at once.
+        if problems := payer.get_client().validate(request):
+            raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
         stored = await generate_video(
             prompt,
-            model=model or get_provider(named).default_model,
-            credentials=credentials_from(named, credentials),
+            model=request.model,
+            credentials=payer,
             destination=destination_from(to),
             duration=duration,
             aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the attempts
@@ -141,9 +164,11 @@ def simulate(*, host: str = "127.0.0.1", port: int = 8787, scale: float = 0.1, f
         scale: Simulated generations take their real times multiplied by this; 0 is at once.
         full_size: Render clips in their real resolution.
     """
-    from prefect_genvideo.simulator import SimulatorConfig, serve
+    with plain_errors():
+        needs("simulator", *SIMULATOR)
+        from prefect_genvideo.simulator import SimulatorConfig, serve
 
-    serve(host, port, SimulatorConfig(clock="time", scale=scale, full_size=full_size))
+        serve(host, port, SimulatorConfig(clock="time", scale=scale, full_size=full_size))
 
 
 @app.command
@@ -154,9 +179,11 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
         folder: Where local copies and Prefect's database go.
         keep: Leave simulator and S3 server running until Ctrl-C.
     """
-    from prefect_genvideo.cli.demo import run_demo
+    with plain_errors():
+        needs("demo", *SIMULATOR, "moto", "flask", "flask_cors")
+        from prefect_genvideo.cli.demo import run_demo
 
-    run_demo(folder, keep=keep)
+        run_demo(folder, keep=keep)
 
 
 def main() -> None:

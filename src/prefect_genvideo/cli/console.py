@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -143,12 +146,59 @@ def print_whole(table: Table) -> None:
     out.print(table)
 
 
-def run(work: Any) -> Any:
-    """Run a coroutine; what the package raises is shown as one readable message and exit code 1."""
-    # A private server for one command takes longer to start on a busy machine than Prefect's default of 20 s.
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+@contextmanager
+def plain_errors() -> Generator[None]:
+    """Show what is known to go wrong as one message, with exit code 1. The rest is a fault of ours, with its stack."""
+    from pydantic import ValidationError
+
     try:
-        return asyncio.run(work)
-    except GenVideoError as error:
+        yield
+    except (GenVideoError, OSError) as error:
         complain(f"{type(error).__name__}: {error}")
         sys.exit(1)
+    except ValidationError as error:
+        complain(f"{error.title} cannot be made of what was given:")
+        for fault in error.errors(include_url=False, include_input=False, include_context=False):
+            complain(f"- {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
+        sys.exit(1)
+
+
+def needs(extra: str, *modules: str) -> None:
+    """Check that an extra of the package is installed.
+
+    Args:
+        extra: Its name.
+        modules: What it brings.
+
+    Raises:
+        InvalidRequestError: Some of it is missing; the message has the line that installs it.
+    """
+    missing = [name for name in modules if find_spec(name) is None]
+    if missing:
+        line = f'pip install "prefect-genvideo[{extra}]"'
+        raise InvalidRequestError(f"This command needs more than is installed ({', '.join(missing)} missing): {line}")
+
+
+def run(work: Any) -> Any:
+    """Run a coroutine; see `plain_errors` for what becomes of errors."""
+    # A private server for one command takes longer to start on a busy machine than Prefect's default of 20 s.
+    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+    with plain_errors(), _engine_without_errors():
+        return asyncio.run(work)
+
+
+@contextmanager
+def _engine_without_errors() -> Generator[None]:
+    """Leave out what Prefect says of a run that failed: the command itself says it, once."""
+
+    def is_no_error(record: logging.LogRecord) -> bool:
+        return record.levelno < logging.ERROR
+
+    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
+    for logger in loggers:
+        logger.addFilter(is_no_error)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeFilter(is_no_error)
