@@ -278,6 +278,8 @@ ACCEPTED: list[Any] = [
     {"code": "success", "message": "", "data": "task_x"},
     {"code": 0, "data": {"task_id": "task_x"}},
     {"task_id": "task_x", "error": None},
+    {"id": 690033, "task_id": "task_x"},
+    {"data": {"id": 690033, "taskId": "task_x"}},
 ]
 
 

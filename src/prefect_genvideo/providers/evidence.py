@@ -24,6 +24,7 @@ from prefect_genvideo.providers.answers import (
     as_percent,
     as_text,
     as_time,
+    as_word,
     is_moment,
     names,
     parse_json,
@@ -223,14 +224,12 @@ def _speaks(fields: JsonObject) -> bool:
 
 
 def _relation(fields: JsonObject, task_id: str, above: Relation, plain_ids: bool) -> Relation:
-    named = {as_id(fields.get(key)) for key in _ID_KEYS} - {None}
-    plain = fields.get("id")
-    if plain == task_id or (plain_ids and not named and isinstance(plain, str)):
-        named |= {as_id(plain)} - {None}
-    if task_id in named:
+    if task_id in (as_id(fields.get(key)) for key in (*_ID_KEYS, "id")):
         return Relation.OURS
     if above in (Relation.OURS, Relation.WITHIN_OURS):
         return Relation.WITHIN_OURS  # an upstream has ids of its own
+    # Only a task's id can contradict; a row's number and a record's id say nothing.
+    named = as_id(fields.get("taskid")) or (plain_ids and as_text(fields.get("id")))
     return Relation.OTHER if named or above is Relation.OTHER else Relation.UNNAMED
 
 
@@ -263,6 +262,8 @@ class CreatedIds:
     suspect: str | None = None
 
 
+# A number of fewer digits in `id` is a row's, not a task's.
+_TASK_DIGITS = 10
 # Fields that may hold a task's id, or what it is found by.
 _OTHER_IDS = (*_ID_KEYS, "uuid", "name", "operation", "operationid", "predictionid")
 
@@ -280,12 +281,20 @@ def created_ids(answer: Any) -> CreatedIds:
             suspects += [bare]
         else:
             fields = keyed(node.value)
-            plain = fields.get("id")
-            standing += [(0, as_id(fields.get("taskid"))), (1 if isinstance(plain, str) else 2, as_id(plain))]
+            standing += _standing(fields)
             suspects += [as_id(fields.get(key)) for key in _OTHER_IDS if isinstance(fields.get(key), str)]
+            suspects += [as_id(fields.get("id"))]
     named = [(rank, task_id) for rank, task_id in standing if task_id]
     best = min(named, key=lambda each: each[0], default=(0, None))  # of equals the first: it stands farther outside
     return CreatedIds(best[1], next(filter(None, suspects), None))
+
+
+def _standing(fields: JsonObject) -> Iterator[tuple[int, str | None]]:
+    """Ids where a task's id stands, with their ranks."""
+    yield 0, as_id(fields.get("taskid"))
+    plain = fields.get("id")
+    if isinstance(plain, str) or len(as_word(plain)) >= _TASK_DIGITS:
+        yield (1 if isinstance(plain, str) else 2), as_id(plain)
 
 
 def _bare_id(text: str) -> str | None:

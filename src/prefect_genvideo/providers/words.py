@@ -15,8 +15,9 @@ from prefect_genvideo.models import GenerationState
 
 _QUEUED = """
     queued queue queueing queuing in_queue enqueued pending waiting wait waiting_in_queue not_start not_started
-    submitted submit submitting submission created creating accepted received scheduled throttled preparing prepared
-    preprocessing initializing initialising initialized initialised init new starting ready_to_start backlog on_queue
+    submitted submit submitting submission created creating accepted received registered requested scheduled assigned
+    throttled prepare preparing prepared preprocessing provisioning allocating loading booting warming_up init
+    initializing initialising initialized initialised new starting unstarted ready_to_start backlog on_queue todo
     已提交 排队中 排队 等待中 待处理 未开始 准备中
 """
 # `not_completed` and its kin look like an end and are none.
@@ -28,15 +29,16 @@ _RUNNING = """
 """
 _SUCCEEDED = """
     succeeded success succeed successful successfully completed complete completion finished finish done ready
-    generated all_done all_completed 成功 已成功 已完成 完成 生成成功 处理成功
+    succ successed generated processed rendered available all_done all_completed
+    成功 已成功 已完成 完成 生成成功 处理成功
 """
 # Cancelled and expired are ends without a video as well.
 _FAILED = """
-    failed failure fail error errored faulted exception crashed rejected reject refused denied declined invalid
+    failed failure fail error errored faulted exception crashed dead rejected reject refused denied declined invalid
     cancelled canceled cancel cancelling canceling user_cancelled user_canceled cancelled_by_user aborted abort
-    terminated stopped killed revoked
-    expired timeout timed_out time_out
-    nsfw content_moderated request_moderated moderation_failed
+    terminated stopped killed revoked deleted discarded interrupted
+    expired expire timeout timed_out time_out
+    nsfw moderated content_moderated request_moderated moderation_failed
     失败 已失败 生成失败 处理失败 任务失败 已取消 取消 已过期 过期 超时 已超时 已拒绝 审核不通过 审核未通过
 """
 
