@@ -36,6 +36,7 @@ _PACKETS = 300
 _MAX_PIXELS = 40_000_000
 # Reads of a file before a search in junk is given up.
 _MAX_READS = 20_000
+# Pillow's parser by media type; no other is tried.
 _PILLOW_NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
 
 

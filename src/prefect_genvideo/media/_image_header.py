@@ -10,13 +10,17 @@ Sides = tuple[int, int]
 
 # Start-of-frame markers; C4, C8 and CC in their midst are tables, not frames.
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# Markers without a length and a body.
 _JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD9)})
+# The marker before pixels, and the one after the last of them.
 _JPEG_SCAN, _JPEG_END = 0xDA, b"\xff\xd9"
 # Segments of a JPEG before its pixels, chunks of a PNG, entries of a TIFF's directory.
 _JPEG_SEGMENTS = 1000
 _PNG_CHUNKS = 20_000
 _TIFF_ENTRIES = 1000
+# Length of the header of OS/2 1.x, whose sides have 16 bits.
 _OS2_HEADER = 12
+# Bytes read at a time.
 _STEP = 1024 * 1024
 # Tags and types of TIFF 6.0, sections 2 and 8; type 16 is BigTIFF's.
 _TIFF_SIDES = (256, 257)

@@ -1,4 +1,7 @@
-"""What joining needs to know: every clip read through once without decoding, then one decision for the film."""
+"""The plan of a film: what each clip is, and which of its tracks are copied and which are encoded.
+
+Every clip is read through once, packet by packet, without decoding more than its first frame.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +17,15 @@ from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.clip import MAX_SECONDS, Clip, damaged, displayed_size, open_clip, turn, whole
 from prefect_genvideo.media.frames import matrix_name
 
+# Codecs whose packets an MP4 holds as they are, and whose clips can follow one another.
 _COPIED_VIDEO = ("h264", "hevc", "av1", "vp9")
 _COPIED_AUDIO = ("aac", "mp3")
 # Ticks per second of a film's clock.
 _SMALLEST_SCALE = 10_000
 _LARGEST_SCALE = 1_000_000
+# Where no clock holds the times of all clips exactly: that of MPEG, to which every usual frame rate is near.
 _COMMON_SCALE = 90_000
+# Seconds without sound at a seam that are not heard; beyond, silence is encoded.
 _SILENCE_LIMIT = Fraction(1, 10)
 
 MAX_ENCODED_PIXELS = 400_000_000_000
@@ -28,6 +34,7 @@ MAX_ENCODED_PIXELS = 400_000_000_000
 LABEL = "AIGC"
 """Name of the metadata that marks generated content (China's GB 45438-2025): it must survive every transformation."""
 
+# A film of films has several.
 _LABELS = re.compile(rf"{LABEL}(-\d{{1,4}})?", re.IGNORECASE)
 
 # Metadata that speaks of one file's form, not of its content.
@@ -318,6 +325,13 @@ def parameter_sets(codec: str, extradata: bytes) -> object:
 
     For H.264 these are the length of a packet's size fields, the SPS and the PPS (ISO/IEC 14496-15, 5.3.3.1); the
     optional bytes behind them, which some writers leave out, do not count.
+
+    Args:
+        codec: FFmpeg's name of the codec.
+        extradata: The stream's configuration record.
+
+    Returns:
+        For H.264, what counts of the record; for others, the record.
     """
     if codec != "h264" or len(extradata) < 7 or extradata[0] != 1:
         return extradata

@@ -11,9 +11,13 @@ from prefect_genvideo.media._join_video import encoder
 from prefect_genvideo.media.clip import Clip, load_pyav
 
 _ENCODER = "aac"
+# Sample format that the encoder takes.
 _FORMAT = "fltp"
+# Samples in a packet of AAC.
 _PACKET = 1024
+# Bits per second.
 _BIT_RATE = {"mono": 96_000, "stereo": 192_000}
+# Samples per second that are kept; sound of another rate is resampled to the last of them.
 _RATES = (44_100, 48_000)
 # Below this, a sample's time is off by rounding; above it, sound is missing or there twice.
 _JITTER = Fraction(1, 50)
@@ -35,7 +39,12 @@ class CopiedSound:
         self._end: int | None = None
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip."""
+        """Start with the next clip.
+
+        Args:
+            number: Its place in the film, from 0.
+            clip: The open clip.
+        """
         plan = self._plan
         self._base = Fraction(clip.audio.time_base)
         self._offset = plan.seams[number] - plan.shots[number].start
@@ -100,7 +109,12 @@ class EncodedSound:
         self._sent = 0
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip."""
+        """Start with the next clip.
+
+        Args:
+            number: Its place in the film, from 0.
+            clip: The open clip.
+        """
         plan = self._plan
         self._base = Fraction(clip.audio.time_base) if clip.audio else Fraction(1)
         self._offset = plan.seams[number] - plan.shots[number].start

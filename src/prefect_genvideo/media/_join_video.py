@@ -15,10 +15,13 @@ from prefect_genvideo.media.frames import Lens, matrix_name
 _ENCODER = "libx264"
 # Visually lossless; the encoder's own keyframes stay, one more is forced at every seam.
 _OPTIONS = {"preset": "veryfast", "crf": "18", "forced-idr": "1"}
+# FFmpeg's picture types: a keyframe, and whatever the encoder finds best.
 _FORCED_KEYFRAME = 1
 _FREE_CHOICE = 0
+# FFmpeg's number for luma from 16 to 235.
 _LIMITED_RANGE = 1
 _HALF = Fraction(1, 2)
+# Decoders with an encoder of the same name.
 _KNOWN_BY_NAME = ("h264", "hevc")
 
 
@@ -39,7 +42,12 @@ class CopiedVideo:
         self._shift = Fraction(0)
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip."""
+        """Start with the next clip.
+
+        Args:
+            number: Its place in the film, from 0.
+            clip: The open clip.
+        """
         self._clip_base = Fraction(clip.video.time_base)
         self._shift = self._plan.seams[number] - self._plan.shots[number].start
 
@@ -92,7 +100,12 @@ class EncodedVideo:
         self._written = 0
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip."""
+        """Start with the next clip.
+
+        Args:
+            number: Its place in the film, from 0.
+            clip: The open clip.
+        """
         shot = self._plan.shots[number]
         self._base = Fraction(clip.video.time_base)
         self._start, self._offset = shot.start, round(self._plan.seams[number] * self._fps)
@@ -145,6 +158,12 @@ class EncodedVideo:
 
 def encoder(out: Any, name: str, title: str, **options: Any) -> Any:
     """Add an encoded track.
+
+    Args:
+        out: PyAV's container of the film.
+        name: FFmpeg's name of the encoder.
+        title: The codec's name, for the error.
+        options: As for `add_stream` of PyAV.
 
     Raises:
         InvalidRequestError: This build of PyAV cannot encode that.

@@ -25,8 +25,10 @@ _MAGIC: tuple[tuple[int, bytes, str], ...] = (
     (4, b"moov", "video/quicktime"),
     (4, b"mdat", "video/quicktime"),
 )
+# Boxes that hold nothing and may stand before the first one that does.
 _EMPTY_BOXES = frozenset({b"free", b"skip", b"wide", b"pnot"})
 _RIFF = {b"WEBP": "image/webp", b"WAVE": "audio/wav", b"AVI ": "video/x-msvideo"}
+# A wave file of more than 4 GiB is headed by one of the last two (EBU Tech 3306, ITU-R BS.2088).
 _WAVES = (b"RIFF", b"RF64", b"BW64")
 # Brands of ISO base media files (mp4ra.org). A brand that is not here counts as MP4 where the file says that it also
 # follows one of `_BASE`, and as unknown otherwise.
@@ -54,6 +56,7 @@ _NO_FILM = (b"crx ", b"jp2", b"jpx", b"jpm", b"aax")
 _CODECS = frozenset(
     ["avc1", "avc3", "hvc1", "hev1", "av01", "vp08", "vp09", "mp4v", "mp4a", "ac-3", "ec-3", "Opus", "fLaC", "alac"]
 )
+# Of Matroska (RFC 9559): the file's head, and the segment that holds everything else.
 _EBML = b"\x1aE\xdf\xa3"
 # Bytes in which the segment of a Matroska file must begin.
 _EBML_SEARCHED = 4096

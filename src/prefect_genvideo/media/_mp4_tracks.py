@@ -22,7 +22,9 @@ _MAX_ENTRIES = 200_000
 _MAX_EDITS = 20_000
 # Seconds; longer is no video but a broken number.
 _MAX_SECONDS = 366 * 86_400
+# Handlers (8.4.3).
 _KINDS: dict[bytes, TrackKind] = {b"vide": "video", b"soun": "audio"}
+# Lengths that say nothing: live writers leave them, and 8.2.2 has all ones for "cannot be determined".
 _UNKNOWN_LENGTHS = frozenset({0, 0xFFFF_FFFF, 0xFFFF_FFFF_FFFF_FFFF})
 _NOTHING = memoryview(b"")
 
@@ -213,7 +215,12 @@ class _Boxes:
         return found
 
     def all_of(self, body: memoryview, wanted: bytes) -> Iterator[memoryview]:
-        """Every box of that name in a box."""
+        """Every box of one name in a box.
+
+        Args:
+            body: The box that is looked into.
+            wanted: The name.
+        """
         return (inner for name, inner in self.inside(body) if name == wanted)
 
 

@@ -1,4 +1,4 @@
-"""The way in: local clips opened with PyAV, bounded and guarded, so that a hostile file costs an error and no more.
+"""Local clips opened with PyAV, bounded and guarded, so that a hostile file costs an error and no more.
 
 PyAV's types are partial; its objects are `Any` here and in the modules beside, and nowhere else.
 """
@@ -22,7 +22,9 @@ from prefect_genvideo.media.mp4 import read_mp4
 MAX_SECONDS = 3600
 """Longest clip taken, in seconds. Two frames a year apart would otherwise be a year of film."""
 
+# Pixels of a frame: 8K in any shape.
 _MAX_PIXELS = 8192 * 4608
+# Of a decoder. Frame threads cost a few frames of memory each.
 _THREADS = 4
 # Nothing else reaches FFmpeg: a playlist dressed up as a video would make it open other files.
 _DEMUXERS = {kind: name for kind, name in DEMUXERS.items() if name in ("mov", "matroska")}
@@ -130,6 +132,10 @@ def whole(frame: Any) -> Any:
 def check_size(width: int, height: int) -> None:
     """Refuse frames that would fill the memory.
 
+    Args:
+        width: Pixels.
+        height: Pixels.
+
     Raises:
         InvalidRequestError: There are no pixels, or more than 8K has.
     """
@@ -167,7 +173,18 @@ def turn(frame: Any) -> tuple[str, int]:
 
 
 def displayed_size(frame: Any, pixel_aspect: Fraction) -> tuple[int, int]:
-    """Pixels of a frame as a player shows it: square pixels, turned upright."""
+    """Pixels of a frame as a player shows it: square pixels, turned upright.
+
+    Args:
+        frame: A decoded frame.
+        pixel_aspect: Width of its pixels over their height.
+
+    Returns:
+        Width and height.
+
+    Raises:
+        InvalidRequestError: There are no pixels, or more than 8K has.
+    """
     width, height = max(1, round(frame.width * pixel_aspect)), int(frame.height)
     check_size(width, height)
     return (height, width) if turn(frame)[1] in (90, 270) else (width, height)

@@ -1,4 +1,4 @@
-"""A contact sheet: the covers of a batch in one picture, readable in the morning."""
+"""Contact sheets: the covers of a batch in one picture, each with a caption."""
 
 from __future__ import annotations
 
@@ -16,11 +16,15 @@ from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
 MAX_CELLS = 120
 """Cells of a sheet; the last one says how many more there are."""
 
+# Cells in a row where nobody says otherwise.
 _COLUMNS = 6
+# Pixels of a cell's width: below, no caption can be read; above, a sheet of 120 cells fills the memory.
 _CELL_RANGE = (64, 640)
+# Pixels; a JPEG has at most 65,535.
 _MAX_HEIGHT = 60_000
 # Pixels that are decoded for one sheet: the covers of 120 videos of 1080p. What is beyond is a grey cell.
 _MAX_PIXELS = 250_000_000
+# Lines below a picture, lines in a cell without one, and characters of either.
 _CAPTION_LINES = 2
 _REASON_LINES = 6
 _MAX_TEXT = 300

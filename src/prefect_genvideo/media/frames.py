@@ -22,6 +22,7 @@ _COVER_FRAMES = 72
 _COVER_PIXELS = _COVER_FRAMES * 3840 * 2160
 # Mean luma, 0-255, below which a frame is black.
 _BLACK = 14
+# Sides in pixels of the small copy of which the light is measured.
 _SAMPLE = 32
 
 
@@ -157,8 +158,11 @@ def _saved(image: Any, kind: str, **options: int) -> bytes:
 
 # ITU-T H.273 matrix coefficients → the names of FFmpeg's scale filter. Anything else is not known.
 _MATRICES = {1: "bt709", 4: "fcc", 5: "bt601", 6: "smpte170m", 7: "smpte240m", 9: "bt2020", 10: "bt2020"}
+# What FFmpeg writes where nothing is said.
 _UNTAGGED = "bt601"
+# FFmpeg's number for luma from 0 to 255.
 _FULL_RANGE = 2
+# The best of FFmpeg's scalers: a chain of shots must not lose sharpness or colour.
 _FLAGS = "lanczos+accurate_rnd+full_chroma_int+full_chroma_inp"
 _RGB = "rgb24"
 
@@ -241,7 +245,13 @@ class Lens:
 
 
 def fit(ratio: tuple[Fraction, Fraction], size: tuple[int, int], *, even: bool) -> tuple[int, int]:
-    """The largest sides of that ratio inside `size`, even where chroma is halved. Off by a rounding: the whole size."""
+    """Return the largest sides of a ratio inside a frame; where they are off by a rounding, the whole frame.
+
+    Args:
+        ratio: Width and height of the picture, in any unit.
+        size: Width and height of the frame in pixels.
+        even: Whether both sides must be even, because chroma is halved.
+    """
     scale = min(Fraction(size[0]) / ratio[0], Fraction(size[1]) / ratio[1])
     step = 2 if even else 1
     sides = [max(step, min(whole, round(part * scale / step) * step)) for part, whole in zip(ratio, size, strict=True)]

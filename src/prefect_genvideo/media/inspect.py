@@ -29,6 +29,7 @@ __all__ = ["MediaInfo", "MediaKind", "asset_kind", "inspect_bytes", "inspect_fil
 MediaKind = Literal["image", "video", "audio"]
 AssetKind = Literal["http", "s3", "data", "local"]
 
+# Bytes hashed at a time.
 _CHUNK = 1024 * 1024
 _DATA_URL = re.compile(r"\s*data:(?P<type>[^;,]*)(?P<params>(?:;[^;,]*)*),", re.IGNORECASE)
 _URL_SAFE = bytes.maketrans(b"-_", b"+/")

@@ -26,6 +26,7 @@ MAX_BOXES = 50_000
 _MAX_MOOF = 512 * 1024
 # Bytes; the list of compatible brands is short.
 _MAX_FTYP = 4096
+# Bytes of a box's head: length and name, and a long length behind them.
 _HEAD = 8
 _LONG_HEAD = 16
 # Values of the 32-bit length: the box reaches to the end of the file, the length stands behind the name.
@@ -38,6 +39,7 @@ _STEP = 16 * 1024
 _HEAD_FORM = struct.Struct(">I4s")
 # Four printable characters; QuickTime's own names begin with a copyright sign.
 _NAME = re.compile(rb"[\x20-\x7e\xa9]{4}", re.DOTALL)
+# Without these there is no movie.
 _REQUIRED = (b"moov", b"mdat")
 # Boxes whose content is read.
 _READ = frozenset({b"moov", b"moof"})
@@ -49,6 +51,7 @@ FIRST_BOXES = frozenset({b"ftyp", b"styp", b"moov", b"mdat", b"wide", b"free", b
 _KNOWN = frozenset(
     b"ftyp moov mdat moof mfra free skip wide pnot udta uuid meta sidx ssix styp prft emsg pdin meco imda".split()
 )
+# What writers and proxies put behind a file.
 _PADDING = b"\0 \t\r\n"
 
 

@@ -1,4 +1,4 @@
-"""Text in pictures: a font that knows Chinese where one is installed, and lines that fit."""
+"""Text drawn into pictures: a font that knows Chinese where one is installed, and lines that fit."""
 
 from __future__ import annotations
 
@@ -28,7 +28,16 @@ def font_of(size: int) -> Any:
 
 
 def wrap(text: str, font: Any, width: int) -> list[str]:
-    """Break a text by words, and inside a word that is wider than a line, as Chinese sentences are."""
+    """Break a text by words, and inside a word that is wider than a line, as Chinese sentences are.
+
+    Args:
+        text: Any text; runs of white space count as one blank.
+        font: From `font_of`.
+        width: Pixels of a line.
+
+    Returns:
+        The lines.
+    """
     lines, line = list[str](), ""
     for word in text.split():
         joined = f"{line} {word}" if line else word
@@ -49,7 +58,12 @@ def wrap(text: str, font: Any, width: int) -> list[str]:
 
 
 def readable(text: str, font: Any) -> str:
-    """The text with each run of characters that the font cannot draw as one `…`, instead of a row of empty boxes."""
+    """Return the text with each run of characters that the font cannot draw as one `…`, not as a row of empty boxes.
+
+    Args:
+        text: Any text.
+        font: From `font_of`.
+    """
     empty = bytes(font.getmask(_NO_GLYPH))
     result: list[str] = []
     for char in text:

@@ -1,4 +1,4 @@
-"""Getting a video across: resumed when it is cut, begun again when it must be, proved before it counts.
+"""The way of a video from its provider into an upload: resumed when cut, begun again when it must be, and proved.
 
 Retries of a download never lead to a new create, and never end by themselves while bytes keep coming.
 """
@@ -55,7 +55,13 @@ class VideoSource(Protocol):
     def open_video(
         self, url: str, *, offset: int = 0, if_range: str | None = None
     ) -> AbstractAsyncContextManager[VideoBytes]:
-        """Open a result."""
+        """Open a result.
+
+        Args:
+            url: Its link.
+            offset: Byte to go on from; heeded only together with `if_range`.
+            if_range: ETag of the earlier bytes.
+        """
         ...
 
     async def get(self, task_id: str) -> Generation:

@@ -31,11 +31,16 @@ from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
 from prefect_genvideo.providers.waits import retry_after
 
 MAX_REDIRECTS = 5
+"""Redirects of one download; a content network needs two."""
 MAX_SIZE = 8 * 1024**3
+"""Bytes of a result where nobody says otherwise."""
 SMALL_FILE_SECONDS = 60.0
 """Seconds for a whole small file, from its first request to its last byte."""
+
+# Bytes of an error page that are read, and seconds that it may take: its words are decoration.
 _MAX_ERROR_BODY = 16 * 1024
 _ERROR_BODY_SECONDS = 5.0
+# Statuses by what they mean for the link: it leads on, a fresh one may work, the file is gone for good.
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED = frozenset({401, 403, 404})
 _FINAL = frozenset({410, 451})
@@ -43,6 +48,7 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Bytes that show whether a film begins: the head of its first box.
 _HEAD_END = 8
 
 
@@ -178,7 +184,22 @@ class VideoStream:
 async def open_video(
     client: httpx.AsyncClient, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
 ) -> AsyncGenerator[VideoStream, None]:
-    """Open a result; see `VideoClient.open_video`."""
+    """Open a result; see `VideoClient.open_video`.
+
+    Args:
+        client: Guards every connection.
+        rules: What the download may do.
+        url: The generation's `video_url`.
+        offset: Byte to go on from; heeded only together with `if_range`.
+        if_range: ETag of the earlier bytes.
+
+    Yields:
+        The stream, its first bytes read.
+
+    Raises:
+        LinkExpiredError: The link is refused.
+        DownloadError: It is no video, or does not come.
+    """
     ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
     response = await follow(client, rules, url, ranged)
     start, size = _extent(response, offset if ranged else 0, if_range)
@@ -208,6 +229,11 @@ async def open_video(
 async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
     """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
 
+    Args:
+        client: Guards every connection.
+        rules: What the download may do; `max_size` is the file's.
+        url: Where it is.
+
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
@@ -235,7 +261,17 @@ async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> b
 
 
 async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
-    """Request `url` and go along with at most five redirects; the client's guard checks each connection."""
+    """Request `url` and go along with at most five redirects; the client's guard checks each connection.
+
+    Args:
+        client: Guards every connection.
+        rules: What the download may do.
+        url: Any http(s) link; a user and a password in it are not sent.
+        headers: Of the request; the key is added where it belongs.
+
+    Raises:
+        DownloadError: The link is none, nobody answers, or there are too many redirects.
+    """
     target = _parsed(rules, url)
     key = _key_header(rules, target)
     for _ in range(MAX_REDIRECTS + 1):
