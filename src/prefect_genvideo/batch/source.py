@@ -16,9 +16,10 @@ from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
 from prefect_genvideo.media.inspect import asset_kind
 
 # One place follows redirects, and one decides which addresses may be reached; a second copy would drift.
-from prefect_genvideo.providers.download import DownloadRules, follow
+from prefect_genvideo.providers.download import follow
 from prefect_genvideo.providers.http import new_client, raw_chunks
 from prefect_genvideo.providers.ssrf import Guard
+from prefect_genvideo.providers.video_stream import DownloadRules
 from prefect_genvideo.storage import ObjectStore, find_object
 
 # Seconds without a byte after which a server is taken for dead.

@@ -4,7 +4,6 @@ from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import CREATED_WITHOUT_ID, Facts, Row
-from prefect_genvideo.providers.download import VideoStream
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.limits import ModelFacts, ModelLimits, ModelRules, read_model_rules
 from prefect_genvideo.providers.readings import Manners
@@ -18,6 +17,7 @@ from prefect_genvideo.providers.registry import (
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.senseaudio.client import SenseAudioClient
 from prefect_genvideo.providers.sudashui.client import SudashuiClient
+from prefect_genvideo.providers.video_stream import VideoStream
 
 __all__ = [
     "CREATED_WITHOUT_ID",

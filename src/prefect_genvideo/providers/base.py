@@ -27,13 +27,14 @@ from prefect_genvideo.providers import http
 from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.answers import salvage_id
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
-from prefect_genvideo.providers.download import MAX_SIZE, DownloadRules, VideoStream, fetch_small, open_video
+from prefect_genvideo.providers.download import fetch_small, open_video
 from prefect_genvideo.providers.evidence import CreatedIds, created_ids
 from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
 from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
+from prefect_genvideo.providers.video_stream import MAX_SIZE, DownloadRules, VideoStream
 
 READ_TIMEOUT = http.READ_TIMEOUT
 """Seconds without a byte of an answer before a call is given up."""

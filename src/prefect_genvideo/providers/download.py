@@ -1,39 +1,32 @@
-"""Results as streams of verified bytes.
+"""Downloads: where a link leads, with which key, and what an answer that brings no video says.
 
-Trusts bytes, not headers: a film's first box at the start, every announced byte, whole MP4 boxes at the end. The key
-goes to the API's own origin and only for its content path, never across a redirect.
+The key goes to the API's own origin and only for its content path, never across a redirect.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from typing import Protocol
 from urllib.parse import urljoin
 
 import anyio
 import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.media.mp4 import FIRST_BOXES, Mp4Reader
 from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json
 from prefect_genvideo.providers.http import (
     CONNECT_TIMEOUT,
     POOL_TIMEOUT,
-    coding_of,
     content_chunks,
-    raw_chunks,
     send,
 )
-from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
+from prefect_genvideo.providers.unpack import BrokenCodingError
+from prefect_genvideo.providers.video_stream import DownloadRules, VideoStream, failed, too_large
 from prefect_genvideo.providers.waits import retry_after
 
 MAX_REDIRECTS = 5
 """Redirects of one download; a content network needs two."""
-MAX_SIZE = 8 * 1024**3
-"""Bytes of a result where nobody says otherwise."""
 SMALL_FILE_SECONDS = 60.0
 """Seconds for a whole small file, from its first request to its last byte."""
 
@@ -48,136 +41,6 @@ _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Bytes that show whether a film begins: the head of its first box.
-_HEAD_END = 8
-
-
-@dataclass(frozen=True)
-class DownloadRules:
-    """What a download may do.
-
-    Attributes:
-        origin: The API's base URL; the key goes nowhere else.
-        key: The account's key.
-        stall_timeout: Seconds without a byte before giving up.
-        provider: Name, for errors.
-        max_size: Bytes; a larger file is refused.
-    """
-
-    origin: str
-    key: str = field(repr=False)
-    stall_timeout: float = 45.0
-    provider: str = ""
-    max_size: int = MAX_SIZE
-
-
-class Prover(Protocol):
-    """What proves a video's bytes as they pass, e.g. `media.mp4.Mp4Reader`."""
-
-    def feed(self, chunk: bytes, /) -> None:
-        """Take the next bytes; raises `DownloadError` when they cannot be a whole video."""
-        ...
-
-    def finish(self) -> object:
-        """Take note of the end; raises `DownloadError` when the video is not whole."""
-        ...
-
-
-class VideoStream:
-    """A result while it arrives. Iterate it once.
-
-    Attributes:
-        size: Bytes of the whole file; None when the server does not say, or says it of a compressed body.
-        etag: Strong ETag, quotes included; None when there is none.
-        offset: Byte of the file at which this stream starts: 0, or the wanted one when the server proved it.
-        resumable: Whether a cut stream can be gone on with by `offset` and `if_range=etag`.
-        head: The first bytes, read by `begin` and yielded again.
-    """
-
-    def __init__(self, response: httpx.Response, rules: DownloadRules, *, offset: int, size: int | None) -> None:
-        coding = coding_of(response)
-        self.head = b""
-        self.offset = offset
-        self.size = None if coding else size
-        self.etag = _strong_etag(response)
-        ranges = response.headers.get("accept-ranges", "").strip().lower() == "bytes"
-        # A range of a compressed body cannot be unpacked by itself.
-        self.resumable = bool(self.etag and self.size) and (ranges or response.status_code == 206)
-        self._rules = rules
-        self._on_wire = offset
-        self._announced = size
-        chunks = raw_chunks(response)
-        self._chunks = unpacked(chunks, coding, received=self._count) if coding else self._counted(chunks)
-
-    async def begin(self) -> None:
-        """Read the first bytes and see that they are a video's.
-
-        Raises:
-            DownloadError: They are not.
-        """
-        while self.offset == 0 and len(self.head) < _HEAD_END:
-            chunk = await self._next()
-            if chunk is None:
-                break
-            self.head += chunk
-        if self.offset == 0 and self.head[4:8] not in FIRST_BOXES:
-            what = "empty body" if not self.head else "not a video"
-            raise _failed(self._rules, f"The answer is no MP4 file ({what}).", reason=what)
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the file's bytes in order, as `chunks` does; a stream that starts later is not proved as a whole."""
-        return self.chunks(Mp4Reader() if self.offset == 0 else None)
-
-    async def chunks(self, prover: Prover | None) -> AsyncIterator[bytes]:
-        """Yield the file's bytes in order; the end is reached only when they are proved whole.
-
-        Args:
-            prover: Is fed every byte once, before it is yielded. For a stream that starts later, it is the one that
-                has seen the bytes before.
-
-        Raises:
-            DownloadError: The stream was cut, stalled, is larger than announced or allowed, or no whole MP4 file.
-        """
-        position = self.offset
-        chunk: bytes | None = self.head or await self._next()
-        while chunk is not None:
-            position += len(chunk)
-            if position > self._rules.max_size:
-                raise _too_large(self._rules)
-            if prover:
-                prover.feed(chunk)
-            yield chunk
-            chunk = await self._next()
-        if self._announced is not None and self._on_wire != self._announced:
-            raise _failed(self._rules, f"{self._on_wire} of {self._announced} bytes arrived.", reason="incomplete")
-        if prover:
-            prover.finish()
-
-    async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-        async for chunk in chunks:
-            self._count(len(chunk))
-            yield chunk
-
-    def _count(self, length: int) -> None:
-        self._on_wire += length
-        if self._on_wire > self._rules.max_size:
-            raise _too_large(self._rules)
-        if self._announced is not None and self._on_wire > self._announced:
-            raise _failed(self._rules, f"More than the announced {self._announced} bytes arrived.", reason="too long")
-
-    async def _next(self) -> bytes | None:
-        error: DownloadError
-        try:
-            return await anext(self._chunks, None)
-        except httpx.TimeoutException:
-            seconds = self._rules.stall_timeout
-            error = _failed(self._rules, f"No byte arrived for {seconds:g} s.", reason="stalled")
-        except BrokenCodingError:
-            error = _failed(self._rules, "The compressed body is broken or cut.", reason="broken compression")
-        except (httpx.HTTPError, httpx.StreamError, OSError):
-            error = _failed(self._rules, "The connection was lost before the end.", reason="connection lost")
-        # Raised out here so that no request, with its key, hangs on the error.
-        raise error
 
 
 @asynccontextmanager
@@ -212,7 +75,7 @@ async def open_video(
         if response.status_code != 200 and (start is None or response.status_code != 206):
             raise await _refusal(response, rules)
         if (size or 0) > rules.max_size:
-            raise _too_large(rules)
+            raise too_large(rules)
         stream = VideoStream(response, rules, offset=start or 0, size=size)
         try:
             await stream.begin()
@@ -239,7 +102,7 @@ async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str)
     """
     with anyio.move_on_after(SMALL_FILE_SECONDS):
         return await _whole(client, rules, url)
-    raise _failed(rules, f"The file did not come within {SMALL_FILE_SECONDS:g} s.", reason="timeout")
+    raise failed(rules, f"The file did not come within {SMALL_FILE_SECONDS:g} s.", reason="timeout")
 
 
 async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
@@ -251,10 +114,10 @@ async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> b
         async for chunk in content_chunks(response):
             data += chunk
             if len(data) > rules.max_size:
-                raise _too_large(rules)
+                raise too_large(rules)
         return bytes(data)
     except (httpx.HTTPError, BrokenCodingError):
-        raise _failed(rules, "The file did not come whole.", reason="connection lost") from None
+        raise failed(rules, "The file did not come whole.", reason="connection lost") from None
     finally:
         with anyio.CancelScope(shield=True):
             await response.aclose()
@@ -281,7 +144,7 @@ async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, head
         await response.aclose()
         key = {}
         target = _redirected(rules, target, response.headers.get("location", ""))
-    raise _failed(rules, f"More than {MAX_REDIRECTS} redirects.", reason="too many redirects", retryable=False)
+    raise failed(rules, f"More than {MAX_REDIRECTS} redirects.", reason="too many redirects", retryable=False)
 
 
 def _redirected(rules: DownloadRules, base: httpx.URL, location: str) -> httpx.URL:
@@ -300,7 +163,7 @@ def _parsed(rules: DownloadRules, url: str) -> httpx.URL:
             return httpx.URL(url).copy_with(username=None, password=None, fragment=None)
     except (httpx.InvalidURL, ValueError):
         pass
-    raise _failed(rules, "The link is no http(s) URL.", reason="bad link", retryable=False)
+    raise failed(rules, "The link is no http(s) URL.", reason="bad link", retryable=False)
 
 
 def _key_header(rules: DownloadRules, url: httpx.URL) -> dict[str, str]:
@@ -321,11 +184,11 @@ async def _request(
         with anyio.fail_after(CONNECT_TIMEOUT + POOL_TIMEOUT + 2 * rules.stall_timeout):
             return await send(client, client.build_request("GET", url, headers={**headers, "Accept": "*/*"}))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
-        error = _failed(rules, f"{url.host} does not answer.", reason="not connected")
+        error = failed(rules, f"{url.host} does not answer.", reason="not connected")
     except (httpx.TimeoutException, TimeoutError):
-        error = _failed(rules, f"{url.host} did not answer in time.", reason="timeout")
+        error = failed(rules, f"{url.host} did not answer in time.", reason="timeout")
     except (httpx.HTTPError, OSError, ValueError):
-        error = _failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")
+        error = failed(rules, f"The connection to {url.host} was lost.", reason="connection lost")
     # Raised out here so that no request, with its key, hangs on the error.
     raise error
 
@@ -355,11 +218,6 @@ def _part(
         return (offset, total) if proved else (None, None)
     whole = first == 0 and total in (None, last + 1) and length in (None, last + 1)
     return (0, last + 1) if whole else (None, None)
-
-
-def _strong_etag(response: httpx.Response) -> str | None:
-    etag = response.headers.get("etag", "").strip()
-    return etag if len(etag) > 2 and etag.startswith('"') and etag.endswith('"') else None
 
 
 async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes = b"") -> DownloadError:
@@ -399,16 +257,3 @@ async def _said(response: httpx.Response, head: bytes) -> str:
     answer = as_object(parse_json(bytes(body)))
     inner = as_object(answer.get("error"))
     return as_text(inner.get("message")) or as_text(answer.get("message"))
-
-
-def _failed(rules: DownloadRules, message: str, *, reason: str, retryable: bool | None = None) -> DownloadError:
-    return DownloadError(message, retryable=retryable, provider=rules.provider or None, reason=reason)
-
-
-def _too_large(rules: DownloadRules) -> DownloadError:
-    return _failed(
-        rules,
-        f"The file is larger than the allowed {rules.max_size} bytes.",
-        reason="too large",
-        retryable=False,
-    )

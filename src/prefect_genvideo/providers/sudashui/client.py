@@ -18,7 +18,6 @@ from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, a
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
-from prefect_genvideo.providers.download import MAX_SIZE
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits, ModelRules
@@ -37,6 +36,7 @@ from prefect_genvideo.providers.sudashui.rules import (
     rules_for,
 )
 from prefect_genvideo.providers.sudashui.upload import opened, prepare
+from prefect_genvideo.providers.video_stream import MAX_SIZE
 
 _UPLOAD_STAMP = re.compile(r"^\d{10,}-")
 _MAX_PRICES = 10_000
