@@ -96,3 +96,11 @@ def test_a_dumped_block_is_taken_back(block: Any) -> None:
     kind: Any = Destination if not isinstance(block, SudashuiCredentials) else Credentials
     dumped = block.model_dump(context={"include_secrets": True})
     assert type(TypeAdapter[Any](kind).validate_python(dumped)) is type(block)
+
+
+def test_a_folder_is_never_kept_by_creating_only() -> None:
+    """It keeps every promise; a bucket for its ledger may not."""
+    with pytest.raises(ValidationError):
+        LocalDestination(path="/videos", ledger_mode="create-only")
+    ledger: Any = {"bucket": "money"}
+    assert LocalDestination(path="/videos", ledger_mode="create-only", ledger=ledger).ledger is not None

@@ -377,3 +377,30 @@ async def test_a_manifest_of_a_newer_release_is_told_as_such(tmp_path: Path) -> 
     with pytest.raises(DestinationError, match="newer release"):
         await save(store)
     assert await store.get(name) == (newer, (await store.get(name) or (b"", ""))[1])
+
+
+@pytest.mark.parametrize("fresh", [True, False])
+async def test_nobody_elses_manifest_is_replaced(fresh: bool, store: ObjectStore) -> None:
+    """Another file where the manifest is to go stays as it is, also when nothing was looked for before."""
+    await store.put(manifest_key(KEY), b'{"theirs": true}')
+    with pytest.raises(DestinationError):
+        await save_generation(ScriptedSource([Answer(VIDEO)]), store, replace(job(), fresh=fresh))
+    found = await store.get(manifest_key(KEY))
+    assert found is not None
+    assert found[0] == b'{"theirs": true}'
+
+
+async def test_nobody_elses_cover_is_replaced(store: ObjectStore) -> None:
+    """A picture that was there stays, and the video is saved without one."""
+    theirs = KEY.replace(".mp4", ".cover.jpg")
+    await store.put(theirs, b"theirs")
+
+    async def fetch_cover(link: str) -> bytes | None:
+        return JPEG
+
+    await save_generation(
+        ScriptedSource([Answer(VIDEO)]), store, job(cover_url="https://x.example.com/c.jpg"), fetch_cover=fetch_cover
+    )
+    found = await store.get(theirs)
+    assert found is not None
+    assert found[0] == b"theirs"

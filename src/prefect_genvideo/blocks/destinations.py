@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
@@ -163,6 +163,13 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
             return value
         kind = BucketPlace if isinstance(value, BucketPlace) else FolderPlace
         return kind.model_validate({name: getattr(value, name) for name in kind.model_fields})
+
+    @model_validator(mode="after")
+    def _mode_fits_the_ledger(self) -> VideoDestination:
+        place = self.ledger or self
+        if self.ledger_mode == "create-only" and isinstance(place, FolderPlace):
+            raise ValueError("ledger_mode must be strict for a folder, which keeps every promise")
+        return self
 
     @field_validator("key_template")
     @classmethod

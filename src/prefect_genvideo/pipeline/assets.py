@@ -15,9 +15,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 import anyio
 import anyio.to_thread
 
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
+from prefect_genvideo.errors import DestinationError, DownloadError, InvalidRequestError, shown
 from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_file, split_data_url
 from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.providers.ssrf import public_addresses
 from prefect_genvideo.storage import ObjectStore, find_object
 
 if TYPE_CHECKING:
@@ -173,8 +174,15 @@ async def _presigned_reference(client: VideoClient, store: ObjectStore, name: st
     path, media = references.files[name], references.media[name]
     object_key = f"_assets/{media.sha256}{path.suffix.lower()}"
     link = await store.presign(object_key, _LINK_LIFE)
+    limit = f"{client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
+    if link is not None:
+        host, api = urlsplit(link).hostname or "", urlsplit(client.base_url).hostname or ""
+        limit = (
+            f"{client.title} cannot fetch from the private address {host}: give a public link, or use a public store"
+        )
+        if await _is_private(host) and not await _is_private(api):
+            link = None
     if link is None:
-        limit = f"{client.title} takes no uploads of this kind: give an http(s) link, or use an S3 destination"
         raise InvalidRequestError(
             "A reference cannot be sent.", problems=[Problem(name, path.name, limit, client.title)]
         )
@@ -185,3 +193,14 @@ async def _presigned_reference(client: VideoClient, store: ObjectStore, name: st
                     await upload.write(chunk)
             await upload.commit()
     return link
+
+
+async def _is_private(host: str) -> bool:
+    """Whether a host is known to be out of reach from the internet; a name that nobody here knows may be public."""
+    if "." not in host and ":" not in host:  # `minio`, `localhost`
+        return True
+    try:
+        await public_addresses(host, 443)
+    except DownloadError as error:
+        return not error.retryable
+    return False

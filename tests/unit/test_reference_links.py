@@ -1,0 +1,33 @@
+"""Links to references that a provider could never fetch are refused before a create is paid."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.media.inspect import MediaInfo
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable
+from prefect_genvideo.providers import SenseAudioClient
+from prefect_genvideo.storage import S3Store
+
+
+async def upload(source: str) -> str:
+    raise AssertionError(f"SenseAudio takes no uploads: {source}")
+
+
+@pytest.mark.parametrize("endpoint", ["http://10.0.0.5:9000", "http://minio:9000", "http://127.0.0.1:9000"])
+async def test_a_link_to_a_private_store_is_refused(endpoint: str, tmp_path: Path) -> None:
+    """The provider is out on the internet; the error names field and host."""
+    path = tmp_path / "dance.mp4"
+    path.write_bytes(b"a video")
+    info = MediaInfo("video", "video/mp4", 7, sha256="0" * 64)
+    request = VideoRequest(model="seedance-2", prompt="a cat", videos=(str(path),))
+    references = ReferenceAssets({"videos[0]": path}, {"videos[0]": info}, {})
+    store = S3Store("my-videos", endpoint_url=endpoint, access_key_id="a", secret_access_key="b", addressing="path")
+    async with SenseAudioClient("sk-test") as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await make_fetchable(client, store, request, references, upload)
+    assert [problem.field for problem in caught.value.problems] == ["videos[0]"]
