@@ -188,7 +188,7 @@ async def ensure_limit(pipeline: Pipeline, slots: int) -> None:
         except ObjectNotFound:
             if slots < 1:
                 limit = f"1 or more, or create the limit: prefect gcl create {name} --limit N"
-                problem = Problem("account_slots", str(slots), limit, "prefect-genvideo")
+                problem = Problem("account_slots", str(slots), limit)
                 raise InvalidRequestError("The account has no concurrency limit.", problems=[problem]) from None
             # Another run may be creating it at the same moment; whose number counts does not matter, one limit does.
             with suppress(ObjectAlreadyExists):

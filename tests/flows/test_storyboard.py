@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from typing import Any
 
 import pytest
@@ -108,4 +109,16 @@ async def test_nothing_is_paid_when_a_later_shot_cannot_be_made(place: Place) ->
     assert [problem.field for problem in caught.value.problems] == ["shot 2: images", "shot 3: duration"]
     with pytest.raises(InvalidRequestError, match="at least one shot"):
         await film_of(place)
+    assert (place.sim.billed, place.sim.calls) == (0, {})
+
+
+@pytest.mark.parametrize("package", ["av.filter", "PIL"])
+async def test_nothing_is_paid_where_the_shots_could_not_be_joined(
+    place: Place, monkeypatch: pytest.MonkeyPatch, package: str
+) -> None:
+    """Without the extra `media` the film could not be made of the first shot."""
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(InvalidRequestError) as caught:
+        await film_of(place, "a wave rises")
+    assert [problem.field for problem in caught.value.problems] == ["shots"]
     assert (place.sim.billed, place.sim.calls) == (0, {})

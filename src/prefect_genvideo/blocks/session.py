@@ -99,10 +99,10 @@ async def resolve(block: Block | str, kind: type[BlockT], field: str) -> BlockT:
         try:
             block = as_destination(await Block.aload(block))
         except (ValueError, RuntimeError, UnknownBlockType) as error:
-            problem = Problem(field, block, limit, "prefect-genvideo")
+            problem = Problem(field, block, limit)
             raise InvalidRequestError(f"The block cannot be loaded: {error}", problems=[problem]) from None
     if not isinstance(block, kind):
-        problem = Problem(field, type(block).__name__, limit, "prefect-genvideo")
+        problem = Problem(field, type(block).__name__, limit)
         raise InvalidRequestError("The wrong kind of block was given.", problems=[problem])
     return block
 

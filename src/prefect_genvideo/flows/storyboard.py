@@ -22,6 +22,7 @@ from prefect_genvideo.blocks.session import (
 )
 from prefect_genvideo.errors import InvalidRequestError, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
+from prefect_genvideo.media import require_media
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Steps, make_video
@@ -141,7 +142,11 @@ async def storyboard(
 
 async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequest]) -> None:
     """Refuse a storyboard in which anything is wrong, before its first shot costs money."""
-    problems = [] if requests else [Problem("shots", "none", "at least one shot", "prefect-genvideo")]
+    problems = [] if requests else [Problem("shots", "none", "at least one shot")]
+    try:
+        await anyio.to_thread.run_sync(require_media)
+    except InvalidRequestError as error:
+        problems.append(Problem("shots", f"{len(shots)} to join", str(error)))
     for number, (shot, request) in enumerate(zip(shots, requests, strict=True), start=1):
         async with reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
             goes_on = number > 1 and not shot.cut

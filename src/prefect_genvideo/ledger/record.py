@@ -146,7 +146,7 @@ def check_key(key: str) -> None:
         InvalidRequestError: Empty, longer than 300 characters, or holding control characters.
     """
     if not key.strip() or len(key) > 300 or any(ord(c) < 32 for c in key):
-        problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters", "prefect-genvideo")
+        problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters")
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
 
 

@@ -11,9 +11,10 @@ it in a thread. Which error means what:
 
 from __future__ import annotations
 
+from prefect_genvideo.media.clip import require_media
 from prefect_genvideo.media.contact_sheet import contact_sheet
 from prefect_genvideo.media.frames import cover_of, first_frame, last_frame
 from prefect_genvideo.media.join import JoinInfo, join
 from prefect_genvideo.media.thumbnail import thumbnail
 
-__all__ = ["JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame", "thumbnail"]
+__all__ = ["JoinInfo", "contact_sheet", "cover_of", "first_frame", "join", "last_frame", "require_media", "thumbnail"]

@@ -111,6 +111,16 @@ def load_pillow() -> Any:
     return Image
 
 
+def require_media() -> None:
+    """Refuse what cannot end well without the extra `media`, before it costs money.
+
+    Raises:
+        InvalidRequestError: PyAV or Pillow is not installed.
+    """
+    load_pyav()
+    load_pillow()
+
+
 def damaged(why: str) -> DownloadError:
     """The error for a clip whose bytes are at fault."""
     return DownloadError(f"The clip is damaged: {why}. Fetch it again.", reason="damaged clip")

@@ -39,7 +39,7 @@ def get_provider(name: str) -> type[VideoClient]:
         return _BUILT_IN[name]
     found = [point for point in plugins(ENTRY_POINT_GROUP, _BUILT_IN) if point.name == name]
     if not found:
-        problem = Problem("provider", name, f"one of {', '.join(provider_names())}", "prefect-genvideo")
+        problem = Problem("provider", name, f"one of {', '.join(provider_names())}")
         raise InvalidRequestError("There is no such provider.", problems=[problem])
     loaded = load_plugin(found, VideoClient)
     if getattr(loaded, "name", None) != name:
