@@ -137,6 +137,11 @@ class Task:
     answer: Any = field(default=None, repr=False)
 
     @property
+    def beside(self) -> JsonObject:
+        """What stands around the object, without lists: they may hold other tasks."""
+        return {name: value for name, value in as_object(self.answer).items() if not isinstance(value, list)}
+
+    @property
     def progress(self) -> int | None:
         """Per cent, where it is told."""
         fields = keyed(self.row)

@@ -80,9 +80,7 @@ class LinkPlaces:
         """Return the task's video link: direct before the API's own proxy, documented places before others."""
         ranked = [(self._rank(node, link), link) for node, link in self._candidates(task.row)]
         if not ranked:
-            # Beside the task's own object; lists may hold other tasks.
-            beside = {name: value for name, value in as_object(task.answer).items() if not isinstance(value, list)}
-            ranked = [(self._rank(node, link), link) for node, link in self._candidates(beside)]
+            ranked = [(self._rank(node, link), link) for node, link in self._candidates(task.beside)]
         return min(ranked, key=lambda each: each[0])[1] if ranked else None
 
     def cover(self, task: Task) -> str | None:

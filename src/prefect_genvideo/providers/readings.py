@@ -110,9 +110,9 @@ def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) 
         return None if task.relation is Relation.CALL else _without_link(task, more)
     if link is not None and task.is_over:
         return _Verdict("succeeded", link)
-    if task.has_end_time and said_in(task.row).texts:
+    if task.has_end_time and said_in(task.row).is_error:
         return _failed(task)
-    return _Verdict("running", unfamiliar=task.word) if task.word else None
+    return _Verdict("running", unfamiliar=redact(task.word, 100)) if task.word else None
 
 
 def _is_about_the_call(task: Task) -> bool:
@@ -123,7 +123,7 @@ def _is_about_the_call(task: Task) -> bool:
 
 
 def _failed(task: Task) -> _Verdict:
-    said = said_in(task.row, task.answer)
+    said = said_in(task.row, task.beside)
     reason = said.reason()
     about_content = refused_for_content(f"{task.word} {reason} {' '.join(said.texts)}", said.codes)
     return _Verdict("failed", reason=reason or NO_REASON, moderation=about_content)

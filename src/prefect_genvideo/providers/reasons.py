@@ -7,40 +7,43 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from prefect_genvideo.models import NO_REASON
 from prefect_genvideo.providers.answers import as_link, as_list, as_object, as_text, as_word, names, parse_json
 from prefect_genvideo.providers.evidence import keyed, opened, walk
 from prefect_genvideo.providers.words import state_of
 
-_TEXT_KEYS = names(
-    "failreason failurereason failedreason failmsg failmessage failinfo errormessage errormsg errmsg errmessage"
-    " taskstatusmsg statusmsg statusmessage statusreason raimediafilteredreasons error message msg detail details"
-    " reason failure errordetail errorinfo errordescription description desc"
+_ERROR_KEYS = names(
+    "failreason failurereason failedreason failmsg failmessage failinfo errormessage errormsg errmsg errmessage error"
+    " errors errordetail errorinfo errordescription failure raimediafilteredreasons"
 )
+_TEXT_KEYS = (
+    *_ERROR_KEYS,
+    *names("taskstatusmsg statusmsg statusmessage statusreason message msg detail details reason description desc"),
+)
+_OF_ERRORS = frozenset(_ERROR_KEYS)
 # On failure, gateways write the error's text where the link would stand.
 _LINK_KEYS = ("resulturl", "url", "videourl")
-_CODE_KEYS = ("errcode", "errorcode", "refcode", "failcode", "statuscode", "code", "type", "reason", "blockreason")
-_SEARCHED = frozenset(
-    (*_TEXT_KEYS, "data", "result", "response", "output", "task", "taskresult", "errors", "baseresp", "details")
-)
+_CODE_KEYS = ("errcode", "errorcode", "refcode", "failcode", "statuscode", "code", "blockreason")
+_SEARCHED = frozenset((*_TEXT_KEYS, "data", "result", "response", "output", "task", "taskresult", "baseresp"))
 _GENERIC = re.compile(
     r"(?:(?:video )?(?:task|generation) failed|(?:unknown|internal|system) error|unknown|error|failed|failure)[.!]?"
     r"|(?:任务|生成|视频生成)?失败[。!]?|(?:未知|系统)错误[。!]?",
     re.IGNORECASE,
 )
 _NOTHING = frozenset(("", "none", "null", "nil", "undefined", "n/a", "-", "{}", "[]", "0", "200", "true", "false"))
-_NO_WORDS = re.compile(r"[{\[/]|(?:data|blob):|v1/", re.IGNORECASE)
+_NO_WORDS = re.compile(r"\{|/\S*$|(?:data|blob):|v1/", re.IGNORECASE)
 _SUCCESS = re.compile(
     r"(?:操作|请求|查询|提交|获取)成功[。!]?|(?:request|query|operation|task) (?:was )?succe\w+\.?", re.I
 )
 _REQUEST_ID = re.compile(
     r"[\s,;]*[(\[（【]?\s*request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*", re.IGNORECASE
 )
-_KEY_ECHO = re.compile(r"^\[[^\]]{0,80}\]\s*")
+_KEY_ECHO = re.compile(r"^\[[^\]\s]{0,80}\*{2}[^\]\s]{0,80}\]\s*")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})</title>", re.IGNORECASE)
 _TAGS = re.compile(r"<[^>]{0,500}>")
 # JSON that is cut, or a Python dict's text: the message can still be found.
-_MESSAGE_INSIDE = re.compile(r"""["'](?:message|msg|error_message|detail|error)["']\s*:\s*["']([^"']{3,500})""")
+_MESSAGE_INSIDE = re.compile(
+    r"""["'](?:message|msg|error_message|detail|error)["']\s*:\s*(?P<quote>["'])(?P<text>(?:(?!(?P=quote)).){3,500})"""
+)
 _SENTENCE = re.compile(r"\S\s+\S|[\u4e00-\u9fff]{2,}")
 _MAX_TEXT = 8000
 _MAX_NESTED = 4
@@ -54,11 +57,13 @@ class Said:
         texts: For people, the outer before the inner.
         codes: For machines.
         late: Texts where a link should stand.
+        is_error: Whether one of the texts stands where an error's does, rather than any message.
     """
 
     texts: list[str] = field(default_factory=list[str])
     codes: list[str] = field(default_factory=list[str])
     late: list[str] = field(default_factory=list[str])
+    is_error: bool = False
 
     def reason(self) -> str:
         """Return the most telling words: a sentence before a slug, a specific one before a general; empty if none."""
@@ -81,12 +86,7 @@ def said_in(*answers: Any) -> Said:
     return said
 
 
-def failure_reason(*answers: Any) -> str:
-    """Return why a task failed, in the provider's most telling words."""
-    return said_in(*answers).reason() or NO_REASON
-
-
-def plain_words(text: str) -> str:
+def _plain_words(text: str) -> str:
     """Return a text without a request's id, an echoed key and markup."""
     if text.lstrip()[:1] == "<":
         title = _TITLE.search(text)
@@ -99,12 +99,16 @@ def _collect(answer: Any, said: Said, nested: int) -> None:
         fields = keyed(node.value)
         if not fields or not set(node.path) <= _SEARCHED:
             continue
+        of_error = not _OF_ERRORS.isdisjoint(node.path)
         for key in _TEXT_KEYS:
+            before = len(said.texts)
             for text in _texts(fields.get(key)):
                 _take(text, said.texts, said, nested)
+            said.is_error |= len(said.texts) > before and (of_error or key in _OF_ERRORS)
         for key in _LINK_KEYS:
             _take(as_text(fields.get(key)), said.late, said, 0)
-        said.codes += _usable(as_word(fields.get(key)) for key in _CODE_KEYS)
+        codes = (*_CODE_KEYS, "type", "reason") if of_error else _CODE_KEYS
+        said.codes += _usable(as_word(fields.get(key)) for key in codes)
 
 
 def _texts(value: Any) -> Iterator[str]:
@@ -117,7 +121,7 @@ def _take(text: str, into: list[str], said: Said, nested: int) -> None:
     text = text[:_MAX_TEXT]
     start = text.find("{")
     if start < 0:
-        into += _usable([plain_words(text)])
+        into += _usable([_plain_words(text)])
         return
     if isinstance(opened(text), dict):
         return  # the walk goes into it by itself
@@ -127,10 +131,11 @@ def _take(text: str, into: list[str], said: Said, nested: int) -> None:
         _collect(inner, said, nested - 1)
     if len(said.texts) == before:
         found = _MESSAGE_INSIDE.search(text)
-        into += _usable([plain_words(found[1] if found else text[:start])])
+        into += _usable([_plain_words(found["text"] if found else text[:start])])
 
 
 def _usable(texts: Iterable[str]) -> list[str]:
     """What is said at all: no link or path, no JSON, no word of success, no placeholder."""
     kept = (text for text in texts if text.lower() not in _NOTHING and not _NO_WORDS.match(text) and not as_link(text))
-    return [text for text in kept if state_of(text) in (None, "failed") and not _SUCCESS.fullmatch(text)]
+    said = (text for text in kept if state_of(text) in (None, "failed") and not _SUCCESS.fullmatch(text))
+    return [text for text in said if isinstance(opened(text), str)]
