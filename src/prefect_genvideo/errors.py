@@ -27,6 +27,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 if TYPE_CHECKING:
     from prefect_genvideo.models import Problem
@@ -35,19 +36,60 @@ if TYPE_CHECKING:
 _JOINERS: Final = "\u200c\u200d"
 # Characters of a value that are looked through for secrets before it is cut: a longer one is shown by its beginning.
 _MAX_SHOWN: Final = 4096
+# Characters of a text that are looked through; what is behind them is cut.
+_MAX_REDACTED: Final = 64 * 1024
+_LINK = re.compile(r"https?(?::(?:\\?/){2}|%3a%2f%2f)[^\s\"'<>`]+", re.IGNORECASE)
+# Where the secret part of a link begins, also in a link that is percent-encoded inside another one.
+_QUERY = re.compile(r"[?#]|%3f|%23", re.IGNORECASE)
+_CLOSING = ")]}.,;:!"
+_FULL_STOP = re.compile("[，。；：、！）】」』]")
+# Names whose values are secrets wherever they stand: headers, JSON fields, parameters of a link that was torn apart.
+_NAMES = (
+    r"x-api-key|api[-_]?key|access[-_]?key(?:[-_]?id)?|secret(?:[-_]access)?[-_]?key|(?:access|auth|security)[-_]?token"
+    r"|authorization|password|passwd|x-amz-(?:signature|credential|security-token)|signature"
+)
 _SECRETS = (
-    (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), r"\1 ***"),
-    (re.compile(r"\bsk-[A-Za-z0-9_\-*.]+"), "sk-***"),
-    (re.compile(r"(https?://)[^\s/@\"'<>]+@"), r"\1***@"),
-    (re.compile(r"(https?://[^\s?#\"'<>]+)\?[^\s\"'<>)\]}]+"), r"\1?***"),
     # Base64 may be broken over lines: better a word too many is hidden than a line of the content shown.
     (re.compile(r"(\bdata:[a-z0-9.+/\-]*(?:;[^;,\"'<>]{0,60})*;\s*base64\s*,)[A-Za-z0-9+/=_\-%\s]+", re.I), r"\1***"),
     (re.compile(r"(\bdata:[a-z]+/[a-z0-9.+\-]+(?:;[^;,\s\"'<>]{0,60})*,)[^\s\"'<>*]+", re.I), r"\1***"),
+    (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), r"\1 ***"),
+    # Not every word behind "basic": one that looks like base64.
+    (re.compile(r"\b((?i:basic))\s+(?=\S*(?:[0-9=+/]|[a-z][A-Z]))[A-Za-z0-9+/_\-]{6,}={0,2}"), r"\1 ***"),
+    (
+        re.compile(rf"(?i)\b({_NAMES})(\\?[\"']?\s*[:=]\s*\\?[\"']?)(?!(?:bearer|basic)\s|\*\*\*)[^\s\"',;&\\]+"),
+        r"\1\2***",
+    ),
+    (re.compile(r"\bsk-[A-Za-z0-9_\-*.]+"), "sk-***"),
 )
 
 
+def _without_secrets(match: re.Match[str]) -> str:
+    """A link without user, password, query and fragment."""
+    link = match[0].replace("\\/", "/")
+    if "://" not in link:
+        link = unquote(link)
+    scheme, _, rest = link.partition("://")
+    query = _QUERY.search(rest)
+    host, slash, path = (rest[: query.start()] if query else rest).partition("/")
+    _, at, name = host.rpartition("@")
+    if at:
+        host = f"***@{name}"
+    elif ":" in host and not host.startswith("[") and not host.rpartition(":")[2].rstrip(_CLOSING).isdigit():
+        # No port stands there but a password, with a slash or a question mark in it.
+        host, slash, path = "***", "", ""
+    hidden = f"{query[0]}***{_behind(rest[query.end() :])}" if query else ""
+    return f"{scheme}://{host}{slash}{path}{hidden}"
+
+
+def _behind(query: str) -> str:
+    """What belongs to the sentence around a link: closing punctuation, and words behind Chinese punctuation."""
+    last = query[max(map(query.rfind, "=&?#%")) + 1 :]
+    stop = _FULL_STOP.search(last)
+    return last[stop.start() :] if stop else last[len(last.rstrip(_CLOSING)) :]
+
+
 def redact(text: str, limit: int = 500) -> str:
-    """Return `text` without keys, URL credentials, signed query strings and data URLs.
+    """Return `text` without keys, and links in it without users, queries and fragments; data URLs without content.
 
     Args:
         text: Anything that a provider said or that is about to be shown.
@@ -56,6 +98,7 @@ def redact(text: str, limit: int = 500) -> str:
     Returns:
         The text, safe to log, store and show.
     """
+    text = _LINK.sub(_without_secrets, text[:_MAX_REDACTED])
     for pattern, replacement in _SECRETS:
         text = pattern.sub(replacement, text)
     return shorten(text, limit)

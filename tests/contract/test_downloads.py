@@ -476,3 +476,16 @@ async def test_a_cover_picture_that_does_not_come(
     with pytest.raises(DownloadError) as caught:
         await client.fetch_picture(f"{server.url}/c.jpg", max_size=1000)
     assert (type(caught.value), caught.value.retryable) == (expected, retryable)
+
+
+async def test_a_key_that_a_file_server_echoes_is_not_shown(server: ScriptedServer) -> None:
+    """Only the content address of the API gets it; what that answers may hold it, escaped or not."""
+    key = "plain-key-of-no-known-form"
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in key)
+    for body in (f'{{"message": "bad {key}"}}', f'{{"error": {{"message": "bad {escaped}"}}}}'):
+        server.handler = lambda _, body=body: Answer(500, {}, body.encode())
+        async with SudashuiClient(key, server.url) as client:
+            error = await failure(client, f"{server.url}/v1/videos/task_1/content")
+        assert server.received[-1].headers["authorization"] == f"Bearer {key}"
+        assert error.reason == "bad ***"
+        assert key not in str(error)

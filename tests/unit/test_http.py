@@ -9,6 +9,7 @@ import math
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timezone
 from typing import Any
+from urllib.parse import unquote
 
 import anyio
 import httpx
@@ -93,6 +94,22 @@ async def test_the_key_is_blanked_out_of_answers() -> None:
     """Some gateways echo it, in whatever field."""
     reply = await reply_to(lambda _: httpx.Response(200, json={"m": "bad sk-1"}), secret="sk-1")
     assert reply.json == {"m": "bad ***"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"a": [{"m": "bad \\u0073\\u006b-\\u0031"}]}',
+        b'{"a": ["https://e.com/?k=%73k%2D1"]}',
+        b'"sk-1"',
+        b'["\\u0073k-1", 1, null]',
+    ],
+)
+async def test_an_escaped_key_is_blanked_out_after_parsing(body: bytes) -> None:
+    """Wherever it stands."""
+    reply = await reply_to(lambda _: httpx.Response(200, content=body), secret="sk-1")
+    assert "sk-1" not in unquote(json.dumps(reply.json))
+    assert "***" in json.dumps(reply.json)
 
 
 async def test_an_exchange_has_a_deadline() -> None:

@@ -58,3 +58,61 @@ def test_no_duration_in_a_form_is_the_models_default() -> None:
     assert duration_or_default(0.0) is None
     assert isinstance(duration_or_default(5.0), int)
     assert duration_or_default(7.5) == 7.5
+
+
+SECRET = "S3cr3tK3y"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"see https://h.example/a.jpg?sig={SECRET}",
+        f"see HTTPS://h.example/a.jpg?sig={SECRET}",
+        f"(https://h.example/a?x=(1)&sig={SECRET})",
+        f"[https://h.example/a?x=[1]&sig={SECRET}]",
+        f"https://h.example/a?x={{1}}&sig={SECRET}",
+        f"https://h.example/a#access={SECRET}",
+        f"https://h.example?sig={SECRET}",
+        f"https://h.example/go?u=https%3A%2F%2Fo.example%2Fa%3Fsig%3D{SECRET}",
+        f"https://h.example/go/https%3A%2F%2Fo.example%2Fa%3Fsig%3D{SECRET}",
+        f"cannot fetch https%3A%2F%2Fo.example%2Fa%3Fsig%3D{SECRET} now",
+        f'{{"url":"https:\\/\\/h.example\\/a?sig={SECRET}"}}',
+        f"https://user:{SECRET}@h.example/a",
+        f"https://user:p@{SECRET}@h.example/a",
+        f"https://user:p/{SECRET}@h.example/a",
+        f"https://user:p?{SECRET}@h.example/a",
+        f"https://{SECRET}@h.example/a",
+        f"Authorization: Bearer {SECRET}",
+        f"Authorization: Basic dXNlcjpwYXNz{SECRET}=",
+        f"authorization: {SECRET}",
+        f"x-api-key: {SECRET}",
+        f'{{"api_key": "{SECRET}"}}',
+        f'{{\\"api_key\\": \\"{SECRET}\\"}}',
+        f"api-key={SECRET}&a=1",
+        f"X-Amz-Signature={SECRET}",
+        f"the key sk-{SECRET} is wrong",
+        f"data:image/png;base64,AAAA\n{SECRET}",
+    ],
+)
+def test_no_secret_gets_through(text: str) -> None:
+    """Wherever people and servers put it; a second look changes nothing."""
+    once = redact(text)
+    assert SECRET not in once
+    assert redact(once) == once
+
+
+@pytest.mark.parametrize(
+    ("text", "safe"),
+    [
+        ("下载失败：https://h.example/a?sig=1，请稍后重试", "下载失败：https://h.example/a?***，请稍后重试"),
+        ("(see https://h.example/a?b=c), then go", "(see https://h.example/a?***), then go"),
+        ("see https://h.example:8443/a/@b/c.", "see https://h.example:8443/a/@b/c."),
+        ("http://[::1]:80/a", "http://[::1]:80/a"),
+        ("http://127.0.0.1:8787, then", "http://127.0.0.1:8787, then"),
+        ("a basic plan, Basic subscription", "a basic plan, Basic subscription"),
+        ("the signature was refused; password required", "the signature was refused; password required"),
+    ],
+)
+def test_what_is_no_secret_stays(text: str, safe: str) -> None:
+    """The sentence around a link too."""
+    assert redact(text) == safe

@@ -20,6 +20,7 @@ from prefect_genvideo.providers.http import (
     POOL_TIMEOUT,
     content_chunks,
     send,
+    without_secret,
 )
 from prefect_genvideo.providers.unpack import BrokenCodingError
 from prefect_genvideo.providers.video_stream import DownloadRules, VideoStream, failed, too_large
@@ -223,7 +224,7 @@ def _part(
 async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes = b"") -> DownloadError:
     """The error of an answer that brings no video; `head` is what has been read of it."""
     status = response.status_code
-    said = await _said(response, head)
+    said = await _said(response, head, rules.key)
     detail = f" ({said})" if said else ""
     if status in _REFUSED:
         error = LinkExpiredError(
@@ -243,8 +244,8 @@ async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes =
     return error
 
 
-async def _said(response: httpx.Response, head: bytes) -> str:
-    """What an error answer says, when it is short JSON."""
+async def _said(response: httpx.Response, head: bytes, key: str) -> str:
+    """What an error answer says, when it is short JSON; the key, should it be echoed, is blanked out."""
     body = bytearray(head)
     with anyio.move_on_after(_ERROR_BODY_SECONDS):
         try:
@@ -254,6 +255,7 @@ async def _said(response: httpx.Response, head: bytes) -> str:
                     break
         except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
             pass
-    answer = as_object(parse_json(bytes(body)))
+    value = parse_json(bytes(body))
+    answer = as_object(without_secret(value, key) if key else value)
     inner = as_object(answer.get("error"))
     return as_text(inner.get("message")) or as_text(answer.get("message"))

@@ -13,7 +13,8 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, cast
+from urllib.parse import unquote
 
 import anyio
 import anyio.to_thread
@@ -259,15 +260,43 @@ async def _reply(response: httpx.Response, content: bytes, failure: str, secret:
     return Reply(
         status=response.status_code,
         body=content,
-        json=None if failure else await _json(content, values),
+        json=None if failure else await _json(content, values, secret),
         failure=failure,
         content_type=response.headers.get("content-type", "").lower(),
         retry_after=retry_after(response.headers),
     )
 
 
-async def _json(content: bytes, values: int) -> Any:
-    return await anyio.to_thread.run_sync(parse_json, content) if values > _MANY_VALUES else parse_json(content)
+async def _json(content: bytes, values: int, secret: str) -> Any:
+    if values > _MANY_VALUES:
+        return await anyio.to_thread.run_sync(_parsed, content, secret)
+    return _parsed(content, secret)
+
+
+def _parsed(content: bytes, secret: str) -> Any:
+    value = parse_json(content)
+    # A key whose letters are escaped shows only now.
+    escaped = secret and (b"\\" in content or b"%" in content)
+    return without_secret(value, secret) if escaped else value
+
+
+def without_secret(value: Any, secret: str) -> Any:
+    """Return a JSON value without a secret in any of its texts, percent-encoded ones included.
+
+    Args:
+        value: Any JSON value; objects and arrays are changed in place.
+        secret: The text to blank out.
+    """
+    holder: list[Any] = [value]
+    left: list[dict[str, Any] | list[Any]] = [holder]
+    while left:
+        node = left.pop()
+        for place, inner in node.items() if isinstance(node, dict) else enumerate(node):
+            if isinstance(inner, dict | list):
+                left.append(cast("dict[str, Any] | list[Any]", inner))
+            elif isinstance(inner, str) and (secret in inner or ("%" in inner and secret in unquote(inner))):
+                cast("dict[Any, Any]", node)[place] = unquote(inner).replace(secret, "***")
+    return holder[0]
 
 
 def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
