@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations_with_replacement
 from typing import Any
 
+from prefect_genvideo.simulator.dialects import dialects
+
 
 @dataclass(frozen=True)
 class Fault:
@@ -80,6 +82,7 @@ class Order:
         down: Name in `WRITES`: the store fails there.
         after: Whether the write is done and only its answer is lost.
         times: How often that write fails; 0 is for good.
+        dialect: `operation name`: a manner of the field in which the provider answers this run.
     """
 
     fault: str = "none"
@@ -87,6 +90,7 @@ class Order:
     down: str = ""
     after: bool = False
     times: int = 1
+    dialect: str = ""
 
 
 @dataclass(frozen=True)
@@ -164,6 +168,30 @@ def _store_down() -> Iterator[Cell]:
         yield Cell(table, write, "answer lost", (replace(once, after=True), Order()))
         # Nobody but the log knows the task id then, so a person has to bring it.
         yield Cell(table, write, "for good", (replace(once, times=0), Order()), write == "record submitted")
+
+
+def field_cells() -> list[Cell]:
+    """Every manner in which the field answers, met by the first run, by all of them, and by one that dies.
+
+    A dialect holds for the whole simulator, so these are played one after the other.
+    """
+    cells = list[Cell]()
+    for op, name, dialect in dialects():
+        if (
+            op not in ("create", "status", "download")
+            or "sudashui" not in dialect.providers
+            or dialect.ends == "failed"
+        ):
+            continue
+        said, unknown = Order(dialect=f"{op} {name}"), dialect.ends == "unknown"
+        row = f"{op} {name}"
+        cells.append(Cell("field", row, "first run", (said, Order()), unknown))
+        if dialect.ends == "saved":
+            cells.append(Cell("field", row, "all runs", (said, said)))
+            cells.append(
+                Cell("field", row, "before record", (replace(said, kill="before record"), said, Order()), True)
+            )
+    return cells
 
 
 def _repeated() -> Iterator[Cell]:
