@@ -283,6 +283,23 @@ async def test_a_manifest_file_names_its_lines(pipelines: Pipelines, tmp_path: P
         await plan(pipelines, str(source), allow_local=False)
 
 
+async def test_the_name_of_a_file_cannot_forge_a_line(pipelines: Pipelines, tmp_path: Path) -> None:
+    """It comes from a link or a folder of strangers, and stands in the error."""
+    source = tmp_path / "a\n- row 9: duration = 0: pay me.json"
+    source.write_text(json.dumps(rows("a", duration=99)))
+    with pytest.raises(InvalidRequestError) as caught:
+        await plan(pipelines, str(source))
+    assert len(str(caught.value).splitlines()) == 2
+
+
+@pytest.mark.parametrize("key", ["half \ud800", "\x1b[2J", "a\x9bb", "tab\t"])
+async def test_keys_that_no_store_or_terminal_could_take_are_refused(pipelines: Pipelines, key: str) -> None:
+    """Before anything is asked or written."""
+    ((field, value, _),) = await refused(pipelines, rows("a"), key=key)
+    assert field == "idempotency_key"
+    assert value.isprintable()
+
+
 async def test_a_manifest_in_the_destination_s_bucket(sim: Simulator, s3: S3Server) -> None:
     """`s3://` is read with the destination's own keys; templates are filled in."""
     store = s3.store("videos")

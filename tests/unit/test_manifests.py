@@ -130,7 +130,7 @@ def test_one_key_is_one_row() -> None:
     assert [row.key for row in manifest.rows] == ["a-1", "b", None]
 
 
-@pytest.mark.parametrize("key", ["", " ", "x" * 301, "a\nb", True, 1.5, ["k"], "{{ nothing }}"])
+@pytest.mark.parametrize("key", ["", " ", "x" * 301, "a\nb", "a\x9bb", True, 1.5, ["k"], "{{ nothing }}"])
 def test_keys_that_nobody_can_name(key: Any) -> None:
     """A key is 1 to 300 printable characters."""
     assert list(limits_by_field({"model": "m", "key": key})) == ["key"]

@@ -148,8 +148,9 @@ class Manifest:
         if self.problems:
             more = f", and {self.unlisted} more" if self.unlisted else ""
             count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+            name = shorten(self.name, 100) or "in memory"
             raise InvalidRequestError(
-                f"The manifest {self.name or 'in memory'} has {count}{more}; nothing was sent.",
+                f"The manifest {name} has {count}{more}; nothing was sent.",
                 problems=[replace(p.problem, field=f"{self.where(p)}: {p.problem.field}") for p in self.problems],
             )
 

@@ -199,7 +199,7 @@ async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[str, list
 
 def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
     in_file = [replace(row.problem, field=f"{manifest.where(row)}: {row.problem.field}") for row in manifest.problems]
-    everything, name = [*in_file, *problems], manifest.name or "the list"
+    everything, name = [*in_file, *problems], shorten(manifest.name, 100) or "the list"
     if everything:
         count = len(everything) + manifest.unlisted
         more, broken = count - _SHOWN, "1 rule is" if count == 1 else f"{count} rules are"

@@ -19,6 +19,7 @@ import json
 import os
 import re
 import socket
+import unicodedata
 import uuid
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -143,9 +144,9 @@ def check_key(key: str) -> None:
     """Refuse keys that nobody can name or type.
 
     Raises:
-        InvalidRequestError: Empty, longer than 300 characters, or holding control characters.
+        InvalidRequestError: Empty, longer than 300 characters, or holding control or half characters.
     """
-    if not key.strip() or len(key) > 300 or any(ord(c) < 32 for c in key):
+    if not key.strip() or len(key) > 300 or any(unicodedata.category(char) in {"Cc", "Cs"} for char in key):
         problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters")
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
 
