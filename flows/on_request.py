@@ -16,13 +16,14 @@ NO_BUDGET = Budget()
 
 def _run_name() -> str:
     parameters: dict[str, Any] = flow_run.parameters or {}
-    return f"request {event_key(str(parameters.get('event_id', '')))}"
+    event_id = str(parameters.get("event_id", ""))
+    return f"request {event_key(event_id)}" if event_id else "request by hand"
 
 
 @flow(name="on-request", flow_run_name=_run_name)
 async def on_request(
     payload: dict[str, Any],
-    event_id: Annotated[str, Field(min_length=1, max_length=2000)],
+    event_id: Annotated[str, Field(max_length=2000)] = "",
     credentials: str = "sudashui-credentials/production",
     destination: str = "s3-video-destination/production",
     defaults: dict[str, Any] | None = None,
@@ -34,7 +35,7 @@ async def on_request(
 
     Args:
         payload: Of it count prompt, duration, aspect_ratio, images, first_frame and last_frame; the rest is ignored.
-        event_id: The event's id, which is the idempotency key.
+        event_id: The event's id, which is the idempotency key. Empty, as when a person starts it: the run is the key.
         credentials: Saved credentials block.
         destination: Saved destination block.
         defaults: What the payload does not say, and all it may not say, e.g. `{"model": "sd-2-fast-720p"}`.
@@ -64,5 +65,5 @@ async def on_request(
             first_frame=request.first_frame or "",
             last_frame=request.last_frame or "",
             options=request.options,
-            idempotency_key=event_key(event_id),
+            idempotency_key=event_key(event_id) if event_id else "",
         )

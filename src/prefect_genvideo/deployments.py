@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import sys
+from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -147,13 +148,19 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def main(shape: type[ValuesT], documents: Callable[[ValuesT], Sequence[Document]]) -> None:
+def main(
+    shape: type[ValuesT],
+    documents: Callable[[ValuesT], Sequence[Document]],
+    arguments: Sequence[str] | None = None,
+) -> None:
     """Run a file of block documents: read the environment, save, print a line a document. Never prints a value.
 
     Args:
         shape: What the environment must give.
         documents: Makes the documents of it.
+        arguments: Of the command line; there are none but `--help`. The process's own by default.
     """
+    _parser(shape).parse_args(arguments)
     try:
         wanted = documents(read_values(shape))
     except EnvironmentProblem as problem:
@@ -164,6 +171,19 @@ def main(shape: type[ValuesT], documents: Callable[[ValuesT], Sequence[Document]
         sys.exit("Values cannot be used:\n" + "\n".join(lines))
     for saved in asyncio.run(save_documents(wanted)):
         print(saved)
+
+
+def _parser(shape: type[BaseModel]) -> ArgumentParser:
+    """Takes nothing but `--help`, which lists the environment variables: a look must not save blocks."""
+    lines = [
+        f"  {name.upper():<32} {field.description or ''}{' Must be set.' if field.is_required() else ''}"
+        for name, field in shape.model_fields.items()
+    ]
+    return ArgumentParser(
+        description="Saves block documents; what is equal is left alone.",
+        epilog="environment variables:\n" + "\n".join(lines),
+        formatter_class=RawDescriptionHelpFormatter,
+    )
 
 
 VARIABLE = "GENVIDEO_HOME"

@@ -52,10 +52,30 @@ def test_a_value_that_a_block_refuses_is_named_and_not_shown(
     monkeypatch.setenv("SUDASHUI_API_KEY", "sk with a space that is secret")
     monkeypatch.setenv("GENVIDEO_BUCKET", "films")
     with pytest.raises(SystemExit) as caught:
-        main(Production, documents)
+        main(Production, documents, [])
     told = f"{caught.value}{capsys.readouterr()}"
     assert "SudashuiCredentials.api_key" in told
     assert "that is secret" not in told
+
+
+@pytest.mark.parametrize(("words", "status"), [(["--help"], 0), (["-h"], 0), (["production"], 2)])
+def test_asking_for_help_saves_nothing(
+    words: list[str], status: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The variables are listed, and what they hold is not."""
+    for name, value in GIVEN.items():
+        monkeypatch.setenv(name, value)
+
+    def unexpected(values: Production) -> list[Document]:
+        raise AssertionError(f"{values} were read")
+
+    with pytest.raises(SystemExit) as ended:
+        main(Production, unexpected, words)
+    assert ended.value.code == status
+    printed = capsys.readouterr()
+    assert SECRET not in printed.out + printed.err
+    if status == 0:
+        assert {name.upper() for name in Production.model_fields} <= set(printed.out.split())
 
 
 @pytest.mark.prefect

@@ -61,3 +61,10 @@ async def test_the_name_of_a_run_is_printable_whatever_an_event_is_called(place:
         run_name = (await client.read_flow_run(flow_run_of(state))).name
     assert run_name == f"request {event_key(hostile)}"
     assert place.record()["key"] == event_key(hostile)
+
+
+async def test_a_run_by_hand_is_a_video_of_its_own(place: Place) -> None:
+    """There is no event that could come twice."""
+    for _ in range(2):
+        await event(place, "", {"prompt": "a red shoe"})
+    assert place.sim.billed == 2
