@@ -46,6 +46,7 @@ class Answer:
         silent: Never answer.
         version: Of HTTP.
         before: Sent ahead of everything, e.g. interim answers.
+        drip: Seconds before each piece of a hundred bytes; None sends larger pieces as fast as they go.
     """
 
     status: int = 200
@@ -60,6 +61,7 @@ class Answer:
     silent: bool = False
     version: str = "1.1"
     before: bytes = b""
+    drip: float | None = None
 
 
 Handler = Callable[[Received], Answer]
@@ -124,8 +126,10 @@ class ScriptedServer:
             return False
         writer.write(_head(answer))
         limit = min(x for x in (answer.cut_after, answer.stall_after, len(answer.body)) if x is not None)
-        for at in range(0, limit, CHUNK):
-            piece = answer.body[at : min(at + CHUNK, limit)]
+        step = CHUNK if answer.drip is None else 100
+        for at in range(0, limit, step):
+            await asyncio.sleep(answer.drip or 0)
+            piece = answer.body[at : min(at + step, limit)]
             writer.write(b"%x\r\n%s\r\n" % (len(piece), piece) if answer.chunked else piece)
             await writer.drain()
         if answer.stall_after is not None:

@@ -7,6 +7,7 @@ import zlib
 from collections.abc import Callable
 from typing import Any
 
+import anyio
 import httpx
 import pytest
 
@@ -224,6 +225,26 @@ async def test_the_announced_length_is_held_against_the_bytes(length: int, reaso
 
     async with SudashuiClient(KEY, transport=httpx.MockTransport(handle)) as client:
         assert (await failure(client, "https://e.com/v.mp4")).reason == reason
+
+
+async def test_a_stream_that_only_drips_is_given_up(server: ScriptedServer) -> None:
+    """A hundred bytes now and then would hold a download's place for hours; another try may be faster."""
+    server.handler = serving(Answer(200, {}, FILE, drip=0.05))
+    async with SudashuiClient(KEY, server.url, stall_timeout=0.4) as client:
+        error = await failure(client, f"{server.url}/v.mp4")
+    assert (error.reason, error.retryable) == ("stalled", True)
+
+
+async def test_a_slow_store_is_no_slow_stream(server: ScriptedServer) -> None:
+    """Only waiting for the network counts: what the bytes' consumer takes is its own time."""
+    small = mp4(9000)
+    server.handler = serving(Answer(200, {}, small, drip=0))
+    async with SudashuiClient(KEY, server.url, stall_timeout=0.2) as client, client.open_video(server.url) as stream:
+        received = 0
+        async for chunk in stream:
+            received += len(chunk)
+            await anyio.sleep(0.06)
+    assert received == len(small)
 
 
 async def test_a_cut_error_page_is_still_that_error(client: VideoClient, server: ScriptedServer) -> None:

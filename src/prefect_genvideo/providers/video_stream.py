@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from time import monotonic
 from typing import Protocol
 
 import httpx
@@ -21,6 +22,9 @@ MAX_SIZE = 8 * 1024**3
 
 # Bytes that show whether a film begins: the head of its first box.
 _HEAD_END = 8
+# Bytes that must arrive within a stall timeout: a byte now and then is no progress, and would hold a download's place
+# for months.
+_LEAST = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class DownloadRules:
     Attributes:
         origin: The API's base URL; the key goes nowhere else.
         key: The account's key.
-        stall_timeout: Seconds without a byte before giving up.
+        stall_timeout: Seconds without progress before giving up: without a byte, or with less than 16 KiB.
         provider: Name, for errors.
         max_size: Bytes; a larger file is refused.
     """
@@ -77,6 +81,8 @@ class VideoStream:
         self._rules = rules
         self._on_wire = offset
         self._announced = size
+        # Seconds waited, and bytes that had come, since the pace was last looked at.
+        self._waited, self._paced = 0.0, offset
         chunks = raw_chunks(response)
         self._chunks = unpacked(chunks, coding, received=self._count) if coding else self._counted(chunks)
 
@@ -136,10 +142,23 @@ class VideoStream:
         if self._announced is not None and self._on_wire > self._announced:
             raise failed(self._rules, f"More than the announced {self._announced} bytes arrived.", reason="too long")
 
+    def _check_pace(self, waited: float) -> None:
+        """Give up a stream that only drips; the time that its consumer takes does not count."""
+        self._waited += waited
+        if self._waited < self._rules.stall_timeout:
+            return
+        arrived = self._on_wire - self._paced
+        if arrived < _LEAST:
+            raise failed(self._rules, f"{arrived} bytes arrived in {self._waited:.0f} s.", reason="stalled")
+        self._waited, self._paced = 0.0, self._on_wire
+
     async def _next(self) -> bytes | None:
         error: DownloadError
+        began = monotonic()
         try:
-            return await anext(self._chunks, None)
+            chunk = await anext(self._chunks, None)
+            self._check_pace(monotonic() - began)
+            return chunk
         except httpx.TimeoutException:
             seconds = self._rules.stall_timeout
             error = failed(self._rules, f"No byte arrived for {seconds:g} s.", reason="stalled")
