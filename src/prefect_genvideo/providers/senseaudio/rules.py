@@ -83,14 +83,16 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "imag
 _VIDEOS = frozenset({"video/mp4", "video/quicktime"})
 _AUDIOS = frozenset({"audio/wav", "audio/mpeg"})
 
+# Where the editions contradict each other, the looser rule stands.
+_LOOSER = "one edition leaves the ends out"
 _IMAGE_RULES: tuple[Rule, ...] = tuple(
     rule
     for lists in ("images", "frames")
     for rule in (
         Rule(m.media_types(lists, _IMAGES), "jpeg, png, webp, bmp, tiff or gif", _LATER, f"kind of {lists}"),
-        Rule(m.bytes_below(lists, IMAGE_LIMIT, inclusive=True), "at most 30 MB", _LATER),
-        Rule(m.sides_between(lists, 300, 6000), "300 to 6000 pixels a side", _LATER),
-        Rule(m.sides_ratio_between(lists, 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
+        Rule(m.bytes_below(lists, IMAGE_LIMIT, inclusive=True), f"at most 30 MB; {_LOOSER}", _LATER),
+        Rule(m.sides_between(lists, 300, 6000), f"300 to 6000 pixels a side; {_LOOSER}", _LATER),
+        Rule(m.sides_ratio_between(lists, 0.4, 2.5), f"width to height from 0.4 to 2.5; {_LOOSER}", _LATER),
     )
 )
 _VIDEO_RULES: tuple[Rule, ...] = (
