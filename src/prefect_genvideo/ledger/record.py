@@ -151,22 +151,43 @@ def check_key(key: str) -> None:
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
 
 
-def refusal(record: LedgerRecord, state: LedgerState, facts: dict[str, Any], give_up: bool) -> str | None:
-    """Why a move is not allowed, in words that follow the record's name; None when it is.
+@dataclass(frozen=True)
+class Move:
+    """A step of a record to a state.
 
-    Args:
-        record: As it stands.
+    Attributes:
         state: Where to.
         facts: Attributes to set.
-        give_up: Whether a person wants a paid task to be given up.
+        give_up: Whether a person wants a paid task to be given up; no run may.
+        exact: Only onto the record as it was seen; else wherever the move is still allowed.
     """
-    if state != record.state and state not in MOVES[record.state]:
-        return f"is {record.state}, not to be made {state}"
-    if record.state in KEPT and state == "rejected" and not give_up:
-        return f"has the paid task {record.task_id}, not to be given up"
-    if record.state in KEPT and state != "rejected" and (other := facts.get("task_id")) not in (None, record.task_id):
-        return f"has the paid task {record.task_id}, not to be replaced by {other}"
-    return None
+
+    state: LedgerState
+    facts: dict[str, Any]
+    give_up: bool = False
+    exact: bool = False
+
+    def refused_by(self, record: LedgerRecord) -> str | None:
+        """Why the record cannot make the move, in words that follow its name; None when it can."""
+        if self.state != record.state and self.state not in MOVES[record.state]:
+            return f"is {record.state}, not to be made {self.state}"
+        if record.state not in KEPT:
+            return None
+        if self.state == "rejected":
+            return None if self.give_up else f"has the paid task {record.task_id}, not to be given up"
+        other = self.facts.get("task_id")
+        if other not in (None, record.task_id):
+            return f"has the paid task {record.task_id}, not to be replaced by {other}"
+        return None
+
+    def applied_to(self, record: LedgerRecord) -> LedgerRecord:
+        """The record after the move."""
+        update = {"state": self.state, "updated_at": datetime.now(timezone.utc), **self.facts}
+        return LedgerRecord.model_validate(record.model_dump() | update)
+
+    def is_made_by(self, record: LedgerRecord) -> bool:
+        """Whether the record stands where the move leads: another run made it, or we did and its answer was lost."""
+        return record.state == self.state and self.facts.get("task_id") in (None, record.task_id)
 
 
 def holder_is_gone(record: LedgerRecord) -> bool:

@@ -27,10 +27,10 @@ from prefect_genvideo.ledger.record import (
     SETTLED,
     LedgerRecord,
     LedgerState,
+    Move,
     check_key,
     file_name,
     holder_is_gone,
-    refusal,
 )
 from prefect_genvideo.models import Problem
 from prefect_genvideo.polling import Backoff
@@ -177,7 +177,7 @@ class Ledger:
         try:
             ours = await self.read(draft.key)
             if ours is not None and (ours.record.claim, ours.record.state) == (draft.claim, "intent"):
-                await self._move_once(ours, "rejected", {"reason": "cancelled before it was sent"})
+                await self._move_once(ours, Move("rejected", {"reason": "cancelled before it was sent"}))
                 await self.markers.uncount(draft)
         except DestinationError as error:
             self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
@@ -228,7 +228,7 @@ class Ledger:
         """
         task_id = facts.get("task_id") or entry.record.task_id
         told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r} (task {task_id})"
-        write = partial(self._move_once, entry, state, facts, give_up, exact)
+        write = partial(self._move_once, entry, Move(state, facts, give_up, exact))
         return await self._patiently(write, told, self.patience, task_id)
 
     async def _patiently(
@@ -248,40 +248,39 @@ class Ledger:
                 await self._sleep(delay)
         raise AssertionError("unreachable: patience ends first")
 
-    async def _move_once(
-        self, entry: Entry, state: LedgerState, facts: dict[str, Any], give_up: bool = False, exact: bool = False
-    ) -> Entry:
+    async def _move_once(self, entry: Entry, move: Move) -> Entry:
         if self.weak:  # no condition guards the write, so at least it starts from what is there now
-            entry = _newer(entry, await self._reread(entry.record), exact)
+            entry = _newer(entry, await self._reread(entry.record), move)
         for _ in range(5):
-            record = entry.record
-            if problem := refusal(record, state, facts, give_up):
+            if problem := move.refused_by(entry.record):
                 # What the caller saw may be old: only what is there now can refuse a move.
-                now = await self._reread(record)
+                now = await self._reread(entry.record)
                 if now.etag == entry.etag:
-                    raise LedgerConflictError(f"The ledger record of {record.key!r} {problem}.")
-                entry = _newer(entry, now, exact)
+                    raise LedgerConflictError(f"The ledger record of {entry.record.key!r} {problem}.")
+                entry = _newer(entry, now, move)
                 continue
-            if record.state in SETTLED and state not in SETTLED:
-                await self.markers.open(record.key)
-            update = {"state": state, "updated_at": datetime.now(timezone.utc), **facts}
-            moved = LedgerRecord.model_validate(record.model_dump() | update)
-            path, data = self.path(record.key), moved.to_bytes()
-            try:
-                condition = None if self.weak else entry.etag
-                etag = await self.store.put(path, data, content_type="application/json", if_match=condition)
-                entry = Entry(moved, etag)
-            except PreconditionFailedError:
-                now = await self._reread(record)
-                # The same move by another run, or by us with its answer lost: either way it is made.
-                same = now.record.state == state and facts.get("task_id") in (None, now.record.task_id)
-                entry = now if same else _newer(entry, now, exact)
-                if not same or record.state == state:
-                    continue
-            if state in SETTLED:
-                await self.markers.close(record.key)
-            return entry
+            made, entry = await self._write(entry, move)
+            if made:
+                if move.state in SETTLED:
+                    await self.markers.close(entry.record.key)
+                return entry
         raise LedgerConflictError(f"The ledger record of {entry.record.key!r} is being written by others all the time.")
+
+    async def _write(self, entry: Entry, move: Move) -> tuple[bool, Entry]:
+        """Write a move that is allowed; whether it is made now, and the record as it stands."""
+        record = entry.record
+        if record.state in SETTLED and move.state not in SETTLED:
+            await self.markers.open(record.key)
+        moved = move.applied_to(record)
+        path, condition = self.path(record.key), None if self.weak else entry.etag
+        try:
+            etag = await self.store.put(path, moved.to_bytes(), content_type="application/json", if_match=condition)
+        except PreconditionFailedError:
+            now = await self._reread(record)
+            if not move.is_made_by(now.record):
+                return False, _newer(entry, now, move)
+            return record.state != move.state, now  # a heartbeat of another time is not ours
+        return True, Entry(moved, etag)
 
     async def _reread(self, record: LedgerRecord) -> Entry:
         now = await self.read(record.key)
@@ -386,8 +385,8 @@ class Ledger:
         return entry
 
 
-def _newer(entry: Entry, now: Entry, exact: bool) -> Entry:
+def _newer(entry: Entry, now: Entry, move: Move) -> Entry:
     """What is there now, to move it on instead; not where exactly `entry` was to be moved."""
-    if exact and now.etag != entry.etag:
+    if move.exact and now.etag != entry.etag:
         raise LedgerConflictError(f"The ledger record of {entry.record.key!r} was just written by another run.")
     return now
