@@ -55,6 +55,17 @@ class Copy:
         if depth > _MAX_DEPTH:
             raise UnstorableError(path, "(nested)", f"must not be nested deeper than {_MAX_DEPTH}")
         self.weight += _VALUE
+        if isinstance(value, Mapping):
+            return {
+                self._text(path, name): self._copied(f"{path}.{name}" if depth < 2 else path, item, depth + 1)
+                for name, item in cast("Mapping[Any, Any]", value).items()
+            }
+        if isinstance(value, list | tuple):
+            items = enumerate(cast("list[Any]", value))
+            return [self._copied(f"{path}[{index}]" if depth < 2 else path, item, depth + 1) for index, item in items]
+        return self._single(path, value)
+
+    def _single(self, path: str, value: Any) -> Any:
         if value is None or isinstance(value, bool):
             return value
         if isinstance(value, str):
@@ -65,17 +76,8 @@ class Copy:
             return value
         if isinstance(value, date | PurePath):
             return value.isoformat() if isinstance(value, date) else str(value)
-        if isinstance(value, Mapping):
-            return {
-                self._text(path, name): self._copied(f"{path}.{name}" if depth < 2 else path, item, depth + 1)
-                for name, item in cast("Mapping[Any, Any]", value).items()
-            }
-        if isinstance(value, list | tuple):
-            items = enumerate(cast("list[Any]", value))
-            return [self._copied(f"{path}[{index}]" if depth < 2 else path, item, depth + 1) for index, item in items]
-        raise UnstorableError(
-            path, type(value).__name__, "must be text, a number, true, false, null, a list or an object"
-        )
+        limit = "must be text, a number, true, false, null, a list or an object"
+        raise UnstorableError(path, type(value).__name__, limit)
 
     def _text(self, path: str, value: Any) -> str:
         if not isinstance(value, str):

@@ -109,9 +109,14 @@ async def plan_batch(
 
 
 async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
-    """Keys of the batch that have no record yet, found by one listing instead of a look at each.
+    """Return the keys of a batch that have no record yet, found by one listing instead of a look at each.
 
-    A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
+    Args:
+        ledger: Where the records are.
+        items: The batch's rows.
+
+    Returns:
+        A hint that may be incomplete, and be overtaken: a claim is conditional all the same.
     """
     keys = (attempt.idempotency_key for item in items for attempt in item.alternatives)
     paths = {ledger.path(key): key for key in keys}

@@ -83,17 +83,21 @@ class _Reader:
         row, key = None, None
         if own or not raw.problems:  # else nothing could be read of it; what is missing needs no mention
             fields = _merged(self._defaults, own)
-            alternatives = fields.get("fallback")
-            times = 1 + (min(len(cast("list[Any]", alternatives)), 99) if isinstance(alternatives, list) else 1)
-            self._expand((size + self._default_size) * times)
+            self._expand((size + self._default_size) * (1 + _alternatives(fields)))
             row, key = self._checked(fields, raw.number, position, faults)
-            self._expand(len(row.request.prompt) if row else 0)
         for fault in faults:
-            name = re.split(r"[.\[]", fault.problem.field)[0]
-            inherited = name in self._defaults and name not in own and not fault.of_row
-            self._report(0 if inherited else raw.number, None if inherited else key or _shown_key(own), fault.problem)
+            self._tell(fault, raw.number, key, own)
         if row and not faults:
+            self._expand(len(row.request.prompt))
             self._manifest.rows.append(row)
+
+    def _tell(self, fault: Fault, number: int, key: str | None, own: Mapping[str, Any]) -> None:
+        """Report a fault of a row; what it has from the defaults alone is told of them."""
+        name = re.split(r"[.\[]", fault.problem.field)[0]
+        if name in self._defaults and name not in own and not fault.of_row:
+            self._report(0, None, fault.problem)
+        else:
+            self._report(number, key or _shown_key(own), fault.problem)
 
     def _checked(
         self, fields: Mapping[str, Any], number: int, position: int, faults: list[Fault]
@@ -172,6 +176,12 @@ def _merged(defaults: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, An
         if all(isinstance(side, dict) for side in sides):
             merged[name] = {**cast("dict[str, Any]", sides[0]), **cast("dict[str, Any]", sides[1])}
     return merged
+
+
+def _alternatives(fields: Mapping[str, Any]) -> int:
+    """How often a row stands for another request, as far as that can be told before it is checked."""
+    fallback = fields.get("fallback")
+    return min(len(cast("list[Any]", fallback)), 99) if isinstance(fallback, list) else 1
 
 
 def _shown_key(own: Mapping[str, Any]) -> str | None:
