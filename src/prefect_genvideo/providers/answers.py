@@ -17,12 +17,16 @@ def names(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
-_EPOCH_MIN = 946_684_800  # 2000-01-01: anything earlier is a zero value or garbage
-_EPOCH_MAX = 4_102_444_800  # 2100-01-01
+# Unix seconds of 2000-01-01 and 2100-01-01: anything outside is a zero value or garbage.
+_EPOCH_MIN = 946_684_800
+_EPOCH_MAX = 4_102_444_800
+# Digits of a number; longer ones cost time to read and mean nothing.
 _MAX_DIGITS = 30
+# Characters of a link; servers take no longer ones.
 _MAX_URL = 8192
 # Characters of a host's name; DNS takes no longer one.
 _MAX_HOST = 253
+# Characters of a task's id; names of long-running operations have hundreds.
 _MAX_ID = 1024
 _PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")

@@ -104,19 +104,24 @@ class Row:
         )
 
 
+# Conditions of a row that are a plain yes.
 _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 
+# An account that is exhausted. "Insufficient permissions" and a rate's quota are not meant.
 _MONEY = re.compile(
     r"余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
     r"|(?:insufficient|not enough|exhausted|exceeded?|no)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
     r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low)",
     re.IGNORECASE,
 )
+# Titles of pages about faults that pass.
 _HEADINGS = re.compile(rb"<(?:title|h1)[^>]{0,200}>([^<]{0,300})", re.IGNORECASE)
 _PASSING = re.compile(
     rb"\b(?:50[0-9]|52[0-9])\b|bad gateway|gateway time|unavailable|maintenance|try again|timed? ?out", re.IGNORECASE
 )
+# Fields of codes, without case and separators, the most specific first.
 _CODE_KEYS = ("refcode", "errorcode", "errcode", "code", "statuscode")
+# Words of a slug that name a refusal, e.g. `invalid_request`, `fail_to_fetch_task`, `access_denied`.
 _REFUSING_TOKENS = frozenset(
     names(
         "fail failed failure error invalid denied forbidden unauthorized unauthenticated unsupported exceeded"
@@ -281,8 +286,10 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
 # Rows that mean the same at every provider
 
 IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 500), range(500, 600)
+"""Classes of HTTP statuses."""
 
 WRONG_ADDRESS = "this is not the API's address (check the base URL, without /v1); nothing was made"
+"""What a redirect, a 404 without the API's envelope or a web page means."""
 
 CREATED_WITHOUT_ID: tuple[Row, ...] = (
     Row(

@@ -30,9 +30,10 @@ from prefect_genvideo.providers.answers import (
     parse_json,
 )
 
+# Levels, values and fields of one object that are looked at; real answers have a tenth of that.
 _MAX_DEPTH = 8
 _MAX_NODES = 4000
-_MAX_FIELDS = 1000  # of one object
+_MAX_FIELDS = 1000
 _SEPARATORS = re.compile(r"[\W_]+")
 
 # What a task may be wrapped in. Requests that are echoed (`input`, `request`, `properties` …) are none of these.
@@ -47,6 +48,7 @@ _SAID = frozenset(("message", "msg", "error", "detail"))
 
 # The more specific first: beside `task_status`, a `status` may be the call's.
 _WORD_KEYS = ("taskstatus", "taskstate", "jobstatus", "jobstate", "generationstatus", "videostatus", "status", "state")
+# Fields of ids and times, without case and separators.
 _ID_KEYS = ("taskid", "generationid", "videoid", "jobid")
 _CREATED = ("createdat", "submittime", "submittedat", "createtime", "createdtime", "created")
 _STARTED = ("starttime", "startedat", "begintime")

@@ -26,15 +26,20 @@ _NO_RESULT = re.compile(
     "cover|thumb|poster|image|img|frame|(?<!no)(?<!without)watermark|logo|audio|music|sound|callback|webhook|avatar|icon"
     "|doc|preview|snapshot|gif|subtitle|reference|sourceurl|inputurl|input|request|prompt|propert|param|payload|usage"
 )
+# Ends of paths.
 _VIDEO_FILE = re.compile(r"\.(?:mp4|mov|webm|m4v|mkv)$", re.IGNORECASE)
 _OTHER_FILE = re.compile(
     r"\.(?:jpe?g|png|webp|gif|bmp|svg|heic|tiff?|mp3|wav|m4a|aac|json|html?|txt|srt|vtt|zip)$", re.IGNORECASE
 )
+# A link inside a text for people, and the fields that hold such texts.
 _INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\]{1,2000}", re.IGNORECASE)
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
+# Between two links in one text.
 _NEXT_LINK = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
+# Path of the gateway's own proxy for a task's video.
 _CONTENT_ROUTE = re.compile(r"/v1/videos?/(?:generations/)?([^/?#]+)/content/?")
 _COVER_KEYS = ("coverurl", "cover", "coverimageurl", "thumbnailurl", "thumbnail", "posterurl", "poster")
+# Characters of a text that is searched for links.
 _MAX_TEXT = 20_000
 
 

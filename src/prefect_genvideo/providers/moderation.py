@@ -99,6 +99,7 @@ _INNOCENT = re.compile(
     re.IGNORECASE,
 )
 
+# Words of a refusal, each with who says so where that is one vendor.
 _WORDS = re.compile(
     "|".join(
         (
@@ -143,9 +144,11 @@ _MODEL_NAMES = re.compile(
     r"(?<![A-Za-z0-9])(?:(?=[A-Za-z0-9._/-]*\d)[A-Za-z0-9.]+(?:[-/][A-Za-z0-9._]+)+|[A-Za-z0-9.]+(?:-[A-Za-z0-9._]+){3,})"
     r"|(?<=model )[A-Za-z0-9._/]+(?:-[A-Za-z0-9._/]+)+|(?<=模型)[\s:「“\"'`]*[A-Za-z0-9._/]+(?:-[A-Za-z0-9._/]+)+"
 )
+# What may be a code inside a sentence.
 _TOKEN = re.compile(r"[A-Za-z][A-Za-z0-9_.]{5,}")
 _SEPARATORS = re.compile(r"[^a-z0-9]+")
-_LIMIT = 4000  # characters of an answer that are looked through
+# Characters of an answer, and of a code, that are looked through.
+_LIMIT = 4000
 _LONGEST_CODE = 200
 
 

@@ -21,6 +21,7 @@ from prefect_genvideo.providers.reasons import said_in
 from prefect_genvideo.providers.words import normalised, state_of
 
 NO_LINK = "reported done, without an http(s) link yet"
+"""Reason of a generation that is reported as done and cannot be fetched."""
 
 # Beside nothing else, these speak of the call rather than of a task.
 _OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ready")))

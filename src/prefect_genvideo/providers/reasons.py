@@ -11,6 +11,7 @@ from prefect_genvideo.providers.answers import as_link, as_list, as_object, as_t
 from prefect_genvideo.providers.evidence import keyed, opened, walk
 from prefect_genvideo.providers.words import state_of
 
+# Fields that hold an error's text, then those that hold any; the most telling first.
 _ERROR_KEYS = names(
     "failreason failurereason failedreason failmsg failmessage failinfo errormessage errormsg errmsg errmessage error"
     " errors errordetail errorinfo errordescription failure raimediafilteredreasons"
@@ -23,7 +24,9 @@ _OF_ERRORS = frozenset(_ERROR_KEYS)
 # On failure, gateways write the error's text where the link would stand.
 _LINK_KEYS = ("resulturl", "url", "videourl")
 _CODE_KEYS = ("errcode", "errorcode", "refcode", "failcode", "statuscode", "code", "blockreason")
+# Fields that are looked into.
 _SEARCHED = frozenset((*_TEXT_KEYS, "data", "result", "response", "output", "task", "taskresult", "baseresp"))
+# What tells nothing where something else is said.
 _GENERIC = re.compile(
     r"(?:(?:video )?(?:task|generation) failed|(?:unknown|internal|system) error|unknown|error|failed|failure)[.!]?"
     r"|(?:任务|生成|视频生成)?失败[。!]?|(?:未知|系统)错误[。!]?",
@@ -34,6 +37,7 @@ _NO_WORDS = re.compile(r"\{|/\S*$|(?:data|blob):|v1/", re.IGNORECASE)
 _SUCCESS = re.compile(
     r"(?:操作|请求|查询|提交|获取)成功[。!]?|(?:request|query|operation|task) (?:was )?succe\w+\.?", re.I
 )
+# Of no use to readers: a request's id, an echo of the (masked) key.
 _REQUEST_ID = re.compile(
     r"[\s,;]*[(\[（【]?\s*request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*", re.IGNORECASE
 )
@@ -45,6 +49,7 @@ _MESSAGE_INSIDE = re.compile(
     r"""["'](?:message|msg|error_message|detail|error)["']\s*:\s*(?P<quote>["'])(?P<text>(?:(?!(?P=quote)).){3,500})"""
 )
 _SENTENCE = re.compile(r"\S\s+\S|[\u4e00-\u9fff]{2,}")
+# Characters of a text, and levels of JSON inside texts, that are read.
 _MAX_TEXT = 8000
 _MAX_NESTED = 4
 

@@ -14,6 +14,7 @@ from prefect_genvideo.providers.answers import as_list, as_number, as_object, as
 RETRY_AFTER_MAX = 3600.0
 """Seconds; whatever is asked for, no longer."""
 
+# Seconds of a unit.
 _UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds", "毫秒"), 0.001),
     **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "秒", "秒钟"), 1.0),
@@ -28,6 +29,7 @@ _PARTS = re.compile(_AMOUNT, re.IGNORECASE)
 _DURATION = re.compile(
     rf"-?(?=[0-9])(?:{_NUMBER}\s*(?:{_UNIT})\s*)*(?:{_NUMBER}\s*)?(?:[,;].*)?", re.IGNORECASE | re.DOTALL
 )
+# Sentences that name a wait, in Chinese and English.
 _WORDS = (
     re.compile(rf"(?:等待|等候|稍等|冷却|间隔)\s*约?\s*{_AMOUNT}", re.IGNORECASE),
     re.compile(rf"{_AMOUNT}\s*(?:后|之后|以后)(?:再|重)?", re.IGNORECASE),
@@ -36,12 +38,14 @@ _WORDS = (
         re.IGNORECASE,
     ),
 )
+# Fields of a body without case and separators, and the seconds of their unit.
 _FIELDS = {
     **dict.fromkeys(("retryafter", "retryafterseconds", "retryaftersec", "retrydelay", "retryin", "waitseconds"), 1.0),
     **dict.fromkeys(("retryafterms", "retryaftermilliseconds"), 0.001),
 }
 _SEPARATORS = re.compile(r"[^a-z]+")
-_LIMIT = 2000  # characters of a message that are looked through
+# Characters of a message that are looked through.
+_LIMIT = 2000
 
 
 def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> float | None:

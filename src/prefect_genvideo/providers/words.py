@@ -13,6 +13,7 @@ from collections.abc import Mapping
 
 from prefect_genvideo.models import GenerationState
 
+# Where a word may mean both, waiting is assumed: then no deadline runs.
 _QUEUED = """
     queued queue queueing queuing in_queue enqueued pending waiting wait waiting_in_queue not_start not_started
     submitted submit submitting submission created creating accepted received registered requested scheduled assigned
@@ -27,6 +28,7 @@ _RUNNING = """
     postprocessing finalizing finalising saving not_completed not_complete not_finished not_done unfinished incomplete
     处理中 生成中 进行中 运行中 执行中 渲染中
 """
+# Harmless where it is wrong: without a link, a word of success ends nothing.
 _SUCCEEDED = """
     succeeded success succeed successful successfully completed complete completion finished finish done ready
     succ successed generated processed rendered available all_done all_completed

@@ -1,7 +1,7 @@
 """What SenseAudio's answers mean: codes, error tables, status words.
 
 Errors are `{"code": slug or prose, "message"?, "ref_code"?, "ref_scope"?}`; the `ref_code` decides, then the HTTP
-status, never the prose. Older answers have the number in `code` or nest everything in `error`.
+status; of the prose only what it says of money and content. Older answers have the number in `code` or nest everything in `error`.
 """
 
 from __future__ import annotations
@@ -32,7 +32,9 @@ from prefect_genvideo.providers.classify import (
 BUSY = "500000"
 """Busy, and also an invalid model: only the list of models tells them apart."""
 
-_USAGE_WAIT = 300.0  # seconds; a used-up quota window does not come back quickly
+# Seconds; a used-up quota window does not come back quickly.
+_USAGE_WAIT = 300.0
+# 400001 and 400900-400902: balance, account.
 _MONEY_CODES = frozenset({"400001", "400900", "400901", "400902"})
 
 _LIMITS: tuple[Row, ...] = (
@@ -78,11 +80,13 @@ CREATE: tuple[Row, ...] = (
 """Meaning of a create's answer that brought no task id. `BUSY` is settled before this table."""
 
 BUSY_OFFERED = Row(TransientError, "busy; nothing was made", reason="busy")
+"""`BUSY` for a model that is on the list."""
 BUSY_NOT_OFFERED = Row(
     ModelUnavailableError,
     "the model is not offered (the API calls that busy)",
     reason="model not offered (looks like busy)",
 )
+"""`BUSY` for one that is not."""
 
 QUERY: tuple[Row, ...] = (
     Row(TaskLostError, "the task id is unknown", codes=frozenset({"404000"})),

@@ -51,8 +51,10 @@ from prefect_genvideo.providers.reasons import said_in
 # Codes that say only that something failed; the message beside them says what.
 _GENERIC_CODES = frozenset({"", "fail_to_fetch_task", "invalid_request"})
 
+# Forms that only the gateway itself answers in.
 _GATEWAY = frozenset({RELAY, ERROR})
 _MONEY_CODES = frozenset({"insufficient_user_quota", "pre_consume_token_quota_failed"})
+# Faults after which the gateway refunds and stores no task.
 _NOTHING_MADE = frozenset(
     {
         "do_request_failed",
@@ -63,6 +65,7 @@ _NOTHING_MADE = frozenset(
     }
 )
 
+# The gateway's, Ark's and Vidu's words for a model that is not served.
 _MODEL_CODES = frozenset(
     {
         *(
@@ -178,7 +181,9 @@ MODELS: tuple[Row, ...] = (
 )
 """Meaning of an answer without a list of models."""
 
+# The first clause of a Chinese sentence tells the cause; what follows is detail.
 _CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2,}")
+# Codes and types under which the gateway passes a supplier's answer on.
 _PASSED_ON = frozenset({"fail_to_fetch_task", "bad_response_status_code", "upstream_error"})
 # Of a supplier's codes, those that say the same about the gateway's own request.
 _SHARED_CODES = frozenset({"invalid_request"}) | _MODEL_CODES
@@ -246,6 +251,7 @@ def silence_of(reply: Reply) -> Facts:
 
 # Uploads
 
+# "Try later": the file itself is not refused.
 _PASSING_WORDS = re.compile(r"稍后|稍候|重试|再试|繁忙|超时|later|again|busy|time(?:d |-)?out", re.IGNORECASE)
 _URL_KEYS = ("url", "fileurl", "link", "href", "src")
 
