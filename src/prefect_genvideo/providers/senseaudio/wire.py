@@ -1,7 +1,8 @@
 """What SenseAudio's answers mean: codes, error tables, status words.
 
 Errors are `{"code": slug or prose, "message"?, "ref_code"?, "ref_scope"?}`; the `ref_code` decides, then the HTTP
-status; of the prose only what it says of money and content. Older answers have the number in `code` or nest everything in `error`.
+status; of the prose only what it says of money and content counts. Older answers have the number in `code` or nest
+everything in `error`.
 """
 
 from __future__ import annotations
