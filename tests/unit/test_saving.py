@@ -355,7 +355,7 @@ async def test_the_real_client_resumes_into_a_multipart_upload(s3: S3Server, fil
     url = file_server.url
 
     async def sleep(seconds: float) -> None:
-        assert seconds <= 1.0
+        assert seconds <= 1.25
 
     async with SudashuiClient("sk-test", url) as client:
         wanted = SaveJob(generation(link=f"{url}/v.mp4?signature=s"), KEY, "sd-2")
