@@ -12,6 +12,7 @@ from prefect_genvideo.blocks import SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.providers import (
     ModelLimits,
     SenseAudioClient,
@@ -19,6 +20,9 @@ from prefect_genvideo.providers import (
     VideoClient,
     read_model_rules,
 )
+from prefect_genvideo.simulator import Simulator
+from prefect_genvideo.storage import LocalStore
+from tests.fixtures.pipelines import open_pipelines
 
 KEY = "sk-test"
 STATED = {
@@ -188,3 +192,16 @@ def test_limits_in_a_line() -> None:
     assert str(limits) == "a whole number of seconds from 4 to 30, 16:9 9:16, 30 images, no audios"
     assert str(ModelLimits(seconds=(15, 30))) == "15 or 30 seconds"
     assert str(ModelLimits()) == ""
+
+
+async def test_an_unlisted_model_makes_a_video_and_what_is_doubtful_is_said(sim: Simulator, tmp_path: Path) -> None:
+    """The provider judges; the run's log has what is known of other models."""
+    sim.configure(models=("sdas-2-pro",))
+    async with open_pipelines(sim, LocalStore(tmp_path)) as pipelines:
+        for number, seconds in enumerate((None, 31)):
+            request = VideoRequest(model="sdas-2-pro", prompt="x", duration=seconds)
+            row = await Maker().make([Attempt(pipelines.sudashui, request, f"key{number}")])
+            assert row.error is None
+    assert [task.wanted.seconds for task in sim.tasks] == [4, 31]
+    assert [said for said in pipelines.said if "duration = 31" in said and "seen of this family" in said]
+    assert not [said for said in pipelines.said if "duration = 4" in said]

@@ -206,3 +206,16 @@ def test_models_and_the_content_link(sim: Simulator, calls: Calls) -> None:
     assert calls.http.get(url).status_code == 302
     assert calls.http.get(url, follow_redirects=True).content[4:8] == b"ftyp"
     assert calls.http.get(f"{sim.sudashui_url}/v1/videos/task_x/content").status_code == 404
+
+
+def test_other_models_can_be_offered_without_the_documented_limits(sim: Simulator, calls: Calls) -> None:
+    """As live lists do; what is no limit of the documented models holds for them too."""
+    assert calls.sudashui_create(model="sdas-2-pro", duration=30).status_code == 503
+    calls.http.post(f"{sim.url}/_sim/config", json={"models": ["sdas-2-pro"]})
+    listed = calls.http.get(f"{sim.sudashui_url}/v1/models").json()["data"]
+    assert listed[-1]["id"] == "sdas-2-pro"
+    links = [f"https://e.example/{n}.jpg" for n in range(30)]
+    assert calls.sudashui_create({"imageUrls": links}, model="sdas-2-pro", duration=30).status_code == 200
+    assert calls.sudashui_create(duration=30).status_code == 400
+    assert calls.sudashui_create({"aspectRatio": "2:1"}, model="sdas-2-pro").status_code == 400
+    assert sim.billed == 1

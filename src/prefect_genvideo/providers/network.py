@@ -1,7 +1,9 @@
 """Where connections are made: to addresses that a guard has checked, or through the environment's proxy.
 
 One place decides about proxies, and the guard stands where the connection is opened. A check anywhere before that
-could be talked out of it: by a second look-up of the name, or by another reading of `NO_PROXY`.
+could be talked out of it: by a second look-up of the name, or by another reading of `NO_PROXY`. Behind a proxy names
+are the proxy's to resolve: what the machine itself would answer may be made up. Only addresses that a link spells out
+are refused there.
 """
 
 from __future__ import annotations

@@ -32,6 +32,7 @@ class SimulatorConfig:
         clip_bytes: Every clip has exactly this many bytes (4096 or more); None = as small as it comes.
         cache_bytes: Rendered clips and covers kept in memory.
         max_concurrency: Unfinished tasks per account before SenseAudio answers 400015; None = no limit.
+        models: Names that Sudashui offers beside the documented ones, without their limits, e.g. `sdas-2-pro`.
         faults: Faults that are on from the start.
     """
 
@@ -50,6 +51,7 @@ class SimulatorConfig:
     clip_bytes: int | None = None
     cache_bytes: int = 64 * 1024 * 1024
     max_concurrency: int | None = None
+    models: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
@@ -81,6 +83,8 @@ class SimulatorConfig:
         values = dict(changes)
         if "faults" in values:
             values["faults"] = tuple(parse_fault(item) for item in values["faults"])
+        if "models" in values:
+            values["models"] = tuple(map(str, values["models"]))
         return replace(self, **values)
 
 

@@ -37,10 +37,15 @@ _NOT_IN_PAYLOAD = ("model", "resolution", "duration", "prompt")
 
 @dataclass(frozen=True)
 class SudashuiRule:
-    """One rule of the payload: `broken(body, payload)` tells, `words` is what the provider then says."""
+    """One rule of the payload: `broken(body, payload)` tells, `words` is what the provider then says.
+
+    Attributes:
+        documented: Whether it is a limit of the documented models alone; others take more.
+    """
 
     broken: Callable[[Json, Json], object]
     words: str
+    documented: bool = False
 
 
 def _is_number(value: object) -> bool:
@@ -63,7 +68,9 @@ def _list_rules(name: str, limit: int) -> tuple[SudashuiRule, ...]:
             lambda _, p: p.get("mode") == "frames" and name in p, f"{field} is not allowed when mode is frames."
         ),
         SudashuiRule(lambda _, p: name in p and not isinstance(p[name], list), f"{field} must be an array."),
-        SudashuiRule(lambda _, p: len(_items(p, name)) > limit, f"{field} must contain at most {limit} items."),
+        SudashuiRule(
+            lambda _, p: len(_items(p, name)) > limit, f"{field} must contain at most {limit} items.", documented=True
+        ),
         SudashuiRule(
             lambda _, p: not all(_is_link(item) for item in _items(p, name)), f"{field} must contain valid URLs."
         ),
@@ -93,6 +100,10 @@ SUDASHUI_RULES: tuple[SudashuiRule, ...] = (
     SudashuiRule(
         lambda b, _: not _is_number(b.get("duration")) or not 4 <= b["duration"] <= 15,
         "duration must be from 4 to 15 seconds.",
+        documented=True,
+    ),
+    SudashuiRule(
+        lambda b, _: not _is_number(b.get("duration")) or not 0 < b["duration"] <= 60, "duration is not supported."
     ),
     SudashuiRule(
         lambda _, p: any(name in p for name in _NOT_IN_PAYLOAD),
@@ -110,19 +121,22 @@ SUDASHUI_RULES: tuple[SudashuiRule, ...] = (
     SudashuiRule(
         lambda _, p: sum(len(_items(p, name)) for name in _MEDIA_LIMITS) > _TOTAL,
         f"The total number of imageUrls, videoUrls and audioUrls must be at most {_TOTAL}.",
+        documented=True,
     ),
 )
 """In the order in which they are looked at; the first broken one is told."""
 
 
-def sudashui_problem(body: Json, payload: Json) -> str | None:
+def sudashui_problem(body: Json, payload: Json, *, documented: bool = True) -> str | None:
     """The first broken rule in the provider's words, or None.
 
     Args:
         body: The request's JSON object.
         payload: The object inside `metadata.payload`.
+        documented: Whether the model is a documented one; the limits of those do not hold for others.
     """
-    return next((rule.words for rule in SUDASHUI_RULES if rule.broken(body, payload)), None)
+    due = (rule for rule in SUDASHUI_RULES if documented or not rule.documented)
+    return next((rule.words for rule in due if rule.broken(body, payload)), None)
 
 
 UPLOAD_LIMITS: dict[str, tuple[str, int]] = {

@@ -141,6 +141,9 @@ class Sudashui:
         }
         return respond((200, answer))
 
+    def _offered(self) -> tuple[str, ...]:
+        return (*SUDASHUI_MODELS, *self.state.config.models)
+
     def _read(self, raw: bytes) -> Wanted | Answer:
         try:
             body: object = json.loads(raw)
@@ -152,7 +155,7 @@ class Sudashui:
         model = body.get("model")
         if not isinstance(model, str) or not model:
             return gateway_error(400, "未指定模型名称，模型名称不能为空")
-        if model not in SUDASHUI_MODELS:
+        if model not in self._offered():
             words = f"分组 default 下模型 {model} 无可用渠道（distributor）"
             return gateway_error(503, words, "model_not_found")
         prompt = body.get("prompt")
@@ -161,7 +164,7 @@ class Sudashui:
         payload = _payload(body)
         if not isinstance(payload, dict):
             return payload
-        if words := sudashui_problem(body, payload):
+        if words := sudashui_problem(body, payload, documented=model in SUDASHUI_MODELS):
             return invalid(words)
         frames = [payload[name] for name in ("firstFrameUrl", "lastFrameUrl") if name in payload]
         return Wanted(
@@ -169,7 +172,7 @@ class Sudashui:
             prompt=prompt,
             seconds=float(body["duration"]),
             ratio=str(payload["aspectRatio"]),
-            resolution=SUDASHUI_MODELS[model],
+            resolution=SUDASHUI_MODELS.get(model, "1080p" if model.endswith("1080p") else "720p"),
             images=tuple(frames or payload.get("imageUrls", ())),
             request={**body, "metadata": {"payload": payload}},
         )
@@ -258,7 +261,7 @@ class Sudashui:
             fault: What strikes it, if anything.
         """
         data = [
-            {"id": name, "object": "model", "created": 1_626_777_600, "owned_by": "vidu"} for name in SUDASHUI_MODELS
+            {"id": name, "object": "model", "created": 1_626_777_600, "owned_by": "vidu"} for name in self._offered()
         ]
         return respond((200, {"object": "list", "success": True, "data": data}))
 
