@@ -13,7 +13,6 @@ from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import VideoClient
 from prefect_genvideo.providers.readings import NO_LINK
-from prefect_genvideo.providers.waits import asked_wait, retry_after
 from prefect_genvideo.providers.words import normalised, state_of
 from tests.contract.cases import KEEPS_THE_RULES
 from tests.contract.server import Answer, ScriptedServer
@@ -166,6 +165,24 @@ async def test_what_speaks_of_the_call_says_nothing_of_the_task(
     serve(server, body)
     with pytest.raises(errors.TransientError):
         await client.get(TASK)
+
+
+@pytest.mark.parametrize("word", ["PENDING", "IN_PROGRESS"])
+@pytest.mark.parametrize(
+    ("facts", "over"),
+    [
+        ({"video_url": URL, "completed_at": 1790580103}, True),
+        ({"video_url": URL, "progress": "100%"}, False),
+        ({"video_url": URL}, False),
+        ({"completed_at": 1790580103, "error_message": "no luck here"}, False),
+    ],
+)
+async def test_a_link_and_an_end_time_outweigh_a_word_that_was_not_kept_up_to_date(
+    word: str, facts: dict[str, Any], over: bool, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Less than that does not."""
+    serve(server, {"task_id": TASK, "status": word, **facts})
+    assert (await client.get(TASK)).state == ("succeeded" if over else state_of(word))
 
 
 async def test_the_outer_word_wins(client: VideoClient, server: ScriptedServer) -> None:
@@ -328,7 +345,7 @@ async def test_a_refusal_for_content_is_a_fact(
         assert caught.value.moderation is moderation
 
 
-# Times and waits
+# Times
 
 
 @pytest.mark.parametrize(
@@ -348,43 +365,3 @@ async def test_times_that_are_none(value: Any, client: VideoClient, server: Scri
     """A date without a zone may be eight hours off: worse than none."""
     serve(server, {"task_id": TASK, "status": "running", "created_at": value})
     assert (await client.get(TASK)).created_at is None
-
-
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [
-        ("2814, 2", 2814),
-        ("30s", 30),
-        ("1m30s", 90),
-        ("500ms", 0.5),
-        ("2 h", 3600),
-        ("1h, 5", 3600),
-        ("1" * 60, None),
-    ],
-)
-def test_waits_in_the_header(header: str, seconds: float | None) -> None:
-    """Two headers joined, units; garbage at once."""
-    assert retry_after({"retry-after": header}) == seconds
-
-
-@pytest.mark.parametrize(
-    ("body", "seconds"),
-    [
-        ({"retry_after": 20}, 20),
-        ({"error": {"retryAfter": "20s"}}, 20),
-        ({"data": {"retry_after_ms": 500}}, 0.5),
-        ({"error": {"details": [{"@type": "RetryInfo", "retryDelay": "7s"}]}}, 7),
-        ({"message": "请求过于频繁，请等待 30 秒后再试"}, 30),
-        ({"error": {"message": "请2分钟后重试"}}, 120),
-        ({"error": "Rate limited. Please try again in 12s."}, 12),
-        ({"message": "retry after 90 seconds"}, 90),
-        ({"retry_after": 1e9}, 3600),
-        ({"message": "1分钟内最多请求10次"}, None),
-        ({"message": "wait"}, None),
-        ({"retry_after": -1}, None),
-        (["x"], None),
-    ],
-)
-def test_waits_in_the_body(body: Any, seconds: float | None) -> None:
-    """A field, or a sentence in English or Chinese; at most an hour."""
-    assert asked_wait(body) == seconds

@@ -168,6 +168,8 @@ def with_a_link(draw: st.DrawFn) -> Any:
     """Our task with a link, and a word of success or a final fact."""
     ended = draw(ENDS)
     word = draw(DONE.map(str.upper) | DONE) if not ended else draw(DONE | NEW | st.none())
+    if "progress" not in ended and ended:
+        word = draw(st.just(word) | st.sampled_from(["IN_PROGRESS", "pending"]))
     row = {draw(st.sampled_from(["task_id", "taskId"])): TASK, **draw(NOISE), **draw(PLACES), **ended}
     if word is not None:
         row["status"] = word

@@ -233,7 +233,7 @@ def _reason(code: str, inner_code: str, words: str, reply: Reply) -> str:
     """The provider's own word for the cause: its slug when that is a specific one, else what it wrote."""
     if is_success(code):
         code = ""
-    if code not in _GENERIC_CODES:
+    if code not in _GENERIC_CODES and not code.lstrip("-").isdigit():
         return code
     if "***" in words:
         # Masked: what is left of the words misleads.
