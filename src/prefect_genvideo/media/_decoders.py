@@ -125,18 +125,23 @@ def image_fault(file: BinaryIO, media_type: str, sides: tuple[int, int]) -> str:
 
 def _streams(pyav: Any, container: Any) -> Streams:
     pictures = [one for one in container.streams.video if not attached(one)]
-    sounds = container.streams.audio
-    seconds = container.duration / pyav.time_base if (container.duration or 0) > 0 else None
+    sounds = list(container.streams.audio)
     if not pictures and not sounds:
         return Streams(fault="it holds neither pictures nor sound")
     main = (pictures or sounds)[0]
-    if (main.duration or 0) > 0 and main.time_base:
-        seconds = float(main.duration * main.time_base)
+    seconds = _seconds(pyav, container, main)
     fault = "" if _plays(pyav, container, main) else "no frame of it can be decoded"
     if not pictures:
         return Streams("audio", seconds=seconds, fault=fault)
     fps = float(main.average_rate) if main.average_rate else None
     return Streams("video", main.width or None, main.height or None, seconds, fps, fault)
+
+
+def _seconds(pyav: Any, container: Any, stream: Any) -> float | None:
+    """Length of the stream, else of the file."""
+    if (stream.duration or 0) > 0 and stream.time_base:
+        return float(stream.duration * stream.time_base)
+    return container.duration / pyav.time_base if (container.duration or 0) > 0 else None
 
 
 def _plays(pyav: Any, container: Any, stream: Any) -> bool:

@@ -101,10 +101,17 @@ def _chain(data: bytes, start: int, *, near: bool) -> _Frame | None:
 def _frame(head: bytes) -> _Frame | None:
     if len(head) < 4 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
-    if head[1] & 0xF6 == 0xF0:
-        length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) >= 6 else _SHORTEST_AAC
-        return _Frame("audio/aac", (head[1], head[2]), length) if length >= _SHORTEST_AAC else None
+    return _aac_frame(head) if head[1] & 0xF6 == 0xF0 else _mp3_frame(head)
+
+
+def _aac_frame(head: bytes) -> _Frame | None:
+    length = (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5 if len(head) >= 6 else _SHORTEST_AAC
+    return _Frame("audio/aac", (head[1], head[2]), length) if length >= _SHORTEST_AAC else None
+
+
+def _mp3_frame(head: bytes) -> _Frame | None:
     version, rate, clock = head[1] >> 3 & 3, head[2] >> 4, head[2] >> 2 & 3
+    # Layer III alone; version 1, rate 15 and clock 3 are reserved.
     if head[1] & 0x06 != 0x02 or not _CLOCKS[version] or rate == 15 or clock == 3:
         return None
     first = version == _MPEG_1

@@ -237,10 +237,10 @@ class Lens:
         source = f":in_range={'full' if full else 'limited'}:in_color_matrix={known or _UNTAGGED}"
         if self._pix_fmt == _RGB:
             return source
-        converts = self._matrix is not None and known is not None and known != self._matrix
+        target = self._matrix or known
+        converts = known not in (None, target)
         if not converts and not full and frame.format.name == self._pix_fmt:
             return ""
-        target = self._matrix if converts or not known else known
         return f"{source}:out_range=limited:out_color_matrix={target or _UNTAGGED}"
 
 

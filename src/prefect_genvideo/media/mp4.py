@@ -126,21 +126,27 @@ class Mp4Reader:
             DownloadError: The file ends inside a box, has no `moov` or no `mdat` box, or points to bytes beyond
                 its end.
         """
-        missing = [name.decode() for name in _REQUIRED if name not in self._seen]
-        rest = len(self._head)
-        if missing and not rest and not self._left:
-            raise _broken(f"it has no {' and no '.join(missing)} box")
-        if missing or (self._left and self._name in _KNOWN) or (rest and self._may_go_on()):
-            raise _broken(f"it ends inside a box, after {self.size} bytes")
+        if why := self._fault():
+            raise _broken(why)
         if self._left:
-            self._seen.discard(self._name)
+            # A box of no known name that reaches beyond the end is surplus that looks like a head.
             self.surplus = self.size - self._start
-        elif rest:
-            self.surplus = rest
+        elif self._head:
+            self.surplus = len(self._head)
         movie = self._movie or Movie()
         if movie.last_chunk >= self.size - self.surplus:
             raise _broken(f"its pictures lie beyond its end, after {self.size} bytes")
         return self._fragments.added_to(movie)
+
+    def _fault(self) -> str:
+        """Why the bytes so far are no whole file; empty when they are."""
+        missing = [name.decode() for name in _REQUIRED if name not in self._seen]
+        torn = bool(self._left or self._head)
+        if missing and not torn:
+            return f"it has no {' and no '.join(missing)} box"
+        if missing or (self._left and self._name in _KNOWN) or (self._head and self._may_go_on()):
+            return f"it ends inside a box, after {self.size} bytes"
+        return ""
 
     def _pass(self, chunk: bytes, position: int) -> int:
         """Go on inside the open box."""

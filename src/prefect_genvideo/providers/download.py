@@ -64,14 +64,7 @@ async def open_video(
         LinkExpiredError: The link is refused.
         DownloadError: It is no video, or does not come.
     """
-    ranged = {"Range": f"bytes={offset}-", "If-Range": if_range} if offset > 0 and if_range else {}
-    response = await follow(client, rules, url, ranged)
-    start, size = _extent(response, offset if ranged else 0, if_range)
-    if start is None:
-        # The server answered a part that is not ours to use, or refused the range: start over.
-        await response.aclose()
-        response = await follow(client, rules, url, {})
-        start, size = _extent(response, 0, None)
+    response, start, size = await _answered(client, rules, url, offset, if_range)
     try:
         if response.status_code != 200 and (start is None or response.status_code != 206):
             raise await _refusal(response, rules)
@@ -88,6 +81,21 @@ async def open_video(
     finally:
         with anyio.CancelScope(shield=True):
             await response.aclose()
+
+
+async def _answered(
+    client: httpx.AsyncClient, rules: DownloadRules, url: str, offset: int, if_range: str | None
+) -> tuple[httpx.Response, int | None, int | None]:
+    """Ask for the file from `offset` on, or for all of it where that is not to be had."""
+    if offset > 0 and if_range:
+        response = await follow(client, rules, url, {"Range": f"bytes={offset}-", "If-Range": if_range})
+        start, size = _extent(response, offset, if_range)
+        if start is not None:
+            return response, start, size
+        # The server answered a part that is not ours to use, or refused the range: start over.
+        await response.aclose()
+    response = await follow(client, rules, url, {})
+    return response, *_extent(response, 0, None)
 
 
 async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
