@@ -33,7 +33,7 @@ def everything_at_once(fleet: Fleet) -> None:
     now = datetime.now(timezone.utc)
     fleet.put("calendar.yaml", (CALENDAR % (now.date(), (now + timedelta(days=7)).date())).encode())
     calendar = fleet.deployment("content-calendar/genvideo")
-    often = {"schedule": {"interval": 30, "anchor_date": now.isoformat(), "timezone": "UTC"}, "active": True}
+    often = {"schedule": {"interval": 12, "anchor_date": now.isoformat(), "timezone": "UTC"}, "active": True}
     fleet.api(f"/deployments/{calendar['id']}/schedules", [often])
     wish = {"prompt": "a wish from an event", "model": "sd-2-1080p", "unknown": {"quotes": "\"'{{ }}"}}
     for _ in range(2):
