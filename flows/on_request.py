@@ -8,7 +8,7 @@ from pydantic import Field
 
 from prefect_genvideo import StoredVideo, generate_video
 from prefect_genvideo.blocks import open_pipeline, resolve_credentials, resolve_destination
-from prefect_genvideo.events import event_key, request_from_event
+from prefect_genvideo.events import event_key, flat_parameters, request_from_event
 from prefect_genvideo.ledger import Budget
 
 NO_BUDGET = Budget()
@@ -51,19 +51,10 @@ async def on_request(
     payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
     # What is opened here with a budget is what the flow below spends from.
     async with open_pipeline(payer, target, budget=budget):
-        return await generate_video.with_options(name="requested-video")(
-            request.prompt,
-            request.model,
+        video: Any = generate_video.with_options(name="requested-video")
+        return await video(
             credentials=payer,
             destination=target,
-            duration=request.duration or 0,
-            aspect_ratio=request.aspect_ratio or "16:9",  # type: ignore[arg-type]  # checked by the flow, which names the choices
-            resolution=request.resolution or "default",  # type: ignore[arg-type]  # likewise
-            images=request.images,
-            videos=request.videos,
-            audios=request.audios,
-            first_frame=request.first_frame or "",
-            last_frame=request.last_frame or "",
-            options=request.options,
             idempotency_key=event_key(event_id) if event_id else "",
+            **flat_parameters(request),
         )

@@ -72,12 +72,7 @@ async def request_from_event(
     wanted = {**defaults, **{key: value for key, value in payload.items() if key in open_fields and value is not None}}
     request, problems = _shaped(wanted)
     if request is not None:
-        if len(request.prompt) > _MAX_PROMPT:
-            problems.append(_problem("prompt", f"{len(request.prompt)} characters", f"at most {_MAX_PROMPT}"))
-        if len(request.assets()) > _MAX_ASSETS:
-            problems.append(_problem("assets", str(len(request.assets())), f"at most {_MAX_ASSETS}"))
-        if max_duration and (request.duration or 0) > max_duration:
-            problems.append(_problem("duration", request.duration, f"at most {max_duration:g} seconds here"))
+        problems += _excesses(request, max_duration)
         for field, asset in list(request.assets().items())[: _MAX_ASSETS + 1]:
             trusted = asset in (defaults.get(field), *_list(defaults.get(field.partition("[")[0])))
             if not trusted:
@@ -85,6 +80,28 @@ async def request_from_event(
     if problems or request is None:
         raise InvalidRequestError("The event's request cannot be used; nothing was sent.", problems=problems)
     return request
+
+
+def flat_parameters(request: VideoRequest) -> dict[str, Any]:
+    """Return a request as the flat parameters of `generate_video`, where empty values stand for what is not given."""
+    given = request.model_dump(exclude={"timeout"}, exclude_none=True)
+    return {"aspect_ratio": "16:9", **given}
+
+
+def _excesses(request: VideoRequest, max_duration: float) -> list[Problem]:
+    """What is more than any event may ask for."""
+    prompt, assets, duration = len(request.prompt), len(request.assets()), request.duration or 0
+    bounds = (
+        ("prompt", f"{prompt} characters", prompt > _MAX_PROMPT, f"at most {_MAX_PROMPT}"),
+        ("assets", str(assets), assets > _MAX_ASSETS, f"at most {_MAX_ASSETS}"),
+        (
+            "duration",
+            duration,
+            bool(max_duration) and duration > max_duration,
+            f"at most {max_duration:g} seconds here",
+        ),
+    )
+    return [_problem(field, value, limit) for field, value, excess, limit in bounds if excess]
 
 
 def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Problem]]:

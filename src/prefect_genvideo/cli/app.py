@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from cyclopts import App, Parameter
 from rich.table import Table
@@ -21,7 +21,7 @@ from prefect_genvideo.cli.console import (
 )
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
-from prefect_genvideo.models import VideoRequest, duration_or_default
+from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
 
 SIMULATOR = ("av", "PIL", "tinytag", "starlette", "uvicorn", "python_multipart")
 """Modules that the local simulator needs, which the package alone does not bring."""
@@ -70,41 +70,29 @@ def generate(
 
     async def work() -> None:
         from prefect_genvideo.blocks import resolve_credentials
+        from prefect_genvideo.events import flat_parameters
         from prefect_genvideo.flows import generate_video
         from prefect_genvideo.providers import get_provider
 
         named = provider or provider_of(model)
         payer = await resolve_credentials(credentials_from(named, credentials))
-        request = VideoRequest(
-            model=model or get_provider(named).default_model,
-            prompt=prompt,
-            duration=duration_or_default(duration),
-            aspect_ratio=aspect_ratio,
-            resolution=None if resolution == "default" else resolution,
-            images=tuple(image or ()),
-            videos=tuple(video or ()),
-            audios=tuple(audio or ()),
-            first_frame=first_frame or None,
-            last_frame=last_frame or None,
+        request = VideoRequest.model_validate(
+            {
+                "model": model or get_provider(named).default_model,
+                "prompt": prompt,
+                "duration": duration_or_default(duration),
+                "aspect_ratio": aspect_ratio,
+                "resolution": None if resolution == "default" else resolution,
+                **{"images": image or (), "videos": video or (), "audios": audio or ()},
+                **{"first_frame": first_frame or None, "last_frame": last_frame or None},
+            }
         )
         # The form's own choices would hide what else is wrong: here all of it is said at once.
         if problems := payer.get_client().validate(request):
             raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
-        stored = await generate_video(
-            prompt,
-            model=request.model,
-            credentials=payer,
-            destination=destination_from(to),
-            duration=duration,
-            aspect_ratio=aspect_ratio,  # type: ignore[arg-type]  # checked by the flow, which names the attempts
-            resolution=resolution,  # type: ignore[arg-type]  # likewise
-            images=image or [],
-            videos=video or [],
-            audios=audio or [],
-            first_frame=first_frame,
-            last_frame=last_frame,
-            idempotency_key=key,
-        )
+        blocks = {"credentials": payer, "destination": destination_from(to)}
+        flow: Any = generate_video
+        stored: StoredVideo = await flow(**blocks, idempotency_key=key, **flat_parameters(request))
         say(stored.uri)
 
     run(work())
