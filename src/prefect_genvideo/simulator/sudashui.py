@@ -145,13 +145,9 @@ class Sudashui:
         return (*SUDASHUI_MODELS, *self.state.config.models)
 
     def _read(self, raw: bytes) -> Wanted | Answer:
-        try:
-            body: object = json.loads(raw)
-        except ValueError:
-            return gateway_error(400, "无效的请求，unexpected end of JSON input")
+        body = _object(raw)
         if not isinstance(body, dict):
-            return gateway_error(400, "无效的请求，json: cannot unmarshal into Go value")
-        body = cast("dict[str, Any]", body)
+            return body
         model = body.get("model")
         if not isinstance(model, str) or not model:
             return gateway_error(400, "未指定模型名称，模型名称不能为空")
@@ -289,6 +285,16 @@ def _running(stage: int) -> dict[str, Any]:
     if state:
         inner = {"state": state, "message": "", "err_code": "", "creations": []}
     return {"status": status, "progress": progress, "data": inner}
+
+
+def _object(raw: bytes) -> dict[str, Any] | Answer:
+    try:
+        body: object = json.loads(raw)
+    except ValueError:
+        return gateway_error(400, "无效的请求，unexpected end of JSON input")
+    if not isinstance(body, dict):
+        return gateway_error(400, "无效的请求，json: cannot unmarshal into Go value")
+    return cast("dict[str, Any]", body)
 
 
 def _payload(body: Mapping[str, Any]) -> dict[str, Any] | Answer:
