@@ -106,7 +106,9 @@ class Reader:
 
     def python(self, words: list[str]) -> None:
         """A file of the clone."""
-        in_a_thread(lambda: runpy.run_path(str(ROOT / words[0]), run_name="__main__"))
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("sys.argv", words)
+            in_a_thread(lambda: runpy.run_path(str(ROOT / words[0]), run_name="__main__"))
         save(self.blocks)  # as above
 
     def prefect(self, words: list[str]) -> None:
