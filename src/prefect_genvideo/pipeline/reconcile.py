@@ -135,20 +135,23 @@ async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     except TaskLostError as error:
         return _row(record, "unknown", f"the provider does not know the task: {error.reason or error}")
     if now.state == "running" and now.reason:
-        served = await by_content(pipeline.client, now)
-        if served is None:
-            return await _without_video(pipeline, entry, now)
-        now = served
-    if not now.is_terminal:
-        return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
+        now = await by_content(pipeline.client, now) or now
+    if now.state == "succeeded":
+        return await _saved(pipeline, entry, now)
     if now.state == "failed":
         reason = now.reason or NO_REASON
         await pipeline.fail(entry, reason)
         return _row(record, "failed", reason)
-    if record.state == "submitted":
+    if now.state == "running" and now.reason:
+        return await _without_video(pipeline, entry, now)
+    return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
+
+
+async def _saved(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
+    if entry.record.state == "submitted":
         await pipeline.succeeded(now, entry)
     stored = await pipeline.save(entry, now)
-    return _row(record, "saved", f"{stored.size:,} bytes").model_copy(update={"uri": stored.uri})
+    return _row(entry.record, "saved", f"{stored.size:,} bytes").model_copy(update={"uri": stored.uri})
 
 
 async def _without_video(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
