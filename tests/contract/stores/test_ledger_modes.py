@@ -46,6 +46,22 @@ async def test_create_only_is_refused_where_it_does_not_hold(
     assert sim.billed == 0
 
 
+@pytest.mark.parametrize(("name", "mode"), [("oss", "create-only"), ("ceph", "strict")])
+async def test_a_process_that_did_not_pay_knows_the_store_too(
+    name: str, mode: str, serve: Serve, pipelines: Pipelines, sim: Simulator
+) -> None:
+    """Who takes up what another has paid for moves the record with the condition that the store understands."""
+    server = serve(name)
+    first = pipelines(destination(server, ledger_mode=mode))
+    await first.create(money_child.REQUEST, first.draft("k", money_child.REQUEST, {}))
+    # Settings of its own: this is the first that a process sees of the store.
+    other = pipelines(destination(server, ledger_mode=mode, region="eu-west-1"))
+    held = await other.ledger.read("k")
+    assert held is not None
+    moved = await other.ledger.move(held, "succeeded", link="https://files.example.com/v.mp4")
+    assert (moved.record.state, sim.billed) == ("succeeded", 1)
+
+
 async def test_another_mode_does_not_overlook_what_create_only_paid(
     serve: Serve, pipelines: Pipelines, sim: Simulator
 ) -> None:

@@ -185,7 +185,7 @@ class S3Store(BucketCalls, ObjectStore):
 
     async def _condition(self, key: str, if_match: str | None) -> dict[str, Any]:
         """Parameters of a conditional write; where the store has no such condition, a look is all there is."""
-        promises = self.promises
+        promises = await self._tried_or_assumed()
         if (promises.create if if_match is None else promises.replace) is None:
             there = await self.head(key)
             if (there.etag if there else None) != if_match:
@@ -268,6 +268,8 @@ class S3Store(BucketCalls, ObjectStore):
         if_absent: bool = False,
     ) -> AsyncGenerator[S3Upload, None]:
         """Begin a streamed write: one PUT when it fits a part, else a multipart upload."""
+        if if_absent:
+            await self._tried_or_assumed()
         for_good = content_type.startswith("video/") and not key.startswith("_")
         upload = S3Upload(
             self,
@@ -314,6 +316,19 @@ class S3Store(BucketCalls, ObjectStore):
                 if len(_promises) > _MOST_PROMISES:
                     _promises.popitem(last=False)
         return self.promises
+
+    async def _tried_or_assumed(self) -> Promises:
+        """What the store keeps, for a condition that is needed now.
+
+        A process that takes up what another has paid for may be the first to ask; where asking is not permitted,
+        Amazon's own manners are assumed rather than leaving a paid task unrecorded.
+        """
+        try:
+            return await self.tried()
+        except DestinationError as error:
+            if error.retryable:
+                raise
+            return self.promises
 
     async def conditional_writes(self) -> bool:
         """Whether the store honours `if_absent` and `if_match`; tried once per process."""
