@@ -209,7 +209,7 @@ def serve(size: int) -> None:
 def main() -> None:
     """`serve BYTES`, or `NAME URL ENDPOINT BUCKET KEY`."""
     parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("name", attempts=["serve", *CONTENDERS])
+    parser.add_argument("name", choices=["serve", *CONTENDERS])
     parser.add_argument("rest", nargs="+")
     args = parser.parse_args()
     if args.name == "serve":

@@ -15,9 +15,9 @@ from benchmarks.peers.vendors import PEERS
 def main() -> int:
     """Runs the matrix. Exits with 1 when no peer could be measured."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.peers", description=__doc__)
-    parser.add_argument("--peers", nargs="*", attempts=list(PEERS), help="default: all")
-    parser.add_argument("--faults", nargs="*", attempts=list(FAULTS), help="default: the standard matrix")
-    parser.add_argument("--kills", nargs="*", attempts=list(KILLS), help="default: all")
+    parser.add_argument("--peers", nargs="*", choices=list(PEERS), help="default: all")
+    parser.add_argument("--faults", nargs="*", choices=list(FAULTS), help="default: the standard matrix")
+    parser.add_argument("--kills", nargs="*", choices=list(KILLS), help="default: all")
     parser.add_argument("--cross", action="store_true", help="also each kill with each fault on the rerun")
     parser.add_argument("--seconds", type=float, default=MATRIX_SECONDS, help="time for all cells")
     given = parser.parse_args()
