@@ -6,6 +6,7 @@ documentation, `docs/img/rooms.svg`.
 
 from __future__ import annotations
 
+import argparse
 import ast
 import sys
 from collections.abc import Iterator, Sequence
@@ -243,7 +244,11 @@ def picture() -> str:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:] == ["--draw"]:
+    parser = argparse.ArgumentParser(description="How the package is built, in figures.")
+    parser.add_argument("package", nargs="?", type=Path, help="another tree of the package, to compare with")
+    parser.add_argument("--draw", action="store_true", help="draw the rooms into docs/img/rooms.svg instead")
+    given = parser.parse_args()
+    if given.draw:
         PICTURE.write_text(picture(), encoding="utf-8")
     else:
-        sys.stdout.write(report(*map(Path, sys.argv[1:])) + "\n")
+        sys.stdout.write(report(*filter(None, [given.package])) + "\n")
