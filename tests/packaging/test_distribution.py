@@ -129,3 +129,23 @@ def test_no_file_names_a_package_registry_or_a_folder_of_one_machine() -> None:
         for found in index.finditer(path.read_text(encoding="utf-8"))
     ]
     assert places == []
+
+
+@pytest.mark.parametrize("extra", ["simulator", "demo"])
+def test_what_a_command_looks_for_is_what_its_extra_brings(extra: str) -> None:
+    """A module that no extra brings any more would be reported as missing for ever."""
+    from prefect_genvideo.cli.app import DEMO, SIMULATOR
+
+    # Where a distribution's module has another name than the distribution.
+    modules = {"pillow": "PIL", "python-multipart": "python_multipart", "flask-cors": "flask_cors"}
+    optional: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
+
+    def brought(name: str) -> set[str]:
+        own = [Requirement(text) for text in optional[name]]
+        nested = [
+            inner for requirement in own if requirement.name == "prefect-genvideo" for inner in requirement.extras
+        ]
+        direct = {modules.get(each.name, each.name) for each in own if each.name != "prefect-genvideo"}
+        return direct.union(*(brought(inner) for inner in nested))
+
+    assert set(SIMULATOR if extra == "simulator" else DEMO) == brought(extra)

@@ -23,8 +23,10 @@ from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
 
-SIMULATOR = ("av", "PIL", "tinytag", "starlette", "uvicorn", "python_multipart")
+SIMULATOR = ("av", "PIL", "starlette", "uvicorn", "python_multipart")
 """Modules that the local simulator needs, which the package alone does not bring."""
+DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
+"""Modules that the demo needs."""
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
@@ -168,7 +170,7 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
         keep: Leave simulator and S3 server running until Ctrl-C.
     """
     with plain_errors():
-        needs("demo", *SIMULATOR, "moto", "flask", "flask_cors")
+        needs("demo", *DEMO)
         from prefect_genvideo.cli.demo import run_demo
 
         run_demo(folder, keep=keep)

@@ -1,6 +1,6 @@
 """Limits on the reference assets themselves: kind, bytes, sides, seconds, frame rate.
 
-A fact that is not known is not held against the asset: links are taken on trust, and some facts need PyAV or tinytag.
+A fact that is not known is not held against the asset: links are taken on trust, and some facts need PyAV.
 """
 
 from __future__ import annotations
