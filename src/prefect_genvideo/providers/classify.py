@@ -322,3 +322,30 @@ ID_AND_REFUSAL = Row(
     reason="outcome unknown: an id and a refusal",
 )
 """A create's answer that says both."""
+
+BARRED_QUERY = Row(
+    TransientError,
+    "the task cannot be queried with this key",
+    statuses=(401, 403),
+    reason="cannot query with this key",
+)
+"""A query that the key is refused for: it says nothing of the task, which is paid for."""
+
+SAYS_NOTHING: tuple[Row, ...] = (
+    Row(
+        TransientError,
+        "a web page came instead of JSON; the base URL may be wrong",
+        statuses=IN_2XX,
+        envelopes=(HTML,),
+        reason="HTML instead of JSON",
+    ),
+    Row(
+        TransientError,
+        "the answer says nothing about the task",
+        statuses=IN_2XX,
+        envelopes=(JSON,),
+        reason="no task in the answer",
+    ),
+    Row(TransientError, "the answer says nothing about the task"),
+)
+"""The end of every query's table."""

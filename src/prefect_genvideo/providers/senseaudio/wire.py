@@ -18,14 +18,14 @@ from prefect_genvideo.errors import (
     UnknownOutcomeError,
 )
 from prefect_genvideo.providers.classify import (
+    BARRED_QUERY,
     CREATED_WITHOUT_ID,
     ERROR,
     HTML,
-    IN_2XX,
     IN_3XX,
     IN_4XX,
-    JSON,
     OTHER,
+    SAYS_NOTHING,
     WRONG_ADDRESS,
     Row,
 )
@@ -92,29 +92,10 @@ BUSY_NOT_OFFERED = Row(
 QUERY: tuple[Row, ...] = (
     Row(TaskLostError, "the task id is unknown", codes=frozenset({"404000"})),
     Row(TaskLostError, "the task id is unknown", statuses=(404,), envelopes=(ERROR,)),
-    Row(
-        TransientError,
-        "the task cannot be queried with this key",
-        statuses=(401, 403),
-        reason="cannot query with this key",
-    ),
+    BARRED_QUERY,
     *_LIMITS,
     Row(TransientError, "busy", codes=frozenset({BUSY}), reason="busy"),
-    Row(
-        TransientError,
-        "a web page came instead of JSON; the base URL may be wrong",
-        statuses=IN_2XX,
-        envelopes=(HTML,),
-        reason="HTML instead of JSON",
-    ),
-    Row(
-        TransientError,
-        "the answer says nothing about the task",
-        statuses=IN_2XX,
-        envelopes=(JSON,),
-        reason="no task in the answer",
-    ),
-    Row(TransientError, "the answer says nothing about the task"),
+    *SAYS_NOTHING,
 )
 """Meaning of a query's answer that says nothing usable about the task."""
 

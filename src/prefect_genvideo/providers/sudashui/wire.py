@@ -26,6 +26,7 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.providers.answers import JsonObject, as_link, as_object, as_text, as_word, is_link
 from prefect_genvideo.providers.classify import (
+    BARRED_QUERY,
     CREATED_WITHOUT_ID,
     ERROR,
     HTML,
@@ -33,9 +34,9 @@ from prefect_genvideo.providers.classify import (
     IN_3XX,
     IN_4XX,
     IN_5XX,
-    JSON,
     OTHER,
     RELAY,
+    SAYS_NOTHING,
     WRONG_ADDRESS,
     Facts,
     Row,
@@ -123,28 +124,9 @@ CREATE: tuple[Row, ...] = (
 
 QUERY: tuple[Row, ...] = (
     Row(TaskLostError, "the task id is unknown", codes=frozenset({"task_not_exist", "task_not_found", "TaskNotFound"})),
-    Row(
-        TransientError,
-        "the task cannot be queried with this key",
-        statuses=(401, 403),
-        reason="cannot query with this key",
-    ),
+    BARRED_QUERY,
     Row(RateLimitedError, "too many queries", statuses=(429,), reason="rate_limited"),
-    Row(
-        TransientError,
-        "a web page came instead of JSON; the base URL may be wrong",
-        statuses=IN_2XX,
-        envelopes=(HTML,),
-        reason="HTML instead of JSON",
-    ),
-    Row(
-        TransientError,
-        "the answer says nothing about the task",
-        statuses=IN_2XX,
-        envelopes=(JSON,),
-        reason="no task in the answer",
-    ),
-    Row(TransientError, "the answer says nothing about the task"),
+    *SAYS_NOTHING,
 )
 """Meaning of a query's answer that says nothing usable about the task."""
 
