@@ -219,6 +219,15 @@ async def test_a_task_from_elsewhere_gets_a_record_and_can_be_waited_for_and_sav
     assert house.store.objects[video.key] == VIDEO
 
 
+async def test_a_long_id_from_elsewhere_gets_a_record_too() -> None:
+    """Ids have up to 1,024 characters, keys 300; asked again, it is the same record."""
+    house = House()
+    found = Generation(provider="fake", task_id="t" * 1024, state="queued")
+    entry = await house.pipeline.entry(found)
+    assert (entry.record.task_id, entry.record.state) == (found.task_id, "submitted")
+    assert await house.pipeline.entry(found) == entry
+
+
 async def test_an_unknown_outcome_is_told_to_automations() -> None:
     """With the key, since there is no task id."""
     house = House()

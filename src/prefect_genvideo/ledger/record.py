@@ -132,6 +132,17 @@ class LedgerRecord(BaseModel):
         return (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
 
 
+def key_of_task(provider: str, task_id: str) -> str:
+    """Idempotency key of a task that was created elsewhere; a long id stands in it by its hash.
+
+    Args:
+        provider: Name of the provider.
+        task_id: The provider's id, up to 1,024 characters.
+    """
+    known = task_id if len(task_id) <= 200 else hashlib.sha256(task_id.encode()).hexdigest()
+    return f"task-{provider}-{known}"
+
+
 def file_name(key: str) -> str:
     """Name of a key's record: the key itself where it is plain, else a readable slug and a hash of it."""
     if _PLAIN_KEY.fullmatch(key):

@@ -317,7 +317,7 @@ class Ledger:
             DestinationError: The store failed, or the key is held for another task.
         """
         task_id, submitted_at = record.task_id, record.submitted_at
-        while True:
+        for _ in range(5):
             held = await self.read(record.key)
             if held is not None and held.record.task_id not in (None, task_id):
                 raise DestinationError(
@@ -331,6 +331,7 @@ class Ledger:
             if intent is not None:
                 await self.markers.uncount(intent.record)  # it was not created, and so not paid for, here
                 return await self.move(intent, "submitted", task_id=task_id, submitted_at=submitted_at)
+        raise LedgerConflictError(f"The ledger record of {record.key!r} is being written by others all the time.")
 
     async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
         """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.

@@ -26,7 +26,7 @@ from prefect_genvideo.errors import (
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
-from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of, generation_of, shown
+from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of, generation_of, key_of_task, shown
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
@@ -226,7 +226,7 @@ class Pipeline:
                 return held
         return await self.ledger.register(
             LedgerRecord(
-                key=f"task-{generation.provider}-{generation.task_id}",
+                key=key_of_task(generation.provider, generation.task_id),
                 provider=generation.provider,
                 model=str(generation.raw.get("model") or "unknown"),
                 account=self.client.account,
