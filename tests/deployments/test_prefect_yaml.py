@@ -17,7 +17,7 @@ from prefect.events import DeploymentEventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.server.utilities.user_templates import render_user_template
 
-from prefect_genvideo import request_trigger
+from prefect_genvideo import ready, request_trigger
 from prefect_genvideo.events import event_key
 from prefect_genvideo.pulling import enter_flows_home
 
@@ -29,14 +29,13 @@ TRIGGERS: list[dict[str, Any]] = [trigger for each in DEPLOYMENTS for trigger in
 
 def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     """The flow that an entrypoint names, by file or by module path."""
-    place: str = deployment["entrypoint"]
-    module, _, name = place.replace(".py:", ":").replace("/", ".").replace(":", ".").rpartition(".")
+    module, _, name = str(deployment["entrypoint"]).rpartition(".")
     return cast("Flow[..., Any]", getattr(importlib.import_module(module), name))
 
 
 def name_of(deployment: dict[str, Any]) -> str:
     """What a deployment is called in test names."""
-    return str(deployment["entrypoint"]).rpartition(":")[2].rpartition(".")[2] + "/" + str(deployment["name"])
+    return str(deployment["entrypoint"]).rpartition(".")[2] + "/" + str(deployment["name"])
 
 
 async def rendered(value: Any, event: dict[str, Any]) -> Any:
@@ -65,11 +64,20 @@ def test_a_deployment_gives_its_flow_only_parameters_that_it_has(deployment: dic
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=name_of)
-def test_flows_by_module_path_pull_nothing_and_flows_by_file_ask_the_worker(deployment: dict[str, Any]) -> None:
+def test_flows_are_named_by_their_module_and_nothing_is_pulled(deployment: dict[str, Any]) -> None:
     """A missing key would pin the deployer's folder, and the run would crash on every other machine."""
-    by_file = ".py:" in deployment["entrypoint"]
-    assert FILE["pull"] == [{"prefect_genvideo.pulling.enter_flows_home": {}}]
-    assert deployment.get("pull", "the file's own") == ("the file's own" if by_file else [])
+    assert FILE["pull"] == []
+    assert "pull" not in deployment
+    assert ":" not in deployment["entrypoint"]
+
+
+@pytest.mark.parametrize("name", ["content_calendar", "on_request", "reconcile", "storyboard_film"])
+def test_deployments_of_earlier_releases_find_their_flow(name: str) -> None:
+    """They name the flow by its file below the folder that `enter_flows_home` enters."""
+    from prefect.flows import load_flow_from_entrypoint
+
+    found = load_flow_from_entrypoint(f"{ROOT}/flows/{name}.py:{name}", use_placeholder_flow=False)
+    assert found is getattr(ready, name)
 
 
 def test_there_are_schedules_of_all_three_kinds_each_in_a_zone() -> None:
@@ -113,7 +121,7 @@ async def test_the_parameters_of_a_webhook_are_its_bodys_own() -> None:
 
 def test_reconcile_does_not_start_itself() -> None:
     """Its own crashes carry no tag that its trigger looks for; else a broken worker would start it for ever."""
-    reconcile = next(each for each in DEPLOYMENTS if each["entrypoint"].endswith(":reconcile"))
+    reconcile = next(each for each in DEPLOYMENTS if each["entrypoint"].endswith(".reconcile"))
     watched = reconcile["triggers"][0]["match_related"]["prefect.resource.id"].removeprefix("prefect.tag.")
     assert watched not in reconcile["tags"]
     assert all(watched in each["tags"] for each in DEPLOYMENTS if each is not reconcile)

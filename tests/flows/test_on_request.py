@@ -1,4 +1,4 @@
-"""`flows/on_request.py`: what an event may make an account spend, and how its run is called."""
+"""`on-request`: what an event may make an account spend, and how its run is called."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import State
 
-from flows.on_request import on_request
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.events import event_key
 from prefect_genvideo.ledger.budget import BudgetError
 from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.ready import on_request
 from tests.fixtures.runs import flow_run_of
 from tests.flows.conftest import Place
 

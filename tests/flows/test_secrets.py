@@ -18,9 +18,9 @@ from prefect import flow, task
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
-from flows.content_calendar import content_calendar
 from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import AuthenticationError, GenVideoError
+from prefect_genvideo.ready import content_calendar
 from prefect_genvideo.simulator import Fault
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.runs import deliver

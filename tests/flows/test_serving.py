@@ -13,11 +13,8 @@ import pytest
 from prefect import Flow, get_client
 from prefect.client.schemas.objects import StateType
 
-from flows.content_calendar import content_calendar
-from flows.on_request import on_request
-from flows.reconcile import reconcile
-from flows.storyboard_film import storyboard_film
 from prefect_genvideo import generate_video, generate_videos, generate_videos_sharded, reconcile_videos, storyboard
+from prefect_genvideo.ready import content_calendar, on_request, reconcile, storyboard_film
 from tests.fixtures.prefect import child_env, end
 from tests.fixtures.runs import eventually
 from tests.flows.conftest import SETTINGS, Place
@@ -38,7 +35,7 @@ FLOWS: dict[str, tuple[Flow[Any, Any], dict[str, Any]]] = {
     "reconcile": (reconcile, dict(BLOCKS)),
     "storyboard_film": (storyboard_film, {"title": "cats", "shots": [{"prompt": "a cat"}], **BLOCKS}),
 }
-"""Every flow of the package and of `flows/`, with parameters that it takes."""
+"""Every flow of the package, with parameters that it takes."""
 
 READ = """
 import pickle, sys
@@ -52,13 +49,10 @@ for name in sys.argv[1:]:
 
 def test_every_flow_is_tried() -> None:
     """A new one is added to the table above."""
-    import flows as ready
-    from prefect_genvideo import flows as own
+    from prefect_genvideo import flows, ready
 
-    assert ready.__name__ == "flows"
-    files = {path.stem for path in (ROOT / "flows").glob("*.py")}
-    named = {name for name in own.__all__ if isinstance(getattr(own, name), Flow)}
-    assert set(FLOWS) == files | named
+    named = {name for name in flows.__all__ if isinstance(getattr(flows, name), Flow)}
+    assert set(FLOWS) == named | set(ready.__all__)
 
 
 def test_a_pickled_flow_reads_its_parameters_in_another_process(tmp_path: Path) -> None:
@@ -85,7 +79,7 @@ served.serve(name=sys.argv[1], pause_on_shutdown=False, print_starting_message=F
 @contextmanager
 def serving(flow: str, name: str, folder: Path) -> Generator[None, None, None]:
     """`flow.serve()` in a process of its own, as its documented snippet does it."""
-    module = "prefect_genvideo" if hasattr(sys.modules["prefect_genvideo"], flow) else f"flows.{flow}"
+    module = "prefect_genvideo" if hasattr(sys.modules["prefect_genvideo"], flow) else "prefect_genvideo.ready"
     env = child_env(SETTINGS, PREFECT_RUNNER_POLL_FREQUENCY="1", PYTHONPATH=f"{ROOT}/src:{ROOT}", TMPDIR=str(folder))
     program = SERVE.format(module=module, name=flow)
     with (folder / "serve.log").open("wb") as log:

@@ -1,4 +1,4 @@
-"""`flows/storyboard_film.py`: a schedule makes a film each time, a rerun makes none twice."""
+"""`storyboard-film`: a schedule makes a film each time, a rerun makes none twice."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from prefect.runtime import flow_run
 
-from flows.storyboard_film import dated, storyboard_film
+from prefect_genvideo.ready import storyboard_film
+from prefect_genvideo.ready.film import dated
 from tests.flows.conftest import Place
 
 
