@@ -250,6 +250,8 @@ async def test_a_link_is_found_wherever_it_stands(
         {"provider_specific": {"watermark_url": URL}},
         {"video_url": "data:video/mp4;base64,AAAA"},
         {"fail_reason": f"cannot fetch {URL} for you"},
+        {"video_url": "https://["},
+        {"message": "see https://\u2100.invalid/1.mp4"},
     ],
     ids=json.dumps,
 )

@@ -21,8 +21,11 @@ ANNEXES = ("simulator", "pulling")
 
 BELOW_PREFECT = tuple(name for floor in ROOMS[:WITHOUT_PREFECT] for name in floor)
 SIMULATOR_MAY_USE = ("errors", "models", "media", "simulator")
-MOST_COMPLEX = 18
-"""Cyclomatic complexity; 12 is the aim."""
+MOST_COMPLEX = 12
+"""Cyclomatic complexity of a function."""
+
+TOO_COMPLEX = {"storage.s3.errors._meaning", "storage.s3.upload.settle", "storage.s3.settings.endpoint_fault"}
+"""Functions that are still to become simpler."""
 
 DESCRIBED = tuple(name for floor in ROOMS for name in floor if name != "storage")
 """Rooms whose public functions all describe their parameters."""
@@ -148,7 +151,8 @@ def test_functions_are_short() -> None:
 
 def test_functions_are_simple() -> None:
     """Few ways through each; `benchmarks/house.py` prints the most complex ones."""
-    assert [(one.name, one.complexity) for one in measured() if one.complexity > MOST_COMPLEX] == []
+    complex_ones = {one.name: one.complexity for one in measured() if one.complexity > MOST_COMPLEX}
+    assert {name: found for name, found in complex_ones.items() if name not in TOO_COMPLEX} == {}
 
 
 @pytest.mark.parametrize("room", DESCRIBED)

@@ -29,8 +29,8 @@ def test_a_bucket_is_named_with_its_fields(typed: str, fields: dict[str, Any]) -
     assert {name: getattr(place, name) for name in fields} == fields
 
 
-@pytest.mark.parametrize("typed", ["s3://", "s3:///clips", "s3://a b/clips"])
-def test_no_bucket_is_no_destination(typed: str) -> None:
+@pytest.mark.parametrize("typed", ["s3://", "s3:///clips", "s3://a b/clips", "file://", "file://[/clips"])
+def test_a_uri_that_names_no_place_is_no_destination(typed: str) -> None:
     """One error that says how it is written."""
     with pytest.raises(InvalidRequestError) as caught:
         destination_from(typed)

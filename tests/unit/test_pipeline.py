@@ -148,14 +148,22 @@ async def test_a_failed_generation_is_recorded_and_told() -> None:
     """The reason stands in the record; the next run does not pay again by itself."""
     house = House()
     entry = await house.create()
-    house.provider.answers = [on_its_way(state="failed", reason="moderation")]
+    house.provider.answers = [on_its_way(state="failed", reason="sensitive", moderation=True)]
     with pytest.raises(GenerationFailedError):
         await house.pipeline.wait(entry)
     record = await house.record()
-    assert (record.state, record.reason) == ("failed", "moderation")
+    assert (record.state, record.reason, record.moderation) == ("failed", "sensitive", True)
     assert house.told[-1] == "generation.failed"
-    with pytest.raises(GenerationFailedError):
+    with pytest.raises(GenerationFailedError) as failure:
         await house.create()
+    assert (failure.value.reason, failure.value.moderation) == ("sensitive", True)
+
+
+async def test_a_failed_record_with_another_task_is_not_of_moderation_any_more() -> None:
+    """A person may adopt a task of another create for the key."""
+    house = House()
+    await house.pipeline.fail(await house.create(), "sensitive", moderation=True)
+    assert not (await house.pipeline.ledger.adopt("k", "task_other")).record.moderation
 
 
 async def test_a_passed_deadline_leaves_the_record_to_be_resumed() -> None:

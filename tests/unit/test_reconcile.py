@@ -87,10 +87,10 @@ async def test_a_task_that_failed_is_recorded_as_failed() -> None:
     """And told, as if a run had seen it."""
     office = Office()
     await office.submitted()
-    row = await office.row(on_its_way(state="failed", reason="moderation"))
-    assert (row.outcome, row.detail) == ("failed", "moderation")
+    row = await office.row(on_its_way(state="failed", reason="sensitive", moderation=True))
+    assert (row.outcome, row.detail) == ("failed", "sensitive")
     assert await office.state() == "failed"
-    assert [event for event, _ in office.events] == ["generation.failed"]
+    assert [(event, record.moderation) for event, record in office.events] == [("generation.failed", True)]
 
 
 async def test_a_task_that_the_provider_does_not_know_is_for_a_person() -> None:

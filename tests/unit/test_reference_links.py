@@ -10,7 +10,7 @@ from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable
-from prefect_genvideo.providers import SenseAudioClient
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.storage import S3Store
 
 
@@ -31,3 +31,12 @@ async def test_a_link_to_a_private_store_is_refused(endpoint: str, tmp_path: Pat
         with pytest.raises(InvalidRequestError) as caught:
             await make_fetchable(client, store, request, references, upload)
     assert [problem.field for problem in caught.value.problems] == ["videos[0]"]
+
+
+@pytest.mark.parametrize(
+    "link", ["https://[", "https://\u2100.invalid/proxy/1/1-a.png", "https://e.com/proxy/1/1-a.png", ""]
+)
+async def test_what_is_no_link_of_ours_has_no_identity(link: str) -> None:
+    """Whatever text stands where a link should: the rules refuse it later, and name its field."""
+    async with SudashuiClient("sk-test") as client:
+        assert client.link_identity(link) is None

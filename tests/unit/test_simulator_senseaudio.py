@@ -88,6 +88,7 @@ BROKEN: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
     ("参数错误：content", [{"type": "text", "text": "again"}], {}),
     ("参数错误：content", [{"type": "smell", "url": LINK}], {}),
     ("图片链接无效", [image("first_frame", "ftp://x/y")], {}),
+    ("图片链接无效", [image("first_frame", "https://[")], {}),
     ("图片链接无效", [image("first_frame", "data:image/png;base64,%%%")], {}),
 ]
 

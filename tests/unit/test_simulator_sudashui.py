@@ -87,6 +87,7 @@ BROKEN: list[tuple[str, dict[str, Any]]] = [
     ("metadata.payload.imageUrls must contain at most 9 items.", {"payload": {"imageUrls": [LINK] * 10}}),
     ("metadata.payload.videoUrls must contain at most 3 items.", {"payload": {"videoUrls": [LINK] * 4}}),
     ("metadata.payload.imageUrls must contain valid URLs.", {"payload": {"imageUrls": ["data:image/png;base64,AA=="]}}),
+    ("metadata.payload.imageUrls must contain valid URLs.", {"payload": {"imageUrls": ["https://["]}}),
     (
         "metadata.payload.imageUrls is not allowed when mode is frames.",
         {"payload": {"mode": "frames", "imageUrls": []}},

@@ -158,22 +158,26 @@ def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
 
 
 def _from_document(value: Any, limits: ManifestLimits) -> Table | None:
-    """A list of rows, or an object with `rows` and `defaults`."""
-    defaults: Any = {}
-    if isinstance(value, dict):
-        root = cast("dict[str, Any]", value)
-        other = [name for name in root if name not in {"rows", "defaults"}]
-        if other or "rows" not in root:
-            found = f", not {', '.join(printable(name)[:40] for name in other[:5])}" if other else ""
-            raise ValueError(f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults`{found}")
-        value, defaults = root["rows"], root.get("defaults") or {}
-    if not isinstance(value, list) or not isinstance(defaults, dict):
+    rows, defaults = _sections(value)
+    if not isinstance(rows, list) or not isinstance(defaults, dict):
         raise ValueError("it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object)")
-    items = cast("list[Any]", value)
+    items = cast("list[Any]", rows)
     if len(items) > limits.max_rows:
         return None
-    rows = [RawRow(number, item) for number, item in enumerate(items, 1)]
-    return Table(rows, "row", cast("dict[str, Any]", defaults))
+    numbered = [RawRow(number, item) for number, item in enumerate(items, 1)]
+    return Table(numbered, "row", cast("dict[str, Any]", defaults))
+
+
+def _sections(document: Any) -> tuple[Any, Any]:
+    """The rows and the defaults of a document: a list of rows, or an object with `rows` and `defaults`."""
+    if not isinstance(document, dict):
+        return document, {}
+    root = cast("dict[str, Any]", document)
+    other = [name for name in root if name not in {"rows", "defaults"}]
+    if other or "rows" not in root:
+        found = f", not {', '.join(printable(name)[:40] for name in other[:5])}" if other else ""
+        raise ValueError(f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults`{found}")
+    return root["rows"], root.get("defaults") or {}
 
 
 def _from_json(text: str, limits: ManifestLimits) -> Table | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 from collections.abc import AsyncIterable
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote
 
 import anyio
 import anyio.to_thread
@@ -14,6 +14,7 @@ import httpx
 from prefect_genvideo.batch.model import ManifestLimits, unusable
 from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
 from prefect_genvideo.media.inspect import asset_kind
+from prefect_genvideo.providers.answers import url_parts
 
 # One place follows redirects, and one decides which addresses may be reached; a second copy would drift.
 from prefect_genvideo.providers.download import follow
@@ -53,7 +54,8 @@ async def fetch(
     text = str(source)
     kind = "local" if isinstance(source, Path) else asset_kind(text)
     if kind == "http":
-        return _last(_path_of(text)), await _download(text, allow_private, limits)
+        path = unquote(url_parts(text).path, errors="replace")
+        return _last(path), await _download(text, allow_private, limits)
     if kind == "s3":
         store, key = find_object(text, home)
         return _last(key), await _gather(text, store.read(key), limits.max_bytes)
@@ -62,14 +64,6 @@ async def fetch(
     if not allow_local:
         raise unusable(text, "files of this machine are not allowed here; give an http(s) link or an s3:// URI")
     return Path(text).name, await anyio.to_thread.run_sync(_read, text, limits.max_bytes)
-
-
-def _path_of(url: str) -> str:
-    """The path of a URL without its escapes; empty when it is none."""
-    try:
-        return unquote(urlsplit(url).path, errors="replace")
-    except ValueError:
-        return ""
 
 
 def _last(path: str) -> str:

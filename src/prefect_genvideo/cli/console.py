@@ -11,13 +11,14 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import parse_qsl, unquote
 
 from rich.console import Console
 from rich.table import Table
 
 from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError, printable
 from prefect_genvideo.models import Problem
+from prefect_genvideo.providers.answers import url_parts
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
@@ -100,8 +101,15 @@ def destination_from(to: str) -> Any:
         return S3Destination.model_validate({"bucket": bucket, "prefix": prefix.strip("/"), **options})
     if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
         return to
-    path = unquote(urlsplit(to).path) if to.startswith("file://") else to
-    return LocalDestination(path=path)
+    return LocalDestination(path=_path_of(to) if to.startswith("file://") else to)
+
+
+def _path_of(uri: str) -> str:
+    path = unquote(url_parts(uri).path)
+    if not path:
+        problem = Problem("uri", uri, "a folder's path behind file://, e.g. file:///videos", "genvideo")
+        raise InvalidRequestError("This is no place for videos.", problems=[problem])
+    return path
 
 
 def say(text: object) -> None:

@@ -191,6 +191,7 @@ class Creator:
                 provider=record.provider,
                 task_id=record.task_id,
                 reason=record.reason,
+                moderation=record.moderation,
             )
         if record.state == "intent":
             held = await settle_intent(self.ledger, held, self.policy.stale_after)

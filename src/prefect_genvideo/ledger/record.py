@@ -81,6 +81,7 @@ class LedgerRecord(BaseModel):
         account: Fingerprint of provider, address and API key; not the key.
         fingerprint: SHA-256 of the request.
         posts: How many times a create was sent under this claim.
+        moderation: Whether the provider ended it for what the video shows or would show.
         refused: Whether the last of them is proven to have made nothing, and the next has not left yet.
         cost: The provider's own figure; None is unknown, never 0.
         no_video_since: When the provider was first seen to report the task as done without giving a link.
@@ -104,6 +105,7 @@ class LedgerRecord(BaseModel):
     video_key: str | None = None
     task_id: str | None = None
     reason: str | None = None
+    moderation: bool = False
     link: str | None = None
     posts: int = 0
     refused: bool = False

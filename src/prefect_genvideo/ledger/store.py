@@ -351,7 +351,7 @@ class Ledger:
         if record.state in PAID and record.task_id != task_id:
             entry = await self.release(key, force=force)
             reason += f" with task {record.task_id}"
-        return await self.move(entry, "submitted", task_id=task_id, reason=reason, submitted_at=now)
+        return await self.move(entry, "submitted", task_id=task_id, reason=reason, moderation=False, submitted_at=now)
 
     async def release(self, key: str, *, force: bool = False) -> Entry:
         """Free a key, so that the next run may create (and pay) again.

@@ -274,14 +274,7 @@ class Pipeline:
         age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
         history = await self.ledger.durations.of(bucket_of(record))
         schedule = schedule_of(self.client, history, self.poll_interval, record.task_id or "")
-        waiter = Waiter(
-            self.client,
-            schedule,
-            timeout=self.timeout,
-            clock=self.clock,
-            sleep=self.sleep,
-            watch=watch,
-        )
+        waiter = Waiter(self.client, schedule, timeout=self.timeout, clock=self.clock, sleep=self.sleep, watch=watch)
         try:
             generation = await waiter.wait(record.task_id or "", age=age if age > 2 * self.client.poll_floor else 0.0)
         except NoVideoError as error:
@@ -290,7 +283,7 @@ class Pipeline:
             await self._record(entry, None, reason=error.reason, no_video_since=since)
             raise
         except GenerationFailedError as error:
-            await self.fail(entry, error.reason)
+            await self.fail(entry, error.reason, moderation=error.moderation)
             raise
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
@@ -313,14 +306,16 @@ class Pipeline:
             "generation.succeeded", entry.record.model_copy(update={"state": "succeeded", **_outcome(generation)})
         )
 
-    async def fail(self, entry: Entry, reason: str | None) -> None:
+    async def fail(self, entry: Entry, reason: str | None, *, moderation: bool = False) -> None:
         """Record that the provider has ended the task without a video, and tell automations.
 
         Args:
             entry: The task's record.
             reason: Why, in the provider's words.
+            moderation: Whether it was for what the video shows or would show.
         """
-        failed = await self._record(entry, "failed", reason=reason, finished_at=datetime.now(timezone.utc))
+        now = datetime.now(timezone.utc)
+        failed = await self._record(entry, "failed", reason=reason, moderation=moderation, finished_at=now)
         if failed is not None:
             self.announce("generation.failed", failed.record)
 

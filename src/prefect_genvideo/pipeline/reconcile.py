@@ -131,20 +131,32 @@ async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     if _asked_lately(record):
         return _row(record, "waiting", f"reported as done without a link, last asked at {record.asked_at:%H:%M} UTC")
     try:
-        now = await pipeline.client.get(record.task_id or "")
+        now = await _asked(pipeline, record.task_id or "")
     except TaskLostError as error:
         return _row(record, "unknown", f"the provider does not know the task: {error.reason or error}")
-    if now.state == "running" and now.reason:
-        now = await by_content(pipeline.client, now) or now
     if now.state == "succeeded":
         return await _saved(pipeline, entry, now)
     if now.state == "failed":
-        reason = now.reason or NO_REASON
-        await pipeline.fail(entry, reason)
-        return _row(record, "failed", reason)
-    if now.state == "running" and now.reason:
+        return await _ended(pipeline, entry, now, now.reason or NO_REASON)
+    if _lacks_link(now):
         return await _without_video(pipeline, entry, now)
     return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
+
+
+async def _asked(pipeline: Pipeline, task_id: str) -> Generation:
+    """The provider's answer; where it lacks the link, the API's own content route is tried for one."""
+    now = await pipeline.client.get(task_id)
+    return (await by_content(pipeline.client, now) or now) if _lacks_link(now) else now
+
+
+def _lacks_link(now: Generation) -> bool:
+    """Whether a task is reported as done and cannot be fetched."""
+    return now.state == "running" and bool(now.reason)
+
+
+async def _ended(pipeline: Pipeline, entry: Entry, now: Generation, reason: str) -> ReconciledRow:
+    await pipeline.fail(entry, reason, moderation=now.moderation)
+    return _row(entry.record, "failed", reason)
 
 
 async def _saved(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
@@ -160,8 +172,7 @@ async def _without_video(pipeline: Pipeline, entry: Entry, now: Generation) -> R
     since = record.no_video_since or moment
     if moment - since > NO_VIDEO_LIMIT:
         reason = f"ended without a video: no link came in {NO_VIDEO_LIMIT.days} days ({now.reason})"
-        await pipeline.fail(entry, reason)
-        return _row(record, "failed", reason)
+        return await _ended(pipeline, entry, now, reason)
     await pipeline.ledger.move(entry, record.state, reason=now.reason, no_video_since=since, asked_at=moment)
     return _row(record, "waiting", f"reported as done without a link; it is asked again: {now.reason}")
 

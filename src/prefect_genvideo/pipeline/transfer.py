@@ -10,12 +10,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
-from urllib.parse import urlsplit
 
 from prefect_genvideo.errors import DownloadError, GenVideoError, LinkExpiredError, TransientError
 from prefect_genvideo.media.mp4 import Movie, Mp4Reader
 from prefect_genvideo.models import Generation
 from prefect_genvideo.polling import Backoff
+from prefect_genvideo.providers.answers import url_parts
 from prefect_genvideo.storage.base import Upload
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -224,7 +224,7 @@ class Fetch:
         if self._size is not None and self._prover.size != self._size:
             raise self._error(f"{self._prover.size} of {self._size} bytes arrived.", "incomplete")
         self._resumable = False
-        return self._prover.finish(urlsplit(self._url).hostname)
+        return self._prover.finish(url_parts(self._url).hostname)
 
     async def _accept(self, stream: VideoBytes, offset: int) -> None:
         """Go on where the earlier stream was cut, or start over."""
@@ -290,5 +290,5 @@ class Fetch:
 
 
 def _resource(url: str) -> tuple[str, str]:
-    parts = urlsplit(url)
+    parts = url_parts(url)
     return parts.netloc, parts.path

@@ -7,7 +7,7 @@ import math
 import re
 from datetime import datetime, timedelta, timezone
 from typing import Any, cast
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 JsonObject = dict[str, Any]
 
@@ -181,11 +181,19 @@ def is_link(text: str) -> bool:
     """Whether `text` is one http(s) URL with a host: no blanks, no control characters, a sane port."""
     if not text or len(text) > _MAX_URL or not text.isprintable() or " " in text:
         return False
+    parts = url_parts(text)
     try:
-        parts = urlsplit(text)
         return parts.scheme in {"http", "https"} and 0 < len(parts.hostname or "") <= _MAX_HOST and parts.port != 0
-    except ValueError:
+    except ValueError:  # the port
         return False
+
+
+def url_parts(text: str) -> SplitResult:
+    """Return the parts of a URL that anybody may have written; all are empty where it is none, e.g. `https://[`."""
+    try:
+        return urlsplit(text)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
 
 
 def salvage_id(body: bytes) -> str | None:

@@ -19,7 +19,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.providers.answers import as_text, as_word, names
+from prefect_genvideo.providers.answers import JsonObject, as_text, as_word, names
 from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.moderation import refused_for_content
@@ -184,19 +184,27 @@ def facts_of(reply: Reply) -> Facts:
     said, answer = said_in(reply.json), keyed(reply.json)
     places = (answer, keyed(answer.get("error")))
     codes = [code for code in codes_of(reply.json) if not is_success(code)]
-    outer = (as_word(place.get("code")) for place in places)
-    word = next((code for code in outer if code in codes), next(iter(codes), ""))
     message = next(iter(said.texts), "")
-    # A router's `{"detail": "Not Found"}` is none of the API's own answers.
-    own = codes or any(as_text(place.get(name)) for place in places for name in ("message", "msg", "error"))
+    word = _outer_code(places, codes)
     return facts_from(
         reply,
-        envelope=ERROR if own else form_of(reply),
+        envelope=ERROR if codes or _has_words(places) else form_of(reply),
         codes=codes,
         inner_codes=said.codes,
         reason=message or word or reply.failure,
         message=message or word,
     )
+
+
+def _outer_code(places: Sequence[JsonObject], codes: Sequence[str]) -> str:
+    """The code that stands farthest outside; the most specific one where none of these is a `code`."""
+    outer = (as_word(place.get("code")) for place in places)
+    return next((code for code in outer if code in codes), next(iter(codes), ""))
+
+
+def _has_words(places: Sequence[JsonObject]) -> bool:
+    """Whether the API itself speaks: a router's `{"detail": "Not Found"}` is none of its own answers."""
+    return any(as_text(place.get(name)) for place in places for name in ("message", "msg", "error"))
 
 
 def facts_from(

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from prefect_genvideo.providers.answers import as_list, as_object, as_text, is_link, names
+from prefect_genvideo.providers.answers import as_list, as_object, as_text, is_link, names, url_parts
 from prefect_genvideo.providers.evidence import Node, Task, walk
 
 # Fields that hold a result's link. Any other field counts when its link names a video file.
@@ -156,7 +156,7 @@ def _links_of(node: Node) -> Iterator[str]:
     yield node.value
     if node.path[-1:] and node.path[-1] in _TEXT_KEYS:
         for found in _INSIDE_TEXT.finditer(node.value[:_MAX_TEXT]):
-            if _VIDEO_FILE.search(urlsplit(found[0].rstrip(".,;!")).path):
+            if _VIDEO_FILE.search(url_parts(found[0].rstrip(".,;!")).path):
                 yield found[0].rstrip(".,;!")
 
 

@@ -6,7 +6,7 @@ end, or the text of an error and an end time.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from prefect_genvideo.errors import TransientError, redact
@@ -98,20 +98,30 @@ class _Verdict:
     unfamiliar: str | None = None
 
 
+# What must stand beside a link for it to be the result, by the status; None is a word nobody knows, or none.
+_ENDED: Mapping[GenerationState | None, Callable[[Task], bool]] = {
+    "succeeded": lambda _: True,
+    # A word that was not kept up to date: nobody writes down the end of what goes on.
+    "queued": lambda task: task.has_end_time,
+    "running": lambda task: task.has_end_time,
+    None: lambda task: task.is_over,
+}
+
+
 def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) -> _Verdict | None:
     state = state_of(task.word, more) if task.word else None
     if state == "failed":
         return None if _is_about_the_call(task) else _failed(task)
     link = places.video(task)
-    if state in ("queued", "running"):
-        # A word that was not kept up to date: nobody writes down the end of what goes on.
-        return _Verdict("succeeded", link) if link is not None and task.has_end_time else _Verdict(state)
-    if state == "succeeded":
-        if link is not None:
-            return _Verdict("succeeded", link)
-        return None if task.relation is Relation.CALL else _without_link(task, more)
-    if link is not None and task.is_over:
+    if link is not None and _ENDED[state](task):
         return _Verdict("succeeded", link)
+    if state == "succeeded":
+        return None if task.relation is Relation.CALL else _without_link(task, more)
+    return _unfamiliar(task) if state is None else _Verdict(state)
+
+
+def _unfamiliar(task: Task) -> _Verdict | None:
+    """Without a known word, an error's text beside an end time is a failure; an unknown word is passed on."""
     if task.has_end_time and said_in(task.row).is_error:
         return _failed(task)
     return _Verdict("running", unfamiliar=redact(task.word, 100)) if task.word else None

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
+from urllib.parse import urlsplit
 
 Json = Mapping[str, Any]
 
@@ -53,7 +54,12 @@ def _is_number(value: object) -> bool:
 
 
 def _is_link(value: object) -> bool:
-    return isinstance(value, str) and re.match(r"https?://[^/\s]", value) is not None
+    if not isinstance(value, str) or re.match(r"https?://[^/\s]", value) is None:
+        return False
+    try:
+        return bool(urlsplit(value).hostname)
+    except ValueError:  # e.g. a bracket without its end
+        return False
 
 
 def _items(payload: Json, name: str) -> Sequence[Any]:
@@ -196,7 +202,7 @@ SENSEAUDIO_MODELS: dict[str, SenseAudioModel] = {
 }
 """What each model takes."""
 
-_LINK_OR_DATA = re.compile(r"https?://[^/\s]|data:image/[a-z+.\-]+;base64,")
+_IMAGE_DATA = re.compile(r"data:image/[a-z+.\-]+;base64,")
 _MOST_MEDIA = 3
 
 
@@ -248,8 +254,9 @@ def _an_item_is_wrong(body: Json, _: SenseAudioModel) -> bool:
     return known != len(cast("list[Any]", body["content"]))
 
 
-def _a_link_is_wrong(body: Json, kind: str, key: str, pattern: re.Pattern[str]) -> bool:
-    return not all(pattern.match(str(item.get(key, ""))) for item in _of_type(body, kind))
+def _a_link_is_wrong(body: Json, kind: str, key: str) -> bool:
+    links = [str(item.get(key, "")) for item in _of_type(body, kind)]
+    return not all(_is_link(link) or (kind == "image" and _IMAGE_DATA.match(link)) for link in links)
 
 
 def _text_is_missing(body: Json, _: SenseAudioModel) -> bool:
@@ -266,9 +273,9 @@ SENSEAUDIO_RULES: tuple[tuple[Callable[[Json, SenseAudioModel], bool], str], ...
     (_roles_are_wrong, "参数错误：role"),
     (_media_are_wrong, "参数错误：content"),
     (lambda body, _: len(_of_type(body, "text")) > 1, "参数错误：content"),
-    (lambda body, _: _a_link_is_wrong(body, "image", "url", _LINK_OR_DATA), "图片链接无效"),
-    (lambda body, _: _a_link_is_wrong(body, "video", "video_url", re.compile(r"https?://[^/\s]")), "视频链接无效"),
-    (lambda body, _: _a_link_is_wrong(body, "audio", "audio_url", re.compile(r"https?://[^/\s]")), "音频链接无效"),
+    (lambda body, _: _a_link_is_wrong(body, "image", "url"), "图片链接无效"),
+    (lambda body, _: _a_link_is_wrong(body, "video", "video_url"), "视频链接无效"),
+    (lambda body, _: _a_link_is_wrong(body, "audio", "audio_url"), "音频链接无效"),
 )
 """In the order in which they are looked at; the first broken one is told."""
 

@@ -148,30 +148,29 @@ class Sudashui:
         body = _object(raw)
         if not isinstance(body, dict):
             return body
-        model = body.get("model")
-        if not isinstance(model, str) or not model:
-            return gateway_error(400, "未指定模型名称，模型名称不能为空")
-        if model not in self._offered():
-            words = f"分组 default 下模型 {model} 无可用渠道（distributor）"
-            return gateway_error(503, words, "model_not_found")
-        prompt = body.get("prompt")
-        if not isinstance(prompt, str) or not prompt.strip():
-            return relay_error(400, "invalid_request", "prompt is required")
-        payload = _payload(body)
+        payload = self._bad_model(body.get("model")) or _bad_prompt(body.get("prompt")) or _payload(body)
         if not isinstance(payload, dict):
             return payload
+        model = str(body["model"])
         if words := sudashui_problem(body, payload, documented=model in SUDASHUI_MODELS):
             return invalid(words)
         frames = [payload[name] for name in ("firstFrameUrl", "lastFrameUrl") if name in payload]
         return Wanted(
             model=model,
-            prompt=prompt,
+            prompt=str(body["prompt"]),
             seconds=float(body["duration"]),
             ratio=str(payload["aspectRatio"]),
             resolution=SUDASHUI_MODELS.get(model, "1080p" if model.endswith("1080p") else "720p"),
             images=tuple(frames or payload.get("imageUrls", ())),
             request={**body, "metadata": {"payload": payload}},
         )
+
+    def _bad_model(self, model: object) -> Answer | None:
+        if not isinstance(model, str) or not model:
+            return gateway_error(400, "未指定模型名称，模型名称不能为空")
+        if model in self._offered():
+            return None
+        return gateway_error(503, f"分组 default 下模型 {model} 无可用渠道（distributor）", "model_not_found")
 
     async def status(self, request: Request, fault: Fault | None) -> Response:
         """Answer with the row of the task.
@@ -295,6 +294,11 @@ def _object(raw: bytes) -> dict[str, Any] | Answer:
     if not isinstance(body, dict):
         return gateway_error(400, "无效的请求，json: cannot unmarshal into Go value")
     return cast("dict[str, Any]", body)
+
+
+def _bad_prompt(prompt: object) -> Answer | None:
+    usable = isinstance(prompt, str) and prompt.strip()
+    return None if usable else relay_error(400, "invalid_request", "prompt is required")
 
 
 def _payload(body: Mapping[str, Any]) -> dict[str, Any] | Answer:

@@ -14,7 +14,7 @@ import httpx
 
 from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text
+from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text, url_parts
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
@@ -182,7 +182,7 @@ class SudashuiClient(VideoClient):
 
     def link_identity(self, url: str) -> str | None:
         """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""
-        parts = urlsplit(url)
+        parts = url_parts(url)
         own = parts.hostname == urlsplit(self.files_url).hostname and "/proxy/" in parts.path
         return f"upload:{_UPLOAD_STAMP.sub('', parts.path.rpartition('/')[2])}" if own else None
 
