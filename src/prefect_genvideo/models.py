@@ -141,6 +141,8 @@ class Generation(BaseModel):
         unfamiliar: The provider's status word where nobody knows it and nothing else proves an end. Such an answer says
             that the task is not over, and not that work has begun.
         started_at: When the provider began, where it says so.
+        answered_at: When it said all this. This and the times before it are by the provider's clock, which may differ
+            from ours: only differences between them mean anything.
         cost: The provider's own opaque figure, where it gives one. None is unknown, never 0.
         idempotency_key: Key of the ledger's record, when the task was created under one.
         reused: Whether its key had paid for it before, so that this create cost nothing.
@@ -159,6 +161,7 @@ class Generation(BaseModel):
     created_at: datetime | None = None
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    answered_at: datetime | None = None
     cost: float | None = None
     idempotency_key: str | None = None
     reused: bool = False

@@ -254,6 +254,10 @@ class Backoff:
     ceiling: float = 60.0
     longest_hint: float = 900.0
 
+    def is_beyond(self, retry_after: float | None) -> bool:
+        """Whether the server asks for longer than is believed, so that asking again before that is in vain."""
+        return retry_after is not None and retry_after > self.longest_hint
+
     def delay(self, failures: int, retry_after: float | None = None, *, task_id: str = "") -> float:
         """Return the seconds to wait after a failure.
 

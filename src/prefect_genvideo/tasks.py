@@ -27,10 +27,12 @@ from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
 UPLOAD_CACHE = timedelta(minutes=75)
 """Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider."""
+# Seconds that a task waits because a server asks for it; for longer ones the run fails, and a later one resumes.
+_LONGEST_WAIT = 300.0
 
 
 async def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what says that doing it again is safe, and not before the provider's Retry-After.
+    """Retry only what says that doing it again is safe, and not before the provider's Retry-After, if that is soon.
 
     Args:
         task: The task.
@@ -41,8 +43,9 @@ async def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any
     error = await state.aresult(raise_on_failure=False)
     if not isinstance(error, GenVideoError) or not error.retryable:
         return False
-    if error.retry_after:
-        await asyncio.sleep(min(error.retry_after, 300))
+    if (error.retry_after or 0.0) > _LONGEST_WAIT:
+        return False
+    await asyncio.sleep(error.retry_after or 0.0)
     return True
 
 

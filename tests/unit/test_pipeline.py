@@ -168,9 +168,9 @@ async def test_a_failed_record_with_another_task_is_not_of_moderation_any_more()
 
 async def test_a_passed_deadline_leaves_the_record_to_be_resumed() -> None:
     """The next run asks at once, and gets the video that is ready by then."""
-    house = House(timeout=5)
-    entry = await house.create()
-    house.provider.answers = [on_its_way(started_at=datetime.now(timezone.utc) - timedelta(hours=1))]
+    house, hour_ago = House(timeout=5), datetime.now(timezone.utc) - timedelta(hours=1)
+    entry = await house.pipeline.ledger.move(await house.create(), "submitted", submitted_at=hour_ago)
+    house.provider.answers = [on_its_way(started_at=hour_ago)]
     with pytest.raises(GenerationTimeoutError):
         await house.pipeline.wait(entry)
     assert (await house.record()).state == "submitted"

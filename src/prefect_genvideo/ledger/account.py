@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
 from functools import lru_cache
 
 import anyio
 
-from prefect_genvideo.errors import GenVideoError, QuotaError, RateLimitedError, UnknownOutcomeError
+from prefect_genvideo.errors import GenVideoError, QuotaError, RateLimitedError, TransientError, UnknownOutcomeError
 from prefect_genvideo.ledger.store import Sleep
 
 # How long the others hold back when the provider limits one of us and does not say for how long.
@@ -35,13 +37,19 @@ class AccountThrottle:
     sleep: Sleep = field(default=anyio.sleep)
     _open_at: float = float("-inf")
 
-    async def enter(self) -> None:
+    async def enter(self, patience: float = math.inf) -> None:
         """Wait until a create may go out.
+
+        Args:
+            patience: Seconds; a longer wait is not begun.
 
         Raises:
             AccountStoppedError: Nothing more is sent in this run.
+            RateLimitedError: The provider has asked for a wait that is longer than the patience. Nothing was sent.
         """
         while self.stopped is None and (left := self._open_at - self.clock()) > 0:
+            if left > patience:
+                raise too_long_a_wait(RateLimitedError("The account is limited.", retry_after=left), patience)
             await self.sleep(left)
         if self.stopped is not None:
             raise AccountStoppedError(f"Not sent: {self.stopped}.", reason=self.stopped)
@@ -57,6 +65,26 @@ class AccountThrottle:
             self.stopped = f"the account's money or limits ended earlier in this run ({error.reason or error})"
         elif isinstance(error, UnknownOutcomeError):
             self.stopped = f"an earlier create of this run has an unknown outcome ({error.reason or error})"
+
+
+def too_long_a_wait(error: TransientError, patience: float) -> TransientError:
+    """Return the error of a create that is not sent again, because the provider asks for more time than there is.
+
+    Args:
+        error: What the provider said, with the wait in `retry_after`.
+        patience: Seconds that would have been waited.
+    """
+    asked = error.retry_after or 0.0
+    free = datetime.now(timezone.utc) + timedelta(seconds=asked)
+    return type(error)(
+        f"{error} Nothing was made and nothing is waited for: the provider asks for {asked:,.0f} s and the patience is "
+        f"{patience:,.0f} s. Run again after {free:%Y-%m-%d %H:%M} UTC, which resumes what is paid for, or raise "
+        "create_patience (PREFECT_INTEGRATIONS_GENVIDEO_CREATE_PATIENCE).",
+        provider=error.provider,
+        status_code=error.status_code,
+        reason=error.reason,
+        retry_after=asked,
+    )
 
 
 # Bounded, since a served process sees any number of runs; one that is forgotten begins with an open throttle again.

@@ -23,8 +23,9 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
+from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle, too_long_a_wait
 from prefect_genvideo.ledger.budget import BudgetGuard
+from prefect_genvideo.ledger.clocks import dated_ahead, quiet_for
 from prefect_genvideo.ledger.record import LedgerRecord, holder_is_gone
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Problem
@@ -140,16 +141,24 @@ class Creator:
             GenerationFailedError: This key's task ended without a video. The key is held.
             DestinationError: The ledger cannot be written. Nothing was sent, or the message names the task id.
         """
+        seen, watched = "", 0.0
         while True:
             held = None if looked else await self.ledger.read(draft.key)
             looked = False
             if held is not None and held.record.state != "rejected":
-                settled = await self.resume(held, draft)
+                settled = await self.resume(held, draft, watched=watched if held.etag == seen else 0.0)
                 if settled is not None:
                     return settled
+                if not seen:
+                    self._say(
+                        f"Another run is sending the create of key {draft.key!r} ({held.record.holder}); its "
+                        f"task is used as soon as it is known{dated_ahead(held.record)}."
+                    )
+                watched = watched + self.policy.look_every if held.etag == seen else 0.0
+                seen = held.etag
                 await self._sleep(self.policy.look_every)
                 continue
-            await self._throttle.enter()
+            await self._throttle.enter(self.policy.patience)
             claimed = await self._claim(draft, held)
             if claimed is not None:
                 return Submission(await self._send(request, claimed), reused=False)
@@ -165,12 +174,13 @@ class Creator:
         finally:
             self._budget.settle(draft, claimed is not None)
 
-    async def resume(self, held: Entry, draft: LedgerRecord) -> Submission | None:
+    async def resume(self, held: Entry, draft: LedgerRecord, *, watched: float = 0.0) -> Submission | None:
         """What a held key means for a run that wants it: its task, an error, or None while its holder is sending.
 
         Args:
             held: The record of the key.
             draft: What the run wants.
+            watched: Seconds for which this run has seen the very same record.
 
         Raises:
             InvalidRequestError: The key belongs to another request.
@@ -194,7 +204,7 @@ class Creator:
                 moderation=record.moderation,
             )
         if record.state == "intent":
-            held = await settle_intent(self.ledger, held, self.policy.stale_after)
+            held = await settle_intent(self.ledger, held, self.policy.stale_after, watched=watched)
             if held.record.state != "unknown":
                 return None
         raise self._unknown(held.record)
@@ -224,6 +234,9 @@ class Creator:
             except TransientError as error:
                 waited = time.monotonic() - began
                 limited = isinstance(error, RateLimitedError)
+                if (error.retry_after or 0.0) > self.policy.patience - waited > 0:
+                    await self._free(entry, error)
+                    raise too_long_a_wait(error, self.policy.patience) from error
                 if waited > self.policy.patience or (not limited and attempt >= self.policy.attempts):
                     await self._free(entry, error)
                     raise
@@ -328,9 +341,9 @@ class Creator:
                 seconds -= step
                 if seconds > 0:
                     entry = await self.ledger.move(entry, "intent")
-            await self._throttle.enter()
+            await self._throttle.enter(self.policy.patience)
             return await self.ledger.move(entry, "intent", posts=attempt, refused=False)
-        except AccountStoppedError as stopped:
+        except (AccountStoppedError, RateLimitedError) as stopped:
             await self._free(entry, stopped)
             raise
         except asyncio.CancelledError:
@@ -342,13 +355,14 @@ class Creator:
 _LEFT = "the run that sent it ended before its answer was recorded"
 
 
-async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float) -> Entry:
+async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float, *, watched: float = 0.0) -> Entry:
     """Settle an intent that was left behind: free where its last create is proven to have made nothing, else unknown.
 
     Args:
         ledger: Where it is recorded.
         entry: The intent.
         stale_after: Seconds without a sign of life from which its holder counts as gone; at once where it is known.
+        watched: Seconds for which the caller has seen the very same record; no clock can be wrong about these.
 
     Returns:
         The record as it is now. Still an intent: its holder is at work. Anything else: it has come back meanwhile.
@@ -357,8 +371,8 @@ async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float) -> Ent
         DestinationError: The store failed.
     """
     record = entry.record
-    age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
-    if age <= stale_after and not holder_is_gone(record):
+    gone = watched > stale_after or holder_is_gone(record)
+    if not gone and await quiet_for(ledger.store, ledger.path(record.key), record, stale_after) <= stale_after:
         return entry
     try:
         if not record.refused:

@@ -25,9 +25,9 @@ from dataclasses import dataclass
 from datetime import datetime, timezone
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from prefect_genvideo.errors import InvalidRequestError, redact
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, redact
 from prefect_genvideo.models import Generation, Problem, StoredVideo
 from prefect_genvideo.polling import history_key
 
@@ -129,6 +129,10 @@ class LedgerRecord(BaseModel):
             raise ValueError(f"it is of version {version}; this release knows versions up to {VERSION}")
         return version
 
+    def is_of(self, generation: Generation) -> bool:
+        """Whether this is the record of that task: two providers may give one id."""
+        return (self.provider, self.task_id) == (generation.provider, generation.task_id)
+
     def to_bytes(self) -> bytes:
         """The record as indented JSON, ending in a newline."""
         return (self.model_dump_json(indent=2, exclude_none=True) + "\n").encode()
@@ -162,6 +166,40 @@ def check_key(key: str) -> None:
     if not key.strip() or len(key) > 300 or any(unicodedata.category(char) in {"Cc", "Cs"} for char in key):
         problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters")
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
+
+
+def read_record(data: bytes, path: str, uri: str) -> LedgerRecord:
+    """What a record's bytes say. A record that cannot be trusted is an error, never an absence.
+
+    Args:
+        data: As they were stored.
+        path: Object key of the record, which the idempotency key decides.
+        uri: The same for messages.
+
+    Raises:
+        DestinationError: It cannot be read, a newer release has written it, or it belongs to another key.
+    """
+    try:
+        record = LedgerRecord.model_validate_json(data)
+    except ValidationError as error:
+        what = f"The ledger record {uri} cannot be read"
+        for fault in error.errors():
+            if fault["loc"] == ("version",):
+                told = str(fault["msg"]).removeprefix("Value error, ")
+                raise DestinationError(
+                    f"{what}: {told}. Upgrade prefect-genvideo here; nothing was sent.", reason=told
+                ) from None
+        faults = f"{error.error_count()} faults"
+        raise DestinationError(
+            f"{what} ({faults}); mend or remove it by hand, nothing was sent.", reason=faults
+        ) from None
+    if file_name(record.key) != path.rpartition("/")[2]:
+        raise DestinationError(
+            f"The ledger record {uri} is that of another key, {record.key!r}: it was copied or renamed. Put it back "
+            "by hand; nothing was sent.",
+            reason="idempotency key mismatch",
+        )
+    return record
 
 
 @dataclass(frozen=True)

@@ -17,9 +17,9 @@ from itertools import count
 from typing import Any, TypeVar
 
 import anyio
-from pydantic import ValidationError
 
 from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
+from prefect_genvideo.ledger.clocks import quiet_for
 from prefect_genvideo.ledger.history import Durations
 from prefect_genvideo.ledger.markers import FOLDER, OPEN, Markers
 from prefect_genvideo.ledger.record import (
@@ -31,6 +31,7 @@ from prefect_genvideo.ledger.record import (
     check_key,
     file_name,
     holder_is_gone,
+    read_record,
 )
 from prefect_genvideo.models import Problem
 from prefect_genvideo.polling import Backoff
@@ -42,6 +43,8 @@ _CLAIM_PATIENCE = 20.0
 _FRESH = 180.0
 # A store that is down comes back within seconds or not for long; its load is one small write.
 _BACKOFF = Backoff(first=0.5, ceiling=15.0)
+# Somebody may make room in a store that is full, and the id of a paid task stands nowhere else.
+_FULL = frozenset({"ENOSPC", "EDQUOT", "XMinioStorageFull", "QuotaExceeded"})
 Sleep = Callable[[float], Awaitable[None]]
 T = TypeVar("T")
 
@@ -107,22 +110,7 @@ class Ledger:
         found = await self.store.get(path)
         if found is None:
             return None
-        data, etag = found
-        try:
-            return Entry(LedgerRecord.model_validate_json(data), etag)
-        except ValidationError as error:
-            raise self._unreadable(path, error) from None
-
-    def _unreadable(self, path: str, error: ValidationError) -> DestinationError:
-        what = f"The ledger record {self.store.uri(path)} cannot be read"
-        for fault in error.errors():
-            if fault["loc"] == ("version",):
-                told = str(fault["msg"]).removeprefix("Value error, ")
-                return DestinationError(
-                    f"{what}: {told}. Upgrade prefect-genvideo here; nothing was sent.", reason=told
-                )
-        faults = f"{error.error_count()} faults"
-        return DestinationError(f"{what} ({faults}); mend or remove it by hand, nothing was sent.", reason=faults)
+        return Entry(read_record(found[0], path, self.store.uri(path)), found[1])
 
     async def claim(self, draft: LedgerRecord, *, looked: bool = False, over: Entry | None = None) -> Entry | None:
         """Make the key ours by writing `draft` as an intent, if nobody else has it.
@@ -241,8 +229,9 @@ class Ledger:
             except LedgerConflictError:
                 raise
             except DestinationError as error:
-                if not error.retryable or time.monotonic() - began > patience:
-                    raise DestinationError(f"{told}: {error}", task_id=task_id) from None
+                passes = error.retryable or (task_id is not None and error.reason in _FULL)
+                if not passes or time.monotonic() - began > patience:
+                    raise DestinationError(f"{told}: {error}", task_id=task_id, reason=error.reason) from None
                 delay = _BACKOFF.delay(failures)
                 self.on_trouble(f"{told}: {error}; trying again in {delay:.1f} s")
                 await self._sleep(delay)
@@ -366,11 +355,13 @@ class Ledger:
         """
         entry = await self.existing(key)
         record, limit = entry.record, None
-        age = (datetime.now(timezone.utc) - record.updated_at).total_seconds()
+        age = await quiet_for(self.store, self.path(key), record, _FRESH) if record.state == "intent" else 0.0
         if record.state in PAID:
             limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
         elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
-            limit = f"is being sent by {record.holder} since {age:.0f} s; look again in {_FRESH:g} s, or use force"
+            limit = (
+                f"is being sent by {record.holder} since {max(age, 0):.0f} s; look again in {_FRESH:g} s, or use force"
+            )
         if limit is not None and not force:
             problem = Problem("key", key, limit, "prefect-genvideo ledger")
             raise InvalidRequestError("The key was not released.", problems=[problem])

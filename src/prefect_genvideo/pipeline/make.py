@@ -241,11 +241,14 @@ async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, slee
         attempts: Tries at most.
         sleep: Seam for tests.
     """
+    backoff = Backoff(longest_hint=300.0)
     for attempt in range(1, attempts):
         try:
             return await call()
         except TransientError as error:
-            await sleep(Backoff().delay(attempt, error.retry_after))
+            if backoff.is_beyond(error.retry_after):
+                raise
+            await sleep(backoff.delay(attempt, error.retry_after))
     return await call()
 
 

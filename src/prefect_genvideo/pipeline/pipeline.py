@@ -91,8 +91,6 @@ class Pipeline:
     sleep: Sleep = anyio.sleep
     clock: Callable[[], float] = time.monotonic
 
-    # Before anything is paid.
-
     async def check(self, request: VideoRequest, references: ReferenceAssets | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks.
 
@@ -208,7 +206,9 @@ class Pipeline:
             self.announce("generation.submitted", record)
         else:
             when = f" of {record.submitted_at:%Y-%m-%d %H:%M} UTC" if record.submitted_at else ""
-            self.say(f"Nothing is paid: task {record.task_id}{when} with key {record.key!r} is used again.")
+            # A key that was changed since then still sees the account's tasks; another account's does not.
+            other = "" if record.account == self.client.account else ", which another account or API key has paid for,"
+            self.say(f"Nothing is paid: task {record.task_id}{when} with key {record.key!r}{other} is used again.")
         return submission
 
     async def entry(self, generation: Generation) -> Entry:
@@ -222,7 +222,7 @@ class Pipeline:
         """
         if generation.idempotency_key is not None:
             held = await self.ledger.read(generation.idempotency_key)
-            if held is not None and held.record.task_id == generation.task_id:
+            if held is not None and held.record.is_of(generation):
                 return held
         return await self.ledger.register(
             LedgerRecord(
@@ -270,13 +270,13 @@ class Pipeline:
         record = entry.record
         if await self.kept(entry) is not None:
             return generation_of(record)
-        began = record.submitted_at
-        age = (datetime.now(timezone.utc) - began).total_seconds() if began else 0.0
+        age = (datetime.now(timezone.utc) - record.submitted_at).total_seconds() if record.submitted_at else -1.0
         history = await self.ledger.durations.of(bucket_of(record))
         schedule = schedule_of(self.client, history, self.poll_interval, record.task_id or "")
         waiter = Waiter(self.client, schedule, timeout=self.timeout, clock=self.clock, sleep=self.sleep, watch=watch)
         try:
-            generation = await waiter.wait(record.task_id or "", age=age if age > 2 * self.client.poll_floor else 0.0)
+            # None where another machine's clock has dated it into the future.
+            generation = await waiter.wait(record.task_id or "", age=age if age >= 0 else None)
         except NoVideoError as error:
             # "Not seen yet" is never recorded as the end: the video is paid for, and its link may come late.
             since = record.no_video_since or datetime.now(timezone.utc)

@@ -10,6 +10,7 @@ import anyio
 from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
+from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.create import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
@@ -121,7 +122,7 @@ async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     if settled.state == "rejected":
         return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
     if settled.state != "unknown":
-        return _row(settled, "waiting", "a run is sending it right now")
+        return _row(settled, "waiting", f"a run is sending it right now{dated_ahead(settled)}")
     pipeline.announce("generation.unknown", settled)
     return _row(settled, "unknown", f"{settled.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
 
@@ -170,7 +171,8 @@ async def _without_video(pipeline: Pipeline, entry: Entry, now: Generation) -> R
     """A task that is reported as done and has no link: asked again with growing gaps, given up only after days."""
     record, moment = entry.record, datetime.now(timezone.utc)
     since = record.no_video_since or moment
-    if moment - since > NO_VIDEO_LIMIT:
+    # By the slower one of two clocks: a paid task is not given up because this machine's has leapt ahead.
+    if min(moment, now.answered_at or moment) - since > NO_VIDEO_LIMIT:
         reason = f"ended without a video: no link came in {NO_VIDEO_LIMIT.days} days ({now.reason})"
         return await _ended(pipeline, entry, now, reason)
     await pipeline.ledger.move(entry, record.state, reason=now.reason, no_video_since=since, asked_at=moment)
@@ -184,7 +186,9 @@ def _asked_lately(record: LedgerRecord) -> bool:
     """
     if record.no_video_since is None or record.asked_at is None:
         return False
-    return datetime.now(timezone.utc) - record.asked_at < (record.asked_at - record.no_video_since) / 4
+    gap = min((record.asked_at - record.no_video_since) / 4, NO_VIDEO_LIMIT / 4)
+    # Asked "in the future", by another machine's clock, says nothing about how lately.
+    return timedelta(0) <= datetime.now(timezone.utc) - record.asked_at < gap
 
 
 def _row(record: LedgerRecord, outcome: str, detail: str) -> ReconciledRow:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -165,12 +166,13 @@ class Waiter:
         self._watch = watch
         self.saw_unfinished = False
 
-    async def wait(self, task_id: str, *, age: float = 0.0) -> Generation:
+    async def wait(self, task_id: str, *, age: float | None = None) -> Generation:
         """Ask until the provider has said its last word.
 
         Args:
             task_id: The provider's id.
-            age: Seconds since the task was submitted, so that a resumed wait asks at once and then at the right times.
+            age: Seconds since the task was submitted, so that a resumed wait asks at once and then at the right times,
+                and no start that the provider names counts for longer. None: a new task, or one of unknown age.
 
         Returns:
             The succeeded generation, with a `video_url`.
@@ -183,7 +185,8 @@ class Waiter:
         """
         begin = self._clock()
         look, limits = Look(), _Limits.of(self.timeout, begin)
-        gap = 0.0 if age else self.schedule.next_gap(0.0)
+        known = age or 0.0
+        gap = 0.0 if known > 2 * self.client.poll_floor else self.schedule.next_gap(known)
         while True:
             await self._sleep(min(gap, limits.left(self._clock())))
             failure = await self._ask(task_id, look)
@@ -191,15 +194,21 @@ class Waiter:
             look.waited = now - begin
             if self._watch is not None:
                 await self._watch(look)
-            if failure is None and (ended := await self._heed(look.generation, limits, now)) is not None:
+            longest = math.inf if age is None else age + look.waited
+            if failure is None and (ended := await self._heed(look.generation, limits, now, longest)) is not None:
                 return ended
             _judge_failure(failure, limits.graces, now)
             if limits.passed(now):
                 raise self._too_late(task_id, look)
-            gap = self._gap(look, age + look.waited, failure, limits.graces["no_video"])
+            gap = self._gap(look, known + look.waited, failure, limits.graces["no_video"])
 
-    async def _heed(self, generation: Generation | None, limits: _Limits, now: float) -> Generation | None:
-        """The success that an answer is; None when it ends nothing. Raises when it ends the wait badly."""
+    async def _heed(
+        self, generation: Generation | None, limits: _Limits, now: float, longest: float
+    ) -> Generation | None:
+        """The success that an answer is; None when it ends nothing. Raises when it ends the wait badly.
+
+        The generation has not run for longer than `longest` seconds, whatever the provider's times say.
+        """
         if generation is None:
             return None
         if _judge(generation, limits.graces["no_video"], now):
@@ -211,7 +220,7 @@ class Waiter:
         self.saw_unfinished = True
         limits.silence = Deadline(self.timeout, now)
         if self._has_begun(generation):
-            limits.deadline.start(now, age=_running_for(generation))
+            limits.deadline.start(now, age=min(_running_for(generation), longest))
         return None
 
     def _gap(self, look: Look, age: float, failure: GenVideoError | None, no_video: Grace) -> float:
@@ -272,10 +281,11 @@ async def by_content(client: VideoClient, generation: Generation) -> Generation 
 
 
 def _running_for(generation: Generation) -> float:
-    """Seconds the provider says it has been at work; 0 when it does not say."""
+    """Seconds the provider says it has been at work, by its own clock where it tells that; 0 when it does not say."""
     if generation.started_at is None:
         return 0.0
-    return max(0.0, (datetime.now(timezone.utc) - generation.started_at).total_seconds())
+    now = generation.answered_at or datetime.now(timezone.utc)
+    return max(0.0, (now - generation.started_at).total_seconds())
 
 
 def _judge(generation: Generation, no_video: Grace, now: float) -> bool:

@@ -280,8 +280,9 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
     """
     where = f" (HTTP {facts.status})" if facts.status else ""
     said = f": {facts.message}" if facts.message else ""
+    wait = f"; it asks for a wait of {facts.retry_after:g} s" if facts.retry_after else ""
     return row.error(
-        f"{title}: {row.says}{where}{said}",
+        f"{title}: {row.says}{where}{said}{wait}",
         provider=provider,
         task_id=task_id,
         status_code=facts.status or None,

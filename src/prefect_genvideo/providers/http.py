@@ -11,6 +11,7 @@ import logging
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -24,7 +25,7 @@ from prefect_genvideo.providers.answers import parse_json
 from prefect_genvideo.providers.network import NetworkTransport
 from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
-from prefect_genvideo.providers.waits import retry_after
+from prefect_genvideo.providers.waits import answered_at, retry_after
 
 CONNECT_TIMEOUT = 10.0
 """Seconds for looking a name up and connecting."""
@@ -157,6 +158,7 @@ class Reply:
         failure: `not sent`, `timeout`, `connection lost` or `answer too large`; empty when the answer came whole.
         content_type: As declared, lower case.
         retry_after: Seconds the other side asked us to wait.
+        answered_at: When it answered, by its own clock; None where it does not say.
     """
 
     status: int = 0
@@ -165,6 +167,7 @@ class Reply:
     failure: str = ""
     content_type: str = ""
     retry_after: float | None = None
+    answered_at: datetime | None = None
 
     @property
     def is_html(self) -> bool:
@@ -264,6 +267,7 @@ async def _reply(response: httpx.Response, content: bytes, failure: str, secret:
         failure=failure,
         content_type=response.headers.get("content-type", "").lower(),
         retry_after=retry_after(response.headers),
+        answered_at=answered_at(response.headers),
     )
 
 

@@ -84,6 +84,7 @@ def read_generation(reply: Reply, task_id: str, provider: str, manners: Manners,
         created_at=task.created_at,
         started_at=task.started_at,
         finished_at=task.finished_at,
+        answered_at=reply.answered_at,
         cost=as_number(keyed(task.row).get("quota")),
         raw=as_object(answer),
     )

@@ -53,7 +53,7 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
     Args:
         headers: With case-insensitive look-up.
-        now: The moment an HTTP date is measured from; the present by default.
+        now: The moment an HTTP date is measured from; the answer's own `Date` by default, and our clock without one.
 
     Returns:
         Seconds; 0 for a negative number or a date that has passed.
@@ -62,7 +62,15 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     if not text:
         return None
     seconds = _duration(text)
-    return _bounded(_seconds_until(text, now or datetime.now(timezone.utc)) if seconds is None else seconds)
+    if seconds is None:
+        until, since = _moment(text), now or answered_at(headers) or datetime.now(timezone.utc)
+        seconds = math.nan if until is None else (until - since).total_seconds()
+    return _bounded(seconds)
+
+
+def answered_at(headers: Mapping[str, str]) -> datetime | None:
+    """Return when an answer was given by the clock of who gave it (`Date`, RFC 9110); None where it does not say."""
+    return _moment(headers.get("date", "").strip()[:_LIMIT])
 
 
 def asked_wait(answer: Any) -> float | None:
@@ -108,12 +116,12 @@ def _duration(text: str) -> float | None:
     return -seconds if text.startswith("-") else seconds
 
 
-def _seconds_until(text: str, now: datetime) -> float:
+def _moment(text: str) -> datetime | None:
     try:
         moment = parsedate_to_datetime(text)
-        return (moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc)).timestamp() - now.timestamp()
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
     except (ValueError, TypeError, IndexError, OverflowError):
-        return math.nan
+        return None
 
 
 def _bounded(seconds: float) -> float | None:

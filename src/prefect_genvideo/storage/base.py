@@ -130,6 +130,11 @@ class ObjectStore(ABC):
     async def head(self, key: str) -> ObjectInfo | None:
         """What is at the key, or None when it is definitely not there."""
 
+    async def age(self, key: str) -> float | None:
+        """Seconds since the object was written, by the store's own clock alone; None where it does not tell."""
+        del key
+        return None
+
     @abstractmethod
     def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with the text `prefix`, e.g. `_ledger/`, in byte order of the keys."""

@@ -81,6 +81,10 @@ class StoreAround(ObjectStore):
         """What is at the key."""
         return await self._of(key).head(key)
 
+    async def age(self, key: str) -> float | None:
+        """Seconds since the object was written, by the clock of the store where it is."""
+        return await self._of(key).age(key)
+
     def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`; without a prefix those beside the ledger."""
         return self._of(prefix).list(prefix)
@@ -208,6 +212,11 @@ class CreateOnlyStore(StoreAround):
         number = await self._highest(key)
         info = None if number is None else await self._store.head(_version(key, number))
         return None if info is None else ObjectInfo(key, info.size, f"{number:04}", info.metadata)
+
+    async def age(self, key: str) -> float | None:
+        """Seconds since the object, or a record's last version, was written."""
+        number = await self._highest(key) if _RECORD.fullmatch(key) else None
+        return await self._store.age(key if number is None else _version(key, number))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`; a record once, whatever number of versions it has."""

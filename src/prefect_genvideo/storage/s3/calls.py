@@ -153,3 +153,18 @@ class BucketCalls(ABC):
         if self._given is not None:
             return Connection(self._given, Route("auto", self._settings.endpoint_url))
         return connect(self._settings, self._bucket)
+
+
+def age_of(answer: Mapping[str, Any]) -> float | None:
+    """Seconds from an object's last write to the answer about it; None where the store does not date its answers.
+
+    Args:
+        answer: Of `head_object`. Both times are the store's, so that no clock of ours has a part in it.
+    """
+    from botocore.utils import parse_timestamp
+
+    try:
+        now = parse_timestamp(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
+        return (now - answer["LastModified"]).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return None

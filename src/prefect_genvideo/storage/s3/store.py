@@ -15,7 +15,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, PreconditionFailedError
 from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
 from prefect_genvideo.storage.s3.addressing import known_route
-from prefect_genvideo.storage.s3.calls import BucketCalls
+from prefect_genvideo.storage.s3.calls import BucketCalls, age_of
 from prefect_genvideo.storage.s3.client import prepare
 from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
 from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Probe, Promises
@@ -216,6 +216,10 @@ class S3Store(BucketCalls, ObjectStore):
         self._bucket_seen = True
         metadata = {name.lower(): value for name, value in answer.get("Metadata", {}).items()}
         return ObjectInfo(key, answer["ContentLength"], plain_etag(answer), metadata)
+
+    async def age(self, key: str) -> float | None:
+        """Seconds between the write and the store's answer, both dated by the store."""
+        return age_of(await self.call("head_object", key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, page by page."""
