@@ -41,7 +41,7 @@ FLOORS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("tasks", "the four steps as task runs"),),
     (("flows", "one video, a batch, shards, a film, reconcile"),),
     (("ready", "pipelines ready to deploy, and what brings them up"),),
-    (("cli", "the command line"),),
+    (("listen", "the event door: webhooks and stores"), ("cli", "the command line")),
 )
 """Rooms with what each is for, lowest floor first. A room imports from its own floor and from those below it."""
 

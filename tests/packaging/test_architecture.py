@@ -20,6 +20,7 @@ ANNEXES = ("simulator", "pulling")
 """Beside the house: the simulator knows only `SIMULATOR_MAY_USE`, `pulling` is an old address."""
 
 BELOW_PREFECT = tuple(name for floor in ROOMS[:WITHOUT_PREFECT] for name in floor)
+LISTEN_MAY_USE = ("errors", "models", "events", "listen")
 SIMULATOR_MAY_USE = ("errors", "models", "media", "simulator")
 MOST_COMPLEX = 12
 """Cyclomatic complexity of a function."""
@@ -101,11 +102,14 @@ def test_nothing_below_the_runtime_knows_prefect(room: str) -> None:
     assert users == set()
 
 
-def test_the_simulator_stands_apart() -> None:
-    """What imitates the providers shares no code with what talks to them, else both could be wrong alike."""
-    used = {found for module in members("simulator") for found in imports(module) if found.startswith(PACKAGE)}
-    strangers = [name for name in used if room_of(name) not in SIMULATOR_MAY_USE]
-    assert strangers == []
+@pytest.mark.parametrize(("annex", "allowed"), [("simulator", SIMULATOR_MAY_USE), ("listen", LISTEN_MAY_USE)])
+def test_an_annex_stands_apart(annex: str, allowed: tuple[str, ...]) -> None:
+    """What imitates the providers shares no code with what talks to them, else both could be wrong alike.
+
+    What is open to strangers' requests reaches neither money nor stores.
+    """
+    used = {found for module in members(annex) for found in imports(module) if found.startswith(PACKAGE)}
+    assert [name for name in used if room_of(name) not in allowed] == []
 
 
 def test_only_the_s3_store_knows_boto() -> None:

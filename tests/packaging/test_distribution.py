@@ -133,13 +133,15 @@ def test_no_file_names_a_package_registry_or_a_folder_of_one_machine() -> None:
     assert places == []
 
 
-@pytest.mark.parametrize("extra", ["simulator", "demo"])
+@pytest.mark.parametrize("extra", ["simulator", "demo", "listen"])
 def test_what_a_command_looks_for_is_what_its_extra_brings(extra: str) -> None:
     """A module that no extra brings any more would be reported as missing for ever."""
     from prefect_genvideo.cli.app import DEMO, SIMULATOR
+    from prefect_genvideo.cli.listen import LISTEN
 
     # Where a distribution's module has another name than the distribution.
     modules = {"pillow": "PIL", "python-multipart": "python_multipart", "flask-cors": "flask_cors"}
+    modules |= {"prometheus-client": "prometheus_client"}
     optional: dict[str, list[str]] = PROJECT["project"]["optional-dependencies"]
 
     def brought(name: str) -> set[str]:
@@ -150,4 +152,4 @@ def test_what_a_command_looks_for_is_what_its_extra_brings(extra: str) -> None:
         direct = {modules.get(each.name, each.name) for each in own if each.name != "prefect-genvideo"}
         return direct.union(*(brought(inner) for inner in nested))
 
-    assert set(SIMULATOR if extra == "simulator" else DEMO) == brought(extra)
+    assert set({"simulator": SIMULATOR, "demo": DEMO, "listen": LISTEN}[extra]) == brought(extra)

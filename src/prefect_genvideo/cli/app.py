@@ -20,6 +20,7 @@ from prefect_genvideo.cli.console import (
     say,
 )
 from prefect_genvideo.cli.ledger import ledger_app
+from prefect_genvideo.cli.listen import listen
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
 
@@ -30,6 +31,7 @@ DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
+app.command(listen)
 
 
 @app.command

@@ -1,0 +1,88 @@
+"""Running the event door in the foreground."""
+
+from __future__ import annotations
+
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import uvicorn
+from prefect.settings import PREFECT_API_URL
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.listen.app import create_app
+from prefect_genvideo.listen.config import ListenConfig, Source
+from prefect_genvideo.listen.queue import DeliveryQueue
+from prefect_genvideo.models import Problem
+
+# Connections at once; further ones are answered with 503.
+_MAX_CONNECTIONS = 256
+# Bytes of a request's line and headers.
+_MAX_HEAD = 16 * 1024
+_STOP_S = 10
+
+
+def serve(
+    config: ListenConfig, sources: Mapping[str, Source], queue_file: Path, host: str, port: int, *, revive: bool = False
+) -> None:
+    """Listen until SIGTERM or Ctrl-C, which let the requests under way be answered.
+
+    Args:
+        config: Bounds.
+        sources: Who is heard, by name.
+        queue_file: Where events wait while the Prefect API is away; its folder is made.
+        host: Address to listen on.
+        port: TCP port, 1 to 65535.
+        revive: Send what was set aside once more.
+
+    Raises:
+        InvalidRequestError: No Prefect API is configured, or another listener owns the queue.
+        OSError: The port is taken, or the queue's folder cannot be made.
+    """
+    if not PREFECT_API_URL.value():
+        problem = Problem("PREFECT_API_URL", "(not set)", "the address of a Prefect API", "genvideo listen")
+        raise InvalidRequestError("There is no Prefect API to give events to.", problems=[problem])
+    # Uvicorn ends the process with a stack when the port is taken; here it is an error like others.
+    socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET).close()
+    queue_file.parent.mkdir(parents=True, exist_ok=True)
+    queue = DeliveryQueue(queue_file, max_events=config.queue_events, max_bytes=config.queue_mib * 2**20)
+    if revive:
+        queue.revive()
+    _log()
+    # Uvicorn raises the signal that ended it once more when all is closed; that is no failure.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            create_app(config, sources, queue),
+            host=host,
+            port=port,
+            http="h11",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            log_level="warning",
+            access_log=False,  # addresses may hold a token
+            server_header=False,
+            limit_concurrency=_MAX_CONNECTIONS,
+            h11_max_incomplete_event_size=_MAX_HEAD,
+            timeout_keep_alive=15,
+            timeout_graceful_shutdown=_STOP_S,
+        )
+    )
+    with suppress(KeyboardInterrupt):
+        server.run()
+
+
+def _log() -> None:
+    """Say on stderr what is taken and refused: names and counts, never a body, a header or an address."""
+    ours = logging.getLogger("prefect_genvideo.listen")
+    if not ours.handlers:
+        handler = logging.StreamHandler()
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        ours.addHandler(handler)
+        ours.setLevel(logging.INFO)
+        ours.propagate = False
