@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
+from types import FrameType
+from typing import NoReturn
 
 import uvicorn
 from prefect.settings import PREFECT_API_URL
@@ -54,7 +56,7 @@ def serve(
         queue.revive()
     _log()
     # Uvicorn raises the signal that ended it once more when all is closed; that is no failure.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    signal.signal(signal.SIGTERM, _end)
     server = uvicorn.Server(
         uvicorn.Config(
             create_app(config, sources, queue),
@@ -75,6 +77,11 @@ def serve(
     )
     with suppress(KeyboardInterrupt):
         server.run()
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    del number, frame
+    sys.exit(0)
 
 
 def _log() -> None:
