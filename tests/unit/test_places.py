@@ -10,7 +10,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from prefect_genvideo import LocalDestination, S3Destination, SudashuiCredentials
+from prefect_genvideo.blocks import destinations
 from prefect_genvideo.blocks.session import Credentials, Destination
+from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage._local_files import passing_mount
 
 TABLE = """
@@ -18,8 +20,13 @@ TABLE = """
 23 22 0:21 / /tmp rw shared:1 - tmpfs tmpfs rw
 24 22 8:1 / /data rw - ext4 /dev/sda1 rw
 25 22 0:22 / /data/scratch rw - tmpfs tmpfs rw
+26 22 8:1 /var/lib/kubelet/pods/1b/volumes/kubernetes.io~empty-dir/work /work rw - ext4 /dev/sda1 rw
+27 22 8:1 /var/lib/docker/volumes/%s/_data /nameless rw - ext4 /dev/sda1 rw
+28 22 8:1 /var/lib/docker/volumes/videos/_data /named rw - ext4 /dev/sda1 rw
+29 22 8:1 /var/lib/kubelet/pods/1b/volumes/kubernetes.io~csi/pvc-1/mount /claimed rw - ext4 /dev/sdb rw
+30 22 0:23 / /rootless rw - fuse.fuse-overlayfs fuse-overlayfs rw
 a broken line
-"""
+""" % ("0f" * 32)
 
 
 @pytest.mark.parametrize("given", [{}, {"path": "clips"}])
@@ -50,12 +57,49 @@ def test_a_run_s_process_takes_a_whole_folder(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("path", "kind"),
-    [("/videos", "overlay"), ("/tmp/videos", "tmpfs"), ("/data/videos", None), ("/data/scratch/x", "tmpfs")],
+    [
+        ("/videos", "overlay"),
+        ("/tmp/videos", "tmpfs"),
+        ("/data/videos", None),
+        ("/data/scratch/x", "tmpfs"),
+        ("/work/videos", "emptyDir"),
+        ("/nameless", "anonymous volume"),
+        ("/named", None),
+        ("/claimed/videos", None),
+        ("/rootless/videos", "fuse.fuse-overlayfs"),
+    ],
 )
 def test_a_disk_that_passes_is_known(path: str, kind: str | None, tmp_path: Path) -> None:
-    """A container's own layer and memory end with the container; a volume does not."""
+    """A container's own layer, memory, a pod's emptyDir and a volume without a name end; other volumes do not."""
     (tmp_path / "mounts").write_text(TABLE)
     assert passing_mount(Path(path), tmp_path / "mounts") == kind
+
+
+@pytest.mark.parametrize(
+    ("kind", "in_a_run", "warned"),
+    [
+        ("overlay", False, True),
+        ("tmpfs", False, False),
+        ("tmpfs", True, True),
+        ("emptyDir", True, True),
+        (None, True, False),
+    ],
+)
+def test_a_ledger_on_a_disk_that_passes_is_warned_of(
+    kind: str | None,
+    in_a_run: bool,
+    warned: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In a run always; outside of one where it can only be a container's own layer."""
+    told = list[str]()
+    monkeypatch.setattr(LocalStore, "passing_mount", kind)
+    monkeypatch.setattr(destinations, "warn", told.append)
+    if in_a_run:
+        monkeypatch.setenv("PREFECT__FLOW_RUN_ID", "a-run")
+    LocalDestination(path=str(tmp_path)).get_ledger()
+    assert [str(tmp_path) in line and str(kind) in line for line in told] == [True] * warned
 
 
 @pytest.mark.parametrize(

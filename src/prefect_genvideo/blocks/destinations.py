@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, Literal
@@ -12,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, fi
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
-from prefect_genvideo.runtime import flow_run_of_process, get_settings
+from prefect_genvideo.runtime import flow_run_of_process, get_settings, warn
 from prefect_genvideo.storage import (
+    CONTAINER_LAYERS,
     Addressing,
     CreateOnlyStore,
     LocalStore,
@@ -23,8 +23,6 @@ from prefect_genvideo.storage import (
     bucket_fault,
     endpoint_fault,
 )
-
-logger = logging.getLogger(__name__)
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
@@ -198,12 +196,12 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         """The store of the videos, with the ledger where and as it is kept."""
         videos = self.get_store()
         ledger = self.ledger.open_store() if self.ledger else videos
-        if isinstance(ledger, LocalStore) and flow_run_of_process() and (kind := ledger.passing_mount):
-            logger.warning(
-                "The ledger in %s is on a mount of type %s, which ends with its container or machine: what was paid "
-                "for would be forgotten. Mount a volume there, or keep the ledger in a bucket.",
-                ledger.path,
-                kind,
+        kind = ledger.passing_mount if isinstance(ledger, LocalStore) else None
+        # Memory may be what a person wants who tries things out; no person's own disk is a container's layer.
+        if isinstance(ledger, LocalStore) and kind and (flow_run_of_process() or kind in CONTAINER_LAYERS):
+            warn(
+                f"The ledger in {ledger.path} is on a mount of type {kind}, which ends with its container or machine: "
+                "what was paid for would be forgotten. Mount a volume there, or keep the ledger in a bucket."
             )
         if self.ledger_mode == "create-only":
             ledger = CreateOnlyStore(ledger)

@@ -1,5 +1,6 @@
 """Where videos and ledger records live: an S3 bucket or a directory, behind one seam."""
 
+from prefect_genvideo.storage._local_files import CONTAINER_LAYERS
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, Upload, UploadLostError
 from prefect_genvideo.storage.keys import clean_key, clean_prefix
 from prefect_genvideo.storage.ledgers import CreateOnlyStore, StoreAround
@@ -8,6 +9,7 @@ from prefect_genvideo.storage.s3.settings import Addressing, bucket_fault, endpo
 from prefect_genvideo.storage.s3.store import S3Store, find_object
 
 __all__ = [
+    "CONTAINER_LAYERS",
     "Addressing",
     "CreateOnlyStore",
     "LocalStore",

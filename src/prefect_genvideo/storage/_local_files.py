@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import sys
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -26,8 +27,15 @@ OWN_NAMES = ".genvideo-"
 """Files that begin so are the store's own: uploads in progress and locks."""
 LEFTOVER_SECONDS = 24 * 3600
 """A temporary file untouched for so long belongs to a process that died."""
-# File systems of containers' own layers, and those in memory.
-_PASSING_MOUNTS = frozenset({"overlay", "aufs", "tmpfs", "ramfs"})
+CONTAINER_LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
+"""File systems of containers' own layers, which nothing but a container has."""
+_PASSING_MOUNTS = CONTAINER_LAYERS | {"tmpfs", "ramfs"}
+# Folders of a disk that live no longer than a pod or a container, by what is mounted of the disk: an emptyDir volume of
+# Kubernetes, and a volume that was given no name, which `docker run --rm` removes.
+_PASSING_FOLDERS = (
+    (re.compile(r"/kubernetes\.io~empty-dir/"), "emptyDir"),
+    (re.compile(r"/volumes/[0-9a-f]{64}/_data(/|$)"), "anonymous volume"),
+)
 _ATTRIBUTE = "user.genvideo"
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV}
 _WORDS: Mapping[int, tuple[str, bool]] = {
@@ -147,13 +155,22 @@ def passing_mount(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> st
     """
     try:
         rows = [line.split() for line in mounts.read_text(errors="replace").splitlines()]
-        found = [(row[4], row[row.index("-") + 1]) for row in rows if "-" in row and len(row) > row.index("-") + 1]
+        found = [
+            (row[4], _kind_of(row[3], row[row.index("-") + 1]))
+            for row in rows
+            if "-" in row and len(row) > row.index("-") + 1
+        ]
     except (OSError, IndexError):
         return None  # another system, which tells nothing
     # The last of several mounts at one place hides the others.
     holding = [(len(Path(place).parts), kind) for place, kind in found if path.resolve().is_relative_to(place)]
-    kind = max(enumerate(holding), key=lambda item: (item[1][0], item[0]), default=(0, (0, "")))[1][1]
-    return kind if kind in _PASSING_MOUNTS else None
+    return max(enumerate(holding), key=lambda item: (item[1][0], item[0]), default=(0, (0, None)))[1][1]
+
+
+def _kind_of(folder: str, file_system: str) -> str | None:
+    """What passes about a mount, by what is mounted of which file system; None where nothing does."""
+    named = next((name for pattern, name in _PASSING_FOLDERS if pattern.search(folder)), None)
+    return named or (file_system if file_system in _PASSING_MOUNTS else None)
 
 
 def explain_os_error(error: OSError, path: Path) -> DestinationError:
