@@ -145,6 +145,7 @@ class GenVideoError(Exception):
         reason: The provider's own word or slug for the cause, redacted.
         retry_after: Seconds the provider asked us to wait.
         moderation: Whether it was refused for what the video shows or would show. No other provider may then be asked.
+        request_id: The provider's own id of the call, which its support and its log go by.
     """
 
     retryable: bool = False
@@ -160,6 +161,7 @@ class GenVideoError(Exception):
         reason: str | None = None,
         retry_after: float | None = None,
         moderation: bool = False,
+        request_id: str | None = None,
     ) -> None:
         super().__init__("\n".join(redact(line, 1000) for line in message.splitlines()))
         if retryable is not None:
@@ -170,6 +172,7 @@ class GenVideoError(Exception):
         self.reason = redact(reason) if reason else None
         self.retry_after = retry_after
         self.moderation = moderation
+        self.request_id = redact(request_id, 200) if request_id else None
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Keep every attribute when the error is pickled into a result store or sent to another process."""

@@ -39,5 +39,9 @@ class GenVideoSettings(BaseModel):
     )
     model_rules: str = Field(
         default="",
-        description="JSON file, or JSON text, with what models take beyond the built-in tables.",
+        description="JSON or YAML file, or such text, with what models take beyond the built-in tables.",
+    )
+    prices: str = Field(
+        default="",
+        description="JSON or YAML file, or such text, with what generations cost you, by provider.",
     )

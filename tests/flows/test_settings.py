@@ -156,6 +156,13 @@ async def model_rules(place: Place, folder: Path) -> None:
     assert [problem.field for problem in error.problems] == ["duration"]
 
 
+@effect('{"sudashui": {"currency": "CNY", "prices": [{"models": "*", "per": "video", "amount": "4.50"}]}}')
+async def prices(place: Place, folder: Path) -> None:
+    """What a video is expected to cost stands in its record."""
+    await place.make()
+    assert place.record()["money"]["estimate"]["expected"] == "4.5"
+
+
 @pytest.mark.parametrize("name", GenVideoSettings.model_fields)
 async def test_a_changed_setting_is_seen(
     name: str, place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

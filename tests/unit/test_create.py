@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
-from datetime import datetime
 from typing import Any
 
 import anyio
@@ -27,7 +26,8 @@ from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission, settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
+from prefect_genvideo.providers.lost import Outcome as Found
 from tests.fixtures.money import (
     REQUEST,
     FakeProvider,
@@ -534,10 +534,12 @@ class Remembering(FakeProvider):
         super().__init__("lost")
         self.known = known
 
-    async def find_created(self, request: VideoRequest, sent_at: datetime) -> list[Generation]:
+    async def find_created(self, lost: LostCreate) -> FoundCreate:
         if isinstance(self.known, Exception):
             raise self.known
-        return [Generation(provider=self.name, task_id=task_id, state="queued") for task_id in self.known]
+        ids = tuple(dict.fromkeys(self.known))
+        outcome: Found = "found" if len(ids) == 1 else "ambiguous" if ids else "unknown"
+        return FoundCreate(outcome, task_ids=ids, evidence=f"tasks that fit: {', '.join(ids)}" if ids else "")
 
 
 def remembering(known: list[str] | Exception) -> Desk:
@@ -564,4 +566,4 @@ async def test_a_lost_create_that_is_not_named_for_certain_is_held(known: list[s
     record = await desk.record()
     assert (record.state, record.task_id) == ("unknown", None)
     named = known if isinstance(known, list) else []
-    assert all(task_id in (record.reason or "") for task_id in named)
+    assert all(task_id in ((record.money and record.money.evidence) or "") for task_id in named)

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from prefect_genvideo.batch import _yaml as manifest_yaml
-from prefect_genvideo.batch._yaml import parse_yaml
+from prefect_genvideo import plain_yaml as manifest_yaml
 from prefect_genvideo.batch.formats import read_table
 from prefect_genvideo.batch.manifest import load_manifest
 from prefect_genvideo.batch.model import Manifest, ManifestLimits
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.plain_yaml import parse_yaml
 
 JSONL = """\
 {"model": "m", "prompt": "{{ city }}", "duration": 5, "images": ["a.jpg", "b.jpg"], "options": {"seed": 7},

@@ -13,10 +13,10 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, cast
 
 from prefect_genvideo.batch._encoding import decode
-from prefect_genvideo.batch._yaml import parse_yaml
 from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem, unusable
 from prefect_genvideo.errors import printable
 from prefect_genvideo.models import Problem
+from prefect_genvideo.plain_yaml import parse_yaml
 
 T = TypeVar("T")
 Format = Literal["jsonl", "json", "csv", "yaml"]

@@ -16,6 +16,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.blocks.registry import register
+from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
     SenseAudioClient,
     SudashuiClient,
@@ -73,6 +74,7 @@ class ProviderCredentials(
     def _arguments(self) -> dict[str, Any]:
         settings = get_settings()
         stated = read_model_rules(settings.model_rules).get(self.provider) if settings.model_rules else None
+        prices = read_price_tables(settings.prices).get(self.provider) if settings.prices else None
         return {
             "api_key": self.api_key.get_secret_value(),
             "stall_timeout": settings.stall_timeout,
@@ -80,6 +82,7 @@ class ProviderCredentials(
             "max_video_size": int(settings.max_video_gib * 1024**3),
             **{name: getattr(self, name) for name in self._urls},
             **({"model_rules": stated} if stated else {}),
+            **({"prices": prices} if prices else {}),
         }
 
     def get_client(self) -> VideoClient:

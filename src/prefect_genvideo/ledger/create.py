@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -25,11 +25,13 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle, too_long_a_wait
 from prefect_genvideo.ledger.budget import BudgetGuard
-from prefect_genvideo.ledger.clocks import dated_ahead, quiet_for
-from prefect_genvideo.ledger.record import LedgerRecord, holder_is_gone
+from prefect_genvideo.ledger.clocks import dated_ahead
+from prefect_genvideo.ledger.lost import lost_create, settle_intent, take_up, told_of
+from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Problem
 from prefect_genvideo.polling import Backoff
+from prefect_genvideo.providers.trace import Trace, traced
 
 if TYPE_CHECKING:
     from prefect_genvideo.models import VideoRequest
@@ -209,20 +211,21 @@ class Creator:
                 return None
         raise self._unknown(held.record)
 
-    async def _hold(self, entry: Entry, reason: str, suspect: str | None = None) -> Entry:
+    async def _hold(self, entry: Entry, reason: str, **facts: Any) -> Entry:
         """Mark an outcome as unknown. If its holder wrote an id meanwhile, that record is returned instead."""
         try:
-            return await self.ledger.move(entry, "unknown", reason=reason, task_id=suspect)
+            return await self.ledger.move(entry, "unknown", reason=reason, **facts)
         except LedgerConflictError:
             return await self.ledger.read(entry.record.key) or entry
 
     def _unknown(self, record: LedgerRecord) -> UnknownOutcomeError:
         return UnknownOutcomeError(
             f"A create for key {record.key!r} went out and its fate is not known: {record.reason}. It is never sent "
-            f"again by a machine. {ways_out(self.ledger, record)}",
+            f"again by a machine. {told_of(record)}{ways_out(self.ledger, record)}",
             provider=record.provider,
             task_id=record.task_id,
             reason=record.reason,
+            request_id=record.request_id,
         )
 
     async def _send(self, request: VideoRequest, entry: Entry) -> Entry:
@@ -255,9 +258,10 @@ class Creator:
             raise
 
     async def _post_and_record(self, request: VideoRequest, entry: Entry) -> Entry:
-        sent_at = datetime.now(timezone.utc)
+        sent_at, head = datetime.now(timezone.utc), Trace()
         try:
-            task_id = await self.client.create(request)
+            with traced(head):
+                task_id = await self.client.create(request)
         except TransientError as error:
             self._throttle.learn(error)
             raise
@@ -265,13 +269,19 @@ class Creator:
             self._throttle.learn(error)
             await self._free(entry, error)
             raise
+        except asyncio.CancelledError:
+            if head.request_id:  # all that will ever be known of it
+                with anyio.CancelScope(shield=True), anyio.move_on_after(self.policy.cancel_grace):
+                    await self.ledger.move(entry, "intent", **_lost(sent_at, head))
+            raise
         except Exception as error:
             # Whatever else happens after a request may have left is treated as "it may have been accepted".
             reason = error.reason or str(error) if isinstance(error, GenVideoError) else type(error).__name__
             # An answer that could not be trusted may have named a task all the same.
             suspect = error.task_id if isinstance(error, GenVideoError) else None
             # Held first: whatever happens while it is looked for, nobody sends again.
-            held = await self._look_for(request, sent_at, await self._hold(entry, reason, suspect))
+            held = await self._hold(entry, reason, task_id=suspect, **_lost(sent_at, head))
+            held = await self._look_for(request, held)
             if (held.record.state, held.record.claim) == ("submitted", entry.record.claim):
                 return held
             unknown = self._unknown(held.record)
@@ -280,7 +290,9 @@ class Creator:
         self._say(f"{self.client.title} accepted task {task_id} for key {entry.record.key!r}.")
         now = datetime.now(timezone.utc)
         try:
-            return await self.ledger.move(entry, "submitted", task_id=task_id, submitted_at=now, reason=None)
+            return await self.ledger.move(
+                entry, "submitted", task_id=task_id, submitted_at=now, reason=None, request_id=head.request_id
+            )
         except DestinationError as error:
             way = f"It is paid for: {_command(self.ledger, 'adopt', entry.record.key, task_id)} keeps it."
             raise DestinationError(
@@ -289,29 +301,22 @@ class Creator:
                 task_id=task_id,
             ) from None
 
-    async def _look_for(self, request: VideoRequest, sent_at: datetime, held: Entry) -> Entry:
+    async def _look_for(self, request: VideoRequest, held: Entry) -> Entry:
         """Ask the provider for the task of a lost answer before a person is asked; one that it names is taken up."""
         if held.record.state != "unknown":
             return held
         try:
-            found = await self.client.find_created(request, sent_at)
+            return await take_up(self.client, self.ledger, held, lost_create(held.record, request), self._say)
         except Exception as error:
             self._say(f"Whether the create of key {held.record.key!r} was accepted could not be asked: {error}")
             return held
-        ids = sorted({generation.task_id for generation in found})
-        if len(ids) == 1:
-            self._say(f"{self.client.title} names task {ids[0]} for the lost create of key {held.record.key!r}.")
-            return await self.ledger.move(held, "submitted", task_id=ids[0], submitted_at=sent_at, reason=None)
-        if ids:
-            evidence = f"{held.record.reason}; the provider names {len(ids)} tasks that fit: {', '.join(ids[:10])}"
-            return await self.ledger.move(held, "unknown", reason=evidence)
-        return held
 
     async def _let_finish(self, work: asyncio.Future[Entry], entry: Entry) -> None:
         """A cancelled run gives an answer that is under way a few seconds to be recorded, then leaves."""
         await asyncio.wait({work}, timeout=self.policy.cancel_grace)
         if not work.done():
             work.cancel()
+            await asyncio.wait({work}, timeout=self.policy.cancel_grace)
             self._say(
                 f"Cancelled while a create was under way: its fate is not known. {ways_out(self.ledger, entry.record)}"
             )
@@ -352,34 +357,12 @@ class Creator:
             raise
 
 
-_LEFT = "the run that sent it ended before its answer was recorded"
-
-
-async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float, *, watched: float = 0.0) -> Entry:
-    """Settle an intent that was left behind: free where its last create is proven to have made nothing, else unknown.
-
-    Args:
-        ledger: Where it is recorded.
-        entry: The intent.
-        stale_after: Seconds without a sign of life from which its holder counts as gone; at once where it is known.
-        watched: Seconds for which the caller has seen the very same record; no clock can be wrong about these.
-
-    Returns:
-        The record as it is now. Still an intent: its holder is at work. Anything else: it has come back meanwhile.
-
-    Raises:
-        DestinationError: The store failed.
-    """
-    record = entry.record
-    gone = watched > stale_after or holder_is_gone(record)
-    if not gone and await quiet_for(ledger.store, ledger.path(record.key), record, stale_after) <= stale_after:
-        return entry
-    try:
-        if not record.refused:
-            return await ledger.move(entry, "unknown", reason=_LEFT)
-        # Exactly this record: a holder that has come back may be sending by now.
-        freed = await ledger.move(entry, "rejected", exact=True, refused=False)
-    except LedgerConflictError:
-        return await ledger.read(record.key) or entry
-    await ledger.markers.uncount(freed.record)
-    return freed
+def _lost(sent_at: datetime, head: Trace) -> dict[str, Any]:
+    """What a record keeps of a create whose answer was lost."""
+    gave_up_at = datetime.now(timezone.utc)
+    return {
+        "sent_at": sent_at,
+        "gave_up_at": gave_up_at,
+        "request_id": head.request_id,
+        "clock_ahead": head.clock_ahead,
+    }

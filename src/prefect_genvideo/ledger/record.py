@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, redact
 from prefect_genvideo.models import Generation, Problem, StoredVideo
 from prefect_genvideo.polling import history_key
+from prefect_genvideo.prices.facts import MoneyFacts
 
 VERSION = 1
 """Version of the record that this release writes. A newer one is refused: its states may mean something else."""
@@ -87,6 +88,11 @@ class LedgerRecord(BaseModel):
         no_video_since: When the provider was first seen to report the task as done without giving a link.
         asked_at: When such a task was last asked about by reconciling.
         stored: The saved video, once there is one.
+        request_id: The provider's own id of the create's call, which its log goes by; kept from the answer's headers.
+        sent_at: When a create whose answer was lost was sent; together with `gave_up_at` the time to look for it in.
+        gave_up_at: When its answer was given up.
+        clock_ahead: Seconds that the provider's clock was ahead of ours then.
+        money: What it was expected to cost, what was charged and given back.
     """
 
     # A mixed fleet during an upgrade: what a newer version has added is kept when an older one rewrites the record.
@@ -121,6 +127,11 @@ class LedgerRecord(BaseModel):
     no_video_since: datetime | None = None
     asked_at: datetime | None = None
     stored: StoredVideo | None = None
+    request_id: str | None = None
+    sent_at: datetime | None = None
+    gave_up_at: datetime | None = None
+    clock_ahead: float | None = None
+    money: MoneyFacts | None = None
 
     @field_validator("version")
     @classmethod

@@ -33,6 +33,7 @@ from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
+from prefect_genvideo.prices.facts import MoneyFacts
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
@@ -154,6 +155,7 @@ class Pipeline:
             seconds=full.duration,
             resolution=full.resolution,
             posts=1,
+            money=MoneyFacts.expecting(self.client.estimate(request)),
             flow_run_id=runs.flow_run,
             task_run_id=runs.task_run,
         )

@@ -6,6 +6,17 @@ from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import CREATED_WITHOUT_ID, Facts, Row
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.limits import ModelFacts, ModelLimits, ModelRules, read_model_rules
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
+from prefect_genvideo.providers.money import (
+    AccountLog,
+    Balance,
+    ListedPrice,
+    LogRow,
+    NotTold,
+    PriceList,
+    Site,
+    TaskMoney,
+)
 from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.registry import (
     ENTRY_POINT_GROUP,
@@ -23,16 +34,26 @@ __all__ = [
     "CREATED_WITHOUT_ID",
     "ENTRY_POINT_GROUP",
     "NOT_SENT",
+    "AccountLog",
+    "Balance",
     "Facts",
+    "FoundCreate",
+    "ListedPrice",
+    "LogRow",
+    "LostCreate",
     "Manners",
     "ModelFacts",
     "ModelLimits",
     "ModelRules",
+    "NotTold",
+    "PriceList",
     "Reply",
     "Row",
     "Rule",
     "SenseAudioClient",
+    "Site",
     "SudashuiClient",
+    "TaskMoney",
     "VideoClient",
     "VideoStream",
     "checked_address",

@@ -11,7 +11,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from datetime import datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Any, ClassVar, TypeVar
@@ -23,14 +23,15 @@ import httpx
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.answers import salvage_id
+from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import fetch_small, open_video
 from prefect_genvideo.providers.evidence import CreatedIds, created_ids
 from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
-from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
@@ -44,7 +45,7 @@ STALL_TIMEOUT = 45.0
 ClientT = TypeVar("ClientT", bound="VideoClient")
 
 
-class VideoClient(ModelKnowledge):
+class VideoClient(Billing):
     """A provider of generated videos.
 
     Attributes:
@@ -80,6 +81,7 @@ class VideoClient(ModelKnowledge):
         allow_private: bool = False,
         max_video_size: int = MAX_SIZE,
         model_rules: ModelRules | None = None,
+        prices: PriceTable | None = None,
     ) -> None:
         """Make a client; nothing is sent.
 
@@ -92,6 +94,7 @@ class VideoClient(ModelKnowledge):
             allow_private: Whether results may come from private and loopback hosts.
             max_video_size: Bytes; a larger video is refused.
             model_rules: What is known of models beyond the built-in tables; `limits.read_model_rules` reads a file.
+            prices: What the user pays for generations; `prices.read_price_tables` reads a file.
 
         Raises:
             InvalidRequestError: The key or the URL cannot be used at all.
@@ -104,6 +107,7 @@ class VideoClient(ModelKnowledge):
         self._allow_private = allow_private
         self._max_video_size = max_video_size
         self.model_rules = model_rules or ModelRules()
+        self.price_table = prices or PriceTable()
         self._lines: dict[bool, Line] = {}
         self._downloads: httpx.AsyncClient | None = None
 
@@ -162,6 +166,7 @@ class VideoClient(ModelKnowledge):
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Return every asset that cannot go into a body as it stands."""
 
+    _id_header: ClassVar[str] = ""  # of answers, with the provider's own id of the call
     _create_path: ClassVar[str]
     _query_path: ClassVar[str]  # with {task_id}
     _manners: ClassVar[Manners] = Manners()
@@ -189,23 +194,6 @@ class VideoClient(ModelKnowledge):
         content = await self._content(request)
         reply = await self._exchange("POST", self._create_path, content=content, fresh=True)
         return await self._task_id_of(reply, request)
-
-    async def find_created(self, request: VideoRequest, sent_at: datetime) -> list[Generation]:
-        """Look for tasks that a create with a lost answer may have made. Asked before a person is.
-
-        Args:
-            request: What was sent.
-            sent_at: When, by our clock.
-
-        Returns:
-            Tasks that the provider ties to this very create, e.g. by a request id in its log; a single one is taken up
-            as paid for, so nothing may be guessed here. Empty where there is no way to look, which proves nothing.
-
-        Raises:
-            GenVideoError: The provider could not be asked.
-        """
-        del request, sent_at
-        return []
 
     def content_url(self, task_id: str) -> str | None:
         """Return where the API itself serves a finished task's video to the key, for answers that name no link.
@@ -344,6 +332,7 @@ class VideoClient(ModelKnowledge):
                 files=files,
                 deadline=http.CONNECT_TIMEOUT + 2 * self._timeout,
                 secret=self._key,
+                id_header=self._id_header,
             )
 
     async def _content(self, request: VideoRequest) -> bytes:

@@ -47,6 +47,7 @@ class Facts:
         moderation: Whether the words speak of what a video shows.
         passing: Whether the body is a page about a fault that passes.
         retry_after: Seconds the provider asked us to wait.
+        request_id: The provider's id of the call.
     """
 
     status: int
@@ -60,6 +61,7 @@ class Facts:
     moderation: bool = False
     passing: bool = False
     retry_after: float | None = None
+    request_id: str | None = None
 
 
 @dataclass(frozen=True)
@@ -242,6 +244,7 @@ def facts_from(
         moderation=said and refused_for_content(f"{message} {' '.join(named)}", {*named, *inner_codes}),
         passing=reply.is_html and any(map(_PASSING.search, _HEADINGS.findall(reply.body[:8192]))),
         retry_after=reply.retry_after if reply.retry_after is not None else asked_wait(reply.json),
+        request_id=reply.request_id,
     )
 
 
@@ -289,6 +292,7 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
         reason=row.reason or facts.reason or (f"HTTP {facts.status}" if facts.status else None),
         retry_after=facts.retry_after if facts.retry_after is not None else row.retry_after,
         moderation=facts.moderation and not issubclass(row.error, RateLimitedError),
+        request_id=facts.request_id,
     )
 
 

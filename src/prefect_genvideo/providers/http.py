@@ -10,7 +10,7 @@ import functools
 import logging
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
@@ -24,6 +24,7 @@ import httpx
 from prefect_genvideo.providers.answers import parse_json
 from prefect_genvideo.providers.network import NetworkTransport
 from prefect_genvideo.providers.ssrf import Guard
+from prefect_genvideo.providers.trace import note_head
 from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
 from prefect_genvideo.providers.waits import answered_at, retry_after
 
@@ -159,6 +160,7 @@ class Reply:
         content_type: As declared, lower case.
         retry_after: Seconds the other side asked us to wait.
         answered_at: When it answered, by its own clock; None where it does not say.
+        request_id: The other side's own id of the call, in a header.
     """
 
     status: int = 0
@@ -168,6 +170,7 @@ class Reply:
     content_type: str = ""
     retry_after: float | None = None
     answered_at: datetime | None = None
+    request_id: str | None = None
 
     @property
     def is_html(self) -> bool:
@@ -203,6 +206,7 @@ async def exchange(
     files: Mapping[str, Any] | None = None,
     deadline: float = CONNECT_TIMEOUT + 2 * READ_TIMEOUT,
     secret: str = "",
+    id_header: str = "",
 ) -> Reply:
     """Send one request and return what came of it. Raises nothing but cancellation.
 
@@ -215,7 +219,9 @@ async def exchange(
         files: Multipart fields; files are streamed.
         deadline: Seconds for everything together; a large body of the request gets more, at `SLOWEST_UPLOAD`.
         secret: Text that is blanked out in the answer: some gateways echo the key.
+        id_header: The header that carries the other side's id of the call; it is kept before the body is read.
     """
+    request_id: str | None = None
     try:
         request = client.build_request(method, url, headers=headers, content=content, files=files)
     except (httpx.InvalidURL, ValueError, TypeError):
@@ -224,6 +230,7 @@ async def exchange(
     try:
         with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
             response = await send(client, request)
+            request_id = note_head(response.headers, id_header)
             failure = await _read(response, body)
     except _BEFORE_SENDING:
         return Reply(failure=NOT_SENT)
@@ -235,7 +242,9 @@ async def exchange(
         if response is not None:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
-    return await _reply(response, bytes(body), failure, secret) if response is not None else Reply(failure=failure)
+    if response is None:
+        return Reply(failure=failure)
+    return replace(await _reply(response, bytes(body), failure, secret), request_id=request_id)
 
 
 async def _read(response: httpx.Response, body: bytearray) -> str:

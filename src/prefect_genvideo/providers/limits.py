@@ -5,25 +5,20 @@ A statement is used like the built-in tables. Where both speak of the same fact,
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Any
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
-from prefect_genvideo.errors import InvalidRequestError, shown
-from prefect_genvideo.models import Problem
 from prefect_genvideo.providers import rules as r
 from prefect_genvideo.providers.rules import Check, Rule
+from prefect_genvideo.stated import read_stated, unusable
 
 _MAX_SECONDS = 3600
-_MAX_FILE = 1024 * 1024  # bytes; some thousand models
-_MAX_PROBLEMS = 50
 _SPAN = re.compile(r"([0-9]{1,4}) ?[-–] ?([0-9]{1,4})")
 
 
@@ -174,36 +169,15 @@ def read_model_rules(stated: str) -> dict[str, ModelRules]:
     """Read the rules that a user states of models, by provider.
 
     Args:
-        stated: A JSON object, or the path of a file that holds one: `{"sudashui": {"sdas-2-*": {"seconds": "4-30",
-            "aspect_ratios": ["16:9"], "images": 30}}}`. See `ModelLimits` for the fields.
+        stated: A JSON or YAML object, or the path of a file that holds one: `{"sudashui": {"sdas-2-*": {"seconds":
+            "4-30", "aspect_ratios": ["16:9"], "images": 30}}}`. See `ModelLimits` for the fields.
 
     Raises:
         InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
     """
-    inline = stated.lstrip().startswith("{")
-    source = "model_rules" if inline else f"model_rules in {Path(stated).name}"
+    value, source = read_stated(stated, "model_rules")
     try:
-        content = stated.encode() if inline else _file(stated)
-        found = _FILE.validate_python(json.loads(content))
+        found = _FILE.validate_python(value)
     except ValidationError as error:
-        problems = [
-            Problem(".".join(map(str, fault["loc"])), shown(fault["input"]), fault["msg"], source)
-            for fault in error.errors(include_url=False)[:_MAX_PROBLEMS]
-        ]
-        raise InvalidRequestError("The rules stated for models cannot be used:", problems=problems) from None
-    except (OSError, ValueError, RecursionError, RuntimeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "no JSON object"
-        problem = Problem("model_rules", shown(stated), f"a JSON object or the path of a file with one: {why}")
-        raise InvalidRequestError("The rules stated for models cannot be read:", problems=[problem]) from None
+        raise unusable(error, "model_rules", source) from None
     return {provider: ModelRules(tuple(models.items()), source) for provider, models in found.items()}
-
-
-def _file(path: str) -> bytes:
-    found = Path(path).expanduser()
-    if not found.is_file():
-        raise FileNotFoundError(2, "there is no such file")
-    with found.open("rb") as file:
-        content = file.read(_MAX_FILE + 1)
-    if len(content) > _MAX_FILE:
-        raise OSError(27, f"larger than {_MAX_FILE} bytes")
-    return content

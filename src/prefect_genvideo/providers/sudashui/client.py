@@ -13,6 +13,7 @@ import anyio.to_thread
 import httpx
 
 from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
 from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text, url_parts
 from prefect_genvideo.providers.assets import not_links
@@ -57,6 +58,7 @@ class SudashuiClient(VideoClient):
     default_model: ClassVar[str] = "sd-2-fast-720p"
     default_files_url: ClassVar[str] = "https://files.sudashuiapi.com"
 
+    _id_header: ClassVar[str] = "x-oneapi-request-id"
     _create_path: ClassVar[str] = "/v1/video/generations"
     _query_path: ClassVar[str] = "/v1/video/generations/{task_id}"
     _manners: ClassVar[Manners] = Manners(video_links=wire.VIDEO_LINKS)
@@ -75,6 +77,7 @@ class SudashuiClient(VideoClient):
         allow_private: bool = False,
         max_video_size: int = MAX_SIZE,
         model_rules: ModelRules | None = None,
+        prices: PriceTable | None = None,
     ) -> None:
         """Make a client; see `VideoClient`.
 
@@ -88,6 +91,7 @@ class SudashuiClient(VideoClient):
             allow_private: Whether results may come from private and loopback hosts.
             max_video_size: Bytes; a larger video is refused.
             model_rules: What is known of models beyond the built-in tables.
+            prices: What the user pays for generations.
         """
         super().__init__(
             api_key,
@@ -98,6 +102,7 @@ class SudashuiClient(VideoClient):
             allow_private=allow_private,
             max_video_size=max_video_size,
             model_rules=model_rules,
+            prices=prices,
         )
         self.files_url = self._checked("files_url", checked_address, files_url or self.default_files_url)
 

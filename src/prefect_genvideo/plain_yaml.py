@@ -1,4 +1,4 @@
-"""Reader of YAML for batches. It takes event by event, so that no file can grow, call anything or be misread.
+"""Reader of YAML that people write. It takes event by event, so that no file can grow, call anything or be misread.
 
 Plain words mean what YAML 1.2 says. To YAML 1.1, as PyYAML reads it, `aspect_ratio: 16:9` is the number 969 and the
 name `on` in a fallback is `true`; here both are texts, and only `true` and `false` are truth values. Dates stay texts.

@@ -1,0 +1,195 @@
+"""Amounts of money: decimals with a currency. Nothing here is ever a float, and what is not known is None, never 0."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_HALF_EVEN, Context, Decimal, localcontext
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
+
+# Digits that products and sums keep; amounts of 24 digits times quantities of 12 fit exactly.
+_PRECISION = 60
+# Decimal places that an amount may have: a token's price in a credit's fraction has some eight.
+_PLACES = 18
+# No price, bill or balance of this field comes near; what is larger is a typing error or garbage.
+_LARGEST = Decimal("1e15")
+
+EXACT = Context(prec=_PRECISION, rounding=ROUND_HALF_EVEN)
+"""Arithmetic that loses no digit of what is added and multiplied here."""
+
+How = Literal["calculated", "catalogue", "unknown"]
+"""Where an estimate comes from: the user's price table, the provider's own list, or nowhere."""
+
+
+def _no_bool(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("a number is wanted")
+    return value
+
+
+def _bounded(value: Decimal) -> Decimal:
+    exponent = value.as_tuple().exponent
+    if not isinstance(exponent, int) or abs(value) > _LARGEST or exponent < -_PLACES:
+        raise ValueError(f"at most {_LARGEST:f}, with at most {_PLACES} decimal places")
+    return value
+
+
+def plain(value: Decimal) -> str:
+    """Return a decimal as plain digits: no exponent, no zeros at the end that say nothing, e.g. `4.5`."""
+    text = format(value, "f")
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+Amount = Annotated[
+    Decimal,
+    BeforeValidator(_no_bool),
+    Field(allow_inf_nan=False),
+    AfterValidator(_bounded),
+    PlainSerializer(plain, return_type=str, when_used="json"),
+]
+"""A decimal of any sign, up to 10^15 with 18 places. In JSON it is a text; a number is read as it is written."""
+
+Currency = Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z][A-Za-z0-9 _.-]*$")]
+"""ISO 4217, e.g. `CNY`, or the name of a virtual currency, e.g. `unit` or `credit`."""
+
+
+class Money(BaseModel):
+    """An amount of one currency.
+
+    Attributes:
+        amount: How much; negative for a refund.
+        currency: ISO 4217, or the name of a virtual currency.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amount: Amount
+    currency: Currency
+
+    def __add__(self, other: Money) -> Money:
+        if other.currency != self.currency:
+            raise ValueError(f"{self.currency} and {other.currency} are not added")
+        return Money(amount=EXACT.add(self.amount, other.amount), currency=self.currency)
+
+    def __str__(self) -> str:
+        return f"{plain(self.amount)} {self.currency}"
+
+
+class Estimate(BaseModel):
+    """What one generation will cost. Each figure may be unknown on its own: None, never 0.
+
+    Attributes:
+        low: The least it costs.
+        expected: What it costs as far as the request tells.
+        high: The most it costs; what an approval or a budget has to count with. None: nobody knows an upper end.
+        currency: Of all three; None when nothing is known.
+        how: `calculated` from the user's table, `catalogue` from the provider's list, or `unknown`.
+        note: Which price it is, or why nothing is known; one line for people.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    low: Amount | None = None
+    expected: Amount | None = None
+    high: Amount | None = None
+    currency: Currency | None = None
+    how: How = "unknown"
+    note: str = Field(default="", max_length=500)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether an expected figure is known."""
+        return self.expected is not None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether an upper end is known."""
+        return self.high is not None
+
+    def times(self, factor: int | Decimal) -> Estimate:
+        """Return the estimate of several, e.g. for a row with two retakes."""
+        scaled = {
+            name: None if value is None else EXACT.multiply(value, Decimal(factor))
+            for name, value in (("low", self.low), ("expected", self.expected), ("high", self.high))
+        }
+        return self.model_copy(update=scaled)
+
+    def __str__(self) -> str:
+        if self.low is None and self.high is None:
+            return "unknown"
+        if self.low == self.high and self.low is not None:
+            return f"{plain(self.low)} {self.currency}"
+        low = "?" if self.low is None else plain(self.low)
+        high = "?" if self.high is None else plain(self.high)
+        return f"{low} to {high} {self.currency}"
+
+
+@dataclass(frozen=True)
+class EstimateTotal:
+    """The sum of many estimates. Currencies are never mixed, and what is unknown is counted beside the sums.
+
+    Attributes:
+        sums: One estimate a currency, in the order of their names; over those whose figures are known.
+        unknown: Estimates without an expected figure; they are in no sum's `expected`.
+        unbounded: Estimates without an upper end; they are in no sum's `high`.
+        count: All estimates.
+    """
+
+    sums: tuple[Estimate, ...] = ()
+    unknown: int = 0
+    unbounded: int = 0
+    count: int = 0
+
+
+def total_of(estimates: Iterable[Estimate]) -> EstimateTotal:
+    """Return the sum of estimates, by currency."""
+    sums: dict[str, list[Decimal]] = {}
+    hows: dict[str, set[How]] = {}
+    count = unknown = unbounded = 0
+    with localcontext(EXACT):
+        for one in estimates:
+            count, unknown, unbounded = count + 1, unknown + (not one.is_known), unbounded + (not one.is_bounded)
+            if one.currency is None:
+                continue
+            found = sums.setdefault(one.currency, [Decimal(0)] * 3)
+            hows.setdefault(one.currency, set()).add(one.how)
+            for place, value in enumerate((one.low, one.expected, one.high)):
+                found[place] += value or 0
+    made = (
+        Estimate(low=low, expected=expected, high=high, currency=currency, how=min(hows[currency]))
+        for currency, (low, expected, high) in sorted(sums.items())
+    )
+    return EstimateTotal(tuple(made), unknown, unbounded, count)
+
+
+def money_of(quota: int, quota_per_unit: Decimal | None, unit: Money | None = None) -> Money:
+    """Return a gateway's figure as money. Whole figures are added first and divided once, by this.
+
+    Args:
+        quota: The gateway's integer.
+        quota_per_unit: So many make one unit of the site, as it says or as the user states; None: not known.
+        unit: What one unit costs the user; None: not known, and a unit is not assumed to be a dollar.
+
+    Returns:
+        In the unit's currency; without its price in `unit`; without the size of a unit in `quota`.
+    """
+    if quota_per_unit is None or quota_per_unit <= 0:
+        return Money(amount=Decimal(quota), currency="quota")
+    units = EXACT.divide(Decimal(quota), quota_per_unit)
+    priced = units if unit is None else EXACT.multiply(units, unit.amount)
+    return Money(amount=places(priced), currency="unit" if unit is None else unit.currency)
+
+
+def places(value: Decimal, digits: int = _PLACES) -> Decimal:
+    """Return a value with at most so many decimal places, rounded half to even.
+
+    Args:
+        value: Any finite decimal.
+        digits: Decimal places that are kept.
+    """
+    exponent = value.as_tuple().exponent
+    if isinstance(exponent, int) and exponent < -digits:
+        return value.quantize(Decimal(1).scaleb(-digits), context=EXACT)
+    return value

@@ -1,0 +1,147 @@
+"""The money side of a client: what requests will cost, and what the provider tells an account of its money.
+
+Every question has a default of "not told", so that a provider which tells nothing needs nothing of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from prefect_genvideo.media.inspect import MediaInfo
+from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.prices.amounts import Estimate, Money
+from prefect_genvideo.prices.estimate import Billable, billable_of, estimate
+from prefect_genvideo.prices.table import PriceTable
+from prefect_genvideo.providers.knowledge import ModelKnowledge
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
+from prefect_genvideo.providers.money import AccountLog, Balance, NotTold, PriceList, Site, TaskMoney
+
+_NOTHING = PriceTable()
+
+
+class Billing(ModelKnowledge):
+    """The part of a client that knows prices and the account's money.
+
+    Attributes:
+        price_table: The prices that a user states; empty where none are.
+        listed: The provider's own list, once `price_list` has brought it. What the user states goes before it.
+    """
+
+    price_table: PriceTable = _NOTHING
+    listed: PriceList | None = None
+
+    def estimate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Estimate:
+        """Return what a request will cost. Uses no network, and never raises.
+
+        Args:
+            request: What is wanted; the model's defaults are filled in first.
+            media: Facts of assets, keyed as in `request.assets()`: lengths of reference videos count at some prices.
+
+        Returns:
+            By the user's table, `how="calculated"`; else by the list that `price_list` has brought, `how="catalogue"`;
+            else unknown, with every figure None.
+        """
+        wanted = self.billable(request, media)
+        found = estimate(self.price_table, wanted)
+        if found.how != "unknown" or self.listed is None:
+            return found
+        listed = self._by_list(wanted, self.listed)
+        return found if listed is None else listed
+
+    def billable(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Billable:
+        """Return what of a request its price depends on.
+
+        Args:
+            request: What is wanted.
+            media: Facts of assets, keyed as in `request.assets()`.
+        """
+        full = self.effective(request)
+        known = [info.seconds for field, info in (media or {}).items() if field.startswith("videos[")]
+        told = [seconds for seconds in known if seconds is not None]
+        whole = len(told) == len(full.videos) and bool(told)
+        limits = self.model_rules.of(full.model).over(self.known_limits(full.model)[0])
+        return billable_of(full, lengths=limits.seconds or (), input_seconds=sum(told) if whole else None)
+
+    def _by_list(self, wanted: Billable, listed: PriceList) -> Estimate | None:
+        """What a request costs by the provider's own list; None where the list does not tell."""
+        del wanted, listed
+        return None
+
+    # What the provider tells. Read rarely: these addresses share a small budget of calls.
+
+    async def price_list(self) -> PriceList | NotTold:
+        """Return the provider's own list of prices, and keep it in `listed` for `estimate`.
+
+        Raises:
+            RejectedError: The provider refused.
+            TransientError: It could not be asked now.
+        """
+        return NotTold()
+
+    async def site(self) -> Site | NotTold:
+        """Return how the provider counts: how many of its figures make a unit; raises as `price_list`."""
+        return NotTold()
+
+    async def balance(self) -> Balance | NotTold:
+        """Return what is left on the key or the account; raises as `price_list`."""
+        return NotTold()
+
+    async def account_log(self, *, max_age: float = 0.0) -> AccountLog | NotTold:
+        """Return the newest rows of the account's log; raises as `price_list`.
+
+        Args:
+            max_age: Seconds; a log that was read not longer ago is good enough, which saves a call.
+        """
+        del max_age
+        return NotTold()
+
+    async def task_money(self, generation: Generation, request_id: str | None = None) -> TaskMoney | NotTold:
+        """Return what is told of one task's money, from its own answer alone.
+
+        Args:
+            generation: The provider's last word on the task.
+            request_id: Of its create's answer.
+        """
+        del generation, request_id
+        return NotTold()
+
+    @property
+    def unit(self) -> Money | None:
+        """What one unit of the provider costs the user, where the user states it; it is not assumed to be a dollar."""
+        return self.price_table.unit
+
+    async def find_created(self, lost: LostCreate) -> FoundCreate:
+        """Look for the task that a create with a lost answer may have made. Asked before a person is.
+
+        Args:
+            lost: What is known of it.
+
+        Returns:
+            With the outcome `found` the one task that the provider ties to this very create; it is taken up as paid
+            for, so nothing may be guessed. Everything else is evidence for a person, and frees no key.
+
+        Raises:
+            GenVideoError: The provider could not be asked.
+        """
+        del lost
+        return FoundCreate()
+
+    def cost_of(self, generation: Generation, request: VideoRequest, seconds: float | None = None) -> Estimate:
+        """Return what a finished generation has cost by the user's table, where the provider shows no money.
+
+        Args:
+            generation: The provider's last word.
+            request: What was wanted.
+            seconds: Length of the saved film, where it was measured.
+
+        Returns:
+            A failed generation is unknown unless the table says what it costs.
+        """
+        measured = request.model_copy(update={"duration": seconds}) if seconds else request
+        on = generation.created_at.date() if generation.created_at else None
+        cost = estimate(self.price_table, self.billable(measured), on=on)
+        if generation.state != "failed" or self.price_table.failed == "charged":
+            return cost
+        if self.price_table.failed is None:
+            return Estimate(note="what a failed generation costs is not stated")
+        return cost.times(0).model_copy(update={"note": "failed generations are free by the price table"})

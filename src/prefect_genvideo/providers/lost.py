@@ -1,0 +1,65 @@
+"""A create whose answer was lost: what is known of it, and what the provider's evidence says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Literal
+
+from prefect_genvideo.models import VideoRequest
+
+Outcome = Literal["found", "charged", "not_charged", "ambiguous", "unknown"]
+"""`found`: the task is named. `charged`: it was accepted, its task is not named. `not_charged`: evidence that nothing
+was made. `ambiguous`: several things fit. `unknown`: nothing can be concluded."""
+
+
+@dataclass(frozen=True)
+class LostCreate:
+    """What is known of a create whose answer was lost.
+
+    Attributes:
+        request: What was sent.
+        sent_at: When, by our clock.
+        gave_up_at: When its answer was given up; None: just now.
+        request_id: The provider's id of the call, where headers came before the rest was lost.
+        clock_ahead: Seconds that the provider's clock is ahead of ours, where its answer told.
+        known_request_ids: Of all other creates that the ledger knows.
+        known_task_ids: Tasks that the ledger knows.
+        lost_alike: Lost creates of the same model, this one included.
+        key_is_ours: Whether nothing but this ledger uses the key; a person has said so.
+    """
+
+    request: VideoRequest
+    sent_at: datetime
+    gave_up_at: datetime | None = None
+    request_id: str | None = None
+    clock_ahead: float | None = None
+    known_request_ids: frozenset[str] = frozenset()
+    known_task_ids: frozenset[str] = frozenset()
+    lost_alike: int = 1
+    key_is_ours: bool = False
+
+
+@dataclass(frozen=True)
+class FoundCreate:
+    """What a provider's evidence says of a lost create.
+
+    Attributes:
+        outcome: What can be concluded.
+        certainty: `exact`, `by elimination`, `by count`, `candidates`, or why there is none.
+        task_ids: Tasks that fit; with `found` exactly one, which is taken up as paid for.
+        quota: What was charged, in the gateway's whole figures.
+        refunded: What was given back since.
+        request_id: Of the row that was found.
+        candidates: Rows that fit.
+        evidence: All of it in a sentence, for the person who decides.
+    """
+
+    outcome: Outcome = "unknown"
+    certainty: str = "no way to look"
+    task_ids: tuple[str, ...] = ()
+    quota: int | None = None
+    refunded: int | None = None
+    request_id: str | None = None
+    candidates: int = 0
+    evidence: str = ""
