@@ -23,7 +23,8 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
-from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission, settle_intent
+from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
+from prefect_genvideo.ledger.lost import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
 from prefect_genvideo.ledger.clocks import dated_ahead
-from prefect_genvideo.ledger.create import settle_intent
+from prefect_genvideo.ledger.lost import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.models import NO_REASON, Generation
