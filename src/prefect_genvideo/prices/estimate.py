@@ -127,11 +127,11 @@ def estimate(
         why = "prices in several currencies" if known else "no price for these seconds, resolution, sound and input"
         return _unknown(f"{wanted.model}: {why}", table)
     whole = len(known) == len(found)
-    highs = [cost.high for cost in known if cost.high is not None]
+    low, expected, high = _range(known)
     return Estimate(
-        low=places(min(cost.low for cost in known)),
-        expected=_expected(known) if whole else None,
-        high=places(max(highs)) if whole and len(highs) == len(known) else None,
+        low=low,
+        expected=expected if whole else None,
+        high=high if whole else None,
         currency=known[0].currency,
         how=how,
         note=_note(known, whole, table)[:500],
@@ -224,12 +224,17 @@ def _tokens(
     return low, Decimal(int(usual * frames / 1024)), most * frames / 1024
 
 
-def _expected(known: Sequence[_Cost]) -> Decimal | None:
-    """The one figure, or the middle between the lowest and the highest where something is left open."""
-    figures = [cost.expected for cost in known if cost.expected is not None]
-    if len(figures) < len(known):
-        return None
-    return places((min(figures) + max(figures)) / 2)
+def _range(known: Sequence[_Cost]) -> tuple[Decimal, Decimal | None, Decimal | None]:
+    """The lowest, the middle of what is expected, and the highest; None where one of them has no such end."""
+    expected = [cost.expected for cost in known if cost.expected is not None]
+    highs = [cost.high for cost in known if cost.high is not None]
+    middle = (min(expected) + max(expected)) / 2 if len(expected) == len(known) else None
+    highest = max(highs) if len(highs) == len(known) else None
+    return (
+        places(min(cost.low for cost in known)),
+        None if middle is None else places(middle),
+        None if highest is None else places(highest),
+    )
 
 
 def _where(table: PriceTable) -> str:

@@ -6,17 +6,19 @@ that stops a run, and never 0.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from decimal import ROUND_DOWN, Decimal
-from typing import Literal
+from typing import Literal, TypeVar
 
 from prefect_genvideo.prices.amounts import EXACT, Money, money_of, places
 
 CHARGE, REFUND, ERROR = 2, 6, 5
 """Types of a log's row that say something of a generation: a charge or supplement, money given back, a failed call."""
 _KNOWN_TYPES = frozenset(range(8))
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -306,18 +308,22 @@ def _is_first(row: LogRow) -> bool:
 def _summed(first: LogRow | None, rows: list[LogRow]) -> TaskMoney:
     """The money of one task, from its rows, oldest first."""
     later = [row for row in rows if row is not first]
-    settled = [row for row in later if row.is_settlement]
-    pre_charged = next((row.pre_charged for row in settled if row.pre_charged is not None), None)
-    nets = [row.net for row in later]
+    pre_charged = _last(row.pre_charged for row in later)
     return TaskMoney(
         charged=pre_charged if first is None else first.quota,
         # A fork lowers by a negative charge what upstream lowers by a refund.
-        refunded=-sum(net for net in nets if net < 0),
-        supplement=sum(net for net in nets if net > 0),
-        actual=next((row.actual for row in reversed(settled) if row.actual is not None), None),
-        reason=next((row.reason for row in reversed(later) if row.reason), None),
+        refunded=sum(max(-row.net, 0) for row in later),
+        supplement=sum(max(row.net, 0) for row in later),
+        actual=_last(row.actual for row in later),
+        reason=_last(row.reason or None for row in later),
         rows=tuple(rows),
     )
+
+
+def _last(values: Iterable[T | None]) -> T | None:
+    """The last one that is told."""
+    told = [value for value in values if value is not None]
+    return told[-1] if told else None
 
 
 def units_of(quota: int | Decimal, site: Site | NotTold) -> Decimal | None:
