@@ -90,8 +90,8 @@ class Listener:
         """What it has said."""
         return (self.folder / "listen.log").read_text(errors="replace")
 
-    def start(self, *options: str) -> None:
-        """Start it and wait until it answers.
+    def launch(self, *options: str) -> subprocess.Popen[bytes]:
+        """Start it without waiting.
 
         Args:
             options: Further words of the command line.
@@ -113,6 +113,15 @@ class Listener:
             self.process = subprocess.Popen(
                 command, env=kept | variables, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
+        return self.process
+
+    def start(self, *options: str) -> None:
+        """Start it and wait until it answers.
+
+        Args:
+            options: Further words of the command line.
+        """
+        self.launch(*options)
         wait_for(lambda: self.ended or httpx.get(f"{self.url}/healthz").status_code == 200, "listener", 60)
         if self.ended:
             raise RuntimeError(f"the listener ended: {self.log[-2000:]}")
@@ -391,8 +400,10 @@ def main(wanted: int) -> dict[str, Any]:
     run = f"run{int(time.time())}"
     plan = deliveries(wanted, run)
     with _servers() as (api, listener):
+        taken = 'genvideo_listen_events_total{outcome="sent"}'
         steps: dict[int, Callable[[], object]] = {
-            len(plan) // 3: api.kill,
+            # In the moment in which it has events that it has answered for and not written down.
+            len(plan) // 3: lambda: (wait_for(lambda: listener.metrics().get(taken, 0) > 0, "first event"), api.kill()),
             len(plan) // 2: lambda: (listener.stop(signal.SIGKILL), listener.start()),
             len(plan) * 2 // 3: api.start,
         }

@@ -30,7 +30,6 @@ _ABOUT_THE_EVENT = (400, 413, 422)
 # The server writes events to its database every 5 s by default, and later when it is busy.
 _FIRST_LOOK_S = 2.0
 _LOOK_EVERY_S = 2.0
-_TAKEN_FOR_LOST_S = 30.0
 _LONGEST_GAP_S = 900.0
 _LONGEST_BACKOFF_S = 30.0
 _IDLE_S = 1.0
@@ -54,6 +53,7 @@ class Sender:
         metrics: Counted here.
         remember: Seconds for which delivered ids are kept.
         give_up: Seconds after which an event that the API takes and never shows is set aside.
+        lost_after: Seconds after which an event that the API does not show is sent again; each time twice as long.
         wake: Set when there is something new.
         up: Whether the API took the last call.
     """
@@ -62,6 +62,7 @@ class Sender:
     metrics: Metrics
     remember: float
     give_up: float
+    lost_after: float = 30.0
 
     def __post_init__(self) -> None:
         self.wake, self.up = anyio.Event(), False
@@ -83,7 +84,7 @@ class Sender:
                             self._note_api(up=True)
                             if not moved:
                                 await self._rest(_IDLE_S)
-            except (httpx.HTTPError, OSError, RuntimeError) as error:
+            except Exception as error:  # whatever it is: a door that takes and no longer delivers would be the worst
                 failures += 1
                 self._note_api(up=False)
                 if failures == 1:
@@ -156,7 +157,7 @@ class Sender:
 
     def _fate(self, event: Queued, now: float) -> str:
         """What becomes of an event that the API does not show."""
-        gap = min(_LONGEST_GAP_S, _TAKEN_FOR_LOST_S * 2 ** min(event.sends - 1, 10))
+        gap = min(_LONGEST_GAP_S, self.lost_after * 2 ** min(event.sends - 1, 10))
         if now - event.sent < gap:
             return "later"
         return "dead" if now - event.received > self.give_up else "resent"
