@@ -190,11 +190,20 @@ class InvalidRequestError(GenVideoError):
     """One or more documented rules are broken. Nothing was sent, nothing was paid.
 
     Attributes:
-        problems: Every broken rule: field, value, limit and the rule's source.
+        problems: Every broken rule: field, value, limit and the rule's source. Empty where no field is known, e.g. for
+            a file that is looked at by itself; `reason` then says what is wrong with it.
     """
 
-    def __init__(self, message: str, *, problems: Sequence[Problem] = (), provider: str | None = None) -> None:
-        super().__init__("\n".join([message, *(f"- {problem}" for problem in problems)]), provider=provider)
+    def __init__(
+        self,
+        message: str,
+        *,
+        problems: Sequence[Problem] = (),
+        provider: str | None = None,
+        reason: str | None = None,
+    ) -> None:
+        lines = [message, *(f"- {problem}" for problem in problems)]
+        super().__init__("\n".join(lines), provider=provider, reason=reason)
         self.problems = list(problems)
 
 

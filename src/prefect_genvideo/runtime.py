@@ -215,6 +215,7 @@ async def account_slot(pipeline: Pipeline) -> AsyncGenerator[None]:
                 f"No slot of the concurrency limit {name} was to be had; nothing was sent. {error}",
                 retryable=True,
                 provider=pipeline.client.name,
+                reason="no slot",
             ) from None
         yield
 

@@ -17,6 +17,7 @@ from prefect_genvideo.providers import (
     registry,
 )
 from tests.contract.cases import CLIENTS, KEY
+from tests.fixtures.expected import refusing
 
 
 @pytest.mark.parametrize("cls", CLIENTS.values())
@@ -49,7 +50,7 @@ def test_blanks_around_a_key_are_forgiven() -> None:
 )
 def test_a_base_url_is_a_plain_one(cls: type[VideoClient], url: str) -> None:
     """Without credentials, query or fragment."""
-    with pytest.raises(InvalidRequestError, match="base_url"):
+    with refusing("base_url"):
         cls(KEY, url)
 
 
@@ -61,7 +62,7 @@ def test_a_base_url_may_end_in_v1(given: str) -> None:
 
 def test_a_files_url_is_checked_alike() -> None:
     """By its own name."""
-    with pytest.raises(InvalidRequestError, match="files_url"):
+    with refusing("files_url"):
         SudashuiClient(KEY, files_url="nowhere")
 
 
@@ -123,17 +124,24 @@ def test_a_plugin_does_not_replace_a_built_in_provider(monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    ("points", "match"),
+    ("points", "reason"),
     [
-        ([("plugin", "Plugin"), ("plugin", "NotAClient")], "Several plugins"),
+        ([("plugin", "Plugin"), ("plugin", "NotAClient")], "several"),
         ([("plugin", "NotAClient")], "no subclass"),
-        ([("plugin", "Missing")], "cannot be loaded"),
+        ([("plugin", "Missing")], "broken"),
         ([("other", "Plugin")], "another name"),
-        ([], "There is no such provider"),
     ],
 )
-def test_a_broken_plugin_is_named(points: list[tuple[str, str]], match: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_plugin_is_named(points: list[tuple[str, str]], reason: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """So that its user knows what to uninstall."""
     install(monkeypatch, *points)
-    with pytest.raises(InvalidRequestError, match=match):
-        get_provider(points[0][0] if points else "plugin")
+    with refusing(reason=reason) as caught:
+        get_provider(points[0][0])
+    assert f"tests.contract.test_clients:{points[0][1]}" in str(caught.value)
+
+
+def test_a_provider_that_nobody_has_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the names of those there are."""
+    install(monkeypatch)
+    with refusing("provider", limit="senseaudio, sudashui"):
+        get_provider("plugin")

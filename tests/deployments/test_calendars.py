@@ -7,12 +7,10 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from prefect_genvideo import LocalDestination
 from prefect_genvideo.batch.calendar import due_slots
 from prefect_genvideo.batch.manifest import rows_from
-from prefect_genvideo.errors import InvalidRequestError
+from tests.fixtures.expected import refusing
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
 DAY = timedelta(days=1)
@@ -94,5 +92,5 @@ async def test_a_broken_row_does_not_keep_the_good_ones_from_being_made(tmp_path
     """Its problems are at hand for the end of the run, so that people see them."""
     found = await slots(tmp_path, [row("2026-11-22"), row("2026-11-22", duration="long")])
     assert len(found.rows) == 1
-    with pytest.raises(InvalidRequestError, match="has 1 problem;"):
+    with refusing("row 2: duration"):
         found.manifest.check()

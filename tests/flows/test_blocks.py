@@ -25,32 +25,31 @@ KEY = "sk-sim-only-in-the-block"
 
 
 @pytest.mark.parametrize(
-    ("block", "values", "told"),
+    ("block", "values", "kind"),
     [
-        (SudashuiCredentials, {"api_key": " "}, "must be a key without spaces"),
-        (SudashuiCredentials, {"api_key": "sk one two"}, "must be a key without spaces"),
-        (SudashuiCredentials, {"base_url": "api.sudashuiapi.com"}, "must be an http(s) address with a host"),
-        (SudashuiCredentials, {"base_url": "https://key@api.sudashuiapi.com"}, "the key belongs into api_key"),
-        (SudashuiCredentials, {"files_url": "http://files.sudashuiapi.com"}, "must be https"),
-        (SenseAudioCredentials, {"base_url": "https://api.senseaudio.cn/?key=1"}, "must not hold a user, a query"),
-        (S3Destination, {"bucket": "s3://videos"}, "must be a bucket name without s3://"),
-        (S3Destination, {"bucket": "videos/2026"}, "must be a bucket name without s3:// and folders"),
-        (S3Destination, {"endpoint_url": "minio:9000"}, "must begin with http:// or https://"),
-        (S3Destination, {"key_template": "{dat}/{task_id}.mp4"}, "{dat} is no field"),
-        (LocalDestination, {"key_template": "../{task_id}.mp4"}, "key"),
-        (LocalDestination, {"ledger_mode": "none"}, "'create-only' or 'weak'"),
-        (S3Destination, {"bukcet": "my-videos"}, "not permitted"),
-        (LocalDestination, {"pth": "videos"}, "not permitted"),
+        (SudashuiCredentials, {"api_key": " "}, "value_error"),
+        (SudashuiCredentials, {"api_key": "sk one two"}, "value_error"),
+        (SudashuiCredentials, {"base_url": "api.sudashuiapi.com"}, "value_error"),
+        (SudashuiCredentials, {"base_url": "https://key@api.sudashuiapi.com"}, "value_error"),
+        (SudashuiCredentials, {"files_url": "http://files.sudashuiapi.com"}, "value_error"),
+        (SenseAudioCredentials, {"base_url": "https://api.senseaudio.cn/?key=1"}, "value_error"),
+        (S3Destination, {"bucket": "s3://videos"}, "value_error"),
+        (S3Destination, {"bucket": "videos/2026"}, "value_error"),
+        (S3Destination, {"endpoint_url": "minio:9000"}, "value_error"),
+        (S3Destination, {"key_template": "{dat}/{task_id}.mp4"}, "value_error"),
+        (LocalDestination, {"key_template": "../{task_id}.mp4"}, "value_error"),
+        (LocalDestination, {"ledger_mode": "none"}, "literal_error"),
+        (S3Destination, {"bukcet": "my-videos"}, "extra_forbidden"),
+        (LocalDestination, {"pth": "videos"}, "extra_forbidden"),
     ],
 )
-def test_a_wrong_value_has_one_clear_error(block: type[Block], values: Mapping[str, str], told: str) -> None:
-    """One problem, at the field that has it, in words; the key is in none of them."""
+def test_a_wrong_value_has_one_clear_error(block: type[Block], values: Mapping[str, str], kind: str) -> None:
+    """One problem, at the field that has it; the key is nowhere in it."""
     base: dict[type[Block], dict[str, str]] = {S3Destination: {"bucket": "my-videos"}, LocalDestination: {}}
     with pytest.raises(ValidationError) as caught:
         block.model_validate({**base.get(block, {"api_key": KEY}), **values})
     (problem,) = caught.value.errors()
-    assert problem["loc"] == (next(iter(values)),)
-    assert told in problem["msg"]
+    assert (problem["loc"], problem["type"]) == ((next(iter(values)),), kind)
     assert KEY not in str(caught.value)
 
 

@@ -17,9 +17,10 @@ from prefect.artifacts import Artifact
 from prefect_genvideo import generate_video
 from prefect_genvideo.artifacts import artifact_key
 from prefect_genvideo.blocks import S3Destination
-from prefect_genvideo.errors import DestinationError, GenerationTimeoutError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, GenerationTimeoutError
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.simulator import Fault
+from tests.fixtures.expected import failing, refusing
 from tests.fixtures.lossy_proxy import Fault as StoreFault
 from tests.fixtures.lossy_proxy import LossyProxy
 from tests.fixtures.runs import ended, engine, logs, retry, submit, task_runs, until
@@ -121,7 +122,7 @@ async def test_a_key_stands_for_one_request(place: Place) -> None:
     """The same key with another prompt, or another provider, is refused before anything is sent."""
     await place.make(idempotency_key="event-43")
     for other in ({"prompt": "a dog"}, {"duration": 8}, place.sense_request):
-        with pytest.raises(InvalidRequestError, match="this key belongs to another request"):
+        with refusing("idempotency_key"):
             await place.make(**other, idempotency_key="event-43")
     assert place.sim.billed == 1
 
@@ -182,7 +183,7 @@ async def test_a_retried_parent_finds_what_its_subflows_paid_for(place: Place) -
 async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
     """The deadline's error says how to resume; the next run with the key takes up the task and saves its video."""
     place.sim.configure(polls_to_finish=ENDLESS)
-    with pytest.raises(GenerationTimeoutError, match="same flow run or idempotency key") as caught:
+    with failing(GenerationTimeoutError, "running") as caught:
         await place.make(idempotency_key="slot-1", timeout=0.2)
     assert place.record()["state"] == "submitted"
     place.sim.finish(str(caught.value.task_id))
@@ -207,7 +208,7 @@ async def test_a_video_that_could_not_be_saved_is_saved_later(place: Place, loss
         StoreFault(method="PUT", contains=".mp4", status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
     )
     place.destination = S3Destination(bucket=place.destination.bucket, **seen_through.settings)
-    with pytest.raises(DestinationError, match="AccessDenied"):
+    with failing(DestinationError, "AccessDenied"):
         await place.make(idempotency_key="order-9")
     assert place.record()["state"] == "succeeded"
     assert place.videos() == {}

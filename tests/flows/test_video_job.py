@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from prefect import flow
 from prefect.blocks.core import Block
 
 from prefect_genvideo import LocalDestination, SenseAudioCredentials, VideoJob
-from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import StoredVideo
+from tests.fixtures.expected import refusing
 from tests.flows.conftest import Place
 
 
@@ -92,8 +91,8 @@ async def test_a_key_makes_one_video_of_many_triggers(place: Place) -> None:
 async def test_a_video_is_fetched_after_it_was_waited_for(place: Place) -> None:
     """And a broken preset is refused before anything is sent."""
     run = await job(place).trigger("a bicycle")
-    with pytest.raises(InvalidRequestError, match="wait_for_completion"):
+    with refusing("generation", limit="wait_for_completion()"):
         await run.fetch_result()
-    with pytest.raises(InvalidRequestError, match="duration = 99"):
+    with refusing("duration", limit="4 to 15"):
         await job(place, duration=99).trigger("a bicycle")
     assert place.sim.billed == 1

@@ -72,8 +72,9 @@ async def test_money_and_unknown_fates_stop_the_account(error: GenVideoError) ->
     """Nothing more is sent in this run; the error says why, and that nothing was sent."""
     throttle = AccountThrottle()
     throttle.learn(error)
-    with pytest.raises(AccountStoppedError, match=f"Not sent.*{error.reason}") as stopped:
+    with pytest.raises(AccountStoppedError) as stopped:
         await throttle.enter()
+    assert f"({error.reason})" in (stopped.value.reason or "")
     assert not stopped.value.retryable
 
 

@@ -15,6 +15,7 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.base import ObjectInfo
+from tests.fixtures.expected import refusing
 from tests.fixtures.pipelines import Pipelines, open_pipelines
 from tests.fixtures.s3 import S3Server
 
@@ -50,7 +51,7 @@ def keys(batch: Batch) -> dict[str, str]:
 
 
 async def refused(pipelines: Pipelines, requests: Any, **facts: Any) -> list[tuple[str, str, str]]:
-    with pytest.raises(InvalidRequestError, match=r"nothing was sent|cannot be (picked|used)") as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         await plan(pipelines, requests, **facts)
     return [(problem.field, problem.value, problem.limit) for problem in caught.value.problems]
 
@@ -84,11 +85,9 @@ async def test_an_account_that_was_not_given_is_a_problem_of_each_row_that_needs
         *rows("b", provider="senseaudio"),
         *rows("c", fallback=[{"model": "Seedance-2.0", "provider": "senseaudio"}]),
     ]
-    with pytest.raises(InvalidRequestError, match="3 rules are broken") as caught:
+    with refusing("row 1: duration", "row 2: provider", "row 3, fallback 1: provider") as caught:
         await plan_batch(wanted, [pipelines.sudashui], derive=derive)
-    told = [(problem.field, problem.limit) for problem in caught.value.problems]
-    limit = "one whose credentials were given: sudashui"
-    assert told[1:] == [("row 2: provider", limit), ("row 3, fallback 1: provider", limit)]
+    assert [problem.limit.rpartition(" ")[2] for problem in caught.value.problems[1:]] == ["sudashui"] * 2
 
 
 async def test_rows_go_to_the_account_that_can_make_them(pipelines: Pipelines) -> None:
@@ -255,21 +254,21 @@ async def test_a_slice_that_means_nothing_is_refused(pipelines: Pipelines, span:
     """A misspelt slice must not end as a batch of no videos that went well."""
     ((field, _, limit),) = await refused(pipelines, rows("a", "b", "a", "a"), rows=span)
     assert field == "rows"
-    assert "FIRST-LAST" in limit
-    assert "the list has 4" in limit
+    assert limit.endswith(" 4")
 
 
 async def test_an_empty_list_is_refused(pipelines: Pipelines) -> None:
     """Nothing wanted is most likely a mistake."""
-    with pytest.raises(InvalidRequestError, match="the list is empty"):
+    with refusing("requests"):
         await plan(pipelines, [])
 
 
 async def test_many_problems_are_counted_and_the_first_ones_listed(pipelines: Pipelines) -> None:
     """A thousand broken rows make one readable error."""
-    with pytest.raises(InvalidRequestError, match="300 rules are broken") as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         await plan(pipelines, rows(*(str(number) for number in range(300)), duration=99))
     assert len(caught.value.problems) == 200
+    assert "300" in str(caught.value)
 
 
 async def test_a_manifest_file_names_its_lines(pipelines: Pipelines, tmp_path: Path) -> None:

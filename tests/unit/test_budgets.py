@@ -53,7 +53,7 @@ async def test_each_cap_holds_and_is_named(caps: dict[str, float], field: str) -
     guard = guard_of(**caps)
     await spend(guard, "a")
     await spend(guard, "b")
-    with pytest.raises(BudgetError, match="nothing was sent") as refusal:
+    with pytest.raises(BudgetError) as refusal:
         await guard.reserve(wanted("c"))
     assert [problem.field for problem in refusal.value.problems] == [field]
     assert guard.run == Spent(2, 8.0)

@@ -22,6 +22,7 @@ from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.simulator import Fault, Simulator
 from tests.fixtures import money_child
+from tests.fixtures.expected import failing
 from tests.fixtures.money_child import REQUEST, TEMPLATE, store_of
 from tests.fixtures.s3 import S3Server
 
@@ -83,7 +84,7 @@ async def test_a_process_killed_after_its_post_is_not_followed_by_a_second_creat
     with town.running() as process:
         await until(lambda: town.sim.billed == 1)
         process.kill()
-    with pytest.raises(UnknownOutcomeError, match="ended before its answer was recorded"):
+    with failing(UnknownOutcomeError, "the run that sent it ended before its answer was recorded"):
         await town.pipeline.create(REQUEST, town.pipeline.draft("k", REQUEST, {}))
     await town.pipeline.ledger.adopt("k", town.sim.tasks[0].task_id)
     assert (await reconcile(town.pipeline)).counts == {"saved": 1}

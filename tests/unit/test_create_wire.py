@@ -25,6 +25,7 @@ from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
 from prefect_genvideo.simulator import Fault, Simulator
 from tests.contract.server import free_port
+from tests.fixtures.expected import failing
 from tests.fixtures.money import TEMPLATE, VirtualTime
 from tests.fixtures.s3 import S3Server
 
@@ -163,7 +164,7 @@ async def test_a_connection_that_is_refused_has_sent_nothing(provider: str, sim:
     kind = SudashuiClient if provider == "sudashui" else SenseAudioClient
     async with kind(sim.key, address) as client:
         pipeline = Pipeline(client, ledger, TEMPLATE, sleep=time.sleep)
-        with pytest.raises(TransientError, match="not sent"):
+        with failing(TransientError, "not sent"):
             await pipeline.create(REQUESTS[provider], pipeline.draft("k", REQUESTS[provider], {}))
     record = (await ledger.existing("k")).record
     assert (record.state, record.posts) == ("rejected", 3)
@@ -195,7 +196,7 @@ async def test_a_bucket_that_is_gone_when_the_answer_comes_back_does_not_lose_th
         return task_id
 
     bench.pipeline.client.create = vanishing  # pyright: ignore[reportAttributeAccessIssue] - the real one, with a side effect
-    with pytest.raises(DestinationError, match="could not be recorded") as failure:
+    with failing(DestinationError, "NoSuchBucket") as failure:
         await bench.run()
     assert failure.value.task_id == bench.sim.tasks[0].task_id
 

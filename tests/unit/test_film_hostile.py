@@ -12,6 +12,7 @@ import pytest
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
 from prefect_genvideo.media import _join_plan, cover_of, first_frame, join, last_frame
 from prefect_genvideo.media import clip as source
+from tests.fixtures.expected import refusing
 from tests.fixtures.film_clips import make_clip, shown_numbers
 
 
@@ -34,13 +35,13 @@ NO_VIDEOS = {
 def test_what_is_no_video_is_refused(tmp_path: Path, reader: Callable[[Path], Any]) -> None:
     """Fetching it again would change nothing; a playlist must not make FFmpeg open other files."""
     file = tmp_path / "file.mp4"
-    with pytest.raises(InvalidRequestError, match=r"file\.mp4 does not exist"):
+    with refusing(reason="no regular file"):
         reader(file)
     for content in NO_VIDEOS.values():
         file.write_bytes(content)
-        with pytest.raises(InvalidRequestError, match=r"file\.mp4 is no MP4"):
+        with refusing(reason="unknown kind of file"):
             reader(file)
-    with pytest.raises(InvalidRequestError, match="not a regular file"):
+    with refusing(reason="no regular file"):
         reader(tmp_path)
 
 
@@ -106,9 +107,9 @@ def test_no_picture_track(tmp_path: Path) -> None:
 def test_endless_and_huge_clips_are_refused(tmp_path: Path) -> None:
     """Two frames a day apart would be a day of film; a frame of a gigapixel would be the machine's memory."""
     clip = make_clip(tmp_path / "clip.mp4", range(2), times=[0, 24 * 3601])
-    with pytest.raises(InvalidRequestError, match="longer than an hour"):
+    with refusing(reason="clip too long"):
         join([clip], tmp_path / "film.mp4")
-    with pytest.raises(InvalidRequestError, match="8K is the limit"):
+    with refusing(reason="frames too large"):
         source.check_size(100_000, 100_000)
 
 
@@ -118,6 +119,6 @@ def test_a_film_is_not_encoded_for_days(tmp_path: Path, monkeypatch: pytest.Monk
     other = make_clip(tmp_path / "other.mp4", size=(96, 96))
     assert join([slow, slow], tmp_path / "film.mp4").video == "copied"
     monkeypatch.setattr(_join_plan, "MAX_ENCODED_PIXELS", 96 * 96 * 24 * 299)
-    with pytest.raises(InvalidRequestError, match="too long to be encoded"):
+    with refusing(reason="film too long"):
         join([other, slow], tmp_path / "other-film.mp4")
     assert not (tmp_path / "other-film.mp4").exists()

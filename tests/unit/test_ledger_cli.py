@@ -82,7 +82,9 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
 
 def test_an_empty_ledger_has_no_records(shell: Shell) -> None:
     """And is no error."""
-    assert "no records" in shell("list")
+    shell("list")
+    assert (shell.status, shell.err) == (0, "")
+    assert shell("list", "--json") == ""
     assert shell("list", "--json") == ""
 
 
@@ -131,7 +133,7 @@ def test_a_record_that_cannot_be_read_is_reported_beside_the_others(shell: Shell
     shell.write("a", "submitted")
     (shell.folder / "_ledger" / "b.json").write_bytes(b"{")
     assert "a" in shell("list", "--everything")
-    assert "_ledger/b.json cannot be read" in shell.err
+    assert "_ledger/b.json" in shell.err
 
 
 def test_one_record_is_shown_as_json(shell: Shell) -> None:
@@ -149,14 +151,15 @@ def test_a_key_that_is_not_there_is_one_readable_line(shell: Shell) -> None:
     for words in (("show", "nope"), ("adopt", "nope", "t"), ("release", "nope")):
         assert shell(*words) == ""
         assert shell.status == 1
-        assert "no record of 'nope'" in shell.err
+        assert "'nope'" in shell.err
         assert len(shell.err.splitlines()) == 1
 
 
 def test_a_task_is_adopted(shell: Shell) -> None:
     """And the next step is named."""
     shell.write("a[1]", "unknown", reason="connection lost")
-    assert "a[1] is submitted with task task_9; run `genvideo ledger reconcile`" in shell("adopt", "a[1]", "task_9")
+    assert "`genvideo ledger reconcile`" in shell("adopt", "a[1]", "task_9")
+    assert json.loads(shell("show", "a[1]"))["task_id"] == "task_9"
     assert shell.state("a[1]") == "submitted"
 
 
@@ -173,7 +176,7 @@ def test_adopting_over_a_paid_task_needs_force(shell: Shell) -> None:
 def test_a_key_is_released(shell: Shell) -> None:
     """With a word about what it will cost."""
     shell.write("a", "unknown", reason="connection lost")
-    assert "creates, and pays, again" in shell("release", "a")
+    assert "pays" in shell("release", "a")
     assert shell.state("a") == "rejected"
 
 

@@ -17,6 +17,7 @@ from prefect_genvideo.batch.model import ManifestLimits
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.templates import render
 from prefect_genvideo.errors import InvalidRequestError
+from tests.fixtures.expected import refusing
 
 VARIABLES: dict[str, Any] = {
     "city": "Rome",
@@ -90,9 +91,9 @@ def test_a_variable_is_never_a_template() -> None:
 
 def test_a_missing_variable_is_an_error_with_a_hint() -> None:
     """An empty string in its place would be paid for."""
-    with pytest.raises(InvalidRequestError, match=r"'cty' is undefined; did you mean city\?"):
+    with refusing(reason="'cty' is undefined; did you mean city?"):
         render("{{ cty }}", VARIABLES)
-    with pytest.raises(InvalidRequestError, match="there are city, date, due"):
+    with refusing(reason="'xyz' is undefined; there are city, date, due, empty, n, tags, vars"):
         render("{{ xyz.abc }}", VARIABLES)
 
 
@@ -118,9 +119,9 @@ def test_a_missing_variable_is_an_error_with_a_hint() -> None:
 )
 def test_mistakes_are_explained(template: str, why: str) -> None:
     """Each with what to change."""
-    with pytest.raises(InvalidRequestError, match="this template cannot be used") as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         render(template, VARIABLES)
-    assert why in str(caught.value)
+    assert why in (caught.value.reason or "")
 
 
 HOSTILE = [
@@ -199,7 +200,7 @@ def test_the_templates_of_a_row_share_one_meter() -> None:
 
 def test_the_meter_cannot_be_reached() -> None:
     """No variable of a row replaces it."""
-    with pytest.raises(InvalidRequestError, match="too much work"):
+    with refusing(reason="it does too much work; make its loops shorter, or give the row fewer templates"):
         render("{% for i in range(1000) %}{% for j in range(1000) %}{% endfor %}{% endfor %}", {"*meter": "x"})
 
 

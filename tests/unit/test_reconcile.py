@@ -15,6 +15,7 @@ from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
 from prefect_genvideo.pipeline.pipeline import Event, Pipeline
 from prefect_genvideo.pipeline.reconcile import NO_VIDEO_LIMIT, ReconciledRow, reconcile
+from tests.fixtures.expected import failing
 from tests.fixtures.money import TEMPLATE, VIDEO, FakeProvider, MemoryStore, TroubledMemory, draft, on_its_way, refused
 
 
@@ -204,9 +205,9 @@ async def test_a_ledger_that_cannot_be_listed_is_one_plain_error() -> None:
 
     class Unlistable(TroubledMemory):
         def list(self, prefix: str = "") -> Any:
-            raise DestinationError("access denied")
+            raise DestinationError("access denied", reason="AccessDenied")
 
-    with pytest.raises(DestinationError, match="access denied"):
+    with failing(DestinationError, "AccessDenied"):
         await reconcile(Office(Unlistable()).pipeline)
 
 

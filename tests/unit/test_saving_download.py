@@ -20,6 +20,7 @@ from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.transfer import Patience
 from prefect_genvideo.storage import LocalStore
+from tests.fixtures.expected import failing
 from tests.fixtures.mp4 import mp4
 from tests.fixtures.scripted_source import LINK, Answer, ScriptedSource, generation
 
@@ -131,7 +132,7 @@ async def test_a_link_to_another_place_begins_again(tmp_path: Path) -> None:
 async def test_the_same_link_refused_again_is_the_end(tmp_path: Path) -> None:
     """It is asked for once and tried once more, then only a person can help."""
     saving = Saving(tmp_path, ScriptedSource([LinkExpiredError("refused", status_code=404)], links=[LINK]))
-    with pytest.raises(LinkExpiredError, match="task_1 is refused, also after a fresh query") as caught:
+    with failing(LinkExpiredError, "link expired") as caught:
         await saving.run()
     assert not caught.value.retryable
     assert caught.value.task_id == "task_1"
@@ -143,7 +144,7 @@ async def test_the_same_link_refused_again_is_the_end(tmp_path: Path) -> None:
 async def test_no_other_link_is_the_end(tmp_path: Path) -> None:
     """The provider has forgotten the file."""
     saving = Saving(tmp_path, ScriptedSource([LinkExpiredError("refused", status_code=404)], links=[None]))
-    with pytest.raises(LinkExpiredError, match="gives no other"):
+    with failing(LinkExpiredError, "link expired"):
         await saving.run()
 
 
@@ -184,9 +185,10 @@ async def test_a_refused_key_is_told_at_once(tmp_path: Path) -> None:
 async def test_what_is_no_whole_video_is_never_visible(tmp_path: Path, name: str, answer: Answer) -> None:
     """Every kind of broken file is tried a few times, then told; the destination stays empty."""
     saving = Saving(tmp_path, ScriptedSource([answer]))
-    with pytest.raises(DownloadError, match="did not come whole in 5 tries") as caught:
+    with pytest.raises(DownloadError) as caught:
         await saving.run()
     assert caught.value.retryable
+    assert caught.value.task_id == "task_1"
     assert len(saving.source.opened) == 5
     assert await saving.visible() == []
 
@@ -200,8 +202,10 @@ async def test_a_broken_file_can_come_right(tmp_path: Path) -> None:
 
 async def test_what_cannot_be_mended_is_not_repeated(tmp_path: Path) -> None:
     """A refused address or a file that is too large: at once."""
-    saving = Saving(tmp_path, ScriptedSource([DownloadError("HTTP 410", retryable=False, status_code=410)]))
-    with pytest.raises(DownloadError, match="410"):
+    saving = Saving(
+        tmp_path, ScriptedSource([DownloadError("gone", retryable=False, status_code=410, reason="HTTP 410")])
+    )
+    with failing(DownloadError, "HTTP 410"):
         await saving.run()
     assert len(saving.source.opened) == 1
 
@@ -219,7 +223,7 @@ async def test_new_bytes_renew_the_patience(tmp_path: Path) -> None:
 async def test_standing_still_ends_it(tmp_path: Path) -> None:
     """Five failures without a new byte, with growing pauses; the text says how far it came."""
     saving = Saving(tmp_path, ScriptedSource([Answer(VIDEO, stop=3000)]))
-    with pytest.raises(DownloadError, match="5 tries; 3000 of 10000 bytes") as caught:
+    with failing(DownloadError, "connection lost") as caught:
         await saving.run()
     assert caught.value.retryable
     assert spread_over(saving.slept, [1, 2, 4, 8])
@@ -229,7 +233,7 @@ async def test_crawling_ends_it_too(tmp_path: Path) -> None:
     """A server that gives one piece more each time is left after a bounded number of tries."""
     script = [Answer(VIDEO, stop=700 * step) for step in range(1, 12)]
     saving = Saving(tmp_path, ScriptedSource(list(script)))
-    with pytest.raises(DownloadError, match="in 6 tries"):
+    with failing(DownloadError, "connection lost"):
         await saving.run(Patience(total=6))
 
 

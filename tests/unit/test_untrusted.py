@@ -23,7 +23,7 @@ async def build(payload: Any, defaults: dict[str, Any] = DEFAULTS, **options: An
 
 
 async def refused(payload: Any, **options: Any) -> list[str]:
-    with pytest.raises(InvalidRequestError, match="nothing was sent") as caught:
+    with pytest.raises(InvalidRequestError) as caught:
         await build(payload, **options)
     assert len(str(caught.value)) < 20_000
     assert all(len(problem.value) <= 80 for problem in caught.value.problems)

@@ -126,7 +126,8 @@ def due_rows(manifest: Manifest, now: datetime, window: timedelta) -> list[Manif
         InvalidRequestError: `now` has no time zone, or the window is not positive.
     """
     if now.tzinfo is None or window <= timedelta(0):
-        raise InvalidRequestError("A calendar needs the present moment with its time zone, and a positive window.")
+        text = "A calendar needs the present moment with its time zone, and a positive window."
+        raise InvalidRequestError(text, reason="no moment" if now.tzinfo is None else "no window")
     return [row for row in manifest.rows if row.due is not None and timedelta(0) <= now - row.due < window]
 
 

@@ -93,7 +93,8 @@ async def plan_batch(
     checked, problems = await _check(manifest, pipelines, allow_local)
     _refuse(manifest, problems)
     if not checked:
-        raise InvalidRequestError("No video is wanted: the list is empty; nothing was sent.")
+        nothing = Problem("requests", "(empty)", "at least one video")
+        raise InvalidRequestError("No video is wanted; nothing was sent.", problems=[nothing])
     # A manifest is known by its place: mended and retried, it keeps its key, and only the mended rows are paid for.
     known_by = f"manifest {requests}" if isinstance(requests, str) else "".join(prints[0] for _, _, prints in checked)
     batch_key = key or await derive(hashlib.sha256(known_by.encode()).hexdigest())

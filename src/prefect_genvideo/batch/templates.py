@@ -98,7 +98,7 @@ def render(text: str, variables: Mapping[str, Any], meter: Meter | None = None) 
     except Exception as error:
         # A hostile template may raise whatever Python can: a deep one RecursionError, `1 / 0` ZeroDivisionError.
         message = f"it cannot be rendered ({type(error).__name__}: {error})"
-    raise InvalidRequestError(f"this template cannot be used: {message[:300]}")
+    raise InvalidRequestError(f"this template cannot be used: {message[:300]}", reason=message[:300])
 
 
 def _joined(text: str, variables: Mapping[str, Any], meter: Meter) -> str:

@@ -42,6 +42,7 @@ async def reconcile_videos(
     unknown = [row.key for row in report.rows if row.outcome == "unknown"]
     if unknown and fail_on_unknown:
         raise UnknownOutcomeError(
-            f"{len(unknown)} generations wait for a person, see `genvideo ledger list`: {', '.join(unknown[:20])}"
+            f"{len(unknown)} generations wait for a person, see `genvideo ledger list`: {', '.join(unknown[:20])}",
+            reason="unknown outcome",
         )
     return report.rows

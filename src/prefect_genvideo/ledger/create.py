@@ -299,6 +299,7 @@ class Creator:
                 f"Task {task_id} was accepted and could not be recorded. {way} {error}",
                 provider=self.client.name,
                 task_id=task_id,
+                reason=error.reason,
             ) from None
 
     async def _look_for(self, request: VideoRequest, held: Entry) -> Entry:

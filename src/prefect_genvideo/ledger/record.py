@@ -200,10 +200,8 @@ def read_record(data: bytes, path: str, uri: str) -> LedgerRecord:
                 raise DestinationError(
                     f"{what}: {told}. Upgrade prefect-genvideo here; nothing was sent.", reason=told
                 ) from None
-        faults = f"{error.error_count()} faults"
-        raise DestinationError(
-            f"{what} ({faults}); mend or remove it by hand, nothing was sent.", reason=faults
-        ) from None
+        told = f"{what} ({error.error_count()} faults); mend or remove it by hand, nothing was sent."
+        raise DestinationError(told, reason="unreadable record") from None
     if file_name(record.key) != path.rpartition("/")[2]:
         raise DestinationError(
             f"The ledger record {uri} is that of another key, {record.key!r}: it was copied or renamed. Put it back "

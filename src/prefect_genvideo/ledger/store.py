@@ -245,7 +245,7 @@ class Ledger:
                 # What the caller saw may be old: only what is there now can refuse a move.
                 now = await self._reread(entry.record)
                 if now.etag == entry.etag:
-                    raise LedgerConflictError(f"The ledger record of {entry.record.key!r} {problem}.")
+                    raise _conflict(entry.record.key, problem)
                 entry = _newer(entry, now, move)
                 continue
             made, entry = await self._write(entry, move)
@@ -253,7 +253,7 @@ class Ledger:
                 if move.state in SETTLED:
                     await self.markers.close(entry.record.key)
                 return entry
-        raise LedgerConflictError(f"The ledger record of {entry.record.key!r} is being written by others all the time.")
+        raise _conflict(entry.record.key, "is being written by others all the time")
 
     async def _write(self, entry: Entry, move: Move) -> tuple[bool, Entry]:
         """Write a move that is allowed; whether it is made now, and the record as it stands."""
@@ -274,7 +274,7 @@ class Ledger:
     async def _reread(self, record: LedgerRecord) -> Entry:
         now = await self.read(record.key)
         if now is None or now.record.claim != record.claim:
-            raise LedgerConflictError(f"The ledger record of {record.key!r} was taken over by another claim.")
+            raise _conflict(record.key, "was taken over by another claim")
         return now
 
     async def entries(self, *, unfinished_only: bool = False) -> AsyncIterator[Entry | GenVideoError]:
@@ -312,6 +312,7 @@ class Ledger:
                 raise DestinationError(
                     f"The ledger record {self.uri(record.key)} is of another task ({held.record.task_id}).",
                     task_id=task_id,
+                    reason="another task",
                 )
             if held is not None and held.record.state not in ("intent", "rejected"):
                 return held
@@ -320,7 +321,7 @@ class Ledger:
             if intent is not None:
                 await self.markers.uncount(intent.record)  # it was not created, and so not paid for, here
                 return await self.move(intent, "submitted", task_id=task_id, submitted_at=submitted_at)
-        raise LedgerConflictError(f"The ledger record of {record.key!r} is being written by others all the time.")
+        raise _conflict(record.key, "is being written by others all the time")
 
     async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
         """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.
@@ -373,12 +374,18 @@ class Ledger:
         """The record of `key`; a `DestinationError` when there is none."""
         entry = await self.read(key)
         if entry is None:
-            raise DestinationError(f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}.")
+            raise DestinationError(
+                f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}.", reason="no record"
+            )
         return entry
+
+
+def _conflict(key: str, what: str) -> LedgerConflictError:
+    return LedgerConflictError(f"The ledger record of {key!r} {what}.", reason=what)
 
 
 def _newer(entry: Entry, now: Entry, move: Move) -> Entry:
     """What is there now, to move it on instead; not where exactly `entry` was to be moved."""
     if move.exact and now.etag != entry.etag:
-        raise LedgerConflictError(f"The ledger record of {entry.record.key!r} was just written by another run.")
+        raise _conflict(entry.record.key, "was just written by another run")
     return now

@@ -162,7 +162,7 @@ def plan_film(paths: Sequence[str | Path]) -> Plan:
         DownloadError: A clip is cut off or damaged.
     """
     if isinstance(paths, (str, Path)) or not paths:
-        raise InvalidRequestError("A film needs a list of at least one clip.")
+        raise InvalidRequestError("A film needs a list of at least one clip.", reason="no clips")
     shots = [scan(path) for path in paths]
     obstacle = _video_obstacle(shots)
     lengths = [shot.end - shot.start for shot in shots]
@@ -171,7 +171,8 @@ def plan_film(paths: Sequence[str | Path]) -> Plan:
         fps = shots[0].fps
         lengths = [max(1, round(length * fps)) / fps for length in lengths]
         if sum(lengths) * fps * shots[0].size[0] * shots[0].size[1] > MAX_ENCODED_PIXELS:
-            raise InvalidRequestError(f"The film is too long to be encoded again, as it must be: {obstacle}.")
+            text = f"The film is too long to be encoded again, as it must be: {obstacle}."
+            raise InvalidRequestError(text, reason="film too long")
     return Plan(shots, _seams(lengths), obstacle, _audio_obstacle(shots))
 
 
@@ -195,7 +196,7 @@ def scan(path: str | Path) -> Shot:
         if frame is None or not pictures.frames:
             raise damaged("it has no frames")
         if pictures.end - pictures.start > MAX_SECONDS:
-            raise InvalidRequestError(f"{file.name} is longer than an hour.")
+            raise InvalidRequestError(f"{file.name} is longer than an hour.", reason="clip too long")
         return Shot(
             path=file,
             look=_look(clip, frame),

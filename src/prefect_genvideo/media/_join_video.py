@@ -171,4 +171,5 @@ def encoder(out: Any, name: str, title: str, **options: Any) -> Any:
     try:
         return out.add_stream(name, **options)
     except ValueError as error:
-        raise InvalidRequestError(f"The installed PyAV has no {title} encoder ({type(error).__name__}).") from None
+        text = f"The installed PyAV has no {title} encoder ({type(error).__name__})."
+        raise InvalidRequestError(text, reason="no encoder") from None

@@ -95,7 +95,7 @@ def load_pyav() -> Any:
         import_module("av.filter")
         return import_module("av")
     except ImportError:
-        raise InvalidRequestError(_MISSING.format("PyAV")) from None
+        raise InvalidRequestError(_MISSING.format("PyAV"), reason="PyAV is missing") from None
 
 
 def load_pillow() -> Any:
@@ -107,7 +107,7 @@ def load_pillow() -> Any:
     try:
         from PIL import Image
     except ImportError:
-        raise InvalidRequestError(_MISSING.format("Pillow")) from None
+        raise InvalidRequestError(_MISSING.format("Pillow"), reason="Pillow is missing") from None
     return Image
 
 
@@ -150,7 +150,8 @@ def check_size(width: int, height: int) -> None:
         InvalidRequestError: There are no pixels, or more than 8K has.
     """
     if width < 1 or height < 1 or width * height > _MAX_PIXELS:
-        raise InvalidRequestError(f"A clip of {width}×{height} pixels cannot be handled; 8K is the limit.")
+        text = f"A clip of {width}×{height} pixels cannot be handled; 8K is the limit."
+        raise InvalidRequestError(text, reason="frames too large")
 
 
 @contextmanager
@@ -208,10 +209,10 @@ def _sign(value: int) -> int:
 def _clip(container: Any) -> Clip:
     pictures = [stream for stream in container.streams.video if not attached(stream)]
     if not pictures:
-        raise InvalidRequestError("The file has no video track.")
+        raise InvalidRequestError("The file has no video track.", reason="no video track")
     video = pictures[0]
     if video.codec_context is None or not video.time_base:
-        raise InvalidRequestError("The video's codec is not known here.")
+        raise InvalidRequestError("The video's codec is not known here.", reason="unknown codec")
     check_size(video.codec_context.width, video.codec_context.height)
     # Frame threads cost a few frames of memory each: bounded, whatever the machine has.
     video.codec_context.thread_count = _THREADS
@@ -229,14 +230,16 @@ def _words(pyav: Any) -> dict[str, str]:
 def _demuxer(file: Path) -> str:
     try:
         if not file.is_file():
-            raise InvalidRequestError(f"{file.name} does not exist or is not a regular file.")
+            raise InvalidRequestError(f"{file.name} does not exist or is not a regular file.", reason="no regular file")
         with file.open("rb") as content:
             demuxer = _DEMUXERS.get(sniff(content.read(64)) or "")
             if demuxer == "mov":
                 # FFmpeg passes over a cut, and the last frame is then another one.
                 read_mp4(content)
     except (OSError, ValueError) as error:
-        raise InvalidRequestError(f"{file.name} cannot be read: {type(error).__name__}.") from None
+        text = f"{file.name} cannot be read: {type(error).__name__}."
+        raise InvalidRequestError(text, reason="unreadable file") from None
     if demuxer is None:
-        raise InvalidRequestError(f"{file.name} is no MP4, QuickTime, WebM or Matroska video.")
+        text = f"{file.name} is no MP4, QuickTime, WebM or Matroska video."
+        raise InvalidRequestError(text, reason="unknown kind of file")
     return demuxer

@@ -72,9 +72,10 @@ def contact_sheet(
     """
     load_pillow()
     if not pictures:
-        raise InvalidRequestError("A contact sheet needs at least one picture.")
+        raise InvalidRequestError("A contact sheet needs at least one picture.", reason="no pictures")
     if not _CELL_RANGE[0] <= cell <= _CELL_RANGE[1] or (columns is not None and columns < 1):
-        raise InvalidRequestError("A contact sheet has cells of 64 to 640 pixels and at least one column.")
+        text = "A contact sheet has cells of 64 to 640 pixels and at least one column."
+        raise InvalidRequestError(text, reason="out of range")
     shown = list(pictures)
     if len(shown) > MAX_CELLS:
         rest = len(shown) - (MAX_CELLS - 1)

@@ -87,7 +87,7 @@ def split_data_url(text: str) -> tuple[str, bytes]:
     """
     head = _DATA_URL.match(text)
     if head is None:
-        raise InvalidRequestError("This is not a data URL (data:<media type>;base64,<content>).")
+        raise InvalidRequestError("This is not a data URL (data:<media type>;base64,<content>).", reason="no data URL")
     media_type = head["type"].strip().lower()
     content = text[head.end() :].strip()
     if "base64" not in (part.strip().lower() for part in head["params"].split(";")):
@@ -97,7 +97,7 @@ def split_data_url(text: str) -> tuple[str, bytes]:
         packed = packed.translate(_URL_SAFE, _BLANKS).rstrip(b"=")
         return media_type, base64.b64decode(packed + b"=" * (-len(packed) % 4), validate=True)
     except (binascii.Error, ValueError):
-        raise InvalidRequestError("The data URL's base64 content is broken.") from None
+        raise InvalidRequestError("The data URL's base64 content is broken.", reason="broken base64") from None
 
 
 def inspect_bytes(data: bytes, *, digest: bool = True, check: bool = True) -> MediaInfo:
@@ -129,12 +129,12 @@ def inspect_file(path: str | Path, *, digest: bool = True, check: bool = True) -
         found = Path(path).expanduser()
         if not found.is_file():
             what = "is a directory" if found.is_dir() else "does not exist or is not a regular file"
-            raise InvalidRequestError(f"{path} {what}.")
+            raise InvalidRequestError(f"{path} {what}.", reason="no regular file")
         with found.open("rb") as file:
             return _inspect(file, found.stat().st_size, found.name, digest, check)
     except (OSError, ValueError, RuntimeError) as error:
         why = error.strerror if isinstance(error, OSError) else "not a valid path"
-        raise InvalidRequestError(f"{path} cannot be read: {why}.") from None
+        raise InvalidRequestError(f"{path} cannot be read: {why}.", reason="unreadable file") from None
 
 
 @dataclass(frozen=True)
@@ -150,14 +150,13 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) ->
     shown, found = sniff(file.read(HEAD)), media_type_of(file)
     if shown is None and found is None:
         what = "is empty" if size == 0 else "is no image, video or audio that is known here"
-        raise InvalidRequestError(f"{name} {what}.")
+        raise InvalidRequestError(f"{name} {what}.", reason="empty file" if size == 0 else "unknown kind of file")
     try:
         facts = _facts(file, found)
     except _BrokenError as fault:
         if check:
-            error = InvalidRequestError(f"{name} is no usable {found or shown}: {fault}.")
-            error.reason = "broken file"
-            raise error from None
+            text = f"{name} is no usable {found or shown}: {fault}."
+            raise InvalidRequestError(text, reason="broken file") from None
         facts = _Facts(found or shown or "")
     sha256 = _sha256(file) if digest else ""
     kind = cast(MediaKind, facts.media_type.partition("/")[0])

@@ -69,7 +69,7 @@ def join(
     target = Path(out).expanduser()
     plan = plan_film(paths)
     if any(shot.path.resolve() == target.resolve() for shot in plan.shots):
-        raise InvalidRequestError("The film cannot replace one of its clips.")
+        raise InvalidRequestError("The film cannot replace one of its clips.", reason="film is a clip")
     with _part(target) as part:
         _write(plan, part)
     return _info(plan)
@@ -112,7 +112,7 @@ def _storing() -> Generator[None]:
         yield
     except (OSError, ValueError, load_pyav().error.FFmpegError) as error:
         why = getattr(error, "strerror", None) or type(error).__name__
-        raise DestinationError(f"The film cannot be written: {why}.") from error
+        raise DestinationError(f"The film cannot be written: {why}.", reason=why) from error
 
 
 def _write(plan: Plan, part: str) -> None:

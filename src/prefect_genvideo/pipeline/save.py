@@ -161,7 +161,7 @@ class _Saver:
             return manifest
         # Copying an object changes its ETag and not its bytes: only the bytes can tell.
         if there.size != manifest.video.size or await self._hash_of(job.key) != manifest.video.sha256:
-            raise self._occupied("another file than the one that was proved and is described in the manifest")
+            raise self._occupied("another file than its manifest describes")
         renewed = manifest.model_copy(update={"video": manifest.video.model_copy(update={"etag": there.etag})})
         await self._put_manifest(renewed)
         return renewed
@@ -213,6 +213,7 @@ class _Saver:
             raise DestinationError(
                 f"{self.store.uri(job.key)}: {received.size} bytes were proved, the store holds {there.size}",
                 retryable=True,
+                reason="another size",
                 task_id=job.generation.task_id,
             )
         return await self._describe(received, there)
@@ -224,6 +225,7 @@ class _Saver:
             raise DestinationError(
                 f"{self.store.uri(self.job.key)}: another writer is at work; try again",
                 retryable=True,
+                reason="contention",
                 task_id=self.job.generation.task_id,
             )
         if there.size != received.size or await self._hash_of(self.job.key) != received.sha256:
@@ -249,7 +251,7 @@ class _Saver:
             "{task_id}.",
             provider=generation.provider,
             task_id=generation.task_id,
-            reason="key in use",
+            reason=f"key in use by {by}",
         )
 
     async def _describe(self, received: Received, there: ObjectInfo) -> Manifest:

@@ -354,16 +354,17 @@ class VideoClient(Billing):
         try:
             return json.dumps(self.body(request), ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
         except ValueError:
-            raise self._invalid("The request holds text that cannot be written as UTF-8 JSON.") from None
+            raise self._invalid("(request)", "text that can be written as UTF-8 JSON") from None
 
     def _checked(self, field: str, check: Callable[[str], str], value: str) -> str:
         try:
             return check(value)
         except ValueError as error:
-            raise self._invalid(f"{field} {error}.") from None
+            raise self._invalid(field, str(error)) from None
 
-    def _invalid(self, message: str) -> InvalidRequestError:
-        return InvalidRequestError(f"{self.title}: {message}", provider=self.name)
+    def _invalid(self, field: str, limit: str) -> InvalidRequestError:
+        problem = Problem(field, "(not shown)", limit)
+        return InvalidRequestError(f"{self.title}: nothing was sent.", problems=[problem], provider=self.name)
 
     def _error(self, table: tuple[Row, ...], facts: Facts, task_id: str | None = None) -> GenVideoError:
         return to_error(judge(table, facts), facts, title=self.title, provider=self.name, task_id=task_id)

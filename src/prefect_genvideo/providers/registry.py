@@ -43,7 +43,9 @@ def get_provider(name: str) -> type[VideoClient]:
         raise InvalidRequestError("There is no such provider.", problems=[problem])
     loaded = load_plugin(found, VideoClient)
     if getattr(loaded, "name", None) != name:
-        raise InvalidRequestError(f"The provider plugin {_origin(found[0])} has another name than {name!r}.")
+        raise InvalidRequestError(
+            f"The provider plugin {_origin(found[0])} has another name than {name!r}.", reason="another name"
+        )
     return loaded
 
 
@@ -72,14 +74,20 @@ def load_plugin(points: list[EntryPoint], kind: type[KindT]) -> type[KindT]:
     point = points[0]
     if len(points) > 1:
         claims = ", ".join(sorted(map(_origin, points)))
-        raise InvalidRequestError(f"Several plugins call themselves provider {point.name!r}: {claims}.")
+        raise InvalidRequestError(
+            f"Several plugins call themselves provider {point.name!r}: {claims}.", reason="several"
+        )
     try:
         loaded: object = point.load()
     except Exception as error:
         # A plugin may fail in any way while it is imported; say which one it was.
-        raise InvalidRequestError(f"The provider plugin {_origin(point)} cannot be loaded: {error!r}.") from error
+        raise InvalidRequestError(
+            f"The provider plugin {_origin(point)} cannot be loaded: {error!r}.", reason="broken"
+        ) from error
     if not (isinstance(loaded, type) and issubclass(loaded, kind)):
-        raise InvalidRequestError(f"The provider plugin {_origin(point)} is no subclass of {kind.__name__}.")
+        raise InvalidRequestError(
+            f"The provider plugin {_origin(point)} is no subclass of {kind.__name__}.", reason="no subclass"
+        )
     return loaded
 
 

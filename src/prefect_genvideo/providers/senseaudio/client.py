@@ -95,8 +95,9 @@ class SenseAudioClient(VideoClient):
             InvalidRequestError: Always; it says what to do instead.
         """
         raise self._invalid(
-            "there is no upload. Local images go into the request as they are; for videos and audios give an "
-            "http(s) link, or an s3:// URI of a bucket that can presign."
+            "source",
+            "no upload: local images go into the request as they are; for videos and audios give an http(s) link, or "
+            "an s3:// URI of a bucket that can presign",
         )
 
     def known_limits(self, model: str) -> tuple[ModelLimits, str]:
@@ -179,7 +180,9 @@ def _content_of(path: str) -> bytes:
     try:
         return Path(path).expanduser().read_bytes()
     except (OSError, ValueError, RuntimeError):
-        raise InvalidRequestError(f"SenseAudio: {path} cannot be read.", provider="senseaudio") from None
+        raise InvalidRequestError(
+            f"SenseAudio: {path} cannot be read.", provider="senseaudio", reason="unreadable file"
+        ) from None
 
 
 def _vendor_fields(request: VideoRequest) -> JsonObject:

@@ -73,7 +73,7 @@ def opened(content: Path | bytes) -> Generator[BinaryIO, None, None]:
     try:
         file: BinaryIO = io.BytesIO(content) if isinstance(content, bytes) else content.open("rb")
     except OSError as error:
-        raise InvalidRequestError(f"{content} cannot be read: {error.strerror}.") from None
+        raise InvalidRequestError(f"{content} cannot be read: {error.strerror}.", reason="unreadable file") from None
     with file:
         yield file
 
@@ -86,11 +86,15 @@ def _content_of(source: str | Path | bytes) -> tuple[Path | bytes, str]:
     if kind == "data":
         return split_data_url(text)[1], "asset"
     if kind != "local":
-        raise InvalidRequestError(f"{shown(text)} is no local file; only files, data URLs and bytes are uploaded.")
+        raise InvalidRequestError(
+            f"{shown(text)} is no local file; only files, data URLs and bytes are uploaded.", reason="no local file"
+        )
     try:
         path = Path(text).expanduser()
     except RuntimeError:
-        raise InvalidRequestError(f"{shown(text)} cannot be read: not a valid path.") from None
+        raise InvalidRequestError(
+            f"{shown(text)} cannot be read: not a valid path.", reason="unreadable file"
+        ) from None
     return path, path.name
 
 
