@@ -18,6 +18,7 @@ import yaml
 from cryptography.fernet import Fernet
 from prefect.settings import Settings
 
+from prefect_genvideo.listen import read_config
 from tests.fixtures.prefect import PrefectServer
 
 DEPLOYMENTS = Path(__file__).resolve().parents[2] / "deployments"
@@ -71,6 +72,18 @@ def test_the_installation_has_the_parts_that_scale_apart_from_each_other() -> No
     for setting in ("MESSAGING_BROKER", "MESSAGING_CACHE", "SERVER_EVENTS_CAUSAL_ORDERING", "SERVER_DOCKET_URL"):
         assert "redis" in shared[f"PREFECT_{setting}"], "two replicas must share what one would keep in memory"
     assert services["services"]["environment"] == shared
+
+
+def test_the_event_door_keeps_its_queue_where_it_outlives_the_container() -> None:
+    """On a volume whose folder belongs to the image's user, and one process alone."""
+    door = COMPOSE["services"]["listen"]
+    queue = Path(door["command"][door["command"].index("--queue") + 1])
+    assert [volume.partition(":")[2] for volume in door["volumes"]] == [str(queue.parent)]
+    assert re.search(rf"install .*--owner 10001 .*{queue.parent}$", DOCKERFILE, re.MULTILINE)
+    assert "replicas" not in door.get("deploy", {})
+    lines = (DEPLOYMENTS / "simulator.env").read_text().splitlines()
+    given = dict(line.split("=", 1) for line in lines if line and not line.startswith("#"))
+    assert set(read_config(None, given)[1]) == {"webhook", "s3"}
 
 
 def test_services_wait_for_what_they_need_and_that_exists() -> None:

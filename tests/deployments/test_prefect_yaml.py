@@ -115,6 +115,8 @@ async def test_the_parameters_of_a_webhook_are_its_bodys_own() -> None:
     assert made["payload"]["prompt"] == 'The "cup" {{ 7 * 7 }}: für\nimmer'
     assert made["payload"]["images"] == ["https://example.com/a.jpg"]
     assert made["event_id"] == "webhook-d-1"
+    through_the_door = await rendered(wanted, {"payload": {"body": body}, "id": "e-1"})
+    assert through_the_door == made | {"event_id": "webhook-e-1"}
     del body["images"]
     assert (await rendered(wanted, {"payload": payload}))["payload"]["images"] == []
 
