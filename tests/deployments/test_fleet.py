@@ -5,13 +5,16 @@ from __future__ import annotations
 import json
 from datetime import datetime, timedelta, timezone
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 import yaml
 from prefect.types.entrypoint import EntrypointType
 
+from benchmarks.listen import SECRETS, TOKEN, Listener, drained, signed
 from prefect_genvideo import generate_videos, generate_videos_sharded
 from tests.deployments.fleet import CREDENTIALS, DESTINATION, ROOT, Fleet, kill_worker, start_worker
 
@@ -28,7 +31,7 @@ rows:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def everything_at_once(fleet: Fleet) -> None:
+def everything_at_once(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Let all happen in the first moment, as on a busy day; the tests wait for what becomes of it."""
     now = datetime.now(timezone.utc)
     fleet.put("calendar.yaml", (CALENDAR % (now.date(), (now + timedelta(days=7)).date())).encode())
@@ -39,8 +42,27 @@ def everything_at_once(fleet: Fleet) -> None:
     for _ in range(2):
         fleet.emit("video.requested", "shop.wish.1", wish, EVENT_ID)
     fleet.put("photos/cup one.jpg", (files("prefect_genvideo.simulator") / "cat.jpg").read_bytes())
-    for _ in range(2):
-        fleet.emit("aws.s3.object-created", f"s3://{fleet.bucket}/photos/cup one.jpg", uploaded(fleet.bucket))
+    fleet.emit("aws.s3.object-created", f"s3://{fleet.bucket}/photos/cup one.jpg", uploaded(fleet.bucket))
+    through_the_event_door(fleet, tmp_path_factory.mktemp("door"))
+
+
+def through_the_event_door(fleet: Fleet, folder: Path) -> None:
+    """A webhook that its sender repeats, and MinIO's notification of the photo that EventBridge tells of as well."""
+    door = Listener(folder, fleet.server.api_url, environment=SECRETS)
+    door.start()
+    try:
+        wish = json.dumps({"prompt": "a wish through the door", "model": "sd-2-1080p", "duration": 5}).encode()
+        webhook, store = f"{door.url}/hooks/webhook", f"{door.url}/hooks/s3"
+        answers = [httpx.post(webhook, content=wish, headers=signed(wish, "wish-1")).status_code for _ in range(2)]
+        assert answers == [202, 200]
+        told: dict[str, Any] = uploaded(fleet.bucket)
+        stored = told["object"] | {"key": "photos%2Fcup+one.jpg", "eTag": told["object"]["etag"]}
+        record = {"eventSource": "minio:s3", "eventName": "s3:ObjectCreated:Put"}
+        body = {"Records": [record | {"s3": {"bucket": told["bucket"], "object": stored}}]}
+        assert httpx.post(store, json=body, headers={"authorization": TOKEN}).status_code == 202
+        drained(door)
+    finally:
+        door.stop()
 
 
 def uploaded(bucket: str) -> dict[str, Any]:
@@ -101,6 +123,14 @@ def test_an_event_becomes_a_video_and_the_same_event_twice_becomes_one(fleet: Fl
     fleet.until("the wish is in the bucket", lambda: fleet.saved("a wish from an event"))
     assert len(fleet.saved("a wish from an event")) == fleet.paid("a wish from an event") == 1
     task = next(task for task in fleet.simulator.tasks if "wish" in task.wanted.prompt)
+    assert task.wanted.model == "sd-2-fast-720p"
+
+
+def test_a_webhook_at_the_event_door_becomes_one_video(fleet: Fleet) -> None:
+    """Signed, repeated by its sender, and with a model that its payload may not choose."""
+    fleet.until("the wish is in the bucket", lambda: fleet.saved("a wish through the door"))
+    assert len(fleet.saved("a wish through the door")) == fleet.paid("a wish through the door") == 1
+    task = next(task for task in fleet.simulator.tasks if "through the door" in task.wanted.prompt)
     assert task.wanted.model == "sd-2-fast-720p"
 
 

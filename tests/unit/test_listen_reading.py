@@ -92,6 +92,7 @@ def only(shape: str, body: dict[str, Any], delivery_id: str = "d1") -> tuple[str
         ("s3", {"EventName": "x", "Records": [s3("new%2Fcup+one.jpg")]}, "photos", "e1"),
         ("s3", {"Records": [s3("new/cup+one.jpg", "aws:s3", "ObjectCreated:CompleteMultipartUpload")]}, "photos", "e1"),
         ("s3", {"Records": [s3("new/cup one.jpg", "ceph:s3", "ObjectCreated:Put", eTag='"e1"')]}, "photos", "e1"),
+        ("s3", {"Records": [s3("new/cup one.jpg", "ceph:s3", eTag=None, etag="e1")]}, "photos", "e1"),
         ("eventbridge", EVENTBRIDGE, "photos", "b1946ac9"),
         ("oss", {"events": [OSS]}, "photos", "1371"),
         ("oss", {"id": "1", "source": "acs.oss", "type": "oss:ObjectCreated:PutObject", "data": OSS}, "photos", "1371"),

@@ -18,8 +18,8 @@ Auth = Literal["signature", "token", "path"]
 """How a sender proves itself: a signature over time and body, a token in a header, or a token in the address."""
 MAX_RECORDS = 500
 """Most records of one delivery."""
-# Stores whose notifications have the object's key as a form would encode it: `red+flower.jpg`. Ceph's have it plain.
-_ENCODING = ("aws:s3", "minio:s3")
+# Notifications of S3 have the object's key as a form would encode it, `red+flower.jpg`; those of Ceph have it plain.
+_PLAIN_KEYS = ("ceph:s3",)
 _PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 
 
@@ -175,7 +175,7 @@ def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _s3_key(record: Record) -> Any:
     key = at("s3.object.key")(record)
-    if isinstance(key, str) and at("eventSource")(record) in _ENCODING:
+    if isinstance(key, str) and at("eventSource")(record) not in _PLAIN_KEYS:
         return unquote_plus(key, errors="strict") if _decodable(key) else None
     return key
 
@@ -212,10 +212,23 @@ def _cos_key(record: Record) -> Any:
     return key.removeprefix(front if key.startswith(front) else "/") if isinstance(key, str) else None
 
 
-def _object(bucket: Callable[[Record], Any], key: Callable[[Record], Any], **rest: Fact) -> dict[str, Fact]:
+_REST: dict[str, Kind] = {"size": number, "version-id": word, "sequencer": word}
+
+
+def _object(
+    bucket: Callable[[Record], Any], key: Callable[[Record], Any], etag: Callable[[Record], Any], rest: str
+) -> dict[str, Fact]:
     """The facts of an object, laid out as Amazon EventBridge does, so that one trigger fits every store."""
-    named = {"bucket.name": Fact(bucket, word, required=True), "object.key": Fact(key, word, required=True)}
-    return named | {f"object.{name.replace('_', '-')}": fact for name, fact in rest.items()}
+    facts = {
+        "bucket.name": Fact(bucket, word, required=True),
+        "object.key": Fact(key, word, required=True),
+        "object.etag": Fact(etag, word),
+    }
+    # Amazon has two spellings of its own.
+    spelled = {"version-id": (f"{rest}.version-id", f"{rest}.versionId")}
+    return facts | {
+        f"object.{name}": Fact(at(*spelled.get(name, (f"{rest}.{name}",))), kind) for name, kind in _REST.items()
+    }
 
 
 _OBJECT = "s3://{bucket.name}/{object.key}"
@@ -235,14 +248,7 @@ SHAPES: dict[str, Shape] = {
         resource=_OBJECT,
         records=("Records",),
         wanted={"eventName": re.compile(r"(s3:)?ObjectCreated:.*")},
-        facts=_object(
-            at("s3.bucket.name"),
-            _s3_key,
-            etag=Fact(_etag("s3.object.eTag"), word),
-            size=Fact(at("s3.object.size"), number),
-            version_id=Fact(at("s3.object.versionId"), word),
-            sequencer=Fact(at("s3.object.sequencer"), word),
-        ),
+        facts=_object(at("s3.bucket.name"), _s3_key, _etag("s3.object.eTag", "s3.object.etag"), "s3.object"),
         identity=("s3.bucket.name", "s3.object.key", "s3.object.versionId", "s3.object.sequencer", "eventTime"),
     ),
     "eventbridge": Shape(
@@ -251,14 +257,7 @@ SHAPES: dict[str, Shape] = {
         event="aws.s3.object-created",
         resource=_OBJECT,
         wanted={"source": re.compile(r"aws\.s3"), "detail-type": re.compile("Object Created")},
-        facts=_object(
-            at("detail.bucket.name"),
-            at("detail.object.key"),
-            etag=Fact(_etag("detail.object.etag"), word),
-            size=Fact(at("detail.object.size"), number),
-            version_id=Fact(at("detail.object.version-id"), word),
-            sequencer=Fact(at("detail.object.sequencer"), word),
-        ),
+        facts=_object(at("detail.bucket.name"), at("detail.object.key"), _etag("detail.object.etag"), "detail.object"),
         identity=("id",),
     ),
     "oss": Shape(
@@ -269,12 +268,7 @@ SHAPES: dict[str, Shape] = {
         records=("events", "data"),
         # The parts of an upload are no objects yet.
         wanted={"eventName": re.compile(r"(oss:)?ObjectCreated:(?!InitiateMultipartUpload|UploadPart).*")},
-        facts=_object(
-            at("oss.bucket.name"),
-            at("oss.object.key"),
-            etag=Fact(_etag("oss.object.eTag"), word),
-            size=Fact(at("oss.object.size"), number),
-        ),
+        facts=_object(at("oss.bucket.name"), at("oss.object.key"), _etag("oss.object.eTag"), "oss.object"),
         identity=("oss.bucket.name", "oss.object.key", "eventName", "responseElements.requestId", "eventTime"),
     ),
     "cos": Shape(
@@ -288,8 +282,8 @@ SHAPES: dict[str, Shape] = {
             _cos_bucket,
             _cos_key,
             # Not every notification has an ETag; the id of the upload tells two contents of one key apart as well.
-            etag=Fact(_etag("cos.cosObject.meta.ETag", "cos.cosObject.meta.x-cos-request-id"), word),
-            size=Fact(at("cos.cosObject.size"), number),
+            _etag("cos.cosObject.meta.ETag", "cos.cosObject.meta.x-cos-request-id"),
+            "cos.cosObject",
         ),
         identity=("cos.cosObject.key", "cos.cosObject.meta.x-cos-request-id", "event.eventTime", "event.reqid"),
     ),
