@@ -1,56 +1,9 @@
-"""Blocks of the production environment: `python blocks/production.py` saves them, and again after every change.
+"""Blocks for real videos, saved by running this file. `genvideo init --env production` writes one of your own."""
 
-Values come from the environment, so that this file can be shared; see the fields of `Production`.
-"""
+from prefect_genvideo.deployments import main
+from prefect_genvideo.ready.project.production import Production, documents
 
-from __future__ import annotations
-
-from pydantic import BaseModel, Field, SecretStr
-
-from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
-from prefect_genvideo.deployments import Document, main
-
-NAME = "production"
-
-
-class Production(BaseModel):
-    """Environment variables by name; those without a default must be set."""
-
-    sudashui_api_key: SecretStr = Field(description="API key from Sudashui's console.")
-    genvideo_bucket: str = Field(description="Bucket that takes the videos.")
-    genvideo_prefix: str = Field(default="videos", description="Folder in the bucket.")
-    genvideo_region: str = Field(default="", description="AWS region.")
-    genvideo_s3_endpoint_url: str = Field(default="", description="Address of an S3-compatible server.")
-    # Workers with a role of their own need neither; boto3's default chain finds it.
-    genvideo_s3_access_key_id: str = Field(default="", description="Access key id.")
-    genvideo_s3_secret_access_key: SecretStr = Field(default=SecretStr(""), description="Its secret.")
-    senseaudio_api_key: SecretStr | None = Field(default=None, description="API key from SenseAudio's console.")
-
-
-def documents(values: Production) -> list[Document]:
-    """The documents, in the order of their references."""
-    sudashui = SudashuiCredentials(api_key=values.sudashui_api_key)
-    videos = S3Destination(
-        bucket=values.genvideo_bucket,
-        prefix=values.genvideo_prefix,
-        region=values.genvideo_region,
-        endpoint_url=values.genvideo_s3_endpoint_url,
-        access_key_id=values.genvideo_s3_access_key_id,
-        secret_access_key=values.genvideo_s3_secret_access_key,
-    )
-    teaser = VideoJob(
-        credentials=sudashui,
-        destination=videos,
-        model="sd-2-fast-720p",
-        prompt="{prompt}. Studio light, slow orbit around the product, no text",
-        duration=5,
-        aspect_ratio="9:16",
-    )
-    found = [Document(NAME, sudashui), Document(NAME, videos), Document("product-teaser", teaser)]
-    if values.senseaudio_api_key is not None:
-        found.append(Document(NAME, SenseAudioCredentials(api_key=values.senseaudio_api_key)))
-    return found
-
+__all__ = ["Production", "documents"]
 
 if __name__ == "__main__":
     main(Production, documents)

@@ -1,59 +1,9 @@
-"""Blocks for trying everything out: the local simulator of both providers, and an S3 server beside it.
+"""Blocks for trying everything out, saved by running this file. `genvideo init` writes one of your own."""
 
-`genvideo simulate` starts the simulator; the defaults fit it and the servers of `deployments/compose.yaml`.
-"""
+from prefect_genvideo.deployments import main
+from prefect_genvideo.ready.project.simulator import SimulatedEnvironment, documents
 
-from __future__ import annotations
-
-from pydantic import BaseModel, Field, SecretStr
-
-from prefect_genvideo import (
-    LocalDestination,
-    S3Destination,
-    SenseAudioCredentials,
-    SudashuiCredentials,
-    VideoJob,
-)
-from prefect_genvideo.deployments import Document, main
-
-NAME = "simulator"
-
-
-class SimulatedEnvironment(BaseModel):
-    """Environment variables by name. No value is a secret: the simulator takes any key that starts with sk-sim."""
-
-    genvideo_simulator_url: str = Field(default="http://127.0.0.1:8787", description="Where the simulator is.")
-    genvideo_simulator_key: SecretStr = Field(default=SecretStr("sk-sim-demo"), description="A key it takes.")
-    genvideo_bucket: str = Field(default="genvideo", description="Bucket that takes the videos.")
-    genvideo_prefix: str = Field(default="videos", description="Folder in the bucket.")
-    genvideo_region: str = Field(default="us-east-1", description="Region that the S3 server goes by.")
-    genvideo_s3_endpoint_url: str = Field(default="http://127.0.0.1:9000", description="Where the S3 server is.")
-    genvideo_s3_access_key_id: str = Field(default="genvideo", description="Access key id.")
-    genvideo_s3_secret_access_key: SecretStr = Field(default=SecretStr("genvideo-simulator"), description="Its secret.")
-    genvideo_folder: str = Field(default="videos", description="Folder of the local destination.")
-
-
-def documents(values: SimulatedEnvironment) -> list[Document]:
-    """The documents, in the order of their references."""
-    url, key = values.genvideo_simulator_url.rstrip("/"), values.genvideo_simulator_key
-    sudashui = SudashuiCredentials(api_key=key, base_url=f"{url}/sudashui", files_url=f"{url}/sudashui-files")
-    senseaudio = SenseAudioCredentials(api_key=key, base_url=f"{url}/senseaudio")
-    videos = S3Destination(
-        bucket=values.genvideo_bucket,
-        prefix=values.genvideo_prefix,
-        region=values.genvideo_region,
-        endpoint_url=values.genvideo_s3_endpoint_url,
-        access_key_id=values.genvideo_s3_access_key_id,
-        secret_access_key=values.genvideo_s3_secret_access_key,
-    )
-    return [
-        Document(NAME, sudashui),
-        Document(NAME, senseaudio),
-        Document(NAME, videos),
-        Document(NAME, LocalDestination(path=values.genvideo_folder)),
-        Document(f"{NAME}-teaser", VideoJob(credentials=sudashui, destination=videos, duration=4)),
-    ]
-
+__all__ = ["SimulatedEnvironment", "documents"]
 
 if __name__ == "__main__":
     main(SimulatedEnvironment, documents)

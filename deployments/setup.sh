@@ -1,13 +1,19 @@
 #!/bin/sh
-# Prepares an installation: bucket, work pool, block documents, deployments, automations. May be run again at any time.
-# Needs PREFECT_API_URL and what blocks/$GENVIDEO_ENVIRONMENT.py asks for; run from the folder that holds deployments/.
+# Prepares an installation: bucket, block documents, work pool, deployments, automations. May be run again at any time.
+# Needs PREFECT_API_URL, GENVIDEO_BUCKET and what the blocks of $GENVIDEO_ENVIRONMENT ask for; run from the folder that
+# holds deployments/.
 set -eu
 environment=${GENVIDEO_ENVIRONMENT:-production}
 pool=${GENVIDEO_WORK_POOL:-genvideo}
+ready=$(mktemp -d)
+trap 'rm -rf "$ready"' EXIT
+
+genvideo init "$ready" --env "$environment" --pool "$pool"
 
 if [ "$environment" = simulator ]; then
-  python - <<'PYTHON'
+  python - "$ready/calendar.yaml" <<'PYTHON'
 import os
+import sys
 
 import boto3
 
@@ -21,18 +27,12 @@ s3 = boto3.client(
 bucket = os.environ["GENVIDEO_BUCKET"]
 if bucket not in [known["Name"] for known in s3.list_buckets()["Buckets"]]:
     s3.create_bucket(Bucket=bucket)
+if not s3.list_objects_v2(Bucket=bucket, Prefix="calendar.yaml").get("KeyCount"):
+    s3.upload_file(sys.argv[1], bucket, "calendar.yaml")
 PYTHON
 fi
 
-python "blocks/$environment.py"
-prefect --no-prompt work-pool create "$pool" --type process --overwrite
-
-# The lines that prefect.yaml's head says to change: pool, blocks, bucket.
-ready=$(mktemp -d)
-trap 'rm -rf "$ready"' EXIT
-sed -e "s|&work_pool { name: genvideo }|\&work_pool { name: $pool }|" -e "s|/production|/$environment|g" \
-  -e "s|s3://genvideo/|s3://$GENVIDEO_BUCKET/|g" deployments/prefect.yaml >"$ready/prefect.yaml"
-prefect --no-prompt deploy --all --prefect-file "$ready/prefect.yaml"
+genvideo deploy "$ready"
 
 if ! prefect automation inspect "Flow runs of lost machines" >/dev/null 2>&1; then
   prefect automation create --from-file deployments/automations.yaml

@@ -18,6 +18,7 @@ from uuid import uuid4
 
 import httpx
 
+from prefect_genvideo.ready.project import Project
 from prefect_genvideo.simulator import Simulator
 from tests.fixtures.prefect import PrefectServer, Worker, child_env, process_worker
 from tests.fixtures.s3 import S3Server
@@ -28,6 +29,7 @@ CREDENTIALS = "sudashui-credentials/simulator"
 DESTINATION = "s3-video-destination/simulator"
 T = TypeVar("T")
 MARK = "GENVIDEO_TEST_WORKER"
+DEPLOY = "import sys; from prefect_genvideo.cli import main; sys.argv[1:] = ['deploy']; main()"
 
 #: What a worker is told: the simulator is done at once, so there is nothing to gain from waiting for minutes.
 WORKER = {"PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "0.4", "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
@@ -56,7 +58,7 @@ class Fleet:
         bucket: Takes the videos; the only one the deployments know.
         folder: Where the worker runs.
         worker: The worker; None while there is none.
-        said: What the commands printed that set it all up.
+        said: What the command printed that set it all up.
     """
 
     server: PrefectServer
@@ -65,7 +67,7 @@ class Fleet:
     bucket: str
     folder: Path
     worker: Worker | None = None
-    said: dict[str, str] = field(default_factory=dict[str, str])
+    said: str = ""
     marks: dict[str, str] = field(default_factory=dict[str, str])
     stack: ExitStack = field(default_factory=ExitStack)
 
@@ -209,17 +211,11 @@ def running_fleet(server: PrefectServer, simulator: Simulator, s3: S3Server, fol
         "GENVIDEO_S3_SECRET_ACCESS_KEY": s3.secret_access_key,
         "GENVIDEO_FOLDER": str(folder / "videos"),
     }
-    # The file as it stands, with another environment's blocks and bucket: the lines that its head says to change.
-    file = folder / "prefect.yaml"
-    text = (ROOT / "deployments/prefect.yaml").read_text()
-    file.write_text(text.replace("/production", "/simulator").replace("s3://genvideo/", f"s3://{fleet.bucket}/"))
-    fleet.api("/work_pools/", {"name": POOL, "type": "process", "base_job_template": {}})
-    deploy = ("-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", str(file))
+    Project(folder / "project", bucket=fleet.bucket, pool=POOL).write()
     with fleet.stack, ThreadPoolExecutor() as side_by_side:
-        blocks = side_by_side.submit(run_tool, str(ROOT / "blocks/simulator.py"), cwd=fleet.folder, env=settings)
-        deployed = side_by_side.submit(run_tool, *deploy, cwd=ROOT, env={"COLUMNS": "200"})
+        deployed = side_by_side.submit(run_tool, "-c", DEPLOY, cwd=folder / "project", env=settings)
         fleet.worker = start_worker(fleet)
-        fleet.said = {"blocks": blocks.result(), "deploy": deployed.result()}
+        fleet.said = deployed.result()
         try:
             yield fleet
         finally:

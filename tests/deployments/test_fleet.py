@@ -81,24 +81,25 @@ def uploaded(bucket: str) -> dict[str, Any]:
     }
 
 
-def test_block_documents_are_saved_by_running_their_file(fleet: Fleet) -> None:
-    """One line a document, and no secret among them."""
-    lines = fleet.said["blocks"].splitlines()
-    assert [line.split()[:2] for line in lines] == [
+def test_one_command_brings_everything_up(fleet: Fleet) -> None:
+    """A line a block document, the work pool and each deployment; no secret among them."""
+    lines = [line.split()[:2] for line in fleet.said.splitlines()]
+    assert lines[:5] == [
         ["created", CREDENTIALS],
         ["created", "senseaudio-credentials/simulator"],
-        ["created", DESTINATION],
         ["created", "local-video-destination/simulator"],
+        ["created", DESTINATION],
         ["created", "video-job/simulator-teaser"],
     ]
-    assert fleet.simulator.key not in fleet.said["blocks"]
-    assert fleet.s3.secret_access_key not in fleet.said["blocks"]
+    assert [words[0] for words in lines[6:-1]] == ["deployed"] * 9
+    assert fleet.simulator.key not in fleet.said
+    assert fleet.s3.secret_access_key not in fleet.said
 
 
 def test_all_deployments_are_there_and_pin_no_folder_of_the_deployer(fleet: Fleet) -> None:
     """Flows are named by their module; nothing is pulled."""
     found = [each for each in fleet.api("/deployments/filter", {}) if each["work_pool_name"] == "genvideo"]
-    assert len({each["flow_id"] for each in found}) == 7, fleet.said["deploy"]
+    assert len({each["flow_id"] for each in found}) == 7, fleet.said
     for deployment in found:
         assert not deployment["pull_steps"]
         assert deployment["path"] in (None, ".", "")

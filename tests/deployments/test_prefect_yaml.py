@@ -1,4 +1,4 @@
-"""`deployments/prefect.yaml`: every entrypoint, parameter, schedule and trigger fits the flow it belongs to."""
+"""The `prefect.yaml` of `genvideo init`: entrypoints, parameters and triggers fit their flows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ from prefect.server.utilities.user_templates import render_user_template
 from prefect_genvideo import ready, request_trigger
 from prefect_genvideo.events import event_key
 from prefect_genvideo.pulling import enter_flows_home
+from prefect_genvideo.ready.project import Project
 
 ROOT = Path(__file__).resolve().parents[2]
-FILE: dict[str, Any] = yaml.safe_load((ROOT / "deployments/prefect.yaml").read_text())
+FILE: dict[str, Any] = yaml.safe_load(Project(Path("x"), "production", "my-videos").texts()["prefect.yaml"])
 DEPLOYMENTS: list[dict[str, Any]] = FILE["deployments"]
 TRIGGERS: list[dict[str, Any]] = [trigger for each in DEPLOYMENTS for trigger in each.get("triggers", [])]
 

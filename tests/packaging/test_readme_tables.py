@@ -14,6 +14,7 @@ from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
 from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
+from prefect_genvideo.ready.project import Project
 from tests.packaging.markdown import codes, fences, links, table, tables
 from tests.packaging.sources import ROOT
 
@@ -25,7 +26,7 @@ else:
 ENGLISH, CHINESE = ROOT / "README.md", ROOT / "README.zh-CN.md"
 README = ENGLISH.read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-DEPLOYMENTS = (ROOT / "deployments" / "prefect.yaml").read_text(encoding="utf-8")
+DEPLOYMENTS = Project(Path("x"), "production", "my-videos").texts()["prefect.yaml"]
 CLIENTS: dict[str, VideoClient] = {"Sudashui": SudashuiClient("sk-x"), "SenseAudio": SenseAudioClient("sk-x")}
 RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9", "21:9", "adaptive")
 RESOLUTIONS = ("480p", "720p", "1080p")
