@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -20,7 +18,7 @@ import httpx
 
 from prefect_genvideo.ready.project import Project
 from prefect_genvideo.simulator import Simulator
-from tests.fixtures.prefect import PrefectServer, Worker, child_env, process_worker
+from tests.fixtures.prefect import PrefectServer, Worker, child_env, kill_marked, process_worker
 from tests.fixtures.s3 import S3Server
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -174,28 +172,15 @@ def start_worker(fleet: Fleet, pool: str = POOL) -> Worker:
     mark = uuid4().hex
     worker = fleet.stack.enter_context(process_worker(pool, fleet.folder, {**WORKER, MARK: mark}))
     fleet.marks[worker.name] = mark
-    fleet.stack.callback(kill_marked, mark)
+    fleet.stack.callback(kill_marked, f"{MARK}={mark}")
     return worker
 
 
 def kill_worker(fleet: Fleet, worker: Worker) -> None:
     """Kill a worker and its flow runs at once, as a lost machine does."""
     worker.process.kill()
-    kill_marked(fleet.marks[worker.name])
+    kill_marked(f"{MARK}={fleet.marks[worker.name]}")
     worker.process.wait(10)
-
-
-def kill_marked(mark: str) -> None:
-    """Kill what carries a worker's mark in its environment: flow runs have sessions of their own."""
-    told = f"{MARK}={mark}".encode()
-    for process in Path("/proc").iterdir():
-        if not process.name.isdigit():
-            continue
-        try:
-            if told in (process / "environ").read_bytes().split(b"\0"):
-                os.kill(int(process.name), signal.SIGKILL)
-        except (OSError, ProcessLookupError):
-            continue
 
 
 @contextmanager

@@ -7,6 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.packaging.sources import ROOT
+
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<body>.*?)^(?P=indent)```$", re.M | re.S)
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#{1,6} +(.+?)(?: *\{#([\w-]+)\})?$", re.M)
@@ -43,6 +45,12 @@ def fences(path: Path, *languages: str) -> list[Fence]:
         for match in _FENCE.finditer(text)
     ]
     return [fence for fence in found if not languages or fence.language in languages]
+
+
+def first_hour() -> list[str]:
+    """The README's lines from an empty folder to deployments that run, which `test_first_hour.py` runs."""
+    (found,) = (fence for fence in fences(ROOT / "README.md", "sh") if "server start" in fence.text)
+    return found.text.splitlines()
 
 
 def without_fences(text: str) -> str:

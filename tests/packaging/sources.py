@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import resolve_name
@@ -15,6 +16,21 @@ import pytest
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 PACKAGE = "prefect_genvideo"
+
+
+BUILD = "import sys, hatchling.build as build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
+
+
+def built(kind: str, folder: Path) -> Path:
+    """Build the wheel or the sdist with the installed backend, as a front end does, and return its file.
+
+    Args:
+        kind: `wheel` or `sdist`.
+        folder: Where the file goes.
+    """
+    command = [sys.executable, "-c", BUILD, kind, str(folder)]
+    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    return folder / result.stdout.split()[-1]
 
 
 def tracked_files() -> list[Path]:

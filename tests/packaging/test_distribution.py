@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import configparser
 import re
-import subprocess
-import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -19,20 +17,11 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
-from tests.packaging.sources import PACKAGE, ROOT, tracked_files
+from tests.packaging.sources import PACKAGE, ROOT, built, tracked_files
 
 PROJECT: dict[str, Any] = tomli.loads((ROOT / "pyproject.toml").read_text())
 LOCK = (ROOT / "requirements.lock").read_text()
 TEXT = {".py", ".md", ".toml", ".yaml", ".yml", ".json", ".cfg", ".lock", ".txt", ".sh", ""}
-
-BUILD = "import sys, hatchling.build as build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
-
-
-def built(kind: str, folder: Path) -> Path:
-    """Build the wheel or the sdist with the installed backend, as a front end does, and return its file."""
-    command = [sys.executable, "-c", BUILD, kind, str(folder)]
-    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
-    return folder / result.stdout.split()[-1]
 
 
 @pytest.fixture(scope="module")

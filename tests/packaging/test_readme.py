@@ -28,7 +28,7 @@ from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.simulator.faults import Fault
 from tests.fixtures.prefect import PrefectServer, end
 from tests.fixtures.s3 import S3Server
-from tests.packaging.markdown import Fence, fences
+from tests.packaging.markdown import Fence, fences, first_hour
 from tests.packaging.sources import ROOT
 
 if sys.version_info >= (3, 11):
@@ -102,7 +102,7 @@ class Reader:
         from prefect_genvideo.cli.app import app
 
         if words[0] in RUN_IN_THE_FIRST_HOUR:
-            assert [line for line in first_hour() if line.startswith(f"genvideo {words[0]}")]
+            assert f"genvideo {words[0]}" in FIRST_HOUR_TEST + "\n".join(first_hour())
             return
         in_a_thread(lambda: app(words))
 
@@ -141,6 +141,7 @@ COMMANDS: dict[str, Callable[[Reader, list[str]], None]] = {
     "pip": Reader.pip,
 }
 (BATCH,) = (fence for fence in fences(ENGLISH, "python") if "cities.yaml" in fence.text)
+FIRST_HOUR_TEST = (ROOT / "tests" / "packaging" / "test_first_hour.py").read_text(encoding="utf-8")
 RUN_IN_THE_FIRST_HOUR = {"demo", "deploy"}
 """Commands that take their time; they run once, in the test of the first hour."""
 BLOCK_TESTS = (ROOT / "tests" / "flows" / "test_block_standards.py").read_text(encoding="utf-8")
@@ -217,12 +218,6 @@ def reader(tmp_path: Path, sim: Simulator, s3: S3Server, blocks: list[Any], monk
 def shell(word: str) -> list[str]:
     """The lines of the shell block that holds a word."""
     (found,) = (fence for fence in fences(ENGLISH, "sh") if word in fence.text and "server start" not in fence.text)
-    return found.text.splitlines()
-
-
-def first_hour() -> list[str]:
-    """The lines from an empty folder to deployments that run, which `test_first_hour.py` runs."""
-    (found,) = (fence for fence in fences(ENGLISH, "sh") if "server start" in fence.text)
     return found.text.splitlines()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any, cast
 
@@ -11,14 +12,15 @@ import httpx
 import yaml
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import plain_errors, run, say
+from prefect_genvideo.cli.console import complain, plain_errors, run, say
 from prefect_genvideo.errors import InvalidRequestError, redact
 from prefect_genvideo.models import Problem
 from prefect_genvideo.ready.project import BLOCKS, DEPLOYMENTS, EnvironmentName, Project
 
 # Prefect's own command deploys nine deployments in about half a minute of a busy machine.
 _DEPLOY_S = 600
-_HEALTH_S = 10
+# A server that was started a moment ago answers after this long on a slow machine.
+_START_S = 90
 
 
 def init(
@@ -92,15 +94,24 @@ def _server() -> str:
     way = "start one with `prefect server start` and export PREFECT_API_URL=http://127.0.0.1:4200/api"
     if not named:
         raise InvalidRequestError(f"No Prefect server is named: {way}")
-    try:
-        healthy = httpx.get(f"{named}/health", timeout=_HEALTH_S).is_success
-    except httpx.HTTPError as error:
-        raise InvalidRequestError(
-            f"The Prefect server {named} does not answer ({type(error).__name__}): {way}"
-        ) from None
-    if not healthy and not get_current_settings().api.key:  # Prefect Cloud's asks for the key
-        raise InvalidRequestError(f"What answers at {named} is no healthy Prefect server: {way}")
+    deadline, told = time.monotonic() + _START_S, False
+    while fault := _fault_of(named):
+        if time.monotonic() > deadline:
+            raise InvalidRequestError(f"The Prefect server {named} does not answer ({fault}): {way}")
+        if not told:
+            complain(f"Waiting for the Prefect server {named} ({fault}), {_START_S} s at most", "yellow")
+        told = True
+        time.sleep(0.5)
     return named
+
+
+def _fault_of(server: str) -> str:
+    """Why a server cannot be used; empty when it can. Any refusal is an answer too: a key may be asked for."""
+    try:
+        status = httpx.get(f"{server}/health", timeout=10).status_code
+    except httpx.HTTPError as error:
+        return type(error).__name__
+    return "" if status < 500 else f"HTTP {status}"
 
 
 def _run(folder: Path, *command: str) -> None:

@@ -71,7 +71,9 @@ class Project:
             InvalidRequestError: All that stands against it at once; nothing was written.
             OSError: The folder cannot be written.
         """
-        problems = [*self._faults(), *([] if overwrite else self._already_there())]
+        problems = list(self._faults())
+        if not overwrite:
+            problems += self._already_there()
         if problems:
             raise InvalidRequestError("Nothing was written.", problems=problems)
         texts = self.texts()
