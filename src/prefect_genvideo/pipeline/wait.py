@@ -238,11 +238,11 @@ class Waiter:
             return False
         return generation.state == "running" or not self.client.reports_queue
 
-    async def _ask(self, task_id: str, look: Look) -> TransientError | TaskLostError | None:
+    async def _ask(self, task_id: str, look: Look) -> TransientError | TaskLostError | AuthenticationError | None:
         look.asked += 1
         try:
             look.generation = await self.client.get(task_id)
-        except (TransientError, TaskLostError) as error:
+        except (TransientError, TaskLostError, AuthenticationError) as error:
             look.trouble, look.failures = str(error), look.failures + 1
             return error
         look.trouble, look.failures = None, 0

@@ -16,6 +16,8 @@ from prefect_genvideo.providers.money import (
     PriceList,
     Site,
     TaskMoney,
+    ToldClip,
+    ToldCost,
 )
 from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.registry import (
@@ -54,6 +56,8 @@ __all__ = [
     "Site",
     "SudashuiClient",
     "TaskMoney",
+    "ToldClip",
+    "ToldCost",
     "VideoClient",
     "VideoStream",
     "checked_address",

@@ -14,7 +14,7 @@ from prefect_genvideo.prices.estimate import Billable, billable_of, estimate
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
-from prefect_genvideo.providers.money import AccountLog, Balance, NotTold, PriceList, Site, TaskMoney
+from prefect_genvideo.providers.money import AccountLog, Balance, NotTold, PriceList, Site, ToldClip, ToldCost
 
 _NOTHING = PriceTable()
 
@@ -95,15 +95,20 @@ class Billing(ModelKnowledge):
         del max_age
         return NotTold()
 
-    async def task_money(self, generation: Generation, request_id: str | None = None) -> TaskMoney | NotTold:
-        """Return what is told of one task's money, from its own answer alone.
+    def cost_told(self, generation: Generation, *, per_call: bool | None = None) -> ToldCost:
+        """Return what a task's own answer says of its cost.
 
         Args:
-            generation: The provider's last word on the task.
-            request_id: Of its create's answer.
+            generation: The provider's last word on it.
+            per_call: Whether its price is fixed, so that no settlement follows; None: not known.
         """
-        del generation, request_id
-        return NotTold()
+        del generation, per_call
+        return ToldCost()
+
+    def clip_told(self, generation: Generation) -> ToldClip:
+        """Return what a task's own answer says of the clip, as far as a price depends on it."""
+        del generation
+        return ToldClip()
 
     @property
     def unit(self) -> Money | None:
@@ -137,9 +142,11 @@ class Billing(ModelKnowledge):
         Returns:
             A failed generation is unknown unless the table says what it costs.
         """
-        measured = request.model_copy(update={"duration": seconds}) if seconds else request
+        told = self.clip_told(generation)
+        known = {"duration": told.seconds or seconds, "resolution": told.resolution}
+        clip = request.model_copy(update={name: value for name, value in known.items() if value is not None})
         on = generation.created_at.date() if generation.created_at else None
-        cost = estimate(self.price_table, self.billable(measured), on=on)
+        cost = estimate(self.price_table, self.billable(clip), on=on)
         if generation.state != "failed" or self.price_table.failed == "charged":
             return cost
         if self.price_table.failed is None:

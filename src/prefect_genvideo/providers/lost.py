@@ -23,10 +23,12 @@ class LostCreate:
         gave_up_at: When its answer was given up; None: just now.
         request_id: The provider's id of the call, where headers came before the rest was lost.
         clock_ahead: Seconds that the provider's clock is ahead of ours, where its answer told.
+        clock_doubt: Seconds by which `sent_at` may be off: more where another machine's clock wrote it.
         known_request_ids: Of all other creates that the ledger knows.
         known_task_ids: Tasks that the ledger knows.
         lost_alike: Lost creates of the same model, this one included.
         key_is_ours: Whether nothing but this ledger uses the key; a person has said so.
+        expected_quota: What it was expected to cost, in the gateway's whole figures. A hint, never a condition.
     """
 
     request: VideoRequest
@@ -34,10 +36,12 @@ class LostCreate:
     gave_up_at: datetime | None = None
     request_id: str | None = None
     clock_ahead: float | None = None
+    clock_doubt: float = 5.0
     known_request_ids: frozenset[str] = frozenset()
     known_task_ids: frozenset[str] = frozenset()
     lost_alike: int = 1
     key_is_ours: bool = False
+    expected_quota: int | None = None
 
 
 @dataclass(frozen=True)
@@ -52,6 +56,7 @@ class FoundCreate:
         refunded: What was given back since.
         request_id: Of the row that was found.
         candidates: Rows that fit.
+        price_differs: Whether it was charged with another figure than was expected.
         evidence: All of it in a sentence, for the person who decides.
     """
 
@@ -62,4 +67,5 @@ class FoundCreate:
     refunded: int | None = None
     request_id: str | None = None
     candidates: int = 0
+    price_differs: bool = False
     evidence: str = ""

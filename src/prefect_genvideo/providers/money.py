@@ -174,6 +174,7 @@ class LogRow:
         reason: Why money was given back.
         pre_charged: Of a settlement: what was taken first.
         actual: Of a settlement: what the task costs in the end.
+        settles: Whether anything else says that it moves the price of a task after its end.
     """
 
     type: int
@@ -186,6 +187,7 @@ class LogRow:
     reason: str | None = None
     pre_charged: int | None = None
     actual: int | None = None
+    settles: bool = False
 
     @property
     def net(self) -> int:
@@ -196,7 +198,7 @@ class LogRow:
     def identity(self) -> tuple[object, ...]:
         """What tells the row from every other one. Its number in the answer does not."""
         if self.request_id is not None:
-            return (self.request_id, self.type, self.task_id)
+            return (self.request_id, self.type, self.quota, self.task_id)
         return (self.at, self.type, self.model, self.quota, self.task_id, self.pre_charged, self.actual)
 
     @property
@@ -207,7 +209,7 @@ class LogRow:
     @property
     def is_settlement(self) -> bool:
         """Whether it moves the price of a task after its end, up or down."""
-        return self.actual is not None or self.pre_charged is not None
+        return self.settles or self.actual is not None or self.pre_charged is not None
 
 
 @dataclass(frozen=True)
@@ -236,6 +238,32 @@ class TaskMoney:
         if self.actual is not None:
             return self.actual
         return None if self.charged is None else self.charged + self.supplement - self.refunded
+
+
+@dataclass(frozen=True)
+class ToldCost:
+    """What a task's own answer says of its cost.
+
+    Attributes:
+        quota: In the gateway's whole figures; None where it does not say, or says what proves nothing.
+        final: Whether no settlement follows any more.
+    """
+
+    quota: int | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True)
+class ToldClip:
+    """What a task's own answer says of the clip, as far as a price depends on it.
+
+    Attributes:
+        seconds: Its length; None where it does not say, or says something odd.
+        resolution: e.g. `720p`.
+    """
+
+    seconds: float | None = None
+    resolution: str | None = None
 
 
 @dataclass(frozen=True)
@@ -278,6 +306,14 @@ class AccountLog:
     def oldest(self) -> datetime | None:
         """When the oldest row was written."""
         return min((row.at for row in self.rows if row.at is not None), default=None)
+
+    def shows_refunds(self, failed: Iterable[str]) -> bool:
+        """Whether tasks that are known to have failed have a row of it here: trees before 2026-02-22 write none.
+
+        Where they have not, the log's sum is an upper bound of the cost.
+        """
+        named = {row.task_id for row in self.rows if row.type == REFUND}
+        return any(task_id in named for task_id in failed)
 
     def charge_of(self, request_id: str) -> LogRow | None:
         """Return the charge of a create, by the id of its answer."""

@@ -9,13 +9,14 @@ from typing import Any, ClassVar
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
-from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
-from prefect_genvideo.providers.answers import JsonObject, as_list, as_object, as_text
+from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits
+from prefect_genvideo.providers.money import ToldClip
 from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.senseaudio import wire
@@ -120,6 +121,12 @@ class SenseAudioClient(VideoClient):
             raise self._error(wire.MODELS, self._facts_of(reply))
         names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
         return list(dict.fromkeys(filter(None, names))), answer.get("has_more") is not True
+
+    def clip_told(self, generation: Generation) -> ToldClip:
+        """Return length and resolution as the answer has them; an odd length, e.g. -1, is none."""
+        raw = generation.raw
+        clip = as_object(raw.get("data")) or raw
+        return ToldClip(as_number(clip.get("duration")) or None, as_text(clip.get("resolution")) or None)
 
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Images may be inlined; everything else must be a link."""

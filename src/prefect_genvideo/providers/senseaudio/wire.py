@@ -56,6 +56,9 @@ _LIMITS: tuple[Row, ...] = (
     Row(RateLimitedError, "too many requests", statuses=(429,), reason="rate_limited"),
 )
 
+# FAQ `common_problems`: 401 comes for both.
+_KEY_OR_ACCOUNT = "the key is missing or wrong, or its account has no money or is blocked"
+
 CREATE: tuple[Row, ...] = (
     # By ref_code, whatever the status
     *_LIMITS,
@@ -67,7 +70,7 @@ CREATE: tuple[Row, ...] = (
     ),
     Row(RejectedError, "the parameters are refused", codes=frozenset({"4xxxxx"})),
     # By status
-    Row(AuthenticationError, "the key is missing or wrong", statuses=(401,)),
+    Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
     Row(QuotaError, "no money", statuses=(402,)),
     Row(QuotaError, "no money", statuses=(400, 403), money=True),
     Row(RejectedError, "the account is not allowed to do this", statuses=(403,)),
@@ -92,6 +95,7 @@ BUSY_NOT_OFFERED = Row(
 QUERY: tuple[Row, ...] = (
     Row(TaskLostError, "the task id is unknown", codes=frozenset({"404000"})),
     Row(TaskLostError, "the task id is unknown", statuses=(404,), envelopes=(ERROR,)),
+    Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,), reason="credentials"),
     BARRED_QUERY,
     *_LIMITS,
     Row(TransientError, "busy", codes=frozenset({BUSY}), reason="busy"),
@@ -102,7 +106,7 @@ QUERY: tuple[Row, ...] = (
 MODELS: tuple[Row, ...] = (
     *_LIMITS,
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
-    Row(AuthenticationError, "the key is missing or wrong", statuses=(401,)),
+    Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
     Row(TransientError, "the models could not be listed", statuses=(408, 425)),
     Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),
     Row(TransientError, "the models could not be listed"),

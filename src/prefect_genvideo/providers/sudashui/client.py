@@ -17,7 +17,7 @@ from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
 from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text, url_parts
 from prefect_genvideo.providers.assets import not_links
-from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT, VideoClient
+from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
@@ -26,6 +26,7 @@ from prefect_genvideo.providers.links import content_url
 from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule
 from prefect_genvideo.providers.sudashui import wire
+from prefect_genvideo.providers.sudashui.account import SudashuiAccount
 from prefect_genvideo.providers.sudashui.rules import (
     DEFAULT_ASPECT_RATIO,
     DEFAULT_DURATION,
@@ -40,11 +41,10 @@ from prefect_genvideo.providers.sudashui.upload import opened, prepare
 from prefect_genvideo.providers.video_stream import MAX_SIZE
 
 _UPLOAD_STAMP = re.compile(r"^\d{10,}-")
-_MAX_PRICES = 10_000
 _MAX_EXPIRY = 365 * 24 * 3600.0
 
 
-class SudashuiClient(VideoClient):
+class SudashuiClient(SudashuiAccount):
     """Client of the Sudashui API (视频生成 API 文档)."""
 
     name: ClassVar[str] = "sudashui"
@@ -170,20 +170,6 @@ class SudashuiClient(VideoClient):
     def known_limits(self, model: str) -> tuple[ModelLimits, str]:
         """Return the documented limits, or the widest that were seen of the family; see `VideoClient.known_limits`."""
         return (LIMITS, "documented") if model in MODELS else (FAMILIES.of(model), "family")
-
-    async def prices(self) -> dict[str, str]:
-        """Return the gateway's price list by model, in its own unit; empty where it shows none.
-
-        Seconds and sizes multiply these figures, which the list does not tell.
-        """
-        reply = await self._exchange("GET", "/api/pricing", with_key=False)
-        found: dict[str, str] = {}
-        for entry in map(as_object, as_list(as_object(reply.json).get("data"))[:_MAX_PRICES]):
-            name, fixed = as_text(entry.get("model_name")), entry.get("quota_type") == 1
-            price = as_number(entry.get("model_price" if fixed else "model_ratio"))
-            if name and price is not None:
-                found[name] = f"{price:g} a video" if fixed else f"ratio {price:g}"
-        return found
 
     def link_identity(self, url: str) -> str | None:
         """The file's name: links are `…/proxy/<milliseconds>/<milliseconds>-<name>?<signature>`."""

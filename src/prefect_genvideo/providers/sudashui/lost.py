@@ -1,0 +1,221 @@
+"""What the gateway's log says of a create whose answer was lost.
+
+The create's charge stores the id of the call, which its answer carried in a header: with it a row is exact. Without
+it only elimination is left, and only where nothing else uses the key. A missing row proves little: the log may be late,
+cut at a thousand rows, cleaned or switched off. Nothing here frees a key; only a task that is certain is taken up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
+from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow
+from prefect_genvideo.providers.sudashui.money import time_in, time_of
+
+SETTLE_TIME = timedelta(minutes=10)
+"""How long after giving up a row may still appear: the gateway goes on when its client has gone."""
+_SLOW_ROW = timedelta(minutes=5)  # between a call and its row, where only the row's own time is known
+_SHOWN = 5  # candidates that the evidence names
+
+
+@dataclass(frozen=True)
+class _Looked:
+    """A log, looked through for one create."""
+
+    log: AccountLog
+    lost: LostCreate
+    opens: datetime
+    closes: datetime
+
+    @property
+    def charges(self) -> list[LogRow]:
+        """First charges of creates of the model; a row that does not say what it is counts, for caution."""
+        return [
+            row
+            for row in self.log.rows
+            if row.type == CHARGE
+            and not row.is_settlement
+            and row.is_task is not False
+            and row.model == self.lost.request.model
+        ]
+
+    @property
+    def unclaimed(self) -> list[LogRow]:
+        """Those of them that belong to no create that the ledger knows."""
+        return [row for row in self.charges if not self._is_known(row)]
+
+    @property
+    def candidates(self) -> list[LogRow]:
+        """Those of them that were received while the create was under way."""
+        return [row for row in self.unclaimed if self._fits(row)]
+
+    @property
+    def strange_tasks(self) -> list[str]:
+        """Tasks of the model that the log names and the ledger does not know."""
+        rows = (row for row in self.log.rows if row.model == self.lost.request.model)
+        return _distinct(row.task_id for row in rows if row.task_id not in self.lost.known_task_ids)
+
+    def _is_known(self, row: LogRow) -> bool:
+        lost = self.lost
+        return row.request_id in lost.known_request_ids or row.task_id in lost.known_task_ids
+
+    def _fits(self, row: LogRow) -> bool:
+        moment = time_of(row)
+        if moment is None:
+            return True  # it may be any time
+        late = timedelta(0) if time_in(row.request_id) else _SLOW_ROW
+        return self.opens <= moment <= self.closes + late
+
+    @property
+    def silence(self) -> str:
+        """Why a missing row proves nothing; empty where it is evidence."""
+        times = [moment for row in self.log.rows if (moment := time_of(row)) is not None]
+        if not times or not any(row.type == CHARGE for row in self.log.rows):
+            return "log proves nothing"
+        if self.log.truncated and min(times) > self.opens:
+            return "window not covered"
+        if lacks_charges(self.log, self.lost.known_request_ids):
+            return "consume rows missing"
+        if self.log.read_at < (self.lost.gave_up_at or self.log.read_at) + SETTLE_TIME:
+            return "too early"
+        return ""
+
+
+def lacks_charges(log: AccountLog, known: Iterable[str]) -> bool:
+    """Whether a create that is known to be paid has no row where one should be: rows are late, or switched off.
+
+    Args:
+        log: The log.
+        known: Request ids of creates that were accepted.
+    """
+    oldest = log.oldest
+    for request_id in known:
+        moment = time_in(request_id)
+        covered = moment is not None and not (log.truncated and oldest is not None and moment <= oldest)
+        if (
+            covered
+            and log.charge_of(request_id) is None
+            and (log.has_request_ids or not log.rows or _only_refunds(log))
+        ):
+            return True
+    return False
+
+
+def _only_refunds(log: AccountLog) -> bool:
+    return not any(row.type == CHARGE for row in log.rows)
+
+
+def resolve(log: AccountLog, lost: LostCreate) -> FoundCreate:
+    """Return what a log says of a lost create.
+
+    Args:
+        log: As it was read, with the gateway's clock beside ours.
+        lost: What is known of the create.
+    """
+    ahead = lost.clock_ahead if lost.clock_ahead is not None else log.clock_ahead
+    shift = timedelta(seconds=ahead or 0.0)
+    doubt = timedelta(seconds=lost.clock_doubt)
+    given_up = lost.gave_up_at or log.read_at
+    looked = _Looked(log, lost, lost.sent_at + shift - doubt, given_up + shift + doubt)
+    if lost.request_id is not None:
+        return _by_id(looked, lost.request_id)
+    return _by_elimination(looked)
+
+
+def _by_id(looked: _Looked, request_id: str) -> FoundCreate:
+    row = looked.log.charge_of(request_id)
+    if row is not None:
+        return _charged(looked, row, "exact")
+    if not looked.log.has_request_ids and looked.charges:
+        return _by_elimination(looked)  # a tree whose rows have no ids
+    if why := looked.silence:
+        return FoundCreate("unknown", why, request_id=request_id, evidence=_nothing(why, request_id))
+    told = f"no charge with the request id {request_id}, read {looked.log.read_at:%Y-%m-%d %H:%M} UTC"
+    advice = "most likely nothing was made. Look once more before releasing the key."
+    return FoundCreate("not_charged", "exact", request_id=request_id, evidence=f"{told}: {advice}")
+
+
+def _by_elimination(looked: _Looked) -> FoundCreate:
+    fitting, lost = looked.candidates, looked.lost
+    if not fitting:
+        if why := looked.silence:
+            return FoundCreate("unknown", why, evidence=_nothing(why))
+        told = (
+            f"no unclaimed charge of {lost.request.model} from {looked.opens:%H:%M:%S} to {looked.closes:%H:%M:%S} UTC"
+        )
+        return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
+    if not lost.key_is_ours or len(fitting) != lost.lost_alike:
+        return FoundCreate("ambiguous", "candidates", candidates=len(fitting), evidence=_several(looked, fitting))
+    if len(fitting) > 1:
+        whole = sum(row.quota for row in fitting)
+        told = f"{len(fitting)} lost creates of {lost.request.model} were all charged, {whole} together"
+        return FoundCreate("charged", "by count", candidates=len(fitting), evidence=f"{told}; whose is whose is open")
+    return _charged(looked, fitting[0], "by elimination")
+
+
+def _charged(looked: _Looked, row: LogRow, certainty: str) -> FoundCreate:
+    """A charge that is this create's. Its task is the one that the row names, or the only one nobody knows."""
+    named = row.task_id
+    if named is not None and named in looked.lost.known_task_ids:
+        # Another record has it: whatever that means, it is not ours to take.
+        return FoundCreate("ambiguous", "candidates", candidates=1, evidence=f"task {named} is in another record")
+    task_id = named or _task_by_elimination(looked, row)
+    sure = named is not None if certainty == "exact" else task_id is not None and _is_alone(looked, row)
+    sure = sure or (named is None and task_id is not None and _is_alone(looked, row))
+    money = looked.log.task(task_id, row.request_id) if task_id is not None and sure else None
+    at = time_of(row)
+    told = f"charged {row.quota}, call of {at:%Y-%m-%d %H:%M:%S} UTC" if at else f"charged {row.quota}"
+    told += f", request id {row.request_id}" if row.request_id else ""
+    return FoundCreate(
+        "found" if sure else "charged",
+        certainty,
+        task_ids=(task_id,) if task_id is not None and sure else (),
+        quota=row.quota,
+        refunded=money.refunded if money is not None and money.refunded else None,
+        request_id=row.request_id,
+        candidates=1,
+        price_differs=looked.lost.expected_quota not in (None, row.quota),
+        evidence=f"{told}; {f'task {task_id}' if sure else 'its task is not named'} ({certainty})",
+    )
+
+
+def _task_by_elimination(looked: _Looked, row: LogRow) -> str | None:
+    """The one task that refunds or settlements name and nobody knows; only on a key that is the ledger's alone."""
+    if not looked.lost.key_is_ours:
+        return None
+    later = {other.task_id for other in looked.log.rows if other.at is None or row.at is None or other.at >= row.at}
+    strange = [task_id for task_id in looked.strange_tasks if task_id in later]
+    return strange[0] if len(strange) == 1 and len(looked.strange_tasks) == 1 else None
+
+
+def _is_alone(looked: _Looked, row: LogRow) -> bool:
+    """Whether nothing else in the whole log could be this create: it is the only charge that nobody knows."""
+    lost = looked.lost
+    return lost.key_is_ours and lost.lost_alike == 1 and all(other is row for other in looked.unclaimed)
+
+
+def _distinct(values: Iterable[str | None]) -> list[str]:
+    return [value for value in dict.fromkeys(values) if value is not None]
+
+
+def _nothing(why: str, request_id: str | None = None) -> str:
+    words = {
+        "log proves nothing": "the log has no charge at all: it may be empty, cleaned or switched off",
+        "window not covered": "the log is cut, and its oldest row is younger than the create",
+        "consume rows missing": "the log lacks charges that are known to have been made; it is late or switched off",
+        "too early": f"no charge yet; it may still come until {SETTLE_TIME.seconds // 60} minutes after giving up",
+    }
+    return f"{words[why]}{f' (request id {request_id})' if request_id else ''}. Nothing can be concluded."
+
+
+def _several(looked: _Looked, fitting: list[LogRow]) -> str:
+    shown = ", ".join(
+        f"{moment:%H:%M:%S} {row.quota} {row.request_id or 'without id'}{f' {row.task_id}' if row.task_id else ''}"
+        for row in fitting[:_SHOWN]
+        if (moment := time_of(row)) is not None
+    )
+    others = "" if looked.lost.key_is_ours else "; others may use this key"
+    return f"{len(fitting)} charges fit {looked.lost.lost_alike} lost creates{others}: {shown}. A person decides."
