@@ -239,7 +239,7 @@ async def test_sudashui_does_not_know_the_id(status: int, sudashui: SudashuiClie
         (404, {"detail": "Not Found"}, errors.TransientError),
         (200, {"status": "completed", "task_id": "other", "video_url": URL}, errors.TransientError),
         (200, {"task_id": TASK}, errors.TransientError),
-        (401, {"code": "authentication_error"}, errors.TransientError),
+        (401, {"code": "authentication_error"}, errors.AuthenticationError),
         (429, {"code": "c", "ref_code": 429000}, errors.RateLimitedError),
         (500, {"code": "internal", "ref_code": 500000}, errors.TransientError),
         (200, {"code": "c", "ref_code": 400000}, errors.TransientError),
@@ -248,7 +248,7 @@ async def test_sudashui_does_not_know_the_id(status: int, sudashui: SudashuiClie
 async def test_senseaudio_answers_without_a_task(
     status: int, body: Any, expected: type[Exception], senseaudio: SenseAudioClient, server: ScriptedServer
 ) -> None:
-    """Only an unknown id means lost."""
+    """Only an unknown id means lost. 401 comes for a wrong key and for an account without money alike."""
     serve(server, body, status)
     with pytest.raises(errors.GenVideoError) as caught:
         await senseaudio.get(TASK)

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Literal
 
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.providers.money import AccountLog
 
 Outcome = Literal["found", "charged", "not_charged", "ambiguous", "unknown"]
 """`found`: the task is named. `charged`: it was accepted, its task is not named. `not_charged`: evidence that nothing
@@ -28,6 +29,8 @@ class LostCreate:
         known_task_ids: Tasks that the ledger knows.
         lost_alike: Lost creates of the same model, this one included.
         key_is_ours: Whether nothing but this ledger uses the key; a person has said so.
+        log: The account's log to judge by. Who names what the ledger knows reads the log first, the ledger then: what is
+            created in between would else look like nobody's.
         expected_quota: What it was expected to cost, in the gateway's whole figures. A hint, never a condition.
     """
 
@@ -41,6 +44,7 @@ class LostCreate:
     known_task_ids: frozenset[str] = frozenset()
     lost_alike: int = 1
     key_is_ours: bool = False
+    log: AccountLog | None = None
     expected_quota: int | None = None
 
 

@@ -122,7 +122,7 @@ class SudashuiAccount(VideoClient):
 
     async def find_created(self, lost: LostCreate) -> FoundCreate:
         """Look for a lost create in the key's log; see `sudashui.lost`."""
-        log = await self.account_log(max_age=_SHARED_LOG if lost.request_id is None else 0.0)
+        log = lost.log or await self.account_log(max_age=_SHARED_LOG if lost.request_id is None else 0.0)
         if isinstance(log, NotTold):
             return FoundCreate(certainty=f"the log is not told: {log.reason}")
         return resolve(log, lost)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
-from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow
+from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney
 from prefect_genvideo.providers.sudashui.money import time_in, time_of
 
 SETTLE_TIME = timedelta(minutes=10)
@@ -70,12 +70,17 @@ class _Looked:
         return self.opens <= moment <= self.closes + late
 
     @property
+    def is_cut(self) -> bool:
+        """Whether rows of the time when the create was sent may be missing at the log's end."""
+        times = [moment for row in self.log.rows if (moment := time_of(row)) is not None]
+        return not times or (self.log.truncated and min(times) > self.opens)
+
+    @property
     def silence(self) -> str:
         """Why a missing row proves nothing; empty where it is evidence."""
-        times = [moment for row in self.log.rows if (moment := time_of(row)) is not None]
-        if not times or not any(row.type == CHARGE for row in self.log.rows):
+        if not any(row.type == CHARGE for row in self.log.rows):
             return "log proves nothing"
-        if self.log.truncated and min(times) > self.opens:
+        if self.is_cut:
             return "window not covered"
         if lacks_charges(self.log, self.lost.known_request_ids):
             return "consume rows missing"
@@ -158,43 +163,51 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
 
 def _charged(looked: _Looked, row: LogRow, certainty: str) -> FoundCreate:
     """A charge that is this create's. Its task is the one that the row names, or the only one nobody knows."""
-    named = row.task_id
-    if named is not None and named in looked.lost.known_task_ids:
+    if row.task_id is not None and row.task_id in looked.lost.known_task_ids:
         # Another record has it: whatever that means, it is not ours to take.
-        return FoundCreate("ambiguous", "candidates", candidates=1, evidence=f"task {named} is in another record")
-    task_id = named or _task_by_elimination(looked, row)
-    sure = named is not None if certainty == "exact" else task_id is not None and _is_alone(looked, row)
-    sure = sure or (named is None and task_id is not None and _is_alone(looked, row))
-    money = looked.log.task(task_id, row.request_id) if task_id is not None and sure else None
-    at = time_of(row)
-    told = f"charged {row.quota}, call of {at:%Y-%m-%d %H:%M:%S} UTC" if at else f"charged {row.quota}"
-    told += f", request id {row.request_id}" if row.request_id else ""
+        told = f"task {row.task_id} of this charge is in another record"
+        return FoundCreate("ambiguous", "candidates", candidates=1, evidence=told)
+    task_id = _task_of(looked, row, exact=certainty == "exact")
+    money = looked.log.task(task_id, row.request_id) if task_id is not None else TaskMoney()
+    named = "its task is not named" if task_id is None else f"task {task_id}"
     return FoundCreate(
-        "found" if sure else "charged",
+        "charged" if task_id is None else "found",
         certainty,
-        task_ids=(task_id,) if task_id is not None and sure else (),
+        task_ids=() if task_id is None else (task_id,),
         quota=row.quota,
-        refunded=money.refunded if money is not None and money.refunded else None,
+        refunded=money.refunded or None,
         request_id=row.request_id,
         candidates=1,
         price_differs=looked.lost.expected_quota not in (None, row.quota),
-        evidence=f"{told}; {f'task {task_id}' if sure else 'its task is not named'} ({certainty})",
+        evidence=f"{_said(row)}; {named} ({certainty})",
     )
 
 
-def _task_by_elimination(looked: _Looked, row: LogRow) -> str | None:
-    """The one task that refunds or settlements name and nobody knows; only on a key that is the ledger's alone."""
-    if not looked.lost.key_is_ours:
-        return None
-    later = {other.task_id for other in looked.log.rows if other.at is None or row.at is None or other.at >= row.at}
-    strange = [task_id for task_id in looked.strange_tasks if task_id in later]
-    return strange[0] if len(strange) == 1 and len(looked.strange_tasks) == 1 else None
+def _task_of(looked: _Looked, row: LogRow, *, exact: bool) -> str | None:
+    """The task of a charge that is this create's; None where it is not certain.
 
-
-def _is_alone(looked: _Looked, row: LogRow) -> bool:
-    """Whether nothing else in the whole log could be this create: it is the only charge that nobody knows."""
+    What the row itself names is certain where the row is. All else is certain only on a key that is the ledger's alone,
+    in a log that is not cut, and where nothing else could be this create: a task that a refund or a settlement names
+    and nobody knows.
+    """
+    if exact and row.task_id is not None:
+        return row.task_id
     lost = looked.lost
-    return lost.key_is_ours and lost.lost_alike == 1 and all(other is row for other in looked.unclaimed)
+    alone = lost.key_is_ours and lost.lost_alike == 1 and all(other is row for other in looked.unclaimed)
+    if not alone or looked.is_cut:
+        return None
+    strange = looked.strange_tasks
+    return strange[0] if len(strange) == 1 and row.task_id in (None, strange[0]) else None
+
+
+def _said(row: LogRow) -> str:
+    at = time_of(row)
+    parts = [
+        f"charged {row.quota}",
+        f"call of {at:%Y-%m-%d %H:%M:%S} UTC" if at else "",
+        f"request id {row.request_id}" if row.request_id else "",
+    ]
+    return ", ".join(filter(None, parts))
 
 
 def _distinct(values: Iterable[str | None]) -> list[str]:

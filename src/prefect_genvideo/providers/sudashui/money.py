@@ -93,23 +93,35 @@ def told(reply: Reply, title: str, provider: str, *, with_key: bool = True) -> J
         RejectedError: The key is refused, or the address leads elsewhere.
         TransientError: It could not be asked now.
     """
-    answer, words = as_object(reply.json), next(iter(said_in(reply.json).texts), "")
-    if reply.status in (404, 405, 410, 501):
-        return NotTold("not offered")
-    if reply.failure == TOO_LARGE:
-        return NotTold(TOO_LARGE)
-    if reply.status in (401, 403) and not with_key:
-        return NotTold("login required" if reply.status == 401 else redact(words, 200) or "switched off")
+    if (absent := _absent(reply, with_key=with_key)) is not None:
+        return NotTold(absent)
+    facts = wire.facts_of(reply)
     if reply.status not in IN_2XX or reply.failure:
-        facts = wire.facts_of(reply)
         raise to_error(judge(_REFUSED, facts), facts, title=title, provider=provider)
+    answer = as_object(reply.json)
     if not answer:
         return NotTold("not JSON" if reply.json is None else "no figures")
-    refused = answer.get("success") is False or answer.get("error")
-    if refused and with_key and _BAD_KEY.search(words):
-        facts = wire.facts_of(reply)
+    if answer.get("success") is not False and not answer.get("error"):
+        return answer
+    words = _words(reply)
+    if with_key and _BAD_KEY.search(words):
         raise to_error(judge(_BAD_KEY_ROW, facts), facts, title=title, provider=provider)
-    return NotTold(redact(words, 200) or "refused") if refused else answer
+    return NotTold(words or "refused")
+
+
+def _absent(reply: Reply, *, with_key: bool) -> str | None:
+    """Why an address is not there for us; None where it may be."""
+    if reply.status in (404, 405, 410, 501):
+        return "not offered"
+    if reply.failure == TOO_LARGE:
+        return TOO_LARGE
+    if with_key or reply.status not in (401, 403):
+        return None
+    return "login required" if reply.status == 401 else _words(reply) or "switched off"
+
+
+def _words(reply: Reply) -> str:
+    return redact(next(iter(said_in(reply.json).texts), ""), 200)
 
 
 def balance_of(answer: JsonObject) -> Balance | NotTold:
@@ -121,16 +133,19 @@ def balance_of(answer: JsonObject) -> Balance | NotTold:
         left = granted - used
     if left is None and not unlimited:
         return NotTold("no figures")
-    limits = as_object(data.get("model_limits"))
-    allowed = tuple(name for name, on in list(limits.items())[:_MAX_MODELS] if on is True)
     return Balance(
         # What an unlimited key shows as left keeps falling and means nothing.
         remaining=None if unlimited or left is None else Decimal(left),
         used=None if used is None else Decimal(used),
         unlimited=unlimited,
         expires_at=as_time(data.get("expires_at")),
-        models=allowed if data.get("model_limits_enabled") is True else None,
+        models=_allowed(data) if data.get("model_limits_enabled") is True else None,
     )
+
+
+def _allowed(data: JsonObject) -> tuple[str, ...]:
+    """The models that a key with limits may call."""
+    return tuple(name for name, on in list(as_object(data.get("model_limits")).items())[:_MAX_MODELS] if on is True)
 
 
 def shown_limit(answer: JsonObject) -> Balance | NotTold:
@@ -154,9 +169,9 @@ def site_of(answer: JsonObject) -> Site | NotTold:
     if not data:
         return NotTold("no figures")
     per_unit = decimal(data.get("quota_per_unit"))
-    display = as_text(data.get("quota_display_type")).upper() or None
-    if display is None and isinstance(data.get("display_in_currency"), bool):
-        display = "USD" if data["display_in_currency"] else "TOKENS"
+    # Older sites say only whether they show money.
+    older = {True: "USD", False: "TOKENS"}.get(data.get("display_in_currency"))
+    display = as_text(data.get("quota_display_type")).upper() or older
     exchanged = decimal(data.get("usd_exchange_rate")) if display == "CNY" else Decimal(1)
     return Site(
         quota_per_unit=per_unit if per_unit is not None and per_unit > 0 else None,
