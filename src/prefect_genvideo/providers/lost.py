@@ -29,8 +29,8 @@ class LostCreate:
         known_task_ids: Tasks that the ledger knows.
         lost_alike: Lost creates of the same model, this one included.
         key_is_ours: Whether nothing but this ledger uses the key; a person has said so.
-        log: The account's log to judge by. Who names what the ledger knows reads the log first, the ledger then: what is
-            created in between would else look like nobody's.
+        log: The account's log to judge by. Who names what the ledger knows reads the log first, the ledger then: what
+            is created in between would else look like nobody's.
         expected_quota: What it was expected to cost, in the gateway's whole figures. A hint, never a condition.
     """
 

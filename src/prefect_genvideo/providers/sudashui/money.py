@@ -169,9 +169,7 @@ def site_of(answer: JsonObject) -> Site | NotTold:
     if not data:
         return NotTold("no figures")
     per_unit = decimal(data.get("quota_per_unit"))
-    # Older sites say only whether they show money.
-    older = {True: "USD", False: "TOKENS"}.get(data.get("display_in_currency"))
-    display = as_text(data.get("quota_display_type")).upper() or older
+    display = as_text(data.get("quota_display_type")).upper() or _older_display(data.get("display_in_currency"))
     exchanged = decimal(data.get("usd_exchange_rate")) if display == "CNY" else Decimal(1)
     return Site(
         quota_per_unit=per_unit if per_unit is not None and per_unit > 0 else None,
@@ -179,6 +177,11 @@ def site_of(answer: JsonObject) -> Site | NotTold:
         rate=None if display in (None, "TOKENS") or not exchanged or exchanged <= 0 else exchanged,
         version=redact(as_text(data.get("version")), 100) or None,
     )
+
+
+def _older_display(in_currency: Any) -> str | None:
+    """What older sites show: they say only whether it is money."""
+    return "USD" if in_currency is True else "TOKENS" if in_currency is False else None
 
 
 def prices_of(answer: JsonObject) -> PriceList | NotTold:
