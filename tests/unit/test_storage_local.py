@@ -106,6 +106,20 @@ async def test_leftovers_of_dead_processes_are_swept(tmp_path: Path) -> None:
     assert young.exists()
 
 
+async def test_reconciling_sweeps_every_folder(tmp_path: Path) -> None:
+    """A killed save's file of a gigabyte lies where no later video is written: yesterday's folder."""
+    store = LocalStore(tmp_path)
+    old, young = tmp_path / "2026-11-25" / ".genvideo-old.part", tmp_path / ".genvideo-young.part"
+    await store.put("2026-11-25/a.mp4", b"x")
+    for leftover in (old, young):
+        leftover.write_bytes(b"x")
+    day_before = time.time() - 25 * 3600
+    os.utime(old, (day_before, day_before))
+    os.utime(tmp_path / "2026-11-25" / "a.mp4", (day_before, day_before))
+    assert await store.sweep() == 1
+    assert (old.exists(), young.exists(), await store.head("2026-11-25/a.mp4") is not None) == (False, True, True)
+
+
 async def test_the_stores_own_files_cannot_be_named(tmp_path: Path) -> None:
     """A key must not reach uploads in progress or locks."""
     with pytest.raises(InvalidRequestError, match=r"\.genvideo-"):

@@ -90,7 +90,9 @@ class Directory:
         """A new hidden name beside the key's path, so that a rename never crosses file systems."""
         folder = self.target(key).parent
         folder.mkdir(parents=True, exist_ok=True)
-        self._sweep(folder)
+        if folder not in self._swept:
+            self._swept.add(folder)
+            self._sweep(folder, LEFTOVER_SECONDS)
         return folder / f"{OWN_NAMES}{uuid4().hex}.part"
 
     def publish(self, temporary: Path, key: str, *, if_absent: bool = False, if_match: str | None = None) -> None:
@@ -128,14 +130,18 @@ class Directory:
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
                     yield ObjectInfo(path.relative_to(root).as_posix(), path.stat().st_size, "")
 
-    def _sweep(self, folder: Path) -> None:
-        if folder in self._swept:
-            return
-        self._swept.add(folder)
+    def sweep(self, older_than: float) -> int:
+        """Remove temporary files below the root that have not been touched for so many seconds; returns how many."""
+        return sum(self._sweep(Path(current), older_than) for current, _, _ in os.walk(self.root))
+
+    def _sweep(self, folder: Path, older_than: float) -> int:
+        removed = 0
         for leftover in folder.glob(f"{OWN_NAMES}*.part"):
-            with contextlib.suppress(OSError):
-                if time.time() - leftover.stat().st_mtime > LEFTOVER_SECONDS:
+            with contextlib.suppress(OSError):  # another process may be at it as well
+                if time.time() - leftover.stat().st_mtime > older_than:
                     leftover.unlink()
+                    removed += 1
+        return removed
 
     @contextmanager
     def _locked(self, key: str) -> Generator[None, None, None]:

@@ -19,7 +19,7 @@ from prefect_genvideo.storage._local_files import (
     passing_mount,
     store_metadata,
 )
-from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, Upload
+from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, Upload
 from prefect_genvideo.storage.keys import clean_key, clean_listing
 from prefect_genvideo.storage.threads import finish, in_thread
 
@@ -140,6 +140,10 @@ class LocalStore(ObjectStore):
     async def delete(self, key: str) -> None:
         """Remove a file; no error when there is none."""
         await self._run(key, lambda: self._directory.remove(key))
+
+    async def sweep(self, older_than: float = DAY) -> int:
+        """Remove the files that killed processes were writing."""
+        return await self._run("", lambda: self._directory.sweep(older_than))
 
     async def read(self, key: str) -> AsyncIterator[bytes]:
         """The file's bytes in chunks of 1 MiB; `DestinationError` when there is no such file."""
