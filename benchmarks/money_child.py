@@ -6,16 +6,15 @@ import asyncio
 import json
 import os
 import signal
-from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from typing import Any
 
 import httpx
 
 from benchmarks.money_cells import Order
-from prefect_genvideo.errors import DestinationError, GenVideoError
+from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.store import Ledger
@@ -216,15 +215,3 @@ async def decide(place: Place, found: str) -> dict[str, Any]:
             return {"released": True}
         await pipeline.ledger.adopt(KEY, found)
         return {"adopted": found, "reconciled": (await reconcile(pipeline)).counts}
-
-
-def in_process(work: Callable[..., Awaitable[dict[str, Any]]], arguments: tuple[Any, ...], answer: Connection) -> None:
-    """Entry point of a forked process."""
-
-    async def run() -> dict[str, Any]:
-        try:
-            return await work(*arguments)
-        except GenVideoError as error:
-            return {"error": type(error).__name__, "message": str(error)}
-
-    answer.send(asyncio.run(run()))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import multiprocessing
-import signal
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -14,11 +12,10 @@ from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
 
-import httpx
-
 from benchmarks import money_child
 from benchmarks.money_cells import FAULTS, Cell, Order
 from benchmarks.money_child import KEY, Place
+from benchmarks.processes import Console, Forks
 from benchmarks.servers import BUCKET, Servers
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.storage import S3Store
@@ -76,17 +73,15 @@ class Bench:
     def __init__(self, servers: Servers, workers: int = 2) -> None:
         self.servers = servers
         self._workers = workers
-        self._http = httpx.Client(base_url=servers.simulator, timeout=60)
-        # One process imports everything and is forked for each run: a fork costs 20 ms, an import a second.
-        self._processes = multiprocessing.get_context("forkserver")
-        self._processes.set_forkserver_preload(["benchmarks.money_child"])
+        self._console = Console(servers.simulator)
+        self._forks = Forks("benchmarks.money_child")
         self._lock = threading.Lock()
         self._numbers = 0
         self._dialect = ""  # the operation that is answered in a manner of the field
 
     def close(self) -> None:
         """Close the connections to the simulator."""
-        self._http.close()
+        self._console.close()
 
     def place(self, cell: str) -> Place:
         """A prefix of its own in the bucket, and a prompt of its own."""
@@ -162,12 +157,12 @@ class Bench:
         op, _, name = order.dialect.partition(" ")
         spoken = ({self._dialect: "documented"} if self._dialect else {}) | ({op: name} if op else {})
         if spoken:
-            self._http.post("/_sim/dialect", json=spoken).raise_for_status()
+            self._console.tell("dialect", spoken)
         self._dialect = op
         fault = FAULTS[order.fault]
         if fault.kind:
             facts = {"kind": fault.kind, "op": fault.op, "times": fault.times, "params": fault.params}
-            self._http.post("/_sim/faults", json={**facts, "match": place.prompt}).raise_for_status()
+            self._console.tell("faults", {**facts, "match": place.prompt})
 
     def _decide(self, place: Place, outcome: Outcome) -> None:
         """A person reads the error, looks into the provider's console, and types one command."""
@@ -182,26 +177,10 @@ class Bench:
             outcome.errors.append(f"decision: {answer['error']}")
 
     def _fork(self, work: Any, *arguments: Any) -> dict[str, Any]:
-        ours, theirs = self._processes.Pipe(duplex=False)
-        process = self._processes.Process(target=money_child.in_process, args=(work, arguments, theirs))
-        process.start()
-        theirs.close()
-        process.join(STUCK_SECONDS)
-        if process.is_alive():
-            process.kill()
-            process.join()
-            return {"error": "stuck"}
-        try:
-            return ours.recv()
-        except EOFError:
-            killed = process.exitcode == -signal.SIGKILL
-            return {"killed": 1} if killed else {"error": f"exit code {process.exitcode}"}
-        finally:
-            ours.close()
+        return self._forks.start(work, *arguments).result(STUCK_SECONDS)
 
     def _tasks(self, place: Place) -> list[str]:
-        tasks: list[dict[str, Any]] = self._http.get("/_sim/state").raise_for_status().json()["tasks"]
-        return [task["task_id"] for task in tasks if task["prompt"] == place.prompt]
+        return [task["task_id"] for task in self._console.tasks(place.prompt)]
 
     def _count(self, place: Place, outcome: Outcome) -> None:
         tasks = self._tasks(place)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import base64
+import asyncio
 import io
 import json
+import logging
 import pickle
-import re
 import sqlite3
-from contextlib import closing
+from collections.abc import Generator
+from contextlib import closing, contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from prefect import flow, task
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
 
+from benchmarks.leaks import leaks, opened
 from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import AuthenticationError, GenVideoError
 from prefect_genvideo.ready import content_calendar
@@ -45,13 +47,6 @@ def around(database: dict[str, str], text: str) -> list[str]:
 def files(folder: Path) -> dict[str, bytes]:
     """Every file below a folder."""
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def opened(data: bytes) -> bytes:
-    """Bytes with everything in them that base64 hides: Prefect's result files are JSON around a pickle in base64."""
-    runs = re.findall(rb"[A-Za-z0-9+/]{24,}(?:\\n|[A-Za-z0-9+/])*", data)
-    plain = (run.replace(b"\\n", b"") for run in runs)
-    return data + b"\n".join(base64.b64decode(run[: len(run) // 4 * 4]) for run in plain)
 
 
 @pytest.fixture
@@ -109,6 +104,89 @@ async def test_no_secret_is_left_behind(
     # A cached upload is its link; whoever reads the result storage could fetch the reference file while it lives.
     signed = [name for name, data in everything.items() if b"?expires=" in data]
     assert [name for name in signed if not name.startswith(str(results))] == []
+
+
+CHATTY = (
+    "prefect", "prefect_genvideo", "httpx", "httpcore", "botocore", "boto3", "s3transfer", "urllib3", "asyncio", "anyio"
+)  # fmt: skip
+
+# In the same process here; what a provider's server logs is its own matter.
+SERVERS = ("uvicorn", "werkzeug", "moto")
+
+
+@contextmanager
+def everything_logged() -> Generator[io.StringIO]:
+    """What every logger of this process says at DEBUG, those that were silenced or set apart included."""
+    told, loop = io.StringIO(), asyncio.get_running_loop()
+    loggers = [logging.getLogger(), *map(logging.getLogger, CHATTY)]
+    known = [one for one in logging.root.manager.loggerDict.values() if isinstance(one, logging.Logger)]
+    loggers += [one for one in known if one.name.partition(".")[0] not in SERVERS]
+    handler, levels = logging.StreamHandler(told), {one: one.level for one in loggers}
+    handler.setFormatter(logging.Formatter("%(name)s %(message)s"))
+    loop.set_debug(True)
+    for one in loggers:
+        one.setLevel(logging.DEBUG)
+        if one.parent is None or not one.propagate:
+            one.addHandler(handler)
+    try:
+        yield told
+    finally:
+        loop.set_debug(False)
+        for one, level in levels.items():
+            one.setLevel(level)
+            one.removeHandler(handler)
+
+
+async def test_a_run_at_debug_tells_no_secret_in_any_form(
+    place: Place,
+    prefect_server: PrefectServer,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+) -> None:
+    """With keys that JSON, links and base64 write in other ways, a video in parts, an upload, a signed reference."""
+    from PIL import Image
+
+    hidden = {"api": "DEBUG/a+b=0123456789", "s3": "s3/DEBUG+c=0123456789", "token": "token/DEBUG+d=0123456789"}
+    place.sudashui, place.senseaudio = place.account(hidden["api"]), place.sense_account(hidden["api"])
+    place.destination = place.bucket(
+        access_key_id="AKIDACCESS", secret_access_key=hidden["s3"], session_token=hidden["token"]
+    )
+    place.sim.configure(clip_bytes=9 * 1024 * 1024)
+    picture = tmp_path / "cat.png"
+    Image.effect_noise((400, 400), 50).save(picture)
+    place.s3.client.upload_file(str(picture), place.destination.bucket, "cat.png")
+    told = {"status": 401, "body": {"error": {"message": f"bad key {place.sudashui.api_key.get_secret_value()}"}}}
+    with everything_logged() as log:
+        await place.saved()
+        await place.make(images=[str(picture)], prompt="@image1 runs")
+        await place.make(**place.sense_request | {"images": [f"s3://{place.destination.bucket}/cat.png"]})
+        for fault in (Fault("expired_link", "download", times=1), Fault("answer", "status", times=1, params=told)):
+            place.sim.faults.add(fault)
+            await place.make(prompt=fault.kind)
+        place.sim.faults.add(Fault("answer", "create", times=1, params=told))
+        with pytest.raises(AuthenticationError):
+            await place.make(prompt="refused")
+        await deliver()
+    logged = log.getvalue() + "".join(capfd.readouterr())
+    for name in ("prefect.flow_runs", "asyncio", "httpx"):
+        assert name in logged, "it was at DEBUG"
+
+    kept = get_current_settings().home / "storage"
+    written = {name: data.encode() for name, data in tables(prefect_server.home / "prefect.db").items()}
+    written |= {"log": logged.encode(), "server": prefect_server.log.encode(), **place.objects()}
+    assert leaks(written, hidden.values()) == []
+    results = {name: data for name, data in files(kept).items() if b"?expires=" not in opened(data)}
+    assert leaks(results, hidden.values()) == []
+
+
+async def test_the_users_own_boto3_log_stays(place: Place, caplog: pytest.LogCaptureFixture) -> None:
+    """Only our requests are silenced, in whichever thread they are made."""
+    await place.destination.get_store().put("a", b"1")
+    with caplog.at_level(logging.DEBUG, "botocore"):
+        place.s3.client.head_object(Bucket=place.destination.bucket, Key="a")
+        told = len(caplog.records)
+        await place.destination.get_store().head("a")
+    assert (told > 5, len(caplog.records)) == (True, told)
 
 
 async def test_signed_links_of_a_calendar_are_no_parameters_of_a_run(

@@ -29,8 +29,11 @@ class CountingCalls:
     def promises(self) -> Promises:
         return ASSUMED
 
-    async def begun(self, key: str, upload_id: str) -> str:
+    async def begins(self, key: str) -> str:
         return "note"
+
+    async def begun(self, note: str, key: str, upload_id: str) -> None:
+        assert (note, upload_id) == ("note", "1")
 
     async def ended(self, note: str) -> None:
         assert note == "note"

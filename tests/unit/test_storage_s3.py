@@ -394,3 +394,31 @@ def test_one_store_serves_several_event_loops(s3: S3Server) -> None:
     for thread in threads:
         thread.join()
     assert failures == []
+
+
+async def test_an_upload_whose_process_died_before_its_id_was_noted_is_swept(s3: S3Server) -> None:
+    """It is noted before it is begun, so it is found by its object; uploads of others stay."""
+    store = s3.store("videos")
+    ours, theirs = store.full_key("2026-11-27/v.mp4"), store.full_key("2026-11-27/v.mp4.part")
+    for key in (ours, theirs):
+        s3.client.create_multipart_upload(Bucket=store.bucket, Key=key)
+    await store.put("_ledger/_uploads/1700000000-0.json", b'{"key": "2026-11-27/v.mp4"}')
+    assert await store.sweep(older_than=-1) == 1
+    found = s3.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads", [])
+    assert [upload.get("Key") for upload in found] == [theirs]
+    assert [info.key async for info in store.list("_ledger/")] == []
+
+
+async def test_what_is_old_by_our_clock_alone_is_not_swept(s3: S3Server) -> None:
+    """A machine whose clock is days ahead reconciles: uploads and probes that others have just begun go on."""
+    store = s3.store("videos")
+    async with store.upload("v.mp4", content_type="video/mp4") as upload:
+        await upload.write(b"x" * (9 * 1024 * 1024))
+        (note,) = [info.key async for info in store.list("_ledger/_uploads/")]
+        told = await store.get(note)
+        assert told is not None
+        await store.put("_ledger/_uploads/1700000000-0.json", told[0])
+        await store.put("_ledger/.probe-1700000000-0", b"1")
+        assert await store.sweep() == 0
+        assert len(s3.open_uploads(store.bucket)) == 1
+        await upload.commit()

@@ -9,7 +9,6 @@ import json
 import os
 import re
 import sys
-import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -135,13 +134,28 @@ class Directory:
         return sum(self._sweep(Path(current), older_than) for current, _, _ in os.walk(self.root))
 
     def _sweep(self, folder: Path, older_than: float) -> int:
-        removed = 0
-        for leftover in folder.glob(f"{OWN_NAMES}*.part"):
+        removed, leftovers = 0, list(folder.glob(f"{OWN_NAMES}*.part"))
+        now = self._now(folder) if leftovers else 0.0
+        for leftover in leftovers:
             with contextlib.suppress(OSError):  # another process may be at it as well
-                if time.time() - leftover.stat().st_mtime > older_than:
+                if now - leftover.stat().st_mtime > older_than:
                     leftover.unlink()
                     removed += 1
         return removed
+
+    def age(self, key: str) -> float:
+        """Seconds since a file was written; both times are the file system's, which may be another machine's."""
+        target = self.target(key)
+        return self._now(target.parent) - target.stat().st_mtime
+
+    def _now(self, folder: Path) -> float:
+        """What time it is for the file system."""
+        probe = folder / f"{OWN_NAMES}{uuid4().hex}.part"
+        try:
+            probe.touch()
+            return probe.stat().st_mtime
+        finally:
+            probe.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: str) -> Generator[None, None, None]:

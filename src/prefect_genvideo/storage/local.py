@@ -114,17 +114,8 @@ class LocalStore(ObjectStore):
         return await self._run(key, look)
 
     async def age(self, key: str) -> float | None:
-        """Seconds since the file was written; both times are the file system's, which may be another machine's."""
-
-        def compare() -> float:
-            temporary = self._directory.temporary(key)
-            try:
-                temporary.touch()
-                return temporary.stat().st_mtime - self._directory.target(key).stat().st_mtime
-            finally:
-                temporary.unlink(missing_ok=True)
-
-        return await self._run(key, compare)
+        """Seconds since the file was written, by the file system's own clock."""
+        return await self._run(key, lambda: self._directory.age(key))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every file whose key starts with `prefix`; without ETags, which would mean to read them all."""

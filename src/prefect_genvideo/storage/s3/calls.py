@@ -10,12 +10,14 @@ import base64
 import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect_genvideo.errors import DestinationError, GenVideoError
 from prefect_genvideo.storage.s3.addressing import Route
 from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget
 from prefect_genvideo.storage.s3.errors import explain
+from prefect_genvideo.storage.s3.quiet import untold
 from prefect_genvideo.storage.s3.settings import S3Settings
 from prefect_genvideo.storage.s3.upload import plain_md5
 from prefect_genvideo.storage.threads import in_thread
@@ -135,7 +137,8 @@ class BucketCalls(ABC):
         def send() -> T:
             extra_headers.set(dict(headers or {}))  # of this thread's copy of the context
             try:
-                return work(self._connection())
+                with untold():
+                    return work(self._connection())
             except GenVideoError:
                 raise
             except Exception as error:
@@ -155,16 +158,17 @@ class BucketCalls(ABC):
         return connect(self._settings, self._bucket)
 
 
-def age_of(answer: Mapping[str, Any]) -> float | None:
-    """Seconds from an object's last write to the answer about it; None where the store does not date its answers.
+def dated_by(answer: Mapping[str, Any], then: datetime | None) -> float | None:
+    """Seconds from a time that the store names to its answer; None where it does not date its answers.
 
     Args:
-        answer: Of `head_object`. Both times are the store's, so that no clock of ours has a part in it.
+        answer: Of any request.
+        then: By the store's clock, as the answer's own date is, so that no clock of ours has a part in it.
     """
     from botocore.utils import parse_timestamp
 
     try:
         now = parse_timestamp(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return (now - answer["LastModified"]).total_seconds()
+        return (now - then).total_seconds() if then is not None else None
     except (KeyError, ValueError, TypeError):
         return None

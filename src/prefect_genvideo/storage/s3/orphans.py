@@ -1,7 +1,7 @@
 """What a killed process leaves in a bucket, and how it is found: broken uploads and probes.
 
 A listing of a bucket's broken uploads does not say who began them. So each upload in parts is noted in a small object
-while it lasts, and only what was noted is ever aborted.
+while it lasts, before it is begun, and only what was noted is ever aborted.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.s3.calls import dated_by
 from prefect_genvideo.storage.s3.promises import PROBES
 
 if TYPE_CHECKING:
@@ -36,18 +37,34 @@ class UploadJournal:
     def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
-    async def begun(self, key: str, upload_id: str) -> str:
-        """Note an upload and return the note's key; empty when it could not be written."""
+    async def begins(self, key: str) -> str:
+        """Note an upload that is about to begin and return the note's key; empty when it could not be written."""
         note = f"{NOTES}{int(time.time())}-{uuid4().hex}.json"
+        return note if await self._write(note, {"key": key}) else ""
+
+    async def begun(self, note: str, key: str, upload_id: str) -> None:
+        """Note the upload's id, by which it is aborted without a listing.
+
+        Args:
+            note: What `begins` returned.
+            key: Where the object is to appear.
+            upload_id: The store's id of the upload.
+        """
+        if note:
+            await self._write(note, {"key": key, "upload_id": upload_id})
+
+    async def _write(self, note: str, told: dict[str, str]) -> bool:
         try:
-            await self._store.put(note, json.dumps({"key": key, "upload_id": upload_id}).encode())
+            await self._store.put(note, json.dumps(told).encode())
         except DestinationError as error:
             logger.info("An upload in parts was not noted: %s", error)
-            return ""
-        return note
+            return False
+        return True
 
     async def ended(self, note: str) -> None:
         """Forget an upload that was completed or aborted."""
+        if not note:
+            return
         try:
             await self._store.delete(note)
         except DestinationError as error:
@@ -69,29 +86,67 @@ async def sweep(store: S3Store, older_than: float) -> int:
     """
     removed = 0
     async for info in store.list(PROBES):
-        if _age(info.key.removeprefix(PROBES)) > older_than:
+        if await _is_left(store, info.key, PROBES, older_than):
             await store.delete(info.key)
             removed += 1
     async for info in store.list(NOTES):
-        if _age(info.key.removeprefix(NOTES)) > older_than:
-            removed += await _abort(store, info.key)
+        if await _is_left(store, info.key, NOTES, older_than):
+            removed += await _abort(store, info.key, older_than)
     return removed
 
 
-async def _abort(store: S3Store, note: str) -> int:
+async def _is_left(store: S3Store, key: str, folder: str, older_than: float) -> bool:
+    """Whether something is old by our clock and by the store's: what another process has just begun, stays."""
+    if _age(key.removeprefix(folder)) <= older_than:
+        return False
+    try:
+        age = await store.age(key)
+    except DestinationError as error:
+        if error.status_code != 404:
+            raise
+        return False  # gone since it was listed
+    return age is None or age > older_than
+
+
+async def _abort(store: S3Store, note: str, older_than: float) -> int:
     found = await store.get(note)
     told = _parsed(found[0]) if found else {}
     key, upload_id = told.get("key"), told.get("upload_id")
     removed = 0
-    if isinstance(key, str) and isinstance(upload_id, str):
-        try:
-            await store.call("abort_multipart_upload", key, UploadId=upload_id)
-            removed = 1
-        except DestinationError as error:
-            if error.reason != "NoSuchUpload":
-                raise
+    if isinstance(key, str):
+        # Without an id its process ended, or its note failed, just when the upload was begun.
+        ids = [upload_id] if isinstance(upload_id, str) else await _begun_at(store, key, older_than)
+        for each in ids:
+            removed += await _abort_one(store, key, each)
     await store.delete(note)
     return removed
+
+
+async def _abort_one(store: S3Store, key: str, upload_id: str) -> int:
+    try:
+        await store.call("abort_multipart_upload", key, UploadId=upload_id)
+    except DestinationError as error:
+        if error.reason != "NoSuchUpload":
+            raise
+        return 0
+    return 1
+
+
+async def _begun_at(store: S3Store, key: str, older_than: float) -> list[str]:
+    """Ids of old uploads of exactly one object; none where the store does not list them."""
+    full = store.full_key(key)
+    try:
+        listed = await store.run(
+            "list_multipart_uploads",
+            full,
+            lambda client: client.list_multipart_uploads(Bucket=store.bucket, Prefix=full),
+        )
+    except DestinationError as error:
+        logger.info("Whether an upload of %s was left behind cannot be told: %s", store.uri(key), error)
+        return []
+    told = [one for one in listed.get("Uploads", []) if one.get("Key") == full]
+    old = (one.get("UploadId") for one in told if (dated_by(listed, one.get("Initiated")) or 0.0) > older_than)
+    return [upload_id for upload_id in old if upload_id]
 
 
 def _parsed(data: bytes) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, PreconditionFailedError
 from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
 from prefect_genvideo.storage.s3.addressing import known_route
-from prefect_genvideo.storage.s3.calls import BucketCalls, age_of
+from prefect_genvideo.storage.s3.calls import BucketCalls, dated_by
 from prefect_genvideo.storage.s3.client import prepare
 from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
 from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Probe, Promises
@@ -219,7 +219,8 @@ class S3Store(BucketCalls, ObjectStore):
 
     async def age(self, key: str) -> float | None:
         """Seconds between the write and the store's answer, both dated by the store."""
-        return age_of(await self.call("head_object", key))
+        answer = await self.call("head_object", key)
+        return dated_by(answer, answer.get("LastModified"))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`, page by page."""

@@ -66,8 +66,12 @@ class S3Calls(Protocol):
 class Journal(Protocol):
     """Where uploads in parts are noted while they last, so that those of killed processes can be found."""
 
-    async def begun(self, key: str, upload_id: str) -> str:
-        """Note an upload; returns what `ended` needs."""
+    async def begins(self, key: str) -> str:
+        """Note that an upload is about to begin; returns what `begun` and `ended` need."""
+        ...
+
+    async def begun(self, note: str, key: str, upload_id: str) -> None:
+        """Note its id."""
         ...
 
     async def ended(self, note: str) -> None:
@@ -306,9 +310,10 @@ class S3Upload(Upload):
 
     async def _create(self) -> None:
         # Run by finish(): a cancellation in between must not lose the id, or nobody could abort the upload.
+        self._note = await self._journal.begins(self._key)
         answer = await self._store.call("create_multipart_upload", self._key, **self._options)
         self._upload_id = answer["UploadId"]
-        self._note = await self._journal.begun(self._key, answer["UploadId"])
+        await self._journal.begun(self._note, self._key, answer["UploadId"])
 
     async def _send_part(self) -> None:
         if self._upload_id is None:
