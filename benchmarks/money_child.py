@@ -17,6 +17,7 @@ from benchmarks.money_cells import Order
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -211,7 +212,7 @@ async def decide(place: Place, found: str) -> dict[str, Any]:
     """What a person does about an unknown outcome: tie the task that was found to the key, or free the key."""
     async with pipeline_at(place, Order()) as pipeline:
         if not found:
-            await pipeline.ledger.release(KEY)
+            await release(pipeline.ledger, KEY)
             return {"released": True}
-        await pipeline.ledger.adopt(KEY, found)
+        await adopt(pipeline.ledger, KEY, found)
         return {"adopted": found, "reconciled": (await reconcile(pipeline)).counts}

@@ -87,6 +87,7 @@ def run_job(job: Job) -> dict[str, Any]:
     # With every tenth create refused, one video in a thousand meets three refusals in a row: the default gives up then.
     os.environ["PREFECT_INTEGRATIONS_GENVIDEO_CREATE_ATTEMPTS"] = "6"
     from prefect_genvideo import S3Destination, SudashuiCredentials, VideoRequest, generate_videos
+    from prefect_genvideo.ledger.decisions import adopt, release
 
     credentials = SudashuiCredentials.model_validate(
         {
@@ -112,7 +113,7 @@ def run_job(job: Job) -> dict[str, Any]:
     async def everything() -> Any:
         ledger = destination.get_ledger()
         for key, task_id in job.settle.items():
-            await (ledger.adopt(key, task_id) if task_id else ledger.release(key))
+            await (adopt(ledger, key, task_id) if task_id else release(ledger, key))
         return await generate_videos(
             requests, credentials, destination, max_in_flight=job.in_flight, fail_on="never", idempotency_key=job.key
         )

@@ -174,7 +174,9 @@ async def create_video(
             async with reference_assets(asked, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
                 identities = dict(references.identities)
         key = idempotency_key or await derive_key(pipeline.fingerprint(asked, identities))
-        submission = await pipeline.create(request, pipeline.draft(key, asked, identities))
+        submission = await pipeline.create(
+            request, pipeline.draft(key, asked, identities), looked=pipeline.budget is None
+        )
         if submission.reused:
             await show_reuse(submission.entry.record)
     return generation_of(submission.entry.record).model_copy(update={"reused": submission.reused})

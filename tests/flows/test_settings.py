@@ -20,6 +20,8 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from prefect_genvideo.ledger.decisions import release
+from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import Fault
@@ -92,9 +94,9 @@ async def stale_after(place: Place, folder: Path) -> None:
     place.sim.faults.add(Fault("lost_after", "create", times=1))
     await refused(UnknownOutcomeError, place, idempotency_key="slot")
     ledger = place.destination.get_ledger()
-    (held,) = [entry async for entry in ledger.entries()]
+    (held,) = [entry async for entry in every_record(ledger)]
     assert not isinstance(held, GenVideoError)
-    await ledger.release("slot", force=True)
+    await release(ledger, "slot", force=True)
     # The record of a process on another machine, of which nothing can be known but its age.
     await ledger.claim(held.record.model_copy(update={"state": "intent", "holder": "elsewhere:1", "reason": None}))
     _, seconds = await refused(UnknownOutcomeError, place, idempotency_key="slot")

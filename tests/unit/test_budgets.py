@@ -28,7 +28,8 @@ async def spend(guard: BudgetGuard, key: str, seconds: float | None = 4) -> None
     """Reserve and claim, as a create does."""
     record = wanted(key, seconds)
     await guard.reserve(record)
-    guard.settle(record, await guard.ledger.claim(record) is not None)
+    if await guard.ledger.claim(record) is None:
+        guard.refund(record)
 
 
 async def test_without_caps_everything_passes() -> None:
@@ -72,11 +73,11 @@ async def test_a_days_cap_says_when_it_frees_up() -> None:
 
 async def test_a_day_counts_what_other_runs_have_sent() -> None:
     """The ledger in the store is the count; another account's creates are another count."""
-    ledger = Ledger(MemoryStore())
+    earlier = Ledger(MemoryStore())
     for n in range(3):
-        await ledger.claim(draft(f"earlier-{n}", created_at=NOON))
-        await ledger.claim(draft(f"foreign-{n}", created_at=NOON, account="another"))
-    guard = guard_of(ledger, day_generations=4)
+        await earlier.claim(draft(f"earlier-{n}", created_at=NOON))
+        await earlier.claim(draft(f"foreign-{n}", created_at=NOON, account="another"))
+    guard = guard_of(Ledger(earlier.store), day_generations=4)
     await spend(guard, "a")
     with pytest.raises(BudgetError):
         await guard.reserve(wanted("b"))
@@ -105,7 +106,7 @@ async def test_a_lost_claim_is_not_counted_and_a_refused_create_is_given_back() 
     guard = guard_of(run_generations=1, day_generations=1)
     record = wanted("a")
     await guard.reserve(record)
-    guard.settle(record, claimed=False)
+    guard.refund(record)
     await spend(guard, "b")
     guard.refund(wanted("b"))
     await spend(guard, "c")

@@ -24,6 +24,7 @@ from prefect_genvideo.errors import (
 from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.lost import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
@@ -229,7 +230,7 @@ async def test_a_task_named_in_an_answer_that_cannot_be_trusted_is_kept_for_the_
     assert unknown.value.task_id == "task_abc"
     record = await desk.record()
     assert (record.state, record.task_id) == ("unknown", "task_abc")
-    assert (await desk.ledger.adopt("k", "another")).record.task_id == "another"
+    assert (await adopt(desk.ledger, "k", "another")).record.task_id == "another"
 
 
 @pytest.mark.parametrize(("key", "shown"), [("a b", "'a b'"), ("it's", """'it'"'"'s'"""), ("$(x)", "'$(x)'")])
@@ -246,7 +247,7 @@ async def test_an_unknown_outcome_that_is_adopted_is_taken_up() -> None:
     desk = Desk("lost")
     with pytest.raises(UnknownOutcomeError):
         await desk.submit()
-    await desk.ledger.adopt("k", desk.provider.tasks[0])
+    await adopt(desk.ledger, "k", desk.provider.tasks[0])
     submission = await desk.submit()
     assert (submission.reused, submission.entry.record.task_id) == (True, "task_1")
     assert desk.provider.billed == 1
@@ -257,7 +258,7 @@ async def test_an_unknown_outcome_that_is_released_is_created_anew() -> None:
     desk = Desk("vanished")
     with pytest.raises(UnknownOutcomeError):
         await desk.submit()
-    await desk.ledger.release("k")
+    await release(desk.ledger, "k")
     desk.throttle.stopped = None
     assert not (await desk.submit()).reused
     assert desk.provider.billed == 1
@@ -363,7 +364,7 @@ async def test_a_task_whose_key_was_taken_over_is_named() -> None:
 
     async def meanwhile() -> None:
         desk.provider.hold = None
-        await desk.ledger.release("k", force=True)
+        await release(desk.ledger, "k", force=True)
         await desk.ledger.claim(draft())
 
     desk.provider.hold = meanwhile
@@ -377,7 +378,7 @@ async def test_a_refusal_does_not_free_a_key_that_was_adopted_meanwhile() -> Non
     desk = Desk(RejectedError("400"))
 
     async def meanwhile() -> None:
-        await desk.ledger.adopt("k", "found")
+        await adopt(desk.ledger, "k", "found")
 
     desk.provider.hold = meanwhile
     with pytest.raises(RejectedError):

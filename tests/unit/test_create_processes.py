@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
@@ -86,7 +87,7 @@ async def test_a_process_killed_after_its_post_is_not_followed_by_a_second_creat
         process.kill()
     with failing(UnknownOutcomeError, "the run that sent it ended before its answer was recorded"):
         await town.pipeline.create(REQUEST, town.pipeline.draft("k", REQUEST, {}))
-    await town.pipeline.ledger.adopt("k", town.sim.tasks[0].task_id)
+    await adopt(town.pipeline.ledger, "k", town.sim.tasks[0].task_id)
     assert (await reconcile(town.pipeline)).counts == {"saved": 1}
     assert (await town.run())["task_id"] == town.sim.tasks[0].task_id
     assert town.sim.billed == 1

@@ -18,6 +18,7 @@ from prefect_genvideo.errors import (
     UnknownOutcomeError,
 )
 from prefect_genvideo.ledger.account import AccountThrottle
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -126,10 +127,10 @@ async def test_an_answer_that_is_lost_is_never_answered_by_a_second_create(
         await bench.run()
     assert (bench.sim.billed, bench.sim.calls["create"], await bench.state()) == (billed, 1, "unknown")
     if billed:
-        await bench.pipeline.ledger.adopt("k", bench.sim.tasks[0].task_id)
+        await adopt(bench.pipeline.ledger, "k", bench.sim.tasks[0].task_id)
         assert (await reconcile(bench.pipeline)).counts == {"saved": 1}
     else:
-        await bench.pipeline.ledger.release("k")
+        await release(bench.pipeline.ledger, "k")
     assert (await bench.run()).size == 4096
     assert (bench.sim.billed, await bench.state()) == (1, "saved")
 

@@ -13,7 +13,9 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.reservations import RESERVED, Reservation
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -24,9 +26,9 @@ from tests.fixtures.scheduled_runs import HELD, How, Run, World
 T = TypeVar("T")
 KEYS = st.sampled_from(["a", "a", "a", "b"])
 HOWS = st.sampled_from(["fail", "lost", "kill", "refuse", "limit", "reject"])
-# Where a run stands, and how often it passes there before. The third `put` is the intent, the fourth the task id.
+# Where a run stands, and how often it passes there before. The second `put` is the intent, the third the task id.
 STOPS = st.sampled_from(
-    [("POST", 0), ("ANSWER", 0), ("put", 2), ("put", 3), ("POST", 1), ("sleep", 0), ("put", 0), ("get", 0), ("get", 1)]
+    [("POST", 0), ("ANSWER", 0), ("put", 1), ("put", 2), ("POST", 1), ("sleep", 0), ("put", 0), ("get", 0), ("get", 1)]
 )
 Stop = tuple[str, int]
 NUMBERS = st.integers(0, 5)
@@ -172,7 +174,7 @@ class LedgerMachine(RuleBasedStateMachine):
     @rule(key=KEYS, force=st.booleans())
     def release(self, key: str, force: bool) -> None:
         """A person frees a key."""
-        self.decide(key, force, release=True)
+        self.decide(key, force, freed=True)
 
     @rule(key=KEYS, force=st.booleans())
     def adopt(self, key: str, force: bool) -> None:
@@ -182,15 +184,15 @@ class LedgerMachine(RuleBasedStateMachine):
         if found:
             self.decide(key, force, adopted=found[-1])
 
-    def decide(self, key: str, force: bool, *, adopted: str = "", release: bool = False) -> None:
+    def decide(self, key: str, force: bool, *, adopted: str = "", freed: bool = False) -> None:
         ledger = Ledger(self.world, patience=-1)
         self.world.by_force = force
         with contextlib.suppress(InvalidRequestError, DestinationError):
-            if release:
-                self.play(ledger.release(key, force=force))
+            if freed:
+                self.play(release(ledger, key, force=force))
                 self.world.free(key)
             else:
-                self.play(ledger.adopt(key, adopted, force=force))
+                self.play(adopt(ledger, key, adopted, force=force))
         self.world.by_force = False
 
     @rule(
@@ -218,7 +220,12 @@ class LedgerMachine(RuleBasedStateMachine):
                 record = LedgerRecord.model_validate_json(data)
                 assert record.task_id or record.state not in HELD
                 unsettled = record.state in ("intent", "submitted", "succeeded", "unknown")
-                assert not unsettled or f"_ledger/_open/{record.key}.json" in self.world.objects
+                assert not unsettled or self.is_reserved(record.key)
+
+    def is_reserved(self, key: str) -> bool:
+        """Whether a reconciliation would find the key."""
+        reserved = [data for path, data in self.world.objects.items() if path.startswith(RESERVED) and data]
+        return any(key in Reservation.model_validate_json(data).keys for data in reserved)
 
     def teardown(self) -> None:
         """However it ended: a person and one more run bring every key to a video, and pay at most what is allowed."""
@@ -240,7 +247,7 @@ class LedgerMachine(RuleBasedStateMachine):
         if record.state in ("intent", "unknown"):
             lost = [task for task in self.world.bills[key] if task not in self.world.recorded[key]]
             ledger = Ledger(self.world)
-            self.play(ledger.adopt(key, lost[-1]) if lost else ledger.release(key, force=True))
+            self.play(adopt(ledger, key, lost[-1]) if lost else release(ledger, key, force=True))
             if not lost:
                 self.world.free(key)
         before = list(self.world.bills[key])

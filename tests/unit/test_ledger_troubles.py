@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.record import LedgerState
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.storage import ObjectStore
@@ -27,15 +28,16 @@ async def state_in(store: ObjectStore) -> LedgerState | None:
 
 
 @pytest.mark.parametrize("when", ["before", "after"])
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(2))
 async def test_a_claim_outlives_a_short_failure(when: When, number: int) -> None:
-    """Marker, day's marker and record: each write may fail, with or without having been done."""
+    """Reservation and record: each write may fail, with or without having been done; neither is left twice."""
     store = TroubledMemory(Trouble(when=when, skip=number, times=2))
     told: list[str] = []
     entry = await ledger_over(store, told).claim(draft())
     assert entry is not None
     assert entry.record.state == "intent"
-    assert len(told) == 2
+    assert len(told) == (1 if (when, number) == ("after", 1) else 2)  # equal bytes prove that the first one was ours
+    assert len(store.objects) == 2
     assert entry == await Ledger(store).read("k")
 
 
@@ -113,16 +115,16 @@ async def test_a_move_whose_written_answer_is_lost_is_no_conflict(s3: S3Server, 
     assert await Ledger(store).read("k") == moved
 
 
-async def test_a_marker_that_cannot_be_removed_does_not_fail_a_finished_record() -> None:
+async def test_a_reservation_that_cannot_be_removed_does_not_fail_a_finished_record() -> None:
     """One read too many while reconciling is cheaper than a failed run."""
     store = TroubledMemory(Trouble("delete", times=9))
     told: list[str] = []
     ledger = ledger_over(store, told)
     entry = await ledger.claim(draft())
     assert entry is not None
-    assert (await ledger.move(entry, "rejected", reason="r")).record.state == "rejected"
-    assert "marker" in told[0]
-    assert [e async for e in ledger.entries(unfinished_only=True)] == []
+    assert (await ledger.move(entry, "rejected", unpaid=True, reason="r")).record.state == "rejected"
+    assert len(told) == 1
+    assert [e async for e in unfinished(ledger)] == []
 
 
 class Slow(MemoryStore):
@@ -159,7 +161,7 @@ async def test_a_cancelled_claim_leaves_the_key_free() -> None:
         await claim
     entry = await Ledger(store).existing("k")
     assert (entry.record.state, entry.record.reason) == ("rejected", "cancelled before it was sent")
-    assert [e async for e in Ledger(store).entries(unfinished_only=True)] == []
+    assert [e async for e in unfinished(Ledger(store))] == []
 
 
 async def test_a_store_without_conditions_is_refused_and_the_way_out_is_named(strict_s3: S3Server) -> None:

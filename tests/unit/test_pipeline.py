@@ -19,6 +19,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
@@ -164,7 +165,7 @@ async def test_a_failed_record_with_another_task_is_not_of_moderation_any_more()
     """A person may adopt a task of another create for the key."""
     house = House()
     await house.pipeline.fail(await house.create(), "sensitive", moderation=True)
-    assert not (await house.pipeline.ledger.adopt("k", "task_other")).record.moderation
+    assert not (await adopt(house.pipeline.ledger, "k", "task_other")).record.moderation
 
 
 async def test_a_passed_deadline_leaves_the_record_to_be_resumed() -> None:
@@ -269,7 +270,7 @@ async def test_find_sees_what_a_key_has_without_sending() -> None:
     assert found.entry.record.task_id == "task_1"
     with refusing("idempotency_key"):
         await house.pipeline.find(house.pipeline.draft("k", OTHER, {}))
-    await house.pipeline.ledger.release("k", force=True)
+    await release(house.pipeline.ledger, "k", force=True)
     assert await house.pipeline.find(draft) is None
 
 
@@ -317,7 +318,7 @@ async def test_success_and_save_are_one_write_when_one_follows_the_other() -> No
     writes = len(house.store.put_keys)
     done = await house.pipeline.follow(entry)
     assert (await house.record()).state == "submitted"
-    video = await house.pipeline.save(entry, done, fresh=True)
+    video = await house.pipeline.save(entry, done)
     record = await house.record()
     assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
     assert record.finished_at is not None
@@ -332,7 +333,7 @@ async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
     done = await house.pipeline.follow(entry)
     house.provider.video = b"not a video"
     with pytest.raises(DownloadError):
-        await house.pipeline.save(entry, done, fresh=True)
+        await house.pipeline.save(entry, done)
     record = await house.record()
     assert (record.state, record.link) == ("succeeded", "https://files.example.com/task_1.mp4")
     house.provider.video = VIDEO

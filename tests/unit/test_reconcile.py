@@ -10,6 +10,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError, TaskLostError
 from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
@@ -171,7 +172,7 @@ async def test_an_adopted_task_is_fetched() -> None:
     office = Office()
     entry = await office.claimed()
     await office.ledger.move(entry, "unknown", reason="connection lost")
-    await office.ledger.adopt("k", "task_found")
+    await adopt(office.ledger, "k", "task_found")
     row = await office.row()
     assert (row.outcome, row.task_id) == ("saved", "task_found")
 

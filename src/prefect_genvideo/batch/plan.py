@@ -135,6 +135,22 @@ async def unclaimed(ledger: Ledger, items: Sequence[Item]) -> frozenset[str]:
     return frozenset(paths.values())
 
 
+def expect(items: Sequence[Item], free: frozenset[str]) -> None:
+    """Tell the ledger which creates are to come, so that it reserves many at once.
+
+    Args:
+        items: The batch's rows.
+        free: Keys that have no record yet, see `unclaimed`; empty where that is not known.
+    """
+    wanted = [item.alternatives[0] for item in items if not free or item.alternatives[0].idempotency_key in free]
+    for pipeline in {id(attempt.pipeline): attempt.pipeline for attempt in wanted}.values():
+        own = [attempt for attempt in wanted if attempt.pipeline is pipeline]
+        pipeline.ledger.reservations.expect(
+            pipeline.client.account,
+            {one.idempotency_key: pipeline.client.effective(one.request).duration or 0.0 for one in own},
+        )
+
+
 async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:
     if not isinstance(requests, str):
         return await anyio.to_thread.run_sync(rows_from, requests)  # many rows take seconds of CPU

@@ -9,6 +9,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, cast
 
+import anyio
 from prefect.blocks.core import Block, UnknownBlockType
 from pydantic import Field, GetCoreSchemaHandler, ValidationError, ValidatorFunctionWrapHandler, WrapValidator
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
@@ -127,6 +128,8 @@ class _Open:
     pipeline: Pipeline
 
 
+# Seconds that a run which is cancelled may still take to write what it leaves unfinished.
+_FINISHING = 10.0
 # Tasks run inside their flow's context, so what the flow has opened is found by its tasks and by nobody else.
 _OPEN: ContextVar[tuple[_Open, ...]] = ContextVar("prefect_genvideo_open_pipelines", default=())
 
@@ -138,6 +141,7 @@ async def open_pipeline(
     *,
     timeout: float | None = None,
     budget: Budget | None = None,
+    saves: bool = False,
 ) -> AsyncGenerator[Pipeline]:
     """Open account and destination for the length of a task or flow. Tasks share what their flow has opened.
 
@@ -146,6 +150,7 @@ async def open_pipeline(
         destination: Destination block, a `prefect_aws.S3Bucket`, or the name of a saved one.
         timeout: Seconds a generation may take once started; the setting when not given.
         budget: Caps on what this run and the day may cost; none when not given.
+        saves: Whether this flow saves what its tasks have waited for; see `Pipeline`.
 
     Raises:
         InvalidRequestError: A block cannot be loaded, or is of the wrong kind.
@@ -157,12 +162,14 @@ async def open_pipeline(
             yield replace(opened.pipeline, timeout=timeout or opened.pipeline.timeout)
             return
     async with payer.lease() as client:
-        pipeline = _pipeline(client, target, timeout, budget)
+        pipeline = replace(_pipeline(client, target, timeout, budget), saves=saves)
         token = _OPEN.set((*already, _Open(loop, payer, target, pipeline)))
         try:
             yield pipeline
         finally:
             _OPEN.reset(token)
+            with anyio.CancelScope(shield=True), anyio.move_on_after(_FINISHING):
+                await pipeline.ledger.finish()
 
 
 def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:

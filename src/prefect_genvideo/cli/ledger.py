@@ -18,6 +18,8 @@ from prefect_genvideo.cli.console import (
     say_json,
 )
 from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.ledger import decisions
+from prefect_genvideo.ledger.listing import every_record, unfinished
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Ledger
 
@@ -64,7 +66,7 @@ async def _list(at: str, state: str | None, everything: bool, as_json: bool) -> 
     ledger = await _open(at)
     table = Table("key", "state", "model", "task id", "updated (UTC)", "cost", "detail", box=None)
     counts: dict[str, int] = dict.fromkeys(get_args(LedgerState), 0)
-    async for entry in ledger.entries(unfinished_only=not everything and state is None):
+    async for entry in (every_record if everything or state is not None else unfinished)(ledger):
         if isinstance(entry, GenVideoError):
             complain(entry)
             continue
@@ -109,7 +111,7 @@ def adopt(key: str, task_id: str, /, *, at: str, force: bool = False) -> None:
     """
 
     async def work() -> None:
-        entry = await (await _open(at)).adopt(key, task_id, force=force)
+        entry = await decisions.adopt(await _open(at), key, task_id, force=force)
         say(f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it.")
 
     run(work())
@@ -126,7 +128,7 @@ def release(key: str, /, *, at: str, force: bool = False) -> None:
     """
 
     async def work() -> None:
-        await (await _open(at)).release(key, force=force)
+        await decisions.release(await _open(at), key, force=force)
         say(f"{key} is free; the next run with it creates, and pays, again.")
 
     run(work())

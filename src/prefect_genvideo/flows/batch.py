@@ -16,7 +16,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from prefect_genvideo.artifacts import publish
-from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
+from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
@@ -129,10 +129,12 @@ async def generate_videos(
         if account_slots:
             for pipeline in pipelines:
                 await ensure_limit(pipeline, account_slots)
+        free = await unclaimed(pipelines[0].ledger, batch.items)
+        expect(batch.items, free)
         maker = Maker(
             steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
             collect=wait == "collect",
-            free=await unclaimed(pipelines[0].ledger, batch.items),
+            free=free,
         )
         async with cancellation_notice(*pipelines):
             report = await _run(batch, maker, max_in_flight)

@@ -105,7 +105,7 @@ async def generate_video(
 
     # A block that is loaded here once need not be asked for by each step, and its uploads can be cached.
     payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
-    async with open_pipeline(payer, target) as pipeline:
+    async with open_pipeline(payer, target, saves=True) as pipeline:
 
         async def key_of(fingerprint: str) -> str:
             if idempotency_key:
@@ -146,5 +146,5 @@ class _TaskRuns(Steps):
     async def wait(self, pipeline: Pipeline, entry: Entry) -> Generation:
         return await wait_for_video(generation_of(entry.record), self.credentials, self.destination, self.timeout)
 
-    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation) -> StoredVideo:
         return await save_video(generation, self.credentials, self.destination)

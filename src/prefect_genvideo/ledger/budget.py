@@ -17,6 +17,7 @@ from prefect_genvideo.models import Problem
 
 # How long a day's count is believed before the ledger is listed again for what others have sent meanwhile.
 _FRESH = 20.0
+_NOTHING = Spent(0, 0.0)
 
 
 class Budget(BaseModel):
@@ -43,10 +44,10 @@ class BudgetError(InvalidRequestError):
 
 @dataclass
 class BudgetGuard:
-    """Counts what one run sends for one account, beside what the ledger says the day has seen.
+    """Counts what one run sends for one account, beside what the ledger says the day has seen of others.
 
-    Exact within a run. Runs on several machines see one another's creates after at most 20 s, so together they may go
-    over a day's cap by what they send in that time.
+    Exact within a run. Runs on several machines see what others have reserved after at most 20 s, so together they may
+    go over a day's cap by what they reserve in that time.
 
     Attributes:
         ledger: Where the day's creates are counted.
@@ -58,8 +59,8 @@ class BudgetGuard:
     budget: Budget
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     run: Spent = field(default_factory=lambda: Spent(0, 0.0))
-    _day: Spent = field(default_factory=lambda: Spent(0, 0.0))
-    _unlisted: Spent = field(default_factory=lambda: Spent(0, 0.0))
+    _own: dict[str, Spent] = field(default_factory=dict[str, Spent])
+    _others: Spent = field(default_factory=lambda: Spent(0, 0.0))
     _counted: tuple[str, float] = ("", float("-inf"))
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -70,36 +71,27 @@ class BudgetGuard:
             BudgetError: It would go over a cap; it is not counted.
         """
         async with self._lock:
-            await self._count_day(draft.account)
-            one = Spent(1, draft.seconds or 0.0)
-            problems = self._problems(self.run + one, self._day + one)
+            day, one = _day(draft), _cost(draft)
+            await self._count_others(day, draft.account)
+            problems = self._problems(self.run + one, self._others + self._own.get(day, _NOTHING) + one)
             if problems:
                 raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
-            self.run, self._day, self._unlisted = self.run + one, self._day + one, self._unlisted + one
-
-    def settle(self, draft: LedgerRecord, claimed: bool) -> None:
-        """Say how the claim of a reservation ended: it is in the ledger's own count now, or it is taken back.
-
-        Args:
-            draft: What was reserved.
-            claimed: Whether the claim was made.
-        """
-        self._unlisted -= Spent(1, draft.seconds or 0.0)
-        if not claimed:
-            self.refund(draft)
+            self._add(day, one)
 
     def refund(self, draft: LedgerRecord) -> None:
-        """Take back a claimed create that made nothing."""
-        one = Spent(1, draft.seconds or 0.0)
-        self.run, self._day = self.run - one, self._day - one
+        """Take back a create that made nothing."""
+        self._add(_day(draft), _NOTHING - _cost(draft))
 
-    async def _count_day(self, account: str) -> None:
+    def _add(self, day: str, one: Spent) -> None:
+        self.run += one
+        self._own[day] = self._own.get(day, _NOTHING) + one
+
+    async def _count_others(self, day: str, account: str) -> None:
         if not (self.budget.day_generations or self.budget.day_seconds):
             return
-        day, moment = f"{self.now():%Y-%m-%d}", time.monotonic()
+        moment = time.monotonic()
         if self._counted[0] != day or moment - self._counted[1] > _FRESH:
-            unlisted = self._unlisted  # reserved here, and perhaps not in the ledger when it is listed
-            self._day = await self.ledger.markers.spent(day, account) + unlisted
+            self._others = await self.ledger.reservations.spent(day, account)
             self._counted = (day, moment)
 
     def _problems(self, run: Spent, day: Spent) -> list[Problem]:
@@ -117,3 +109,11 @@ class BudgetGuard:
             for name, wanted, limit, when in rows
             if limit and wanted > limit
         ]
+
+
+def _cost(draft: LedgerRecord) -> Spent:
+    return Spent(1, draft.seconds or 0.0)
+
+
+def _day(draft: LedgerRecord) -> str:
+    return f"{draft.created_at:%Y-%m-%d}"

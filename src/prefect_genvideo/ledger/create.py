@@ -130,7 +130,7 @@ class Creator:
         Args:
             request: What to create; its assets are links that the provider can fetch.
             draft: The intent to write. Its fingerprint guards the key against another request.
-            looked: The caller has just found the key free; saves a look. A wrong word only costs one.
+            looked: The key is free as far as the caller knows; saves a look. A wrong word only costs one.
 
         Returns:
             The record with its task id, and whether it was there before.
@@ -145,7 +145,8 @@ class Creator:
         """
         seen, watched = "", 0.0
         while True:
-            held = None if looked else await self.ledger.read(draft.key)
+            # Where nothing may be sent any more, what was paid for before is still to be found.
+            held = None if looked and self._throttle.stopped is None else await self.ledger.read(draft.key)
             looked = False
             if held is not None and held.record.state != "rejected":
                 settled = await self.resume(held, draft, watched=watched if held.etag == seen else 0.0)
@@ -174,7 +175,8 @@ class Creator:
             claimed = await self.ledger.claim(draft, looked=True, over=held)
             return claimed
         finally:
-            self._budget.settle(draft, claimed is not None)
+            if claimed is None:
+                self._budget.refund(draft)
 
     async def resume(self, held: Entry, draft: LedgerRecord, *, watched: float = 0.0) -> Submission | None:
         """What a held key means for a run that wants it: its task, an error, or None while its holder is sending.
@@ -330,12 +332,10 @@ class Creator:
         if self._budget is not None:
             self._budget.refund(entry.record)
         try:
-            await self.ledger.move(entry, "rejected", reason=error.reason or str(error))
+            await self.ledger.move(entry, "rejected", unpaid=True, reason=error.reason or str(error))
         except LedgerConflictError as conflict:
             # A person has adopted a task for the key meanwhile, or released it and another run has claimed it.
             self._say(f"Nothing was made, and the key is not ours to free: {conflict}")
-            return
-        await self.ledger.markers.uncount(entry.record)
 
     async def _prepare(self, entry: Entry, attempt: int, seconds: float, error: GenVideoError) -> Entry:
         """Wait for a resend, showing now and then that the claim lives. Giving up frees the key: nothing was made."""

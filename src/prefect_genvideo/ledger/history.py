@@ -2,15 +2,36 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.polling import History
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
-_LEARN_EVERY = 15.0
+# Seconds after which a long run writes what it has learned; a short one does so once, at its end.
+_LEARN_EVERY = 300.0
+
+
+@dataclass
+class _Known:
+    """One history: as the store has it, and what was learned since.
+
+    Attributes:
+        seen: The store's own, extended by what was learned.
+        etag: Its version in the store; None when there was none.
+        unwritten: Durations that the store does not have yet.
+        written_at: When it was read or written last, on the monotonic clock.
+    """
+
+    seen: History
+    etag: str | None
+    unwritten: list[float]
+    written_at: float
 
 
 class Durations:
@@ -26,49 +47,71 @@ class Durations:
         self._store = store
         self._folder = folder
         self._say = say
-        self._histories: dict[str, History] = {}
-        self._unwritten: dict[str, list[float]] = {}
-        self._written_at: dict[str, float] = {}
+        self._known: dict[str, _Known] = {}
+        self._lock = asyncio.Lock()
 
     async def of(self, bucket: str) -> History:
         """Durations seen so far of comparable generations; empty when there are none or they cannot be read."""
-        if bucket not in self._histories:
-            try:
-                found = await self._store.get(self._path(bucket))
-            except DestinationError:
-                found = None
-            self._histories[bucket] = History.from_json(found[0] if found else None)
-        return self._histories[bucket]
+        return (await self._get(bucket)).seen
+
+    async def _get(self, bucket: str) -> _Known:
+        async with self._lock:  # many that begin to wait at once need one look together
+            if bucket not in self._known:
+                try:
+                    self._known[bucket] = await self._read(bucket)
+                except DestinationError:
+                    self._known[bucket] = _Known(History(), None, [], time.monotonic())
+            return self._known[bucket]
+
+    async def _read(self, bucket: str) -> _Known:
+        found = await self._store.get(self._path(bucket))
+        data, etag = found or (None, None)
+        return _Known(History.from_json(data), etag, [], time.monotonic())
 
     async def learn(self, bucket: str, seconds: float) -> None:
-        """Add the elapsed time of a finished generation.
+        """Add the elapsed time of a finished generation; it is written now and then, and by `flush`.
 
         Args:
             bucket: Name of the history, see `record.bucket_of`.
             seconds: From create to end.
         """
-        (await self.of(bucket)).add(seconds)
-        pending = self._unwritten.setdefault(bucket, [])
-        pending.append(seconds)
-        now = time.monotonic()
-        # A thousand videos that end together need not write a thousand times.
-        if now - self._written_at.get(bucket, float("-inf")) < _LEARN_EVERY:
-            return
-        self._written_at[bucket], self._unwritten[bucket] = now, []
-        try:
-            await self._write(bucket, pending)
-        except PreconditionFailedError:
-            return  # somebody else's durations were learned instead
-        except DestinationError as error:
-            self._say(f"A duration was not learned: {error}")
+        known = await self._get(bucket)
+        known.seen.add(seconds)
+        known.unwritten.append(seconds)
+        if time.monotonic() - known.written_at > _LEARN_EVERY:
+            await self._write(bucket, known)
 
-    async def _write(self, bucket: str, pending: list[float]) -> None:
-        found = await self._store.get(self._path(bucket))
-        history = History.from_json(found[0] if found else None)
-        for seconds in pending:
-            history.add(seconds)
-        data, condition = history.to_json().encode(), found[1] if found else None
-        await self._store.put(self._path(bucket), data, content_type="application/json", if_match=condition)
+    async def flush(self) -> None:
+        """Write what was learned and is not written yet."""
+        for bucket, known in self._known.items():
+            if known.unwritten:
+                await self._write(bucket, known)
+
+    async def _write(self, bucket: str, known: _Known) -> None:
+        learned, known.unwritten = known.unwritten, []
+        known.written_at = time.monotonic()
+        try:
+            try:
+                await self._put(bucket, known)
+            except PreconditionFailedError:  # another machine has learned something meanwhile
+                now = await self._read(bucket)
+                known.seen, known.etag = now.seen, now.etag
+                for seconds in learned:
+                    known.seen.add(seconds)
+                await self._put(bucket, known)
+        except DestinationError as error:  # of many that write at once, others were learned from instead
+            if not isinstance(error, PreconditionFailedError):
+                self._say(f"A duration was not learned: {error}")
+
+    async def _put(self, bucket: str, known: _Known) -> None:
+        path, data = self._path(bucket), known.seen.to_json().encode()
+        put = partial(self._store.put, path, data, content_type="application/json")
+        try:
+            known.etag = await put(if_absent=known.etag is None, if_match=known.etag)
+        except PreconditionFailedError:
+            raise
+        except DestinationError:  # a store without conditions: what another machine learns at the same time is lost
+            known.etag = await put()
 
     def _path(self, bucket: str) -> str:
         return f"{self._folder}/{file_name(bucket)}"

@@ -53,11 +53,9 @@ async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float, *, wat
                 entry, "unknown", reason=_LEFT, sent_at=sent_at, gave_up_at=datetime.now(timezone.utc)
             )
         # Exactly this record: a holder that has come back may be sending by now.
-        freed = await ledger.move(entry, "rejected", exact=True, refused=False)
+        return await ledger.move(entry, "rejected", exact=True, unpaid=True, refused=False)
     except LedgerConflictError:
         return await ledger.read(record.key) or entry
-    await ledger.markers.uncount(freed.record)
-    return freed
 
 
 def lost_create(record: LedgerRecord, request: VideoRequest | None = None, **known: Any) -> LostCreate:

@@ -220,12 +220,14 @@ class Move:
         facts: Attributes to set.
         give_up: Whether a person wants a paid task to be given up; no run may.
         exact: Only onto the record as it was seen; else wherever the move is still allowed.
+        unpaid: Whether it is proven that the create made nothing, so that it does not count to its day.
     """
 
     state: LedgerState
     facts: dict[str, Any]
     give_up: bool = False
     exact: bool = False
+    unpaid: bool = False
 
     def refused_by(self, record: LedgerRecord) -> str | None:
         """Why the record cannot make the move, in words that follow its name; None when it can."""

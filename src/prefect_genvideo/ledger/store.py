@@ -9,38 +9,33 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from functools import partial
 from itertools import count
 from typing import Any, TypeVar
 
 import anyio
 
-from prefect_genvideo.errors import DestinationError, GenVideoError, InvalidRequestError
-from prefect_genvideo.ledger.clocks import quiet_for
+from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.history import Durations
-from prefect_genvideo.ledger.markers import FOLDER, OPEN, Markers
 from prefect_genvideo.ledger.record import (
-    PAID,
     SETTLED,
     LedgerRecord,
     LedgerState,
     Move,
     check_key,
     file_name,
-    holder_is_gone,
     read_record,
 )
-from prefect_genvideo.models import Problem
+from prefect_genvideo.ledger.reservations import FOLDER, Reservations
 from prefect_genvideo.polling import Backoff
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 
 # Nothing is paid before a claim, so a store that is down fails it soon: seconds.
 _CLAIM_PATIENCE = 20.0
-# Seconds for which an intent is taken to be under way at another holder.
-_FRESH = 180.0
+# Records of our own creates that are kept at hand; the store is asked for others.
+_REMEMBERED = 2_000
 # A store that is down comes back within seconds or not for long; its load is one small write.
 _BACKOFF = Backoff(first=0.5, ceiling=15.0)
 # Somebody may make room in a store that is full, and the id of a paid task stands nowhere else.
@@ -87,8 +82,32 @@ class Ledger:
         self.patience = patience
         self._sleep = sleep
         self.on_trouble: Callable[[str], None] = on_trouble or (lambda message: None)
-        self.markers = Markers(store, self.on_trouble)
+        self.reservations = Reservations(store, self.on_trouble)
         self.durations = Durations(store, f"{FOLDER}/_history", self.on_trouble)
+        self._sent: dict[str, Entry] = {}
+
+    async def finish(self) -> None:
+        """Write what a run leaves to others: durations it has learned, and the keys that stay unfinished."""
+        await self.reservations.finish()
+        await self.durations.flush()
+
+    def sent(self, key: str) -> Entry | None:
+        """The record of a create that this ledger has sent, as it wrote it last; others may have moved it since."""
+        return self._sent.get(key)
+
+    def forget(self, key: str) -> Entry | None:
+        """Give `sent` up, from now on the store is asked."""
+        return self._sent.pop(key, None)
+
+    def _remember(self, entry: Entry) -> Entry:
+        key = entry.record.key
+        if entry.record.state in SETTLED:
+            self.forget(key)
+        elif key in self._sent or entry.record.state == "intent":
+            self._sent[key] = entry
+            if len(self._sent) > _REMEMBERED:
+                del self._sent[next(iter(self._sent))]
+        return entry
 
     def path(self, key: str) -> str:
         """Key of the record in the store."""
@@ -104,9 +123,10 @@ class Ledger:
         Raises:
             DestinationError: The store failed, or the record cannot be understood.
         """
-        return await self._read_path(self.path(key))
+        return await self.read_path(self.path(key))
 
-    async def _read_path(self, path: str) -> Entry | None:
+    async def read_path(self, path: str) -> Entry | None:
+        """The record at an object key below the store's prefix; see `read`."""
         found = await self.store.get(path)
         if found is None:
             return None
@@ -137,16 +157,18 @@ class Ledger:
         try:
             told = f"Ledger {self.uri(draft.key)}: could not claim the key"
             patience = min(self.patience, _CLAIM_PATIENCE)
-            return await self._patiently(partial(self._claim_once, draft, held), told, patience)
+            claimed = await self._patiently(partial(self._claim_once, draft, held), told, patience)
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True), anyio.move_on_after(_CLAIM_PATIENCE):
                 await self._withdraw(draft)
             raise
+        if claimed is None:
+            await self.reservations.ended(draft.key, unpaid=True)
+        return claimed
 
     async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
-        # The marker goes first: a crash between the two leaves a marker without a record, never the reverse.
-        await self.markers.open(draft.key)
-        await self.markers.count(draft)
+        # Reserved first: a crash between the two leaves a reservation without a record, never the reverse.
+        await self.reservations.cover(draft)
         data = draft.to_bytes()
         try:
             etag = await self.store.put(
@@ -158,15 +180,17 @@ class Ledger:
             )
         except PreconditionFailedError:
             return await self._ours_after_all(self.path(draft.key), data)
-        return await self._settle_weak_claim(Entry(draft, etag)) if self.weak else Entry(draft, etag)
+        claimed = Entry(draft, etag)
+        return await self._settle_weak_claim(claimed) if self.weak else self._remember(claimed)
 
     async def _withdraw(self, draft: LedgerRecord) -> None:
         """Free a key whose claim was cancelled: a write that had begun is finished, and nothing was sent."""
         try:
             ours = await self.read(draft.key)
-            if ours is not None and (ours.record.claim, ours.record.state) == (draft.claim, "intent"):
-                await self._move_once(ours, Move("rejected", {"reason": "cancelled before it was sent"}))
-                await self.markers.uncount(draft)
+            if ours is None or ours.record.claim != draft.claim:
+                await self.reservations.ended(draft.key, unpaid=True)
+            elif ours.record.state == "intent":
+                await self._move_once(ours, Move("rejected", {"reason": "cancelled before it was sent"}, unpaid=True))
         except DestinationError as error:
             self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
 
@@ -196,7 +220,14 @@ class Ledger:
         return None
 
     async def move(
-        self, entry: Entry, state: LedgerState, *, give_up: bool = False, exact: bool = False, **facts: Any
+        self,
+        entry: Entry,
+        state: LedgerState,
+        *,
+        give_up: bool = False,
+        exact: bool = False,
+        unpaid: bool = False,
+        **facts: Any,
     ) -> Entry:
         """Move a record on and confirm it. A store that is down is tried again for `patience` seconds.
 
@@ -205,6 +236,7 @@ class Ledger:
             state: Where to; must be allowed by `MOVES`.
             give_up: A person wants a paid task to be given up; no run may.
             exact: Only if nobody has written it since; else a move is made wherever it is still allowed.
+            unpaid: It is proven that the create made nothing, so that it does not count to its day.
             **facts: Attributes of the record to set.
 
         Returns:
@@ -216,7 +248,7 @@ class Ledger:
         """
         task_id = facts.get("task_id") or entry.record.task_id
         told = f"Ledger {self.uri(entry.record.key)}: could not write {state!r} (task {task_id})"
-        write = partial(self._move_once, entry, Move(state, facts, give_up, exact))
+        write = partial(self._move_once, entry, Move(state, facts, give_up, exact, unpaid))
         return await self._patiently(write, told, self.patience, task_id)
 
     async def _patiently(
@@ -251,7 +283,7 @@ class Ledger:
             made, entry = await self._write(entry, move)
             if made:
                 if move.state in SETTLED:
-                    await self.markers.close(entry.record.key)
+                    await self.reservations.ended(entry.record.key, unpaid=move.unpaid)
                 return entry
         raise _conflict(entry.record.key, "is being written by others all the time")
 
@@ -259,7 +291,7 @@ class Ledger:
         """Write a move that is allowed; whether it is made now, and the record as it stands."""
         record = entry.record
         if record.state in SETTLED and move.state not in SETTLED:
-            await self.markers.open(record.key)
+            await self.reservations.cover(record, counted=False)
         moved = move.applied_to(record)
         path, condition = self.path(record.key), None if self.weak else entry.etag
         try:
@@ -269,32 +301,13 @@ class Ledger:
             if not move.is_made_by(now.record):
                 return False, _newer(entry, now, move)
             return record.state != move.state, now  # a heartbeat of another time is not ours
-        return True, Entry(moved, etag)
+        return True, self._remember(Entry(moved, etag))
 
     async def _reread(self, record: LedgerRecord) -> Entry:
         now = await self.read(record.key)
         if now is None or now.record.claim != record.claim:
             raise _conflict(record.key, "was taken over by another claim")
         return now
-
-    async def entries(self, *, unfinished_only: bool = False) -> AsyncIterator[Entry | GenVideoError]:
-        """Every record in the store, in key order; an unreadable one comes as the error it is.
-
-        Args:
-            unfinished_only: Follow the markers of unfinished records instead of reading all of them.
-        """
-        folder = OPEN if unfinished_only else FOLDER
-        async for info in self.store.list(f"{folder}/"):
-            name = info.key.rsplit("/", 1)[-1]
-            if not name.endswith(".json") or (not unfinished_only and info.key.count("/") > FOLDER.count("/") + 1):
-                continue
-            try:
-                entry = await self._read_path(f"{FOLDER}/{name}")
-            except DestinationError as error:
-                yield error
-                continue
-            if entry is not None and not (unfinished_only and entry.record.state in SETTLED):
-                yield entry
 
     async def register(self, record: LedgerRecord) -> Entry:
         """Record a paid task that was created elsewhere; the record that is there already where there is one.
@@ -316,59 +329,12 @@ class Ledger:
                 )
             if held is not None and held.record.state not in ("intent", "rejected"):
                 return held
+            await self.reservations.cover(record, counted=False)  # it was not paid for here, or not today
             # A run that died between the two writes left an intent; its task is known all the same.
             intent = held if held is not None and held.record.state == "intent" else await self.claim(record)
             if intent is not None:
-                await self.markers.uncount(intent.record)  # it was not created, and so not paid for, here
                 return await self.move(intent, "submitted", task_id=task_id, submitted_at=submitted_at)
         raise _conflict(record.key, "is being written by others all the time")
-
-    async def adopt(self, key: str, task_id: str, *, force: bool = False) -> Entry:
-        """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.
-
-        Args:
-            key: The idempotency key.
-            task_id: The provider's id.
-            force: Also when the record has another paid task, which would be given up.
-
-        Raises:
-            InvalidRequestError: The record has another task and `force` is off.
-            DestinationError: There is no such record, or it has a video already.
-        """
-        entry = await self.existing(key)
-        record = entry.record
-        reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
-        if record.state in PAID and record.task_id != task_id:
-            entry = await self.release(key, force=force)
-            reason += f" with task {record.task_id}"
-        return await self.move(entry, "submitted", task_id=task_id, reason=reason, moderation=False, submitted_at=now)
-
-    async def release(self, key: str, *, force: bool = False) -> Entry:
-        """Free a key, so that the next run may create (and pay) again.
-
-        Args:
-            key: The idempotency key.
-            force: Also when the record has a paid task, which would be given up, or is being sent right now.
-
-        Raises:
-            InvalidRequestError: The record has a task or is being sent, and `force` is off.
-            DestinationError: There is no such record, or its video is saved.
-        """
-        entry = await self.existing(key)
-        record, limit = entry.record, None
-        age = await quiet_for(self.store, self.path(key), record, _FRESH) if record.state == "intent" else 0.0
-        if record.state in PAID:
-            limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
-        elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
-            limit = (
-                f"is being sent by {record.holder} since {max(age, 0):.0f} s; look again in {_FRESH:g} s, or use force"
-            )
-        if limit is not None and not force:
-            problem = Problem("key", key, limit, "prefect-genvideo ledger")
-            raise InvalidRequestError("The key was not released.", problems=[problem])
-        if record.state == "succeeded":
-            entry = await self.move(entry, "submitted")
-        return await self.move(entry, "rejected", give_up=force, reason=f"released by hand; was {record.state}")
 
     async def existing(self, key: str) -> Entry:
         """The record of `key`; a `DestinationError` when there is none."""

@@ -101,16 +101,15 @@ class Steps:
         """
         return await pipeline.follow(entry)
 
-    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation) -> StoredVideo:
         """Save the finished video.
 
         Args:
             pipeline: Account and destination.
             entry: The task's record.
             generation: The provider's last word.
-            fresh: It has just been paid for by us, so that no earlier save is looked for.
         """
-        return await pipeline.save(entry, generation, fresh=fresh)
+        return await pipeline.save(entry, generation)
 
 
 @dataclass(frozen=True)
@@ -133,10 +132,10 @@ class BoundedSteps(Steps):
         async with self._bounds.setdefault(pipeline.client.account, anyio.CapacityLimiter(_SENDING)):
             return await super().create(pipeline, ready, wanted)
 
-    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation, *, fresh: bool) -> StoredVideo:
+    async def save(self, pipeline: Pipeline, entry: Entry, generation: Generation) -> StoredVideo:
         """Save the video when few others are being saved."""
         async with self._bounds.setdefault("saving", anyio.CapacityLimiter(_SAVING)):
-            return await super().save(pipeline, entry, generation, fresh=fresh)
+            return await super().save(pipeline, entry, generation)
 
 
 @dataclass(frozen=True)
@@ -179,7 +178,7 @@ async def make_video(
     key_of: KeyOf,
     steps: Steps,
     *,
-    free: bool = False,
+    free: bool | None = None,
     collect: bool = False,
 ) -> Made:
     """Take a request to its stored video. Whatever an earlier run has done of it is taken up, not done again.
@@ -189,7 +188,8 @@ async def make_video(
         request: What is wanted.
         key_of: Gives the idempotency key for the request's fingerprint.
         steps: How each step is taken.
-        free: The key had no record a moment ago; saves a look, the claim is conditional all the same.
+        free: Whether the key had no record a moment ago. None: not known; then it is looked at where something would
+            be uploaded in vain, else it is claimed at once, which fails where it is held.
         collect: Only submit; a reconciliation fetches the video later.
 
     Raises:
@@ -198,16 +198,21 @@ async def make_video(
     async with AsyncExitStack() as files:
         opening = reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local)
         wanted = await _want(pipeline, request, await files.enter_async_context(opening), key_of)
-        known = None if free else await _find(pipeline, wanted, steps)
+        look = not free if free is not None else bool(request.assets()) or pipeline.budget is not None
+        known = await _find(pipeline, wanted, steps) if look else None
         if known is not None and (kept := await pipeline.kept(known.entry)) is not None:
             return Made(generation_of(known.entry.record), kept)
         async with steps.slot(pipeline):
             submission = known or await _send(pipeline, wanted, steps)
             await files.aclose()  # the provider has what it needs; a wait of an hour needs no temporary files
+            if submission is not known and submission.reused:
+                kept = await pipeline.kept(submission.entry)
+                if kept is not None:
+                    return Made(generation_of(submission.entry.record), kept)
             if collect:
                 return Made(generation_of(submission.entry.record), None)
             done = await steps.wait(pipeline, submission.entry)
-        video = await steps.save(pipeline, submission.entry, done, fresh=not submission.reused)
+        video = await steps.save(pipeline, submission.entry, done)
         return Made(done, video.model_copy(update={"reused": submission.reused}))
 
 

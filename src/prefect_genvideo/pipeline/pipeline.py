@@ -70,6 +70,7 @@ class Pipeline:
         poll_interval: Fixed seconds between questions; None is the learned schedule.
         timeout: Seconds a generation may take once it has started; None is without end.
         allow_local: Whether assets may be files of this machine.
+        saves: Whether what is waited for is saved at once, so that both are recorded in one write.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
         run_ids: Says which flow and task run the work is done for.
@@ -86,6 +87,7 @@ class Pipeline:
     poll_interval: float | None = None
     timeout: float | None = 3600
     allow_local: bool = True
+    saves: bool = False
     say: Say = _silent
     announce: Announce = _silent
     run_ids: Callable[[], RunIds] = RunIds
@@ -176,7 +178,7 @@ class Pipeline:
         Args:
             request: What to send; its assets are such that the provider can fetch them.
             draft: The intent to write.
-            looked: The key has just been found free; saves a look.
+            looked: The key is free as far as is known; saves a look.
 
         Raises:
             GenVideoError: See `Creator.submit`.
@@ -223,7 +225,8 @@ class Pipeline:
             DestinationError: The ledger cannot be read or written.
         """
         if generation.idempotency_key is not None:
-            held = await self.ledger.read(generation.idempotency_key)
+            sent = self.ledger.sent(generation.idempotency_key)
+            held = sent or await self.ledger.read(generation.idempotency_key)
             if held is not None and held.record.is_of(generation):
                 return held
         return await self.ledger.register(
@@ -249,7 +252,7 @@ class Pipeline:
             watch: Sees every answer.
         """
         generation = await self.follow(entry, watch)
-        if generation.video_url is not None:
+        if generation.video_url is not None and not self.saves:
             await self._record(entry, "succeeded", **_outcome(generation))
         return generation
 
@@ -333,13 +336,12 @@ class Pipeline:
         same = there is not None and there.size == stored.size and (stored.etag in (None, there.etag))
         return stored.model_copy(update={"reused": True}) if same else None
 
-    async def save(self, entry: Entry, generation: Generation, *, fresh: bool = False) -> StoredVideo:
+    async def save(self, entry: Entry, generation: Generation) -> StoredVideo:
         """Stream the video into the store, prove it, write its manifest, and record where it is.
 
         Args:
             entry: The task's record.
             generation: The succeeded generation.
-            fresh: The generation has just been paid for by us, so no earlier save is looked for.
 
         Raises:
             DownloadError: It did not come whole. The record is `succeeded`, a later run saves it.
@@ -357,7 +359,8 @@ class Pipeline:
             request=record.request,
             idempotency_key=record.key,
             flow_run=record.flow_run_id,
-            fresh=fresh,
+            # Just paid for by us, and this is the first try: there is no earlier save to look for.
+            fresh=self.ledger.forget(record.key) is not None,
         )
         began = datetime.now(timezone.utc)
         # One write for both facts: until it is made, `submitted` already leads a later run to the same video.

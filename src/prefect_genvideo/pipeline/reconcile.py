@@ -11,6 +11,7 @@ from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
 from prefect_genvideo.ledger.clocks import dated_ahead
+from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.lost import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
@@ -77,7 +78,7 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
     broken: GenVideoError | None = None
     async with anyio.create_task_group() as group:
         try:
-            async for found in pipeline.ledger.entries(unfinished_only=True):
+            async for found in unfinished(pipeline.ledger, tidy=True):
                 group.start_soon(one, found)
         except GenVideoError as error:  # raised inside, the group would wrap it
             broken = error
@@ -91,6 +92,7 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
 async def _sweep(pipeline: Pipeline) -> None:
     """Remove what killed processes left in the store. It costs a little storage, so no failure of it is one of ours."""
     try:
+        await pipeline.ledger.reservations.sweep()
         removed = await pipeline.ledger.store.sweep()
     except GenVideoError as error:
         pipeline.say(f"What killed runs left in the store was not removed: {error}")

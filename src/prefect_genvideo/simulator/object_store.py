@@ -7,8 +7,10 @@ can both succeed. A real store with conditional writes never does that, and a st
 from __future__ import annotations
 
 import io
+import json
 import sys
 import threading
+from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -37,12 +39,40 @@ def one_writer(application: Application) -> Application:
     return serve
 
 
+COUNTS = "/_requests"
+"""Path that tells how often each method was used since it was asked last, as JSON. It is no bucket's name."""
+
+
+def counting(application: Application) -> Application:
+    """Count requests by method, so that what a client claims to send can be held against what came.
+
+    Args:
+        application: A WSGI application.
+    """
+    counts, lock = Counter[str](), threading.Lock()
+
+    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
+        with lock:
+            if environ["PATH_INFO"] != COUNTS:
+                counts[environ["REQUEST_METHOD"]] += 1
+                told = None
+            else:
+                told = json.dumps(counts).encode()
+                counts.clear()
+        if told is None:
+            return application(environ, start_response)
+        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
+        return [told]
+
+    return serve
+
+
 def _server(port: int) -> Any:
     from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # pyright: ignore[reportMissingTypeStubs]
     from werkzeug.serving import make_server
 
     dispatcher: Any = DomainDispatcherApplication(create_backend_app)
-    return make_server("127.0.0.1", port, one_writer(dispatcher), threaded=True)
+    return make_server("127.0.0.1", port, counting(one_writer(dispatcher)), threaded=True)
 
 
 @contextmanager

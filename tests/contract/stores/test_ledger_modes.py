@@ -10,6 +10,7 @@ import pytest
 
 from prefect_genvideo import LocalDestination, S3Destination
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import CreateOnlyStore, ObjectStore, PreconditionFailedError
@@ -32,7 +33,7 @@ async def test_create_only_bills_and_saves_once(name: str, serve: Serve, pipelin
     assert sim.billed == 1
     versions = [key for key in server.objects if key.startswith("clips/_ledger/k.json/")]
     assert versions == [f"clips/_ledger/k.json/{number:04}" for number in range(1, len(versions) + 1)]
-    found = [entry async for entry in place.get_ledger().entries()]
+    found = [entry async for entry in every_record(place.get_ledger())]
     assert [entry.record.state for entry in found if isinstance(entry, Entry)] == ["saved"]
 
 

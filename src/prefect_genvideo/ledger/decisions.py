@@ -1,0 +1,64 @@
+"""What a person decides about a key: that a task found at the provider is its own, or that it may be paid for again."""
+
+from __future__ import annotations
+
+from datetime import datetime, timezone
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.ledger.clocks import quiet_for
+from prefect_genvideo.ledger.record import PAID, holder_is_gone
+from prefect_genvideo.ledger.store import Entry, Ledger
+from prefect_genvideo.models import Problem
+
+# Seconds for which an intent is taken to be under way at another holder.
+_FRESH = 180.0
+
+
+async def adopt(ledger: Ledger, key: str, task_id: str, *, force: bool = False) -> Entry:
+    """Tie a task that exists at the provider to a key, so that the next run or reconcile fetches its video.
+
+    Args:
+        ledger: Where the key is recorded.
+        key: The idempotency key.
+        task_id: The provider's id.
+        force: Also when the record has another paid task, which would be given up.
+
+    Raises:
+        InvalidRequestError: The record has another task and `force` is off.
+        DestinationError: There is no such record, or it has a video already.
+    """
+    entry = await ledger.existing(key)
+    record = entry.record
+    reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
+    if record.state in PAID and record.task_id != task_id:
+        entry = await release(ledger, key, force=force)
+        reason += f" with task {record.task_id}"
+    return await ledger.move(entry, "submitted", task_id=task_id, reason=reason, moderation=False, submitted_at=now)
+
+
+async def release(ledger: Ledger, key: str, *, force: bool = False) -> Entry:
+    """Free a key, so that the next run may create (and pay) again.
+
+    Args:
+        ledger: Where the key is recorded.
+        key: The idempotency key.
+        force: Also when the record has a paid task, which would be given up, or is being sent right now.
+
+    Raises:
+        InvalidRequestError: The record has a task or is being sent, and `force` is off.
+        DestinationError: There is no such record, or its video is saved.
+    """
+    entry = await ledger.existing(key)
+    record, limit = entry.record, None
+    path = ledger.path(key)
+    age = await quiet_for(ledger.store, path, record, _FRESH) if record.state == "intent" else 0.0
+    if record.state in PAID:
+        limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
+    elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):
+        limit = f"is being sent by {record.holder} since {max(age, 0):.0f} s; look again in {_FRESH:g} s, or use force"
+    if limit is not None and not force:
+        problem = Problem("key", key, limit, "prefect-genvideo ledger")
+        raise InvalidRequestError("The key was not released.", problems=[problem])
+    if record.state == "succeeded":
+        entry = await ledger.move(entry, "submitted")
+    return await ledger.move(entry, "rejected", give_up=force, reason=f"released by hand; was {record.state}")

@@ -1,0 +1,327 @@
+"""What runs are about to send, written down before: which keys may be unfinished, and what a day costs an account.
+
+One object reserves the creates of up to a hundred rows. Its name tells day, account and what they cost, so that a
+listing is enough to count a day. While it has content, its keys may be unfinished; when all of them have ended it is
+written once more, empty. So it takes two writes a hundred videos to find every unfinished record again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import uuid
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta, timezone
+
+from pydantic import BaseModel, Field, ValidationError
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, Spent
+from prefect_genvideo.storage.base import ObjectStore
+
+FOLDER = "_ledger"
+"""Folder of the ledger below the store's prefix."""
+RESERVED = f"{FOLDER}/_reserved"
+"""Folder of the reservations, `<day>/<account>/<id>~<creates>x<seconds>s.json`."""
+# Releases before 0.5 wrote a marker a key and a marker a create; they are read until they are gone.
+OLD_OPEN = f"{FOLDER}/_open"
+_OLD_DAYS = f"{FOLDER}/_days"
+
+# Rows that are reserved together. A crash leaves at most so many keys to look at, and counts so many creates too much.
+_TOGETHER = 100
+# Claims are made under a reservation for half of the time for which nobody else takes it for abandoned, so that clocks
+# that differ by hours do no harm.
+_GOOD_FOR = timedelta(hours=12)
+_EXPIRES = timedelta(hours=24)
+_NEVER = datetime.min.replace(tzinfo=timezone.utc)
+# Budgets look back a month at most.
+_KEPT_FOR = timedelta(days=62)
+_LARGEST = 1024 * 1024  # bytes; a hundred keys of 300 characters take 40 kB
+_NAME = re.compile(r"[^/]*~(\d{1,6})x(\d{1,9}(?:\.\d{1,9})?)s\.json")
+
+
+class Reservation(BaseModel):
+    """The content of an open reservation.
+
+    Attributes:
+        expires_at: Until when keys without a record may still be claimed under it.
+        keys: Idempotency keys that may be unfinished.
+    """
+
+    version: int = Field(default=1, le=1)
+    expires_at: datetime
+    keys: list[str]
+
+
+@dataclass(eq=False)
+class Held:
+    """A reservation that this process looks after: one of its own, or one that it has found.
+
+    Attributes:
+        path: Where it lies; empty until it is written.
+        begun: Where it is to lie: a write whose answer was lost is repeated at the same place.
+        day: UTC day to which it counts.
+        account: Fingerprint of the account.
+        seconds: Seconds of video by idempotency key.
+        expires_at: See `Reservation`.
+        claimed: Keys that were, or may have been, claimed under it.
+        ended: Keys with nothing left to do.
+        unpaid: Keys whose create made nothing.
+        found: Whether another process wrote it.
+        over: Whether its run has ended, so that nothing is claimed under it any more.
+    """
+
+    day: str
+    account: str
+    seconds: dict[str, float]
+    path: str = ""
+    begun: str = ""
+    expires_at: datetime = _NEVER
+    claimed: set[str] = field(default_factory=set[str])
+    ended: set[str] = field(default_factory=set[str])
+    unpaid: set[str] = field(default_factory=set[str])
+    found: bool = False
+    over: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def takes(self, day: str, moment: datetime) -> bool:
+        """Whether a claim may be made under it now.
+
+        Args:
+            day: UTC day to which the claim counts.
+            moment: Now.
+        """
+        in_time = moment + _EXPIRES - _GOOD_FOR < self.expires_at
+        return bool(self.path) and self.day == day and in_time and not self.over
+
+    def spent(self, keys: Iterable[str]) -> Spent:
+        """What these of its keys cost."""
+        counted = [self.seconds[key] for key in keys]
+        return Spent(len(counted), sum(counted))
+
+
+class Reservations:
+    """Writes and reads the reservations of one ledger.
+
+    Args:
+        store: Where the ledger is.
+        on_trouble: Called with a message when a reservation could not be closed, which costs a look and no more.
+    """
+
+    def __init__(self, store: ObjectStore, on_trouble: Callable[[str], None]) -> None:
+        self._store = store
+        self._on_trouble = on_trouble
+        self._own: dict[str, Held] = {}
+        self._found: list[Held] = []
+        self._paths: set[str] = set()
+
+    def expect(self, account: str, seconds: Mapping[str, float]) -> None:
+        """Announce keys that will be claimed in about this order, so that they are reserved many at once.
+
+        Args:
+            account: Fingerprint of the account that pays for them.
+            seconds: Seconds of video by idempotency key.
+        """
+        keys = list(seconds)
+        for first in range(0, len(keys), _TOGETHER):
+            held = Held("", account, {key: seconds[key] for key in keys[first : first + _TOGETHER]})
+            self._own |= dict.fromkeys(held.seconds, held)
+
+    async def cover(self, record: LedgerRecord, *, counted: bool = True) -> None:
+        """Reserve a create before its record is written; those that are expected with it are reserved along.
+
+        Args:
+            record: The intent.
+            counted: Whether it counts to what the day costs.
+
+        Raises:
+            DestinationError: The store failed; nothing may be sent.
+        """
+        key, day = record.key, f"{record.created_at:%Y-%m-%d}"
+        while True:
+            held = self._own.get(key) or self._begin(record, counted)
+            async with held.lock:
+                if self._own.get(key) is not held:
+                    continue  # it was closed or split while we waited for it
+                if not held.takes(day, datetime.now(timezone.utc)):
+                    held = await self._write(await self._split(held, key), day)
+                if counted and (key not in held.claimed or key in held.ended):
+                    held.unpaid.discard(key)
+                held.claimed.add(key)
+                held.ended.discard(key)
+                return
+
+    def _begin(self, record: LedgerRecord, counted: bool) -> Held:
+        held = Held("", record.account, {record.key: (record.seconds or 0.0) if counted else 0.0})
+        if not counted:
+            held.unpaid.add(record.key)
+        self._own[record.key] = held
+        return held
+
+    async def _split(self, held: Held, key: str) -> Held:
+        """A new reservation for what an old one has not been used for yet: its day is over, or its time."""
+        if not held.path:
+            return held
+        rest = {one: held.seconds.pop(one) for one in list(held.seconds) if one == key or one not in held.claimed}
+        held.claimed &= held.seconds.keys()
+        if held.claimed <= held.ended:
+            await self._empty(held)
+        renewed = Held("", held.account, rest, unpaid=held.unpaid & rest.keys())
+        self._own |= dict.fromkeys(rest, renewed)
+        return renewed
+
+    async def _write(self, held: Held, day: str) -> Held:
+        if held.day != day:
+            held.day = day
+            held.begun = self._path(held, held.spent(held.seconds.keys() - held.unpaid))
+        held.expires_at = datetime.now(timezone.utc) + _EXPIRES
+        await self._put(held.begun, held.expires_at, held.seconds)
+        held.path = held.begun
+        return held
+
+    def _path(self, held: Held, spent: Spent) -> str:
+        name = f"{uuid.uuid4().hex}~{spent.generations}x{spent.seconds:g}s.json"
+        self._paths.add(path := f"{RESERVED}/{held.day}/{held.account}/{name}")
+        return path
+
+    async def _put(self, path: str, expires_at: datetime, keys: Iterable[str]) -> None:
+        content = Reservation(expires_at=expires_at, keys=list(keys)).model_dump_json(indent=1).encode()
+        await self._store.put(path, content, content_type="application/json")
+
+    async def ended(self, key: str, *, unpaid: bool = False) -> None:
+        """Note that nothing is left to do for a key. Best effort: a reservation too many costs a look, no more.
+
+        Args:
+            key: The idempotency key.
+            unpaid: It is proven that its create made nothing.
+        """
+        mine = self._own.get(key)
+        for held in [*([mine] if mine else []), *(one for one in self._found if key in one.seconds)]:
+            held.ended.add(key)
+            if unpaid:
+                held.unpaid.add(key)
+            if held.ended >= held.seconds.keys():
+                await self._close(held)
+
+    async def finish(self) -> None:
+        """Close what this run has reserved; what it leaves unfinished stays reserved."""
+        for held in set(self._own.values()):
+            unused = held.seconds.keys() - held.claimed
+            held.ended |= unused
+            held.unpaid |= unused
+            left = held.claimed - held.ended
+            if not left:
+                await self._close(held)
+            elif len(left) < len(held.seconds):
+                held.over = True
+                await self._keep(held, left)
+
+    async def _keep(self, held: Held, left: Iterable[str]) -> None:
+        try:
+            await self._put(held.path, held.expires_at, sorted(left))
+        except DestinationError as error:
+            self._on_trouble(f"A reservation names more keys than are unfinished: {error}")
+
+    async def _close(self, held: Held) -> None:
+        async with held.lock:
+            if held.claimed - held.ended:
+                return  # a key was claimed once more while we waited
+            for key in [key for key, one in self._own.items() if one is held]:
+                del self._own[key]
+            self._found = [one for one in self._found if one is not held]
+            if held.path:
+                await self._empty(held)
+
+    async def _empty(self, held: Held) -> None:
+        """Write what was really spent, and leave nothing where that is nothing."""
+        reserved = _cost(held.path)
+        spent = reserved if held.found else held.spent(held.claimed - held.unpaid)
+        path = held.path if spent == reserved else self._path(held, spent)
+        try:
+            if spent.generations:
+                await self._store.put(path, b"", content_type="application/json")
+            if path != held.path or not spent.generations:
+                await self._store.delete(held.path)
+        except DestinationError as error:
+            self._on_trouble(f"A reservation stays open, reconciling closes it: {error}")
+
+    async def spent(self, day: str, account: str) -> Spent:
+        """What other processes have sent or reserved on a day for an account, as far as this store knows.
+
+        Args:
+            day: UTC day, `2026-11-22`, or the begin of one, `2026-11-` for a month.
+            account: Fingerprint of the account.
+        """
+        total = Spent(0, 0.0)
+        for folder in (RESERVED, _OLD_DAYS):
+            async for info in self._store.list(f"{folder}/{day}"):
+                if info.key.split("/")[-2] == account and info.key not in self._paths:
+                    total += _cost(info.key)
+        return total
+
+    async def open(self) -> AsyncIterator[Held | DestinationError]:
+        """Every reservation that may have unfinished keys; one that cannot be read comes as the error it is.
+
+        Raises:
+            DestinationError: They cannot be listed.
+        """
+        async for info in self._store.list(f"{RESERVED}/"):
+            if info.size == 0:
+                continue
+            try:
+                held = await self._read(info.key, info.size)
+            except DestinationError as error:
+                yield error
+                continue
+            if held is not None:
+                yield held
+
+    async def _read(self, path: str, size: int) -> Held | None:
+        found = await self._store.get(path) if size <= _LARGEST else (b"", "")
+        if found is None or (not found[0] and size <= _LARGEST):
+            return None  # closed since it was listed
+        try:
+            content = Reservation.model_validate_json(found[0])
+        except ValidationError:
+            told = f"The reservation {self._store.uri(path)} cannot be read"
+            raise DestinationError(f"{told}; upgrade, or mend or remove it by hand.", reason="unreadable") from None
+        keys = dict.fromkeys(content.keys, 0.0)
+        return Held("", "", keys, path=path, expires_at=content.expires_at, found=True)
+
+    async def tidy(self, held: Held, states: Mapping[str, LedgerState], unread: Collection[str]) -> None:
+        """Close a reservation of another process when nothing of it can be unfinished, else look after it from now on.
+
+        Args:
+            held: As `open` gave it.
+            states: How the records of its keys stand, as far as there are some.
+            unread: Keys whose records cannot be read.
+        """
+        expired = datetime.now(timezone.utc) > held.expires_at
+        # A refused key may be claimed again by the run that reserved it, as long as that may live.
+        over = {"saved", "failed", *(("rejected", None) if expired else ())}
+        held.ended |= {key for key in held.seconds if key not in unread and states.get(key) in over}
+        self._found.append(held)
+        left = held.seconds.keys() - held.ended
+        if not left:
+            await self._close(held)
+        elif expired and len(left) < len(held.seconds):
+            await self._keep(held, left)
+
+    async def sweep(self) -> None:
+        """Remove closed reservations that no budget looks at any more; raises `DestinationError`."""
+        before = f"{datetime.now(timezone.utc) - _KEPT_FOR:%Y-%m-%d}"
+        async for info in self._store.list(f"{RESERVED}/"):
+            if info.key.removeprefix(f"{RESERVED}/") >= before:
+                return  # days come in their order
+            if info.size == 0:
+                await self._store.delete(info.key)
+
+
+def _cost(path: str) -> Spent:
+    """What the name of a reservation says, or that of an old release's marker of a create."""
+    told = _NAME.fullmatch(path.rpartition("/")[2])
+    if told:
+        return Spent(int(told[1]), float(told[2]))
+    seconds = path.rpartition("~")[2].removesuffix("s")
+    return Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
