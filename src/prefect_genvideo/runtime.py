@@ -138,6 +138,15 @@ async def derive_key(fingerprint: str) -> str:
     return f"run-{root}-{fingerprint[:8]}-{numbers.number(fingerprint, slot, attempts)}"
 
 
+async def is_first_attempt() -> bool:
+    """Whether no flow run that we are in has been tried before, so that keys derived here cannot be held yet."""
+    flow = FlowRunContext.get()
+    if flow is None or flow.flow_run is None:
+        return False
+    _, attempts = await _lineage(flow.flow_run)
+    return max(count for _, count in (("", flow.flow_run.run_count), *attempts)) <= 1
+
+
 async def _lineage(run: FlowRun) -> tuple[str, _Attempts]:
     """The flow run that everything began with, and the attempts of the runs between it and `run`."""
     if run.parent_task_run_id is None or run.deployment_id is not None:

@@ -26,7 +26,7 @@ from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.make import Steps, Wanted, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.runtime import derive_key, run_logger
+from prefect_genvideo.runtime import derive_key, is_first_attempt, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
@@ -114,7 +114,8 @@ async def generate_video(
                 return await content_key(pipeline.ledger, fingerprint, reuse_hours)
             return await derive_key(fingerprint)
 
-        made = await make_video(pipeline, request, key_of, _TaskRuns(payer, target, timeout or None))
+        free = not idempotency_key and not reuse_hours and await is_first_attempt()
+        made = await make_video(pipeline, request, key_of, _TaskRuns(payer, target, timeout or None), free=free)
         if made.video is None:
             raise AssertionError("a walk that does not collect returns a video")
         await show_video(pipeline, made.video, request)

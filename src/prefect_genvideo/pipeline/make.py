@@ -178,7 +178,7 @@ async def make_video(
     key_of: KeyOf,
     steps: Steps,
     *,
-    free: bool | None = None,
+    free: bool = False,
     collect: bool = False,
 ) -> Made:
     """Take a request to its stored video. Whatever an earlier run has done of it is taken up, not done again.
@@ -188,8 +188,7 @@ async def make_video(
         request: What is wanted.
         key_of: Gives the idempotency key for the request's fingerprint.
         steps: How each step is taken.
-        free: Whether the key had no record a moment ago. None: not known; then it is looked at where something would
-            be uploaded in vain, else it is claimed at once, which fails where it is held.
+        free: The key is free as far as is known; saves a look, the claim is conditional all the same.
         collect: Only submit; a reconciliation fetches the video later.
 
     Raises:
@@ -198,8 +197,7 @@ async def make_video(
     async with AsyncExitStack() as files:
         opening = reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local)
         wanted = await _want(pipeline, request, await files.enter_async_context(opening), key_of)
-        look = not free if free is not None else bool(request.assets()) or pipeline.budget is not None
-        known = await _find(pipeline, wanted, steps) if look else None
+        known = None if free else await _find(pipeline, wanted, steps)
         if known is not None and (kept := await pipeline.kept(known.entry)) is not None:
             return Made(generation_of(known.entry.record), kept)
         async with steps.slot(pipeline):
