@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -70,6 +71,22 @@ def test_it_is_bounded_in_count_and_bytes_and_takes_all_or_nothing(queue: Delive
     small.close()
     with pytest.raises(ValueError, match=str(MAX_EVENT)):
         queue.add([event("x" * MAX_EVENT)])
+
+
+def test_threads_cannot_both_take_the_last_place(tmp_path: Path) -> None:
+    """Deliveries come side by side."""
+    queue = DeliveryQueue(tmp_path / "shared.sqlite", max_events=20)
+
+    def add(_: int) -> int:
+        try:
+            return queue.add([event()])
+        except QueueFullError:
+            return 0
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(add, range(40))) == 20
+    assert queue.depth().counts == {"waiting": 20}
+    queue.close()
 
 
 def test_what_was_taken_outlives_the_process(file: Path) -> None:

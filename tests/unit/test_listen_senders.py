@@ -9,7 +9,7 @@ import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.listen.config import read_config, variable
-from prefect_genvideo.listen.shapes import Auth
+from prefect_genvideo.listen.shapes import Auth, read
 from prefect_genvideo.listen.signatures import sign, signature_refusal, token_refusal
 
 NOW = 1_700_000_000
@@ -119,6 +119,21 @@ def test_a_file_names_senders_fields_and_bounds(tmp_path: Path) -> None:
     assert not shape.wanted["type"].fullmatch("axb")
 
 
+def test_a_bus_may_carry_events_of_ones_own(tmp_path: Path) -> None:
+    """What the file says of facts and conditions stands for all that the shape knows of objects."""
+    file = tmp_path / "listen.yaml"
+    file.write_text(
+        "sources:\n  bus:\n    shape: eventbridge\n    event: shop.wish\n    when: {detail-type: Wish}\n"
+        "    fields: {prompt: detail.words}\n"
+    )
+    shape = read_config(file, {variable("bus"): NEW})[1]["bus"].shape
+    body = {"id": "1", "source": "my.shop", "detail-type": "Wish", "detail": {"words": "a cup", "more": 1}}
+    (event,) = read(shape, "bus", body, "d1").events
+    assert (event.name, event.payload) == ("shop.wish", {"prompt": "a cup"})
+    assert event.resource["prefect.resource.id"] == "genvideo.listen.bus"
+    assert read(shape, "bus", body | {"detail-type": "Other"}, "d1").ignored == 1
+
+
 @pytest.mark.parametrize(
     ("text", "environment", "fields"),
     [
@@ -135,6 +150,11 @@ def test_a_file_names_senders_fields_and_bounds(tmp_path: Path) -> None:
             "sources: {shop: {shape: webhook, fields: {a: b, a.c: d}}}",
             {variable("shop"): NEW},
             ["sources.shop.fields"],
+        ),
+        (
+            "sources: {shop: {shape: webhook, resource: 'shop.{body.id}'}}",
+            {variable("shop"): NEW},
+            ["sources.shop.resource"],
         ),
         ("sources: {Shop: {shape: webhook}}\nbody_kib: 0", {}, ["sources.Shop.[key]", "body_kib"]),
         ("sources: {shop: {shape: webhook, secret: abc}}", {}, ["sources.shop.secret"]),

@@ -48,7 +48,7 @@ _ANSWERS = {
 }
 
 
-@dataclass
+@dataclass(eq=False)
 class _RefusedError(Exception):
     """An answer that takes nothing.
 

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.listen.reading import MAX_TEXT, at
-from prefect_genvideo.listen.shapes import SHAPES, Auth, Fact, Shape
+from prefect_genvideo.listen.shapes import PLACEHOLDER, SHAPES, Auth, Fact, Shape
 from prefect_genvideo.models import Problem
 
 MIN_SECRET = 16
@@ -172,10 +172,15 @@ def _shape(name: str, given: SourceConfig, problems: list[Problem]) -> Shape | N
     }
     if given.fields:
         changes["facts"] = {place: Fact(at(path)) for place, path in given.fields.items()}
+        changes.setdefault("resource", SHAPES["webhook"].resource)
         problems += _overlaps(name, given.fields)
     if given.when:
         changes["wanted"] = {path: re.compile(re.escape(said)) for path, said in given.when.items()}
-    return replace(shape, **changes)
+    shape = replace(shape, **changes)
+    if unknown := set(PLACEHOLDER.findall(shape.resource)) - {*shape.facts, "source"}:
+        limit = f"only {', '.join(sorted({*shape.facts, 'source'}))} in braces"
+        problems.append(Problem(f"sources.{name}.resource", ", ".join(sorted(unknown)), limit, _SOURCE))
+    return shape
 
 
 def _overlaps(name: str, fields: Mapping[str, str]) -> list[Problem]:

@@ -107,7 +107,8 @@ class DeliveryQueue:
     def __init__(self, path: Path, *, max_events: int = 10_000, max_bytes: int = 64 * 2**20) -> None:
         self.path, self.max_events, self.max_bytes = path, max_events, max_bytes
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
-        self._lock = threading.Lock()
+        # Also around what is counted beside the file, so that two threads cannot both take the last place.
+        self._lock = threading.RLock()
         self._db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
         try:
             # Owned alone: two listeners on one file would send everything twice.
@@ -153,16 +154,17 @@ class DeliveryQueue:
         """
         moment = time.time() if now is None else now
         taken, fresh, size = 0, 0, 0
-        with self._change() as db:
-            for event in events:
-                body = _encoded(event)
-                known = db.execute("SELECT 1 FROM events WHERE id = ?", (str(event.id),)).fetchone()
-                taken += max(db.execute(_ADD, (str(event.id), moment, moment, body)).rowcount, 0)
-                if not known:
-                    fresh, size = fresh + 1, size + len(body.encode())
-            if fresh and (self._events + fresh > self.max_events or self._bytes + size > self.max_bytes):
-                raise QueueFullError
-        self._events, self._bytes = self._events + fresh, self._bytes + size
+        with self._lock:
+            with self._change() as db:
+                for event in events:
+                    body = _encoded(event)
+                    known = db.execute("SELECT 1 FROM events WHERE id = ?", (str(event.id),)).fetchone()
+                    taken += max(db.execute(_ADD, (str(event.id), moment, moment, body)).rowcount, 0)
+                    if not known:
+                        fresh, size = fresh + 1, size + len(body.encode())
+                if fresh and (self._events + fresh > self.max_events or self._bytes + size > self.max_bytes):
+                    raise QueueFullError
+            self._events, self._bytes = self._events + fresh, self._bytes + size
         return taken
 
     def due(self, limit: int, now: float) -> list[Queued]:
@@ -230,10 +232,12 @@ class DeliveryQueue:
         sized = f"SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM events WHERE id IN ({marks})"  # noqa: S608 - question marks
         with self._lock:
             count, size = self._db.execute(f"{sized} AND body IS NOT NULL", [str(each) for each in ids]).fetchone()
-        self._set(ids, "state = 'confirmed', body = NULL")
-        self._events, self._bytes = self._events - count, self._bytes - size
+            self._set(ids, "state = 'confirmed', body = NULL")
+            self._events, self._bytes = self._events - count, self._bytes - size
 
     def _set(self, ids: Sequence[UUID], changes: str, *values: object) -> None:
+        if not ids:
+            return
         with self._change() as db:
             db.executemany(f"UPDATE events SET {changes} WHERE id = ?", [(*values, str(each)) for each in ids])  # noqa: S608 - our own words
 

@@ -102,18 +102,18 @@ class Sender:
         self.wake = anyio.Event()
 
     async def _step(self, client: PrefectClient) -> bool:
-        """Send a batch and look for what was sent before; whether there was anything to send."""
+        """Send a batch and look for what was sent before; whether anything moved."""
         queue, now = self.queue, time.time()
         due = await anyio.to_thread.run_sync(queue.due, BATCH, now)
         if due:
             await self._send(client, due)
         else:
             await self._touch(client)
-        await self._look(client)
+        delivered = await self._look(client)
         if now - self._pruned > _PRUNE_EVERY_S:
             self._pruned = now
             await anyio.to_thread.run_sync(queue.prune, now - self.remember)
-        return bool(due)
+        return bool(due) or delivered
 
     async def _touch(self, client: PrefectClient) -> None:
         """Know whether the API is there, also while nothing comes."""
@@ -139,12 +139,12 @@ class Sender:
         await anyio.to_thread.run_sync(self.queue.sent, [each.id for each in due], now, now + _FIRST_LOOK_S)
         self.metrics.events.labels("sent").inc(len(due))
 
-    async def _look(self, client: PrefectClient) -> None:
-        """Look for events that were sent; what is there is delivered."""
+    async def _look(self, client: PrefectClient) -> bool:
+        """Look for events that were sent; what is there is delivered. Whether there was any."""
         now = time.time()
         sent = await anyio.to_thread.run_sync(self.queue.unconfirmed, BATCH, now)
         if not sent:
-            return
+            return False
         seen = await _seen(client, sent)
         fates: dict[str, list[UUID]] = {"confirmed": [], "later": [], "resent": [], "dead": []}
         for each in sent:
@@ -154,6 +154,7 @@ class Sender:
             self.metrics.events.labels(outcome).inc(len(fates[outcome]))
         for lost in fates["dead"]:
             logger.error("The Prefect API took event %s and never showed it; it is set aside.", lost)
+        return bool(fates["confirmed"])
 
     def _fate(self, event: Queued, now: float) -> str:
         """What becomes of an event that the API does not show."""

@@ -18,9 +18,10 @@ Auth = Literal["signature", "token", "path"]
 """How a sender proves itself: a signature over time and body, a token in a header, or a token in the address."""
 MAX_RECORDS = 500
 """Most records of one delivery."""
+PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
+"""A fact's name in the id of a resource."""
 # Notifications of S3 have the object's key as a form would encode it, `red+flower.jpg`; those of Ceph have it plain.
 _PLAIN_KEYS = ("ceph:s3",)
-_PLACEHOLDER = re.compile(r"\{([\w.-]+)\}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +157,7 @@ def _identity(shape: Shape, record: Record) -> str:
 
 def _resource(shape: Shape, source: str, found: Mapping[str, Any]) -> str:
     values = {**found, "source": source}
-    return _PLACEHOLDER.sub(lambda match: word(values.get(match[1])) or "unknown", shape.resource)
+    return PLACEHOLDER.sub(lambda match: word(values.get(match[1])) or "unknown", shape.resource)
 
 
 def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -175,17 +176,12 @@ def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
 
 def _s3_key(record: Record) -> Any:
     key = at("s3.object.key")(record)
-    if isinstance(key, str) and at("eventSource")(record) not in _PLAIN_KEYS:
-        return unquote_plus(key, errors="strict") if _decodable(key) else None
-    return key
-
-
-def _decodable(key: str) -> bool:
+    if not isinstance(key, str) or at("eventSource")(record) in _PLAIN_KEYS:
+        return key
     try:
-        unquote_plus(key, errors="strict")
+        return unquote_plus(key, errors="strict")
     except UnicodeDecodeError:
-        return False
-    return True
+        return None
 
 
 def _etag(*paths: str) -> Callable[[Record], Any]:
