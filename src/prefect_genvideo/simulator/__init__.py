@@ -17,6 +17,7 @@ from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.faults import KINDS, Fault
 from prefect_genvideo.simulator.manners import Dialect, FileManner
+from prefect_genvideo.simulator.purse import MoneyManner
 from prefect_genvideo.simulator.server import Simulator, running_simulator, serve
 from prefect_genvideo.simulator.state import Task
 
@@ -25,6 +26,7 @@ __all__ = [
     "Dialect",
     "Fault",
     "FileManner",
+    "MoneyManner",
     "Simulator",
     "SimulatorConfig",
     "Task",

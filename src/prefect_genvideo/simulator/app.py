@@ -11,20 +11,24 @@ from typing import Any, cast
 
 import anyio
 from starlette.applications import Starlette
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefect_genvideo.simulator import senseaudio, sudashui
+from prefect_genvideo.simulator.accounts import Accounts, refuse_key
 from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.heads import Heads
 from prefect_genvideo.simulator.manners import Told
 from prefect_genvideo.simulator.state import SimulatorState, Task
 from prefect_genvideo.simulator.wire import Answer, Handler, drain, page, respond, with_fault
 
 SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
 _SHOWN = 50
+KeyCheck = Callable[[str | None, str], "Answer | None"] | None
 
 
 def create_app(config: SimulatorConfig | None = None, state: SimulatorState | None = None) -> Starlette:
@@ -43,16 +47,24 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
         state.close()
 
     routes = [*_sudashui_routes(state, files), *_senseaudio_routes(state, files), *_Control(state, files).routes()]
-    app = Starlette(routes=routes, lifespan=lifespan)
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Heads, purse=state.purse)])
     app.state.simulator = state
     return app
 
 
 def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
-    side = sudashui.Sudashui(state, files)
+    side, accounts = sudashui.Sudashui(state, files), Accounts(state)
 
-    def on(path: str, method: str, op: str, handler: Handler, *, public: bool = False) -> Route:
-        check = None if public else sudashui.refuse_key
+    def on(
+        path: str,
+        method: str,
+        op: str,
+        handler: Handler,
+        *,
+        public: bool = False,
+        check: KeyCheck = sudashui.refuse_key,
+    ) -> Route:
+        check = None if public else check
         return Route(path, _endpoint(state, "sudashui", op, handler, check, sudashui.FAULT_ANSWERS), methods=[method])
 
     async def lost(request: Request) -> Response:
@@ -72,6 +84,15 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
         on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, public=True),
         on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_cover, public=True),
         on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, public=True),
+        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.usage, check=refuse_key),
+        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.log, check=refuse_key),
+        *(
+            on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", handler)
+            for root in ("", "/v1")
+            for name, handler in (("subscription", accounts.subscription), ("usage", accounts.used))
+        ),
+        on(f"{SUDASHUI}/api/pricing", "GET", "pricing", accounts.pricing, public=True),
+        on(f"{SUDASHUI}/api/status", "GET", "site", accounts.status, public=True),
         Route(SUDASHUI, lost, methods=["GET", "POST"]),
         Route(f"{SUDASHUI}/{{rest:path}}", lost, methods=["GET", "POST"]),
     ]
@@ -102,7 +123,7 @@ def _endpoint(
     provider: str,
     op: str,
     handler: Handler,
-    refuse_key: Callable[[str | None, str], Answer | None] | None,
+    refuse_key: KeyCheck,
     answers: dict[str, Callable[[str], Answer]],
 ) -> Callable[[Request], Any]:
     """Count the call, let faults strike, check the key, then handle it."""
@@ -176,6 +197,8 @@ class _Control:
             ("DELETE", "faults", self.clear_faults),
             ("GET", "dialect", self.dialects),
             ("POST", "dialect", self.speak),
+            ("GET", "money", self.show_money),
+            ("POST", "money", self.choose_money),
             ("POST", "reset", self.reset),
             ("POST", "expire-links", self.expire),
             ("POST", "tasks/{task_id}/{verb}", self.steer),
@@ -199,6 +222,19 @@ class _Control:
             return JSONResponse(self._state.spoken.choose(cast("dict[str, str]", chosen)))
         except (ValueError, TypeError) as problem:
             return _bad(str(problem))
+
+    async def show_money(self, request: Request) -> Response:
+        return JSONResponse(self._state.purse.snapshot())
+
+    async def choose_money(self, request: Request) -> Response:
+        changes = await _json(request)
+        if not isinstance(changes, dict):
+            return _bad("send an object of settings")
+        try:
+            self._state.purse.choose(cast("dict[str, Any]", changes))
+        except (ValueError, TypeError) as problem:
+            return _bad(str(problem))
+        return JSONResponse(self._state.purse.snapshot())
 
     async def report(self, request: Request) -> Response:
         return JSONResponse(self._state.snapshot())

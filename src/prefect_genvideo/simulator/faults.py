@@ -9,13 +9,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-OPERATIONS = ("create", "status", "upload", "download", "cover", "asset", "models")
-"""What a call is; `download` is a clip, `asset` an upload that is read back."""
+_MONEY = ("usage", "log", "billing", "pricing", "site")
+OPERATIONS = ("create", "status", "upload", "download", "cover", "asset", "models", *_MONEY)
+"""What a call is; `download` is a clip, `asset` an upload that is read back, `billing` the dashboard."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     # The wire breaks.
     "lost_before": OPERATIONS,  # connection cut before anything was done; params: reset (true: RST, false: FIN)
     "lost_after": ("create", "upload"),  # done and billed, then cut without an answer; params: reset
+    "cut_answer": ("create",),  # done and billed, then the answer's head without its body
     "timeout": OPERATIONS,  # no answer until the client gives up; params: accepted, seconds
     "late": OPERATIONS,  # the right answer after params: seconds (0.5)
     # The gateway answers something else.

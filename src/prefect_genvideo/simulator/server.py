@@ -17,6 +17,7 @@ from prefect_genvideo.simulator.app import SENSEAUDIO, SUDASHUI, create_app
 from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.faults import FaultSet
 from prefect_genvideo.simulator.files import FILES
+from prefect_genvideo.simulator.purse import MoneyManner, Purse
 from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task
 from prefect_genvideo.simulator.wire import CUT_EXTENSION
 
@@ -148,6 +149,25 @@ class Simulator:
         """
         return self.state.spoken.choose(chosen)
 
+    @property
+    def purse(self) -> Purse:
+        """Balances, bills and logs of all keys."""
+        return self.state.purse
+
+    def money(self, **changes: Any) -> MoneyManner:
+        """Handle money in another way while running, e.g. `money(absent=["log"], settles_at=1.05)`.
+
+        Args:
+            changes: Attributes of `MoneyManner`.
+
+        Returns:
+            How it is handled now.
+
+        Raises:
+            ValueError: A name or a value is not known.
+        """
+        return self.state.purse.choose(changes)
+
     def advance(self, task_id: str) -> Task:
         """Move a task one stage on."""
         return self.state.advance(task_id)
@@ -263,6 +283,7 @@ def _server(state: SimulatorState, ready: Callable[[], object]) -> _Server:
         access_log=False,
         timeout_graceful_shutdown=1,
         backlog=2048,
+        date_header=False,  # the gateway's clock may be off, see `Heads`
     )
     return _Server(config, ready)
 

@@ -23,6 +23,7 @@ from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
+from prefect_genvideo.simulator.purse import Purse
 
 STAGE_NAMES = ("stored", "submitted", "queued", "running", "done")
 """Words for the stages of `clock`, by number."""
@@ -130,6 +131,7 @@ class SimulatorState:
         self._monotonic = monotonic
         self.faults = FaultSet()
         self.spoken = Spoken()
+        self.purse = Purse()
         self._folder: Path | None = None
         self._initial = config
         self.reset()
@@ -140,6 +142,7 @@ class SimulatorState:
             self.config = config or self._initial
             self.faults.reset(self.config.faults, self.config.seed)
             self.spoken.clear()
+            self.purse.reset()
             self._rng = random.Random(self.config.seed)  # noqa: S311 - durations, not secrets
             self._started = self._monotonic()
             self._secret = secrets.token_bytes(32)
@@ -210,6 +213,14 @@ class SimulatorState:
             self.by_account[account] += 1
             self._open.setdefault(account, set()).add(task.task_id)
             return task
+
+    def settle(self) -> None:
+        """Move the money of all tasks that have ended."""
+        with self._lock:
+            for task in self.tasks.values():
+                if self.config.clock == "time":
+                    self._move(task)
+            self.purse.settle(self.tasks.values())
 
     def find(self, task_id: str, account: str) -> Task | None:
         """The task, if it is of this account.
@@ -373,6 +384,7 @@ class SimulatorState:
                 ],
                 "faults": {"active": [asdict(f) for f in self.faults.active], "hits": dict(self.faults.hits)},
                 "dialect": self.spoken.on,
+                "money": self.purse.snapshot(),
                 "config": asdict(self.config),
                 "tasks": [task.to_json() for task in self.tasks.values()],
             }

@@ -20,7 +20,6 @@ from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, al
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
 """The gateway's own page, which an unknown path is answered with."""
-_QUOTA_PER_SECOND = 414_000  # recorded: 1,656,000 for 4 seconds
 
 # Stage to outer status, progress and inner state.
 _STAGES: dict[int, tuple[str, str, str]] = {
@@ -123,7 +122,11 @@ class Sudashui:
         wanted = self._read(await request.body())
         if not isinstance(wanted, Wanted):
             return respond(wanted)
-        task = self.state.accept("sudashui", request.state.account, wanted)
+        purse, account = self.state.purse, request.state.account
+        if purse.lacks(account, purse.price_of(wanted.model, wanted.seconds)):
+            return respond(_NO_MONEY)
+        task = self.state.accept("sudashui", account, wanted)
+        purse.charge(task, request.state.request_id)
         if fault is not None and fault.kind == "moderation":
             reason = str(fault.params.get("reason", "Real human faces are not supported."))
             self.state.doom(task, reason, fault.params.get("message"))
@@ -182,6 +185,7 @@ class Sudashui:
         task = self.state.find(str(request.path_params["task_id"]), request.state.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
+        self.state.purse.settle([task])  # the end shows first, and the money moves after
         self.state.poll(task)
         row = self._row(task, origin(request))
         if fault is not None and fault.kind == "unknown_word":
@@ -203,7 +207,7 @@ class Sudashui:
             "user_id": 1,
             "group": "default",
             "channel_id": 27,
-            "quota": int(wanted.seconds * _QUOTA_PER_SECOND),
+            "quota": self.state.purse.bills[task.task_id].quota,
             "action": "referenceGenerate" if wanted.images else "textGenerate",
             "status": "",
             "fail_reason": "",

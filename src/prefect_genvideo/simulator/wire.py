@@ -25,6 +25,8 @@ EXPIRED_XML = (
     "<Error><Code>AccessDenied</Code><Message>Request has expired</Message></Error>"
 )
 """What an object store says of an expired link."""
+# Answers that are not the gateway's own: they lack its headers.
+_OF_A_PROXY = ("502_html", "html_200")
 Answer = tuple[int, "str | dict[str, Any]"]
 Handler = Callable[[Request, "Fault | None"], Awaitable[Response]]
 
@@ -193,7 +195,9 @@ async def with_fault(
     accepted = params.get("accepted", fault.kind in ("lost_after", "timeout"))
     is_answer = fault.kind == "answer" or fault.kind in answers
     if fault.kind not in ("lost_before", "lost_after", "timeout") and not is_answer:
-        return await handler(request, fault)
+        right = await handler(request, fault)
+        return CutShort(b"", announced=len(right.body)) if fault.kind == "cut_answer" else right
+    request.state.from_proxy = fault.kind in _OF_A_PROXY
     if accepted:
         await handler(request, None)
     else:
