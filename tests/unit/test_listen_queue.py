@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from uuid import UUID, uuid4
 
@@ -113,6 +115,20 @@ def test_one_process_owns_it(queue: DeliveryQueue, file: Path) -> None:
     with pytest.raises(InvalidRequestError):
         DeliveryQueue(file)
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_file_that_is_no_queue_or_a_newer_one_is_left_alone(file: Path) -> None:
+    """Its content stays."""
+    file.write_bytes(b"some other file, of a person who mistyped")
+    with pytest.raises(InvalidRequestError):
+        DeliveryQueue(file)
+    assert file.read_bytes().startswith(b"some other file")
+    file.unlink()
+    with closing(sqlite3.connect(file)) as newer:
+        newer.execute("PRAGMA user_version = 9")
+        newer.commit()
+    with pytest.raises(InvalidRequestError):
+        DeliveryQueue(file)
 
 
 def test_what_is_set_aside_waits_for_a_person_or_a_repeat(queue: DeliveryQueue) -> None:

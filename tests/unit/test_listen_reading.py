@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from random import Random
 from typing import Any
 
 import pytest
@@ -221,6 +223,42 @@ def test_no_body_breaks_a_parser(shape: str, body: dict[str, Any]) -> None:
     for event in reading.events:
         json.dumps([event.payload, event.resource]).encode()
         assert len(event.resource["prefect.resource.id"]) < 4096
+
+
+REAL: list[tuple[str, dict[str, Any]]] = [
+    ("s3", {"Records": [s3("new%2Fcup+one.jpg")]}),
+    ("eventbridge", EVENTBRIDGE),
+    ("oss", {"events": [OSS]}),
+    ("cos", {"Records": [COS]}),
+    ("callback", ARK),
+    ("webhook", {"prompt": "a cup", "duration": 5, "images": ["https://example.com/a.jpg"]}),
+]
+
+
+def replaced(value: Any, draw: Callable[[], bool], other: Any) -> Any:
+    """A copy of a body in which some of what is in it is something else."""
+    if draw():
+        return other
+    if isinstance(value, dict):
+        entries: dict[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+        return {name: replaced(inner, draw, other) for name, inner in entries.items()}
+    return [replaced(inner, draw, other) for inner in value] if isinstance(value, list) else value  # pyright: ignore[reportUnknownVariableType]
+
+
+@given(st.sampled_from(REAL), JSON, st.randoms(use_true_random=False))
+def test_a_real_body_with_strange_parts_breaks_nothing(real: tuple[str, Any], other: Any, random: Random) -> None:
+    """What is read of it can be stored, and is no longer than it may be."""
+    shape, body = real
+    changed = {name: replaced(value, lambda: random.random() < 0.15, other) for name, value in body.items()}
+    try:
+        reading = read(SHAPES[shape], "door", changed, "d1")
+    except UnreadableError:
+        return
+    for event in reading.events:
+        kept = json.dumps([event.payload, event.resource], ensure_ascii=False)
+        kept.encode()
+        assert LEAK not in kept
+        assert "\\u0000" not in kept
 
 
 @given(JSON)

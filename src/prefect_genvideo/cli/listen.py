@@ -43,6 +43,9 @@ def listen(
         from prefect_genvideo.listen import read_config, serve
 
         bounds, sources = read_config(config)
+        shown = f"[{host}]" if ":" in host else host
         for source in sources.values():
-            complain(f"http://{host}:{port}/hooks/{source.name}: {source.shape.about} -> {source.shape.event}", "green")
+            complain(
+                f"http://{shown}:{port}/hooks/{source.name}: {source.shape.about} -> {source.shape.event}", "green"
+            )
         serve(bounds, sources, queue or PREFECT_HOME.value() / "genvideo-listen.sqlite", host, port, revive=resend)

@@ -21,6 +21,8 @@ State = Literal["waiting", "sent", "confirmed", "dead"]
 """`waiting` for the API, `sent` to it, `confirmed` by reading it back, `dead`: set aside for a person."""
 MAX_EVENT = 64 * 1024
 """Largest event in bytes of its JSON."""
+# Of the file's layout; a newer one is refused.
+_VERSION = 1
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS events (
     place INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -101,7 +103,7 @@ class DeliveryQueue:
         max_bytes: Most bytes that they take.
 
     Raises:
-        InvalidRequestError: Another process owns the file.
+        InvalidRequestError: Another process owns the file, or it is no queue.
     """
 
     def __init__(self, path: Path, *, max_events: int = 10_000, max_bytes: int = 64 * 2**20) -> None:
@@ -116,10 +118,14 @@ class DeliveryQueue:
             self._db.execute("PRAGMA journal_mode = WAL")
             # An answer of 202 is a promise: it outlives the power too.
             self._db.execute("PRAGMA synchronous = FULL")
+            (version,) = self._db.execute("PRAGMA user_version").fetchone()
+            if version > _VERSION:
+                raise sqlite3.DatabaseError(f"it is of a newer version, {version}")
             self._db.executescript(_SCHEMA)
+            self._db.execute(f"PRAGMA user_version = {_VERSION}")
             self._db.execute("BEGIN IMMEDIATE")
             self._db.execute("COMMIT")
-        except sqlite3.OperationalError as error:
+        except sqlite3.DatabaseError as error:
             self._db.close()
             raise InvalidRequestError(
                 f"The queue {path} cannot be used ({error}); is another listener on it?"

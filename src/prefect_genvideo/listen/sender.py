@@ -79,7 +79,7 @@ class Sender:
                         while True:
                             moved = await self._step(client)
                             if failures:
-                                logger.info("The Prefect API is back.")
+                                logger.info("Events are delivered again.")
                             failures = 0
                             self._note_api(up=True)
                             if not moved:
@@ -88,7 +88,7 @@ class Sender:
                 failures += 1
                 self._note_api(up=False)
                 if failures == 1:
-                    logger.warning("The Prefect API takes no events (%s); they wait on disk.", _plain(error))
+                    logger.warning("Events cannot be delivered (%s); they wait on disk.", _plain(error))
                 pause = min(_LONGEST_BACKOFF_S, 0.5 * 2 ** min(failures, 10))
                 await anyio.sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - spreads calls, guards nothing
 
