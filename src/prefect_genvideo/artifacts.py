@@ -224,7 +224,8 @@ class ProgressArtifact:
             await self._show(float(look.progress), plain(_words(look, None)))
 
     def _log(self, look: Look) -> None:
-        now = (look.generation.state if look.generation else "unknown", look.trouble)
+        state = look.generation.state if look.generation else ("unknown" if look.asked else "not asked yet")
+        now = (state, look.trouble)
         if now == self._seen and look.waited - self._logged_at < _LOG_EVERY:
             return
         self._seen, self._logged_at = now, look.waited
@@ -245,6 +246,8 @@ class ProgressArtifact:
 
 
 def _words(look: Look, error: BaseException | None) -> str:
+    if look.first_in is not None:
+        return f"submitted, first check in {look.first_in:.0f} s"
     state = look.generation.state if look.generation else "not asked yet"
     words = f"{state}, {look.waited:.0f} s waited, {look.asked} question{'' if look.asked == 1 else 's'}"
     if look.generation is not None and look.generation.reason:

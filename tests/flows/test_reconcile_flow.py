@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo import VideoRequest, create_video, reconcile_videos
+from prefect_genvideo import VideoRequest, create_video, ready, reconcile_videos
 from prefect_genvideo.errors import GenerationTimeoutError, UnknownOutcomeError
 from prefect_genvideo.simulator import Fault
 from tests.fixtures.expected import failing
@@ -60,6 +60,27 @@ async def test_an_unknown_outcome_can_fail_the_run(place: Place) -> None:
         await place.make(idempotency_key="lost")
     with failing(UnknownOutcomeError, "unknown outcome"):
         await reconcile_videos(place.sudashui, place.destination, fail_on_unknown=True)
+
+
+async def test_one_unknown_outcome_makes_one_red_run_and_stands_in_an_artifact_until_it_is_decided(
+    place: Place,
+) -> None:
+    """However often the schedule comes; the rows below it are green. The next unknown outcome is red again."""
+    blocks = await place.saved()
+    names = {name: blocks[name] for name in ("credentials", "destination")}
+    run: Any = ready.reconcile
+    for key in ("lost-1", "lost-2"):
+        place.sim.faults.add(Fault("lost_after", "create", times=1))
+        with pytest.raises(UnknownOutcomeError):
+            await place.make(idempotency_key=key)
+        with failing(UnknownOutcomeError, "unknown outcome"):
+            await run(**names)
+        for _ in range(2):
+            state = await run(**names, return_state=True)
+            assert state.is_completed()
+    found = {table["key"]: json.loads(table["data"]) for table in await artifacts(flow_run_of(state))}
+    assert [row["key"] for row in found["generations-to-decide"]] == ["lost-1", "lost-2"]
+    assert await state.aresult() == {"unknown": 2}
 
 
 async def test_other_accounts_are_left_alone(place: Place) -> None:

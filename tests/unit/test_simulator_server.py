@@ -9,7 +9,8 @@ import sys
 import httpx
 import pytest
 
-from prefect_genvideo.simulator import Simulator, create_app, running_simulator, serve
+from prefect_genvideo.runtime import get_settings
+from prefect_genvideo.simulator import Simulator, SimulatorConfig, create_app, running_simulator, serve
 from prefect_genvideo.simulator.server import usage
 
 
@@ -39,6 +40,20 @@ def test_the_usage_names_every_address(simulator: Simulator) -> None:
     text = usage(simulator)
     for value in (simulator.sudashui_url, simulator.sudashui_files_url, simulator.senseaudio_url, simulator.key):
         assert value in text
+
+
+def test_flows_ask_as_often_as_fits_the_simulators_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it runs, and only where nobody has said otherwise."""
+    monkeypatch.delenv("PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL", raising=False)
+    for config, seconds in ((SimulatorConfig(), 0.2), (SimulatorConfig(clock="time", scale=0.1), 0.5)):
+        with running_simulator(config) as simulator:
+            assert get_settings().poll_interval == seconds
+            assert f"POLL_INTERVAL={seconds:g}" in usage(simulator)
+        assert get_settings().poll_interval is None
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL", "7")
+    with running_simulator():
+        assert get_settings().poll_interval == 7
+    assert get_settings().poll_interval == 7
 
 
 async def test_the_application_runs_without_a_server() -> None:

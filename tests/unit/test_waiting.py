@@ -223,14 +223,19 @@ async def test_progress_never_falls_for_the_watcher() -> None:
     steps = [10, 40, 30, None, 60]
     clinic = Clinic(*[on_its_way(progress=step) for step in steps])
     await clinic.wait()
-    assert [look["progress"] for look in clinic.looks] == [10, 40, 40, 40, 60, 100]
+    assert [look["progress"] for look in clinic.looks if look["asked"]] == [10, 40, 40, 40, 60, 100]
 
 
 async def test_the_watcher_sees_trouble_come_and_go() -> None:
     """How often asked, how long waited, what is wrong right now."""
     clinic = Clinic(on_its_way(), nothing("502"), nothing("503"), on_its_way())
     await clinic.wait()
-    assert [look["trouble"] for look in clinic.looks] == [None, "502", "503", None, None]
-    assert [look["failures"] for look in clinic.looks] == [0, 1, 2, 0, 0]
-    assert [look["asked"] for look in clinic.looks] == [1, 2, 3, 4, 5]
-    assert clinic.looks[0]["waited"] == 10
+    first, *others = clinic.looks
+    assert (first["asked"], first["waited"], first["first_in"]) == (0, 0, 10), (
+        "people see that there is nothing yet to see"
+    )
+    assert [look["first_in"] for look in others] == [None] * 5
+    assert [look["trouble"] for look in others] == [None, "502", "503", None, None]
+    assert [look["failures"] for look in others] == [0, 1, 2, 0, 0]
+    assert [look["asked"] for look in others] == [1, 2, 3, 4, 5]
+    assert others[0]["waited"] == 10

@@ -27,8 +27,6 @@ _SETTINGS = {
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
     "DO_NOT_TRACK": "1",
-    # The simulator answers at once; the learned schedule would wait for a real provider's minutes.
-    "PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "0.5",
 }
 
 

@@ -87,6 +87,7 @@ class LedgerRecord(BaseModel):
         cost: The provider's own figure; None is unknown, never 0.
         no_video_since: When the provider was first seen to report the task as done without giving a link.
         asked_at: When such a task was last asked about by reconciling.
+        told_at: When people were last told that they have to decide about it.
         stored: The saved video, once there is one.
         request_id: The provider's own id of the create's call, which its log goes by; kept from the answer's headers.
         sent_at: When a create whose answer was lost was sent; together with `gave_up_at` the time to look for it in.
@@ -126,6 +127,7 @@ class LedgerRecord(BaseModel):
     finished_at: datetime | None = None
     no_video_since: datetime | None = None
     asked_at: datetime | None = None
+    told_at: datetime | None = None
     stored: StoredVideo | None = None
     request_id: str | None = None
     sent_at: datetime | None = None

@@ -22,6 +22,9 @@ from prefect_genvideo.pipeline.wait import by_content
 NO_VIDEO_LIMIT = timedelta(days=7)
 """How long a task that is reported as done is asked for its link before it counts as ended without a video."""
 
+TELL_AGAIN = timedelta(days=1)
+"""How often people are told of an outcome that waits for them."""
+
 
 class ReconciledRow(BaseModel):
     """What became of one unfinished record.
@@ -32,6 +35,7 @@ class ReconciledRow(BaseModel):
             `trouble` (could not be told or saved).
         age: Seconds since the record was made.
         detail: Why, or what to do.
+        first: With `unknown`: nobody was told of it before.
     """
 
     key: str
@@ -42,6 +46,7 @@ class ReconciledRow(BaseModel):
     detail: str = ""
     uri: str | None = None
     age: float = 0.0
+    first: bool = False
 
 
 @dataclass
@@ -107,9 +112,9 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
     record = found.record
     if record.provider != pipeline.client.name or record.account != pipeline.client.account:
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
-    if record.state == "unknown":
-        return _row(record, "unknown", f"{record.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
     try:
+        if record.state == "unknown":
+            return await _for_a_person(pipeline, found, record.reason)
         return await (_settle_intent if record.state == "intent" else _fetch)(pipeline, found)
     except GenVideoError as error:
         return _row(record, "trouble", str(error))
@@ -120,13 +125,25 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
 
 
 async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
-    settled = (await settle_intent(pipeline.ledger, entry, pipeline.policy.stale_after)).record
+    entry = await settle_intent(pipeline.ledger, entry, pipeline.policy.stale_after)
+    settled = entry.record
     if settled.state == "rejected":
         return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
     if settled.state != "unknown":
         return _row(settled, "waiting", f"a run is sending it right now{dated_ahead(settled)}")
-    pipeline.announce("generation.unknown", settled)
-    return _row(settled, "unknown", f"{settled.reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
+    return await _for_a_person(pipeline, entry, settled.reason)
+
+
+async def _for_a_person(pipeline: Pipeline, entry: Entry, reason: str | None) -> ReconciledRow:
+    """Report what a machine must not decide. An event tells of it at once and then once a day."""
+    record, now = entry.record, datetime.now(timezone.utc)
+    row = _row(record, "unknown", f"{reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
+    if record.told_at is not None and timedelta(0) <= now - record.told_at < TELL_AGAIN:
+        return row
+    # Written first, and by one of several reconcilers alone: who cannot write does not tell.
+    await pipeline.ledger.move(entry, record.state, exact=True, told_at=now)
+    pipeline.announce("generation.unknown", record)
+    return row.model_copy(update={"first": record.told_at is None})
 
 
 async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
@@ -136,7 +153,7 @@ async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     try:
         now = await _asked(pipeline, record.task_id or "")
     except TaskLostError as error:
-        return _row(record, "unknown", f"the provider does not know the task: {error.reason or error}")
+        return await _for_a_person(pipeline, entry, f"the provider does not know the task: {error.reason or error}")
     if now.state == "succeeded":
         return await _saved(pipeline, entry, now)
     if now.state == "failed":

@@ -46,6 +46,7 @@ class Look:
         asked: Questions so far.
         failures: Questions in a row that said nothing.
         progress: Highest progress seen, percent. Providers let it fall; people should not see that.
+        first_in: Seconds until the first question; None once it was asked.
     """
 
     generation: Generation | None = None
@@ -54,6 +55,7 @@ class Look:
     asked: int = 0
     failures: int = 0
     progress: int = 0
+    first_in: float | None = None
 
 
 Watch = Callable[[Look], Awaitable[None]]
@@ -145,7 +147,7 @@ class Waiter:
             the provider, i.e. time without any usable answer.
         clock: Monotonic clock, a seam for tests.
         sleep: Seam for tests.
-        watch: Awaited after every question; must be quick.
+        watch: Awaited before the first question, where that is not at once, and after every one; must be quick.
     """
 
     def __init__(
@@ -187,6 +189,10 @@ class Waiter:
         look, limits = Look(), _Limits.of(self.timeout, begin)
         known = age or 0.0
         gap = 0.0 if known > 2 * self.client.poll_floor else self.schedule.next_gap(known)
+        if self._watch is not None and gap > 0:
+            look.first_in = gap
+            await self._watch(look)
+            look.first_in = None
         while True:
             await self._sleep(min(gap, limits.left(self._clock())))
             failure = await self._ask(task_id, look)

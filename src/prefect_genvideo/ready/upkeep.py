@@ -1,8 +1,11 @@
 """Scheduled: fetch what a crash, a deadline or a lost link left behind. Sends no create, so it costs nothing."""
 
 from prefect import flow
+from prefect.artifacts import acreate_table_artifact
 
+from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.flows import reconcile_videos
+from prefect_genvideo.pipeline.reconcile import ReconciledRow
 
 
 @flow(name="reconcile")
@@ -11,15 +14,36 @@ async def reconcile(
     destination: str = "s3-video-destination/production",
     fail_on_unknown: bool = True,
 ) -> dict[str, int]:
-    """Save what is ready, report the rest, and fail when a person has to decide, so that alerts fire.
+    """Save what is ready, report the rest, and fail once for each create that a person has to decide about.
+
+    What waits for a person stands in the artifact `generations-to-decide` until it is decided, and is told by an event
+    `genvideo.generation.unknown` once a day.
 
     Args:
         credentials: Saved credentials block.
         destination: Saved destination block.
-        fail_on_unknown: End as Failed while there are creates whose fate is not known.
+        fail_on_unknown: End as Failed when a create of unknown fate is seen for the first time, so that alerts fire.
 
     Returns:
         How many records ended in which outcome.
+
+    Raises:
+        UnknownOutcomeError: There are creates whose fate is not known, and nobody was told before.
     """
-    rows = await reconcile_videos(credentials, destination, fail_on_unknown=fail_on_unknown)
+    rows = await reconcile_videos(credentials, destination)
+    undecided = [row for row in rows if row.outcome == "unknown"]
+    await acreate_table_artifact(
+        table=[_decision(row) for row in undecided] or [{"key": "nothing waits for a person"}],
+        key="generations-to-decide",
+        description="Creates whose fate is not known: look into the provider's console, then adopt or release.",
+    )
+    first = [row.key for row in undecided if row.first]
+    if first and fail_on_unknown:
+        raise UnknownOutcomeError(
+            f"{len(undecided)} generations wait for a person, new: {', '.join(first[:20])}", reason="unknown outcome"
+        )
     return {outcome: sum(row.outcome == outcome for row in rows) for outcome in {row.outcome for row in rows}}
+
+
+def _decision(row: ReconciledRow) -> dict[str, str]:
+    return {"key": row.key, "model": row.model, "age": f"{row.age / 3600:.1f} h", "why and what to do": row.detail}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 import struct
 import threading
@@ -24,6 +25,7 @@ from prefect_genvideo.simulator.wire import CUT_EXTENSION
 DEMO_KEY = "sk-sim-demo"
 """A key that is accepted."""
 _START_S = 15.0
+_INTERVAL = "PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL"
 
 
 class CuttableProtocol(H11Protocol):
@@ -201,6 +203,9 @@ def running_simulator(
 ) -> Generator[Simulator]:
     """Run a simulator in a thread of this process.
 
+    Meanwhile flows of this process, and of those it starts, ask as often as fits the simulator's clock: the learned
+    schedule would wait for a real provider's minutes. A `PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL` that is set stays.
+
     Args:
         config: How it behaves.
         port: TCP port; 0 = any free one.
@@ -222,12 +227,30 @@ def running_simulator(
     try:
         if not ready.wait(_START_S):
             raise RuntimeError("the simulator did not come up")
-        yield Simulator(_url(host, sock.getsockname()[1]), state)
+        with _paced(state.config):
+            yield Simulator(_url(host, sock.getsockname()[1]), state)
     finally:
         server.should_exit = True
         thread.join(_START_S)
         sock.close()
         state.close()
+
+
+def pace(config: SimulatorConfig) -> float:
+    """Seconds between questions that fit a simulator: a fraction of how fast its tasks go on."""
+    return max(0.2, 5 * config.scale) if config.clock == "time" else 0.2
+
+
+@contextlib.contextmanager
+def _paced(config: SimulatorConfig) -> Generator[None]:
+    if _INTERVAL in os.environ:
+        yield
+        return
+    os.environ[_INTERVAL] = f"{pace(config):g}"
+    try:
+        yield
+    finally:
+        os.environ.pop(_INTERVAL, None)
 
 
 def serve(host: str = "127.0.0.1", port: int = 8787, config: SimulatorConfig | None = None) -> None:
@@ -265,6 +288,9 @@ def usage(simulator: Simulator) -> str:
   SudashuiCredentials(api_key="{simulator.key}", base_url="{simulator.sudashui_url}",
                       files_url="{simulator.sudashui_files_url}")
   SenseAudioCredentials(api_key="{simulator.key}", base_url="{simulator.senseaudio_url}")
+
+  export {_INTERVAL}={pace(simulator.state.config):g}
+               where flows run: the learned schedule would wait for a real provider's minutes
 
   curl {simulator.url}/_sim/state
   curl {simulator.url}/_sim/faults -d '{{"kind": "lost_after", "op": "create", "times": 1}}'
