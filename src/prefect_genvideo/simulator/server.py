@@ -204,7 +204,7 @@ def running_simulator(
     """Run a simulator in a thread of this process.
 
     Meanwhile flows of this process, and of those it starts, ask as often as fits the simulator's clock: the learned
-    schedule would wait for a real provider's minutes. A `PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL` that is set stays.
+    schedule would wait for a real provider's minutes. A `PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL` of yours stays.
 
     Args:
         config: How it behaves.
