@@ -52,7 +52,8 @@ FAULTS: dict[str, Fault] = {
 
 #: Moments of `kill -9`, in the order of a run. Only in three of them may a create be on the wire.
 KILLS: dict[str, str] = {
-    "claiming": "before the intent is written",
+    "reserving": "before anything is written",
+    "claiming": "reserved, and the intent not written",
     "before post": "intent written, request not sent",
     "after post": "the answer has arrived at the socket",
     "before record": "the task id is read, its record not written",
@@ -61,14 +62,15 @@ KILLS: dict[str, str] = {
     "saving": "a part of the video has arrived",
     "video there": "the video is in the bucket, its manifest is not",
     "before saved": "the manifest is there, the record does not say so",
+    "closing": "the record says so, and its reservation is still open",
     "before return": "all is recorded, the caller has not heard of it",
 }
 UNKNOWN_KILLS = frozenset({"before post", "after post", "before record"})
 
 #: Writes of one run, by what they write.
 WRITES: tuple[str, ...] = (
-    "marker", "day", "record intent", "record submitted", "record succeeded", "history", "video", "manifest",
-    "record saved", "delete",
+    "reservation", "record intent", "record submitted", "record succeeded", "history", "video", "manifest",
+    "record saved", "closing",
 )  # fmt: skip
 
 

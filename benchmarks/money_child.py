@@ -77,6 +77,18 @@ class Fuse:
         return True
 
 
+#: Moments of `KILLS` before and after a write is made.
+_BEFORE = {
+    "reservation": "reserving",
+    "record intent": "claiming",
+    "record submitted": "before record",
+    "manifest": "video there",
+    "record saved": "before saved",
+    "closing": "closing",
+}
+_AFTER = {"record submitted": "recorded", "record saved": "before return"}
+
+
 class FusedStore(S3Store):
     """A real bucket with a fuse at every write."""
 
@@ -92,15 +104,14 @@ class FusedStore(S3Store):
         if_match: str | None = None,
     ) -> str:
         name = name_of(key, data)
-        self.fuse.burn({"record intent": "claiming", "record submitted": "before record"}.get(name, ""))
-        self.fuse.burn({"record saved": "before saved", "manifest": "video there"}.get(name, ""))
+        self.fuse.burn(_BEFORE.get(name, ""))
         write = super().put(key, data, content_type=content_type, if_absent=if_absent, if_match=if_match)
         etag = await self.watched(name, write)
-        self.fuse.burn({"record submitted": "recorded", "record saved": "before return"}.get(name, ""))
+        self.fuse.burn(_AFTER.get(name, ""))
         return etag
 
     async def delete(self, key: str) -> None:
-        await self.watched("delete" if "/_open/" in key else "probe", super().delete(key))
+        await self.watched("closing" if "/_reserved/" in key else "probe", super().delete(key))
 
     async def watched(self, name: str, write: Any) -> Any:
         strikes = self.fuse.strikes(name)
@@ -139,9 +150,10 @@ def name_of(key: str, data: bytes) -> str:
     """What a write writes, as in `WRITES`."""
     if not key.startswith("_ledger/"):
         return "manifest"
-    for folder, name in (("_open", "marker"), ("_days", "day"), ("_history", "history")):
-        if key.startswith(f"_ledger/{folder}/"):
-            return name
+    if key.startswith("_ledger/_reserved/"):
+        return "reservation" if data else "closing"
+    if key.startswith("_ledger/_history/"):
+        return "history"
     return "probe" if "/.probe" in key else f"record {json.loads(data)['state']}"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,9 @@ from prefect import get_client
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport
 from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.flows import batch
 from prefect_genvideo.flows.reconcile import reconcile_videos
+from prefect_genvideo.pipeline.make import Attempt, Maker, RowOutcome
 from prefect_genvideo.simulator import Fault
 from prefect_genvideo.storage import LocalStore, ObjectStore
 from tests.fixtures.expected import refusing
@@ -46,6 +49,27 @@ async def test_the_policy_decides_how_a_run_with_bad_videos_ends(place: Place) -
     assert (bad.error, bad.task_id) == ("GenerationFailedError", refused)
     assert "Real human faces" in bad.reason
     assert (place.sim.billed, place.sim.downloads) == (4, 3)
+
+
+async def test_the_first_create_does_not_wait_for_the_last_start(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of eight rows that may all be under way, two are being started when the first has its task id."""
+    monkeypatch.setattr(batch, "_STARTING", 2)
+    begun, seen, make_row = list[str](), list[int](), Maker.make
+
+    async def watched(maker: Maker, alternatives: Sequence[Attempt], submitted: Callable[[], None]) -> RowOutcome:
+        begun.append(alternatives[0].request.prompt)
+
+        def told() -> None:
+            seen.append(len(begun))
+            submitted()
+
+        return await make_row(maker, alternatives, told)
+
+    monkeypatch.setattr(Maker, "make", watched)
+    report = await make(place, wanted(*"abcdefgh"), max_in_flight=8)
+    assert report.counts == {"saved": 8}
+    assert seen[0] <= 2
+    assert all(count <= number + 2 for number, count in enumerate(seen))
 
 
 async def test_a_rerun_does_only_what_is_missing(place: Place) -> None:

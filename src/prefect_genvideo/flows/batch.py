@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Awaitable, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, cast
 
@@ -35,6 +35,9 @@ from prefect_genvideo.runtime import (
 
 FailOn = Literal["any", "share", "never"]
 NO_BUDGET = Budget()
+# Rows between the start of their task run and their task id. With more, the first create would wait until the last
+# row's task run has been set up.
+_STARTING = 32
 
 
 def _row_name() -> str:
@@ -48,10 +51,12 @@ class RowWork:
     Attributes:
         maker: Makes it.
         item: The row.
+        submitted: Called when the row has its task id.
     """
 
     maker: Maker
     item: Item
+    submitted: Callable[[], None]
 
 
 @task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
@@ -63,7 +68,7 @@ async def generate_row(label: str, work: RowWork) -> State[RowOutcome]:
         work: The row; the caller quotes it, so that Prefect does not look inside.
     """
     del label
-    outcome = await work.maker.make(work.item.alternatives)
+    outcome = await work.maker.make(work.item.alternatives, work.submitted)
     if outcome.error is None:
         return Completed(data=outcome)
     return Failed(message=f"{type(outcome.error).__name__}: {outcome.error}", data=outcome)
@@ -145,22 +150,25 @@ async def generate_videos(
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:
-    places = asyncio.Semaphore(max_in_flight)
-    rows = await asyncio.gather(*(_row(item, maker, places) for item in batch.items))
+    places, starts = asyncio.Semaphore(max_in_flight), asyncio.Semaphore(_STARTING)
+    rows = await asyncio.gather(*(_row(item, maker, places, starts) for item in batch.items))
     return BatchReport(key=batch.key, rows=list(rows))
 
 
-async def _row(item: Item, maker: Maker, places: asyncio.Semaphore) -> BatchRow:
+async def _row(item: Item, maker: Maker, places: asyncio.Semaphore, starts: asyncio.Semaphore) -> BatchRow:
     async with places:
         began = time.monotonic()
-        try:
-            work: Any = quote(RowWork(maker, item))
-            run: Any = generate_row(item.label, work, return_state=True)
-            state = await cast("Awaitable[State[RowOutcome]]", run)
-            ended: object = await state.aresult(raise_on_failure=False)
-        except Exception as error:
-            # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
-            ended = error
+        with ExitStack() as starting:
+            await starts.acquire()
+            starting.callback(starts.release)
+            try:
+                work: Any = quote(RowWork(maker, item, starting.close))
+                run: Any = generate_row(item.label, work, return_state=True)
+                state = await cast("Awaitable[State[RowOutcome]]", run)
+                ended: object = await state.aresult(raise_on_failure=False)
+            except Exception as error:
+                # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
+                ended = error
         facts = _facts_of(ended) if isinstance(ended, RowOutcome) else _facts_of_stranger(ended)
     last = ended.tried[-1] if isinstance(ended, RowOutcome) else item.alternatives[0]
     return BatchRow(

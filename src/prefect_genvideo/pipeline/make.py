@@ -47,6 +47,10 @@ Slot = Callable[[Pipeline], AbstractAsyncContextManager[object]]
 KeyOf = Callable[[str], Awaitable[str]]
 
 
+def _nothing() -> None:
+    """For callers that need not know when a task id is there."""
+
+
 @dataclass(frozen=True)
 class Wanted:
     """One video that a walk is under way for.
@@ -180,6 +184,7 @@ async def make_video(
     *,
     free: bool = False,
     collect: bool = False,
+    submitted: Callable[[], None] = _nothing,
 ) -> Made:
     """Take a request to its stored video. Whatever an earlier run has done of it is taken up, not done again.
 
@@ -190,6 +195,7 @@ async def make_video(
         steps: How each step is taken.
         free: The key is free as far as is known; saves a look, the claim is conditional all the same.
         collect: Only submit; a reconciliation fetches the video later.
+        submitted: Called when the video has its task id.
 
     Raises:
         GenVideoError: As `submit`, `Pipeline.wait` and `Pipeline.save`.
@@ -202,6 +208,7 @@ async def make_video(
             return Made(generation_of(known.entry.record), kept)
         async with steps.slot(pipeline):
             submission = known or await _send(pipeline, wanted, steps)
+            submitted()
             await files.aclose()  # the provider has what it needs; a wait of an hour needs no temporary files
             if submission is not known and submission.reused:
                 kept = await pipeline.kept(submission.entry)
@@ -313,11 +320,12 @@ class Maker:
     collect: bool = False
     free: frozenset[str] = frozenset()
 
-    async def make(self, alternatives: Sequence[Attempt]) -> RowOutcome:
+    async def make(self, alternatives: Sequence[Attempt], submitted: Callable[[], None] = _nothing) -> RowOutcome:
         """Make one row's video.
 
         Args:
             alternatives: The wanted attempt first. One that has been paid for already is taken up before any other.
+            submitted: Called when it has a task id.
 
         Returns:
             How it ended. Errors of the tree are part of it, so that a failure tells what was tried; others are raised.
@@ -326,7 +334,7 @@ class Maker:
         for number, attempt in enumerate(alternatives[first:], start=first + 1):
             tried.append(attempt)
             try:
-                return RowOutcome(tuple(tried), number, made=await self._make(attempt))
+                return RowOutcome(tuple(tried), number, made=await self._make(attempt, submitted))
             except GenVideoError as error:
                 following = alternatives[number] if number < len(alternatives) else None
                 if following is None or not following.follows(error) or not await _made_nothing(attempt):
@@ -346,13 +354,21 @@ class Maker:
                 return index
         return 0
 
-    async def _make(self, attempt: Attempt) -> Made:
+    async def _make(self, attempt: Attempt, submitted: Callable[[], None]) -> Made:
         async def key_of(fingerprint: str) -> str:
             del fingerprint
             return attempt.idempotency_key
 
         free = attempt.idempotency_key in self.free
-        return await make_video(attempt.pipeline, attempt.request, key_of, self.steps, free=free, collect=self.collect)
+        return await make_video(
+            attempt.pipeline,
+            attempt.request,
+            key_of,
+            self.steps,
+            free=free,
+            collect=self.collect,
+            submitted=submitted,
+        )
 
 
 async def _made_nothing(attempt: Attempt) -> bool:
