@@ -37,7 +37,8 @@ from benchmarks.leaks import leaks
 from benchmarks.processes import Answer, Console, Fork, Forks
 from benchmarks.servers import BUCKET, Servers, running
 from benchmarks.soak_child import Place, Weather, Wish, written
-from prefect_genvideo.ledger.record import SETTLED, LedgerRecord, file_name
+from prefect_genvideo.ledger.listing import every_record, unfinished
+from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.storage.s3.orphans import NOTES
@@ -259,6 +260,19 @@ class Soak:
         for state in answer.get("ended", {}).values():
             self.happened[f"a wish ended as {state}"] += 1
 
+    def hidden(self) -> list[str]:
+        """Unfinished records that reconciling would not find."""
+
+        async def looked(place: Place) -> list[str]:
+            ledger = Ledger(place.store())
+            found = {entry.record.key async for entry in unfinished(ledger) if not isinstance(entry, Exception)}
+            records = [entry.record async for entry in every_record(ledger) if not isinstance(entry, Exception)]
+            left = [record for record in records if record.state not in SETTLED and record.key not in found]
+            self.happened["left unfinished"] += len(found)
+            return [f"hidden: {record.key} is {record.state} ({record.task_id})" for record in left]
+
+        return [text for place in self.places for text in asyncio.run(looked(place))]
+
     # Fair weather
 
     def settle(self) -> None:
@@ -302,7 +316,7 @@ class Soak:
         """Every record of a place by its idempotency key."""
 
         async def read() -> dict[str, LedgerRecord]:
-            found = [entry async for entry in Ledger(place.store()).entries()]
+            found = [entry async for entry in every_record(Ledger(place.store()))]
             return {entry.record.key: entry.record for entry in found if not isinstance(entry, Exception)}
 
         return asyncio.run(read())
@@ -378,13 +392,15 @@ async def _is_kept(place: Place, record: LedgerRecord) -> bool:
 async def _orphans(place: Place, records: list[LedgerRecord]) -> list[str]:
     store = place.store()
     named = {store.relative_key(record.stored.key).rpartition(".")[0] for record in records if record.stored}
-    unfinished = {file_name(record.key) for record in records if record.state not in SETTLED}
+    states = {record.key: record.state for record in records}
     found = [info.key async for info in store.list() if not info.key.startswith("_ledger/")]
     orphans = [key for key in found if not any(key.startswith(f"{stem}.") for stem in named)]
     for prefix in (PROBES, NOTES):
         orphans += [info.key async for info in store.list(prefix)]
-    markers = [info.key async for info in store.list("_ledger/_open/")]
-    orphans += [key for key in markers if key.rpartition("/")[2] not in unfinished]
+    # A reservation with a key that was refused or never claimed stays for a day: its run may live, and claim it.
+    async for held in Ledger(store).reservations.open():
+        if isinstance(held, Exception) or {states.get(key) for key in held.seconds} <= {"saved", "failed"}:
+            orphans.append(f"_ledger/_reserved {held}")
     return [f"{place.provider}: {store.uri(key)}" for key in orphans]
 
 
@@ -401,10 +417,16 @@ def main() -> int:
         soak = Soak(servers, given.seed, given.workers)
         with contextlib.closing(soak.console):
             soak.storm(given.minutes * 60)
+            hidden = soak.hidden()
             soak.settle()
             tally, orphans, leaked = soak.tally(), soak.orphans(), soak.leaks()
             billed = len(soak.console.tasks())
-        broken = [*tally.broken, *(f"orphan: {name}" for name in orphans), *(f"leak: {name}" for name in leaked)]
+        broken = [
+            *tally.broken,
+            *hidden,
+            *(f"orphan: {name}" for name in orphans),
+            *(f"leak: {name}" for name in leaked),
+        ]
         if given.keep:
             shutil.copytree(servers.folder, given.keep, dirs_exist_ok=True)
     for what, times in sorted(soak.happened.items()):

@@ -19,10 +19,13 @@ from datetime import datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any, ClassVar
 
+from anyio import CancelScope, move_on_after
+
 from benchmarks.processes import Answer
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import Attempt, BoundedSteps, Maker
@@ -206,7 +209,7 @@ async def pipeline_at(place: Place, weather: Weather) -> AsyncGenerator[Pipeline
     ledger = Ledger(store, patience=6, sleep=hurried, on_trouble=said.warning)
     policy = CreatePolicy(patience=3, stale_after=STALE_AFTER, look_every=0.2, heartbeat=1, cancel_grace=1)
     async with client(place.key, place.url, timeout=TIMEOUT, stall_timeout=1, allow_private=True) as provider:
-        yield Pipeline(
+        pipeline = Pipeline(
             provider,
             ledger,
             TEMPLATE,
@@ -217,6 +220,11 @@ async def pipeline_at(place: Place, weather: Weather) -> AsyncGenerator[Pipeline
             say=said.info,
             sleep=hurried,
         )
+        try:
+            yield pipeline
+        finally:
+            with CancelScope(shield=True), move_on_after(2):
+                await ledger.finish()
 
 
 async def make(place: Place, weather: Weather, wishes: tuple[Wish, ...]) -> Answer:
@@ -232,6 +240,8 @@ async def make(place: Place, weather: Weather, wishes: tuple[Wish, ...]) -> Answ
     try:
         async with pipeline_at(place, weather) as pipeline:
             maker = Maker(BoundedSteps())
+            # As a batch does; some keys have records already.
+            pipeline.ledger.reservations.expect(pipeline.client.account, {wish.idempotency_key: 4.0 for wish in wishes})
 
             async def one(wish: Wish) -> None:
                 request = VideoRequest(model=model, prompt=wish.prompt, duration=4, resolution=resolution)
@@ -263,7 +273,8 @@ async def decide(place: Place, weather: Weather, key: str, task_id: str) -> Answ
     """What a person does about an unknown outcome: tie the task that was found to the key, or free the key."""
     listen(weather)
     async with pipeline_at(place, weather) as pipeline:
-        await (pipeline.ledger.adopt(key, task_id) if task_id else pipeline.ledger.release(key, force=True))
+        ledger = pipeline.ledger
+        await (adopt(ledger, key, task_id) if task_id else release(ledger, key, force=True))
     return {}
 
 

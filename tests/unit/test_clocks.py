@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
-from datetime import datetime, timedelta, timezone
+from datetime import datetime, timedelta, timezone, tzinfo
 from email.utils import format_datetime
 from pathlib import Path
 from typing import Any, cast
@@ -19,11 +19,12 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
+from prefect_genvideo.ledger import reservations
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.clocks import quiet_for
 from prefect_genvideo.ledger.create import CreatePolicy, Creator
 from prefect_genvideo.ledger.decisions import release
-from prefect_genvideo.ledger.listing import every_record
+from prefect_genvideo.ledger.listing import every_record, unfinished
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
@@ -344,3 +345,29 @@ async def test_a_task_that_another_api_key_has_paid_for_is_used_and_said_to_be_t
     await pipeline.ledger.move(entry, "submitted", task_id="task_1")
     assert (await pipeline.create(REQUEST, wanted)).reused
     assert (provider.sent, "another account or API key" in said[-1]) == (0, True)
+
+
+async def test_what_a_machine_with_a_slow_clock_has_reserved_is_not_taken_for_abandoned(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its clock is a month behind; others reconcile between two of its creates, and find the second one, too."""
+
+    class Slow(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> datetime:  # type: ignore[override]  # a plain one is what is stored
+            return datetime.now(tz) - timedelta(days=30)
+
+    store = LocalStore(tmp_path)
+    slow, others = Ledger(store), Ledger(store)
+    slow.reservations.expect(draft().account, {"a": 4, "b": 4})
+    with monkeypatch.context() as patched:
+        patched.setattr(reservations, "datetime", Slow)
+        first = await slow.claim(draft("a", created_at=Slow.now(timezone.utc)))
+        assert first is not None
+        await slow.move(first, "rejected", reason="refused")
+    assert [entry async for entry in unfinished(others, tidy=True)] == []
+    with monkeypatch.context() as patched:
+        patched.setattr(reservations, "datetime", Slow)
+        assert await slow.claim(draft("b", created_at=Slow.now(timezone.utc))) is not None
+    found = [entry.record.key async for entry in unfinished(others) if isinstance(entry, Entry)]
+    assert found == ["b"]

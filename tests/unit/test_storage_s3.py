@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+import time
 from dataclasses import replace
 from typing import Any, cast
 
@@ -397,13 +398,15 @@ def test_one_store_serves_several_event_loops(s3: S3Server) -> None:
 
 
 async def test_an_upload_whose_process_died_before_its_id_was_noted_is_swept(s3: S3Server) -> None:
-    """It is noted before it is begun, so it is found by its object; uploads of others stay."""
+    """It is noted before it is begun, so it is found by its object; a probe by its name; uploads of others stay."""
     store = s3.store("videos")
     ours, theirs = store.full_key("2026-11-27/v.mp4"), store.full_key("2026-11-27/v.mp4.part")
     for key in (ours, theirs):
         s3.client.create_multipart_upload(Bucket=store.bucket, Key=key)
     await store.put("_ledger/_uploads/1700000000-0.json", b'{"key": "2026-11-27/v.mp4"}')
-    assert await store.sweep(older_than=-1) == 1
+    s3.client.create_multipart_upload(Bucket=store.bucket, Key=store.full_key(f"_ledger/.probe-{int(time.time())}-0"))
+    assert await store.sweep() == 0
+    assert await store.sweep(older_than=-1) == 2
     found = s3.client.list_multipart_uploads(Bucket=store.bucket).get("Uploads", [])
     assert [upload.get("Key") for upload in found] == [theirs]
     assert [info.key async for info in store.list("_ledger/")] == []

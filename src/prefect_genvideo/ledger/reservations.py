@@ -297,7 +297,7 @@ class Reservations:
             states: How the records of its keys stand, as far as there are some.
             unread: Keys whose records cannot be read.
         """
-        expired = datetime.now(timezone.utc) > held.expires_at
+        expired = datetime.now(timezone.utc) > held.expires_at and await self._is_old(held.path)
         # A refused key may be claimed again by the run that reserved it, as long as that may live.
         over = {"saved", "failed", *(("rejected", None) if expired else ())}
         held.ended |= {key for key in held.seconds if key not in unread and states.get(key) in over}
@@ -307,6 +307,14 @@ class Reservations:
             await self._close(held)
         elif expired and len(left) < len(held.seconds):
             await self._keep(held, left)
+
+    async def _is_old(self, path: str) -> bool:
+        """Whether a reservation has expired by the store's clock, too: its own time is that of who wrote it."""
+        try:
+            age = await self._store.age(path)
+        except DestinationError:
+            return False  # it is looked at again another time
+        return age is None or age > _EXPIRES.total_seconds()
 
     async def sweep(self) -> None:
         """Remove closed reservations that no budget looks at any more; raises `DestinationError`."""

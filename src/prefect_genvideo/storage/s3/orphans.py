@@ -92,6 +92,10 @@ async def sweep(store: S3Store, older_than: float) -> int:
     async for info in store.list(NOTES):
         if await _is_left(store, info.key, NOTES, older_than):
             removed += await _abort(store, info.key, older_than)
+    # A probe of uploads is not noted: it lasts for a moment, and each process would pay for the note.
+    for key, upload_id in await _begun_below(store, PROBES, older_than):
+        if _age(key.removeprefix(PROBES)) > older_than:
+            removed += await _abort_one(store, key, upload_id)
     return removed
 
 
@@ -115,9 +119,9 @@ async def _abort(store: S3Store, note: str, older_than: float) -> int:
     removed = 0
     if isinstance(key, str):
         # Without an id its process ended, or its note failed, just when the upload was begun.
-        ids = [upload_id] if isinstance(upload_id, str) else await _begun_at(store, key, older_than)
-        for each in ids:
-            removed += await _abort_one(store, key, each)
+        begun = [(key, upload_id)] if isinstance(upload_id, str) else await _begun_below(store, key, older_than)
+        for at, each in begun:
+            removed += await _abort_one(store, at, each) if at == key else 0
     await store.delete(note)
     return removed
 
@@ -132,9 +136,9 @@ async def _abort_one(store: S3Store, key: str, upload_id: str) -> int:
     return 1
 
 
-async def _begun_at(store: S3Store, key: str, older_than: float) -> list[str]:
-    """Ids of old uploads of exactly one object; none where the store does not list them."""
-    full = store.full_key(key)
+async def _begun_below(store: S3Store, prefix: str, older_than: float) -> list[tuple[str, str]]:
+    """Keys and ids of old uploads whose keys begin so; none where the store does not list them."""
+    full = store.full_key(prefix)
     try:
         listed = await store.run(
             "list_multipart_uploads",
@@ -142,11 +146,11 @@ async def _begun_at(store: S3Store, key: str, older_than: float) -> list[str]:
             lambda client: client.list_multipart_uploads(Bucket=store.bucket, Prefix=full),
         )
     except DestinationError as error:
-        logger.info("Whether an upload of %s was left behind cannot be told: %s", store.uri(key), error)
+        logger.info("Whether uploads of %s were left behind cannot be told: %s", store.uri(prefix), error)
         return []
-    told = [one for one in listed.get("Uploads", []) if one.get("Key") == full]
-    old = (one.get("UploadId") for one in told if (dated_by(listed, one.get("Initiated")) or 0.0) > older_than)
-    return [upload_id for upload_id in old if upload_id]
+    old = (one for one in listed.get("Uploads", []) if (dated_by(listed, one.get("Initiated")) or 0.0) > older_than)
+    found = ((one.get("Key", ""), one.get("UploadId", "")) for one in old)
+    return [(store.relative_key(key), each) for key, each in found if key.startswith(full) and each]
 
 
 def _parsed(data: bytes) -> dict[str, Any]:
