@@ -97,6 +97,7 @@ def only(shape: str, body: dict[str, Any], delivery_id: str = "d1") -> tuple[str
         ("s3", {"Records": [s3("new/cup one.jpg", "ceph:s3", eTag=None, etag="e1")]}, "photos", "e1"),
         ("eventbridge", EVENTBRIDGE, "photos", "b1946ac9"),
         ("oss", {"events": [OSS]}, "photos", "1371"),
+        ("oss", {"events": [OSS | {"eventName": "Oss:ObjectCreated:PostObject"}]}, "photos", "1371"),
         ("oss", {"id": "1", "source": "acs.oss", "type": "oss:ObjectCreated:PutObject", "data": OSS}, "photos", "1371"),
         ("cos", {"Records": [COS]}, "photos-1253970026", "NWMxOWY4MGFf"),
     ],

@@ -263,7 +263,7 @@ SHAPES: dict[str, Shape] = {
         resource=_OBJECT,
         records=("events", "data"),
         # The parts of an upload are no objects yet.
-        wanted={"eventName": re.compile(r"(oss:)?ObjectCreated:(?!InitiateMultipartUpload|UploadPart).*")},
+        wanted={"eventName": re.compile(r"((?i:oss):)?ObjectCreated:(?!InitiateMultipartUpload|UploadPart).*")},
         facts=_object(at("oss.bucket.name"), at("oss.object.key"), _etag("oss.object.eTag"), "oss.object"),
         identity=("oss.bucket.name", "oss.object.key", "eventName", "responseElements.requestId", "eventTime"),
     ),
