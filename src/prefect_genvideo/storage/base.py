@@ -183,7 +183,12 @@ class ObjectStore(ABC):
 
     @abstractmethod
     async def presign(self, key: str, seconds: int) -> str | None:
-        """A link that reads the object for a while, or None where there is no such thing."""
+        """A link that reads the object for a while, or None where there is no such thing.
+
+        Args:
+            key: Of the object.
+            seconds: How long the link lives.
+        """
 
     @abstractmethod
     async def conditional_writes(self) -> bool:

@@ -237,7 +237,15 @@ class LocalUpload(Upload):
 
 
 async def on_disk(path: Path, work: Callable[[], T]) -> T:
-    """Run blocking file work in a thread; an `OSError` becomes a `DestinationError` about `path`."""
+    """Run blocking file work in a thread.
+
+    Args:
+        path: What is worked on, for the error.
+        work: What to do.
+
+    Raises:
+        DestinationError: In place of an `OSError`.
+    """
     try:
         return await in_thread(work)
     except OSError as error:

@@ -152,7 +152,12 @@ def _listed(client: S3Client, bucket: str) -> tuple[str | None, str]:
 
 
 def name_no_bucket(params: dict[str, Any], bucket: str) -> None:
-    """Take the bucket out of the path of a request that is about to be signed."""
+    """Take the bucket out of the path of a request that is about to be signed.
+
+    Args:
+        params: The client library's parameters of the request; its `url` is changed.
+        bucket: Name.
+    """
     parts = urlsplit(str(params["url"]))
     path = parts.path.replace(f"/{bucket}", "", 1)
     params["url"] = parts._replace(path=path or "/").geturl()

@@ -104,7 +104,18 @@ class BucketCalls(ABC):
         headers: Mapping[str, str] | None,
         params: Mapping[str, Any],
     ) -> tuple[dict[str, Any], str]:
-        """Send a body with its MD5; return the answer and that MD5 in hex."""
+        """Send a body with its MD5.
+
+        Args:
+            operation: `put_object` or `upload_part`.
+            key: Relative to the prefix.
+            body: The bytes.
+            headers: More headers, for which the client has no parameter.
+            params: The method's own parameters.
+
+        Returns:
+            The answer, and the MD5 in hex.
+        """
         full = self.full_key(key)
         options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
         given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
@@ -132,7 +143,14 @@ class BucketCalls(ABC):
     async def run_connected(
         self, operation: str, full: str, work: Callable[[Connection], T], headers: Mapping[str, str] | None = None
     ) -> T:
-        """The same with the connection, which knows how the bucket is addressed."""
+        """Work with the connection, which knows how the bucket is addressed, as `run` does with the client.
+
+        Args:
+            operation: Name of the client's method, for the error.
+            full: Key with the prefix, for the error.
+            work: What to do.
+            headers: More headers of the request.
+        """
 
         def send() -> T:
             extra_headers.set(dict(headers or {}))  # of this thread's copy of the context

@@ -34,6 +34,8 @@ _ROLE = Meaning("the role may not be assumed: check role_arn, its trust policy a
 _VIRTUAL = Meaning("the store wants the bucket in the host name: set addressing='virtual' on the destination")
 _ARCHIVED = Meaning("the object is archived: restore it, or give the bucket a storage class that can be read at once")
 _EXISTS = Meaning("somebody else's object is there")
+# Words for a condition that does not hold.
+_TAKEN = "somebody else's object is there, or the object has changed"
 _CHECKSUM = Meaning(
     "the store refuses the client's checksums: set request_checksum_calculation='when_required' "
     "(AWS_REQUEST_CHECKSUM_CALCULATION=when_required)"
@@ -109,6 +111,10 @@ _STATUSES: Mapping[int, Meaning] = {
     401: _CREDENTIALS,
     403: _DENIED,
     404: Meaning("there is no such bucket or object"),
+    408: _BUSY,
+    429: _BUSY,
+    409: Meaning(_TAKEN, retryable=True),
+    412: Meaning(_TAKEN),
     405: Meaning("the store does not allow this: is the endpoint URL that of an S3 API?"),
     501: _CODES["NotImplemented"],
 }
@@ -178,8 +184,9 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
     Returns:
         The error; its `reason` is the store's code, `status_code` the HTTP status where there was an answer.
     """
-    code, status, said = _answer(error)
-    meaning = _meaning(error, code, status, said)
+    answer = _answer(error)
+    code, status, said = answer.code, answer.status, answer.said
+    meaning = next(found for reading in _READINGS if (found := reading(answer)) is not None)
     words = meaning.words.format(
         action=_ACTIONS.get(operation, operation),
         endpoint=endpoint or "Amazon S3",
@@ -193,7 +200,8 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
 
 def code_of(error: Exception) -> tuple[str, int | None]:
     """The store's code for a refusal and the HTTP status; name of the exception and None without an answer."""
-    return _answer(error)[:2]
+    answer = _answer(error)
+    return answer.code, answer.status
 
 
 def is_known(code: str) -> bool:
@@ -201,29 +209,52 @@ def is_known(code: str) -> bool:
     return code in _CODES and code not in DEMANDS_VIRTUAL
 
 
-def _answer(error: Exception) -> tuple[str, int | None, str]:
+class _Answer(NamedTuple):
+    """What is known of a failed request: the client's exception, and of the store's answer code, status and message."""
+
+    error: Exception
+    code: str
+    status: int | None = None
+    said: str = ""
+
+
+def _answer(error: Exception) -> _Answer:
     response = cast("dict[str, Any]", getattr(error, "response", None) or {})
     if not response:
-        return type(error).__name__, None, ""
+        return _Answer(error, type(error).__name__)
     fault = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = str(fault.get("Message", ""))[:200]
-    return str(fault.get("Code", "")), int(status) if status else None, said
+    return _Answer(error, str(fault.get("Code", "")), int(status) if status else None, said)
 
 
-def _meaning(error: Exception, code: str, status: int | None, said: str) -> Meaning:
-    if getattr(error, "operation_name", "") in _ROLE_CALLS and code not in {"ExpiredToken", "ExpiredTokenException"}:
-        return _ROLE
-    if (status is not None and 400 <= status < 500) or status == 501:
-        phrase = next((meaning for words, meaning in _PHRASES if words in said.lower()), None)
-        if phrase is not None:
-            return phrase
-    if code in _CODES:
-        return _CODES[code]
-    if status in {409, 412}:
-        return Meaning("somebody else's object is there, or the object has changed", retryable=status == 409)
-    if status is not None:
-        busy = status >= 500 or status in {408, 429}
-        return _STATUSES.get(status) or (_BUSY if busy else _UNKNOWN)
-    names = (cls.__name__ for cls in type(error).__mro__)
+def _of_role(answer: _Answer) -> Meaning | None:
+    asked = getattr(answer.error, "operation_name", "") in _ROLE_CALLS
+    return _ROLE if asked and _CODES.get(answer.code) is not _EXPIRED else None
+
+
+def _of_message(answer: _Answer) -> Meaning | None:
+    status = answer.status or 0
+    if not (400 <= status < 500 or status == 501):
+        return None
+    said = answer.said.lower()
+    return next((meaning for words, meaning in _PHRASES if words in said), None)
+
+
+def _of_code(answer: _Answer) -> Meaning | None:
+    return _CODES.get(answer.code)
+
+
+def _of_status(answer: _Answer) -> Meaning | None:
+    if answer.status is None:
+        return None
+    return _STATUSES.get(answer.status) or (_BUSY if answer.status >= 500 else _UNKNOWN)
+
+
+def _of_exception(answer: _Answer) -> Meaning:
+    names = (cls.__name__ for cls in type(answer.error).__mro__)
     return next((_EXCEPTIONS[name] for name in names if name in _EXCEPTIONS), _UNKNOWN)
+
+
+# What each looks at says more than what the next one looks at.
+_READINGS = (_of_role, _of_message, _of_code, _of_status, _of_exception)

@@ -73,15 +73,11 @@ ASSUMED = Promises()
 """What is assumed of a store before it has been tried: all that Amazon's own keeps."""
 
 
-class Probed(Protocol):
-    """What probing needs of a store."""
+class Requests(Protocol):
+    """Requests about one object of a store."""
 
     def uri(self, key: str) -> str:
         """Full URI of a key."""
-        ...
-
-    async def get(self, key: str) -> tuple[bytes, str] | None:
-        """Whole object and its ETag."""
         ...
 
     async def head(self, key: str) -> ObjectInfo | None:
@@ -91,13 +87,36 @@ class Probed(Protocol):
     async def call(
         self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
     ) -> dict[str, Any]:
-        """Call a method of the client on a key."""
+        """Call a method of the client on a key.
+
+        Args:
+            operation: Name of the method.
+            key: Relative to the prefix.
+            headers: More headers, for which the client has no parameter.
+            **params: The method's own parameters.
+        """
         ...
 
     async def send_body(
         self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
     ) -> dict[str, Any]:
-        """Call a method that carries a body."""
+        """Call a method that carries a body.
+
+        Args:
+            operation: Name of the method.
+            key: Relative to the prefix.
+            body: The bytes.
+            headers: More headers, for which the client has no parameter.
+            **params: The method's own parameters.
+        """
+        ...
+
+
+class Probed(Requests, Protocol):
+    """What probing needs of a store."""
+
+    async def get(self, key: str) -> tuple[bytes, str] | None:
+        """Whole object and its ETag."""
         ...
 
     async def names(self, prefix: str) -> list[str]:

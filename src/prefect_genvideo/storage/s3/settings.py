@@ -19,6 +19,7 @@ Addressing = Literal["auto", "virtual", "path"]
 MIN_PART_SIZE = 5 * 1024 * 1024
 _SOURCE = "settings of an S3 destination"
 _SCHEME = "s3://"
+_NO_ADDRESS = "begin with http:// or https:// and name a host"
 # An access point's ARN has slashes or colons of its own: arn:aws:s3:eu-west-1:123456789012:accesspoint/name.
 _ARN = re.compile(r"arn:[^/:\s]+:s3[a-z-]*:[^/\s]*?(?:outpost[/:][^/:\s]+[/:])?accesspoint[/:][^/:\s]+")
 _BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")
@@ -67,16 +68,20 @@ def endpoint_fault(endpoint_url: str, bucket: str = "") -> str | None:
         return None
     try:
         parts = urlsplit(endpoint_url)
-        sound = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and (parts.port or 1) > 0
+        port = parts.port
     except ValueError:
-        return "begin with http:// or https:// and name a host"
-    if not sound or any(character.isspace() for character in endpoint_url):
-        return "begin with http:// or https:// and name a host"
-    if parts.username or parts.password or parts.query or parts.fragment:
-        return "be an address without user, password, query and fragment"
-    if bucket and parts.path.strip("/").split("/")[-1] == bucket:
-        return "be an address without the bucket in its path"
-    return None
+        return _NO_ADDRESS
+    named = parts.scheme.lower() in {"http", "https"} and bool(parts.hostname) and port != 0
+    surplus = parts.username or parts.password or parts.query or parts.fragment
+    faults = (
+        (not named or any(map(str.isspace, endpoint_url)), _NO_ADDRESS),
+        (bool(surplus), "be an address without user, password, query and fragment"),
+        (
+            bool(bucket) and parts.path.strip("/").split("/")[-1] == bucket,
+            "be an address without the bucket in its path",
+        ),
+    )
+    return next((limit for broken, limit in faults if broken), None)
 
 
 def is_address(host: str) -> bool:

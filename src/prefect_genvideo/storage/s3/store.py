@@ -99,7 +99,13 @@ class S3Store(BucketCalls, ObjectStore):
 
     @classmethod
     def from_client(cls, client: S3Client, bucket: str, prefix: str = "") -> S3Store:
-        """A store that uses a ready boto3 client, with that client's own addressing, timeouts and retries."""
+        """A store that uses a ready boto3 client, with that client's own addressing, timeouts and retries.
+
+        Args:
+            client: The client.
+            bucket: Bucket name.
+            prefix: Where everything of this store lives in the bucket.
+        """
         store = cls(bucket, prefix, endpoint_url=client.meta.endpoint_url)
         prepare(client)
         store._given = client

@@ -14,7 +14,7 @@ import anyio
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload, UploadLostError
-from prefect_genvideo.storage.s3.promises import Promises
+from prefect_genvideo.storage.s3.promises import Promises, Requests
 from prefect_genvideo.storage.threads import finish
 
 T = TypeVar("T")
@@ -34,32 +34,12 @@ CONFLICT_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries when two writers collide (HTTP 409)."""
 
 
-class S3Calls(Protocol):
+class S3Calls(Requests, Protocol):
     """What an upload needs of its store."""
 
     @property
     def promises(self) -> Promises:
         """What the store keeps."""
-        ...
-
-    def uri(self, key: str) -> str:
-        """Full URI of a key."""
-        ...
-
-    async def head(self, key: str) -> ObjectInfo | None:
-        """What is at a key."""
-        ...
-
-    async def call(
-        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
-    ) -> dict[str, Any]:
-        """Call a method of the client on a key."""
-        ...
-
-    async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
-    ) -> dict[str, Any]:
-        """Call a method that carries a body."""
         ...
 
 
@@ -71,7 +51,13 @@ class Journal(Protocol):
         ...
 
     async def begun(self, note: str, key: str, upload_id: str) -> None:
-        """Note its id."""
+        """Note its id.
+
+        Args:
+            note: What `begins` returned.
+            key: Where the object is to appear.
+            upload_id: The store's id of the upload.
+        """
         ...
 
     async def ended(self, note: str) -> None:
@@ -109,24 +95,38 @@ async def settle(
         PreconditionFailedError: Somebody else's object is there; with `retryable`, two writers collided.
         DestinationError: The store failed, or says at once that something and that nothing is there.
     """
-    for pause in (*CONFLICT_PAUSES, None):
+    for pause in CONFLICT_PAUSES:
         try:
             return await send()
         except DestinationError as error:
-            refused = isinstance(error, PreconditionFailedError)
-            # After a complete that got through unheard, its repetition finds no upload any more.
-            if not refused and error.reason != "NoSuchUpload":
-                raise
-            if not (refused and error.retryable and pause is not None):
-                there = await store.head(key)
-                if there is not None and there.metadata.get(WRITE_ID) == write_id:
-                    return None
-                if there is not None or not refused or not creating:
-                    raise
-                if pause is None:
-                    raise error if error.retryable else _contradiction(store.uri(key), error) from error
-        await anyio.sleep(pause or 0)
-    return None
+            collided = isinstance(error, PreconditionFailedError) and error.retryable
+            if not collided and await _is_own(store, key, write_id, error, creating):
+                return None
+        await anyio.sleep(pause)
+    try:
+        return await send()
+    except DestinationError as error:
+        if await _is_own(store, key, write_id, error, creating):
+            return None
+        raise error if error.retryable else _contradiction(store.uri(key), error) from error
+
+
+async def _is_own(store: S3Calls, key: str, write_id: str, error: DestinationError, creating: bool) -> bool:
+    """Whether a refused write is there all the same; False when nothing is there that could have been in its way.
+
+    Raises:
+        DestinationError: `error`, which stands: somebody else's object is there, or it was no refusal.
+    """
+    refused = isinstance(error, PreconditionFailedError)
+    # After a complete that got through unheard, its repetition finds no upload any more.
+    if not refused and error.reason != "NoSuchUpload":
+        raise error
+    there = await store.head(key)
+    if there is not None and there.metadata.get(WRITE_ID) == write_id:
+        return True
+    if there is not None or not (refused and creating):
+        raise error
+    return False
 
 
 def _contradiction(uri: str, error: DestinationError) -> DestinationError:
