@@ -5,8 +5,9 @@ from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionF
 from prefect_genvideo.storage.keys import clean_key, clean_prefix
 from prefect_genvideo.storage.ledgers import CreateOnlyStore, StoreAround
 from prefect_genvideo.storage.local import LocalStore
+from prefect_genvideo.storage.s3.find import find_object
 from prefect_genvideo.storage.s3.settings import Addressing, bucket_fault, endpoint_fault, split_uri
-from prefect_genvideo.storage.s3.store import S3Store, find_object
+from prefect_genvideo.storage.s3.store import S3Store
 
 __all__ = [
     "CONTAINER_LAYERS",

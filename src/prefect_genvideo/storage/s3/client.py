@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import threading
 from collections import OrderedDict
+from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import partial
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, urlsplit
 
@@ -21,6 +24,11 @@ if TYPE_CHECKING:
 # Headers of one request that the client library has no parameter for.
 extra_headers: ContextVar[dict[str, str]] = ContextVar("prefect_genvideo_s3_headers")
 
+# Where the request of this context waits for others before its last byte.
+_place: ContextVar[_Place | None] = ContextVar("prefect_genvideo_s3_place", default=None)
+# Seconds; who waits longer goes alone, for instance when the threads of the process are all at work.
+_LONGEST_WAIT = 5.0
+
 # Clients kept in a process: more stores than these are seldom in use at one time.
 _MOST_CLIENTS = 32
 # Making a client costs 100 ms and more and is not thread-safe. The process id keeps a forked child from sharing its
@@ -32,6 +40,50 @@ _lock = threading.Lock()
 _asking = tuple(threading.Lock() for _ in range(16))
 
 
+class StartLine:
+    """Lets several requests reach a store at the same time: each waits for the others before it sends its body.
+
+    Without it, connecting and signing set them apart by more than a store takes from looking to writing.
+
+    Args:
+        count: How many requests there are, each with a body.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._barrier = threading.Barrier(count)
+
+    def enter(self) -> None:
+        """Let the next request of the running task wait here."""
+        _place.set(_Place(self))
+
+    def wait(self) -> None:
+        """Return when all are here, or when that takes too long."""
+        with suppress(threading.BrokenBarrierError):
+            self._barrier.wait(_LONGEST_WAIT)
+
+
+@dataclass
+class _Place:
+    """One request's place in a line; its repetition, or another one after it, does not wait."""
+
+    line: StartLine
+    taken: bool = False
+
+
+class _HeldBody(BytesIO):
+    """A small body that goes out when all of its line are ready; the head of the request has been sent by then."""
+
+    def __init__(self, body: bytes, line: StartLine) -> None:
+        super().__init__(body)
+        self._line = line
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """The body, after the wait."""
+        if self.tell() == 0:
+            self._line.wait()
+        return super().read(size)
+
+
 @dataclass(frozen=True)
 class Connection:
     """A client and the way a bucket is addressed through it."""
@@ -39,6 +91,17 @@ class Connection:
     client: S3Client
     route: Route
     session: Any = None
+
+    def reached_by(self) -> dict[str, str] | None:
+        """Endpoint, and a hash that tells the credentials from others; None where there are none or they are hidden."""
+        credentials = self.session.get_credentials() if self.session is not None else None
+        if credentials is None:
+            return None
+        key_id = str(credentials.get_frozen_credentials().access_key)
+        return {
+            "endpoint": self.client.meta.endpoint_url,
+            "credentials": hashlib.sha256(key_id.encode()).hexdigest()[:16],
+        }
 
     def presign(self, bucket: str, key: str, seconds: int) -> str:
         """A signed link that reads an object.
@@ -90,8 +153,9 @@ def forget(settings: S3Settings) -> None:
 
 
 def prepare(client: S3Client) -> None:
-    """Make a client send the extra headers of a request."""
+    """Make a client send the extra headers of a request, and wait where its context says."""
     client.meta.events.register_last("before-call.s3", _adjust, unique_id="genvideo-headers")
+    client.meta.events.register_first("before-send.s3", _hold, unique_id="genvideo-hold")
 
 
 def _route(settings: S3Settings, bucket: str) -> Route:
@@ -149,6 +213,13 @@ def _adjust(params: dict[str, Any], **_: Any) -> None:
     # `Expect: 100-continue` costs a round trip for each write, and ours are a part long at most.
     params["headers"].pop("Expect", None)
     params["headers"].update(extra_headers.get({}))
+
+
+def _hold(request: Any, **_: Any) -> None:
+    place, body = _place.get(), request.body
+    if place is not None and not place.taken:
+        place.taken = True
+        request.body = _HeldBody(body.read() if hasattr(body, "read") else bytes(body), place.line)
 
 
 def _name_no_bucket(params: dict[str, Any], bucket: str, **_: Any) -> None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
-from prefect_genvideo.storage.ledgers import CREATE_ONLY_MARK
+from prefect_genvideo.storage.s3.client import StartLine
 from prefect_genvideo.storage.threads import finish
 
 logger = logging.getLogger(__name__)
@@ -29,10 +29,16 @@ STANDARD_HEADER = "If-None-Match"
 """Amazon's header for a write that must not replace anything."""
 # What vendors have instead, each with the value `true`: OSS, COS, KS3, TOS (PutObject in their API references).
 _VENDOR_HEADERS = tuple(f"x-{vendor}-forbid-overwrite" for vendor in ("oss", "cos", "kss", "tos"))
+CREATE_HEADERS = (STANDARD_HEADER, *_VENDOR_HEADERS)
+"""Every header that is tried, the preferred one first."""
+UNREPLACED = "If-Match does not keep a write from replacing a changed object"
+UNGUARDED = "nothing keeps the end of an upload in parts from replacing an object"
 # Writers that create one key at the same time: with two, a store that looks and writes in two steps often passes.
 _RACERS = 8
-# Races without a winner before the store counts as having none: all may have met a 409, or an answer was lost.
-_ROUNDS = 3
+# Races at most, and how many of them must have had one winner. In one without a winner all may have met a 409, or an
+# answer was lost.
+_ROUNDS = 4
+_FAIR_ROUNDS = 2
 # HTTP status of a server that may answer otherwise in a moment; anything else to a condition means "no".
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_IMPLEMENTED = 501
@@ -154,8 +160,7 @@ class Probe:
             return Promises(None, None, complete=False, faults=(str(error),))
         finally:
             await finish(self._clean())
-        create_only = await self._store.head(CREATE_ONLY_MARK) is not None
-        return Promises(create, replace, complete, md5_etags, create_only, tuple(self._faults))
+        return Promises(create, replace, complete, md5_etags, faults=tuple(self._faults))
 
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""
@@ -170,9 +175,9 @@ class Probe:
 
     async def _creating(self, taken: str) -> str | None:
         """The header that keeps several writers of one key apart."""
-        for header in (STANDARD_HEADER, *_VENDOR_HEADERS):
+        for header in CREATE_HEADERS:
             condition = Promises(create=header).creating()
-            if not await self._refused(lambda c=condition: self._store.send_body("put_object", taken, b"0", **c)):
+            if not await is_refused(lambda c=condition: self._store.send_body("put_object", taken, b"0", **c)):
                 continue
             winners = await self._race(condition)
             if winners == 1:
@@ -184,16 +189,22 @@ class Probe:
         return None
 
     async def _race(self, condition: Mapping[str, Any]) -> int:
-        async def create(key: str) -> bool:
-            return await self._accepted(lambda: self._store.send_body("put_object", key, b"2", **condition))
+        """Most writers of one key that succeeded; 1 when only ever one did."""
 
-        winners = 0
+        async def create(key: str, line: StartLine) -> bool:
+            line.enter()
+            return await _is_accepted(lambda: self._store.send_body("put_object", key, b"2", **condition))
+
+        fair = 0
         for _ in range(_ROUNDS):
-            key = self._new_key()
-            winners = sum(await asyncio.gather(*(create(key) for _ in range(_RACERS))))
-            if winners:
+            key, line = self._new_key(), StartLine(_RACERS)
+            winners = sum(await asyncio.gather(*(create(key, line) for _ in range(_RACERS))))
+            if winners > 1:
+                return winners
+            fair += winners
+            if fair == _FAIR_ROUNDS:
                 break
-        return winners
+        return min(fair, 1)
 
     async def _replacing(self, key: str) -> Literal["quoted", "bare"] | None:
         """The spelling of an ETag that lets the right one through and the wrong one not."""
@@ -204,11 +215,11 @@ class Probe:
         for spelling in ("quoted", "bare"):
             promises = Promises(replace=spelling)
             wrong, right = promises.replacing("0" * 32), promises.replacing(there.etag)
-            if not await self._refused(lambda p=wrong: self._store.send_body("put_object", key, b"0", **p)):
+            if not await is_refused(lambda p=wrong: self._store.send_body("put_object", key, b"0", **p)):
                 continue
-            if await self._accepted(lambda p=right: self._store.send_body("put_object", key, b"3", **p)):
+            if await _is_accepted(lambda p=right: self._store.send_body("put_object", key, b"3", **p)):
                 return spelling
-        self._faults.append("If-Match does not keep a write from replacing a changed object")
+        self._faults.append(UNREPLACED)
         return None
 
     async def _completing(self, taken: str, create: str | None) -> bool:
@@ -217,7 +228,7 @@ class Probe:
         try:
             part = await self._store.send_body("upload_part", taken, b"4", UploadId=upload, PartNumber=1)
             parts = {"Parts": [{"PartNumber": 1, "ETag": part.get("ETag") or _quoted_md5(b"4")}]}
-            guarded = create is not None and await self._refused(
+            guarded = create is not None and await is_refused(
                 lambda: self._store.call(
                     "complete_multipart_upload",
                     taken,
@@ -229,34 +240,8 @@ class Probe:
         finally:
             await finish(self._abort(taken, upload))
         if create is not None and not guarded:
-            self._faults.append("nothing keeps the end of an upload in parts from replacing an object")
+            self._faults.append(UNGUARDED)
         return guarded
-
-    async def _refused(self, write: Callable[[], Awaitable[object]]) -> bool:
-        """Whether a write whose condition does not hold is refused for that; any other answer means "no"."""
-        try:
-            await write()
-        except PreconditionFailedError:
-            return True
-        except DestinationError as error:
-            if error.reason == "NoSuchKey":  # S3's answer to If-Match on a key without an object
-                return True
-            self._raise_if_passing(error)
-        return False
-
-    async def _accepted(self, write: Callable[[], Awaitable[object]]) -> bool:
-        try:
-            await write()
-        except DestinationError as error:
-            if not isinstance(error, PreconditionFailedError):
-                self._raise_if_passing(error)
-            return False
-        return True
-
-    @staticmethod
-    def _raise_if_passing(error: DestinationError) -> None:
-        if error.status_code is None or error.status_code in _PASSING:
-            raise error
 
     async def _abort(self, key: str, upload: str) -> None:
         try:
@@ -277,6 +262,38 @@ class Probe:
     def _new_key(self) -> str:
         self._keys.append(f"{PROBES}{int(time.time())}-{uuid4().hex}")
         return self._keys[-1]
+
+
+async def is_refused(write: Callable[[], Awaitable[object]]) -> bool:
+    """Whether a write whose condition does not hold is refused for that; any other answer means "no".
+
+    Raises:
+        DestinationError: The store failed, and may answer otherwise in a moment.
+    """
+    try:
+        await write()
+    except PreconditionFailedError:
+        return True
+    except DestinationError as error:
+        if error.reason == "NoSuchKey":  # S3's answer to If-Match on a key without an object
+            return True
+        _raise_if_passing(error)
+    return False
+
+
+async def _is_accepted(write: Callable[[], Awaitable[object]]) -> bool:
+    try:
+        await write()
+    except DestinationError as error:
+        if not isinstance(error, PreconditionFailedError):
+            _raise_if_passing(error)
+        return False
+    return True
+
+
+def _raise_if_passing(error: DestinationError) -> None:
+    if error.status_code is None or error.status_code in _PASSING:
+        raise error
 
 
 def _etag(answer: Mapping[str, Any]) -> str:

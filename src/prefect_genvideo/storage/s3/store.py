@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager, closing
 from copy import copy
@@ -16,17 +14,16 @@ from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, Precondi
 from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
 from prefect_genvideo.storage.s3.addressing import known_route
 from prefect_genvideo.storage.s3.calls import BucketCalls, dated_by
-from prefect_genvideo.storage.s3.client import prepare
+from prefect_genvideo.storage.s3.client import Connection, prepare
 from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
-from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Probe, Promises
-from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings, split_uri
+from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Promises
+from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings
+from prefect_genvideo.storage.s3.trials import find_out, known, remember
 from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, plain_etag, plain_md5, settle
 from prefect_genvideo.storage.threads import finish
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
-
-logger = logging.getLogger(__name__)
 
 # Seconds: Signature Version 4 signs for seven days at most.
 _MAX_PRESIGN_SECONDS = 7 * 24 * 3600
@@ -34,9 +31,6 @@ _MAX_PRESIGN_SECONDS = 7 * 24 * 3600
 _MAX_SMALL = 16 * MIB
 # Pages of one listing, of up to 1,000 names each, after which a store is taken to repeat itself.
 _MAX_PAGES = 20_000
-# Stores whose promises a process remembers.
-_MOST_PROMISES = 64
-_promises: OrderedDict[Hashable, Promises] = OrderedDict()
 
 
 class S3Store(BucketCalls, ObjectStore):
@@ -306,27 +300,24 @@ class S3Store(BucketCalls, ObjectStore):
     @property
     def promises(self) -> Promises:
         """What the store keeps, as far as it has been tried in this process."""
-        return _promises.get(self._identity, ASSUMED)
+        return known(self._identity) or ASSUMED
 
     @property
     def _identity(self) -> Hashable:
         return (self._settings, self._given, self._bucket, self._prefix)
 
     async def tried(self) -> Promises:
-        """What the store keeps; tried once per process with a few objects of one byte.
+        """What the store keeps; looked up or tried once per process.
 
         Raises:
             DestinationError: The store failed, or a permission is missing that saving a video will need.
         """
         async with self._probing:  # the rows of a batch all ask at once
-            if self._identity not in _promises:
-                found = await Probe(self).run()
-                for fault in found.faults:
-                    logger.info("%s: %s", self.uri(""), fault)
-                _promises[self._identity] = found
-                if len(_promises) > _MOST_PROMISES:
-                    _promises.popitem(last=False)
-        return self.promises
+            found = known(self._identity)
+            if found is None:
+                found = await find_out(self)
+                remember(self._identity, found)
+        return found
 
     async def _tried_or_assumed(self) -> Promises:
         """What the store keeps, for a condition that is needed now.
@@ -369,36 +360,25 @@ class S3Store(BucketCalls, ObjectStore):
         """Remove probes and abort uploads in parts that killed processes of ours have left behind."""
         return await sweep(self, older_than)
 
+    async def reached_by(self) -> dict[str, str] | None:
+        """Endpoint and credentials, in words that give nothing away; None where they are not known."""
+        return await self.run_connected("get_credentials", "", Connection.reached_by)
+
     async def names(self, prefix: str) -> list[str]:
         """Keys that begin with a text."""
         return [info.key async for info in self.list(prefix)]
 
     async def etags_are_md5(self) -> bool:
         """Whether an ETag of 32 hex digits says anything of the bytes: in some stores it is a random id."""
-        if self._identity in _promises:
-            return self.promises.md5_etags
+        found = known(self._identity)
+        if found is not None:
+            return found.md5_etags
         key = f"{PROBES}0-{uuid4().hex}"
         try:
             answer, md5 = await self.send("put_object", key, b"1", None, {})
         finally:
             await finish(self.delete(key))
         return plain_md5(answer) == md5
-
-
-def find_object(uri: str, home: ObjectStore | None = None) -> tuple[ObjectStore, str]:
-    """Where the object of an `s3://bucket/key` is: the store to read from and the key in it.
-
-    Args:
-        uri: Of an object of anybody's.
-        home: A store whose account and endpoint read it; else boto3's own chain does.
-
-    Raises:
-        InvalidRequestError: It is no URI of an object.
-    """
-    bucket, key = split_uri(uri)
-    foreign_key(key)
-    store = home.other_bucket(bucket) if home is not None else None
-    return store or S3Store(bucket).other_bucket(bucket), key
 
 
 def _given(**options: str | None) -> dict[str, str]:

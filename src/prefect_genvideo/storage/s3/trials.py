@@ -1,0 +1,167 @@
+"""What a store was found to keep, noted beside the ledger so that the next process need not try it all again.
+
+A note is not believed as it stands. It has to be of this endpoint, bucket and prefix (buckets are copied from store to
+store), of the same credentials (whose permissions the trial has shown), young, and of the same trial. Then one request
+sees that the condition still holds: the note itself must not be created a second time. What refuses a destination is
+never noted.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from dataclasses import replace
+from typing import Any, Protocol, cast
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.base import DAY
+from prefect_genvideo.storage.ledgers import CREATE_ONLY_MARK, LEDGER
+from prefect_genvideo.storage.s3.promises import (
+    CREATE_HEADERS,
+    UNGUARDED,
+    UNREPLACED,
+    Probe,
+    Probed,
+    Promises,
+    is_refused,
+)
+
+logger = logging.getLogger(__name__)
+
+NOTE = f"{LEDGER}/_checked"
+"""Object with the findings of the last whole trial."""
+VALID_FOR = 7 * DAY
+"""Seconds after which everything is tried again."""
+
+# How the keys of the note and of the create-only mark begin: one listing shows both.
+_BEGINNING = f"{LEDGER}/_c"
+# Raised when the trial tries something else than before, which makes older notes void.
+_TRIAL = 1
+# Bytes; a note has some 300.
+_LARGEST = 4096
+# Seconds that the clock of the machine that wrote the note may be ahead.
+_AHEAD = 300
+# Stores whose promises a process remembers.
+_MOST = 64
+_known: OrderedDict[Hashable, Promises] = OrderedDict()
+
+
+def known(identity: Hashable) -> Promises | None:
+    """What this process has found out about a store; None when it has not asked yet."""
+    return _known.get(identity)
+
+
+def remember(identity: Hashable, promises: Promises) -> None:
+    """Keep what was found for the life of this process.
+
+    Args:
+        identity: Of the store: settings, bucket and prefix.
+        promises: What it keeps.
+    """
+    _known[identity] = promises
+    if len(_known) > _MOST:
+        _known.popitem(last=False)
+
+
+class Tried(Probed, Protocol):
+    """What a trial needs of its store."""
+
+    async def reached_by(self) -> dict[str, str] | None:
+        """What tells the way to the store from others: endpoint and credentials. None where that is not known."""
+        ...
+
+
+async def find_out(store: Tried) -> Promises:
+    """What the store keeps: as noted and confirmed with three requests, else by trying everything.
+
+    Args:
+        store: The store.
+
+    Raises:
+        DestinationError: The store failed, or a permission is missing that cannot be done without.
+    """
+    there = await _names(store)
+    found = await _confirmed(store) if NOTE in there else None
+    if found is None:
+        found = await Probe(store).run()
+        for fault in found.faults:
+            logger.info("%s: %s", store.uri(""), fault)
+        if found.create is not None:
+            await _note(store, found)
+    return replace(found, create_only=CREATE_ONLY_MARK in there)
+
+
+async def _names(store: Tried) -> list[str]:
+    try:
+        return await store.names(_BEGINNING)
+    except DestinationError as error:
+        if error.retryable:
+            raise
+        return []  # the trial says what is missing
+
+
+async def _confirmed(store: Tried) -> Promises | None:
+    """The noted findings, when the store still refuses what it refused; None when they are not to be believed."""
+    found = await store.get(NOTE)
+    if found is None or len(found[0]) > _LARGEST:
+        return None
+    data = found[0]
+    identity = await _identity(store)
+    promises = _parsed(data, identity) if identity else None
+    if promises is None:
+        return None
+    # Should it be accepted, the note stays what it is. A missing permission shows in the trial that follows.
+    kept = await is_refused(lambda: store.send_body("put_object", NOTE, data, **promises.creating()))
+    return promises if kept else None
+
+
+async def _note(store: Tried, found: Promises) -> None:
+    identity = await _identity(store)
+    if identity is None:
+        return
+    told = {
+        **identity,
+        "tried_at": int(time.time()),
+        "create": found.create,
+        "replace": found.replace,
+        "complete": found.complete,
+        "md5_etags": found.md5_etags,
+    }
+    try:
+        await store.send_body("put_object", NOTE, json.dumps(told).encode(), ContentType="application/json")
+    except DestinationError as error:
+        logger.info("%s: what the store keeps was not noted: %s", store.uri(""), error)
+
+
+async def _identity(store: Tried) -> dict[str, Any] | None:
+    reached_by = await store.reached_by()
+    return None if reached_by is None else {"trial": _TRIAL, "uri": store.uri(NOTE), **reached_by}
+
+
+def _parsed(data: bytes, identity: dict[str, Any]) -> Promises | None:
+    """The findings in a note of this store that is still valid."""
+    loads: Callable[[bytes], Any] = json.loads
+    try:
+        loaded = loads(data)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(loaded, dict):
+        return None
+    told = cast("dict[str, Any]", loaded)
+    create, spelling, complete, md5_etags, tried_at = (
+        told.get(name) for name in ("create", "replace", "complete", "md5_etags", "tried_at")
+    )
+    sound = (
+        all(told.get(name) == value for name, value in identity.items()),
+        type(tried_at) is int and -_AHEAD < time.time() - tried_at < VALID_FOR,
+        isinstance(create, str) and create in CREATE_HEADERS,
+        spelling in ("quoted", "bare", None),
+        isinstance(complete, bool) and isinstance(md5_etags, bool),
+    )
+    if not all(sound):
+        return None
+    faults = tuple(words for kept, words in ((spelling, UNREPLACED), (complete, UNGUARDED)) if not kept)
+    return Promises(create, spelling, bool(complete), bool(md5_etags), faults=faults)

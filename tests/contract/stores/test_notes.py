@@ -1,0 +1,146 @@
+"""What a store was found to keep is noted for the next process, which believes the note only as far as it can see."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import replace
+from itertools import count
+from typing import Any
+
+import pytest
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.simulator import Simulator
+from prefect_genvideo.storage import S3Store
+from prefect_genvideo.storage.s3.trials import NOTE as NOTED
+from tests.contract.stores.conftest import Pipelines, Serve, destination
+from tests.contract.stores.server import PersonaServer
+from tests.fixtures import money_child
+
+NUMBERS = count()
+NOTE = "clips/_ledger/_checked"
+
+
+def looked_at_anew(server: PersonaServer, **more: Any) -> S3Store:
+    """A store of which this process remembers nothing."""
+    return destination(server, **{"region": f"region-{next(NUMBERS)}", **more}).get_store()
+
+
+async def asked(server: PersonaServer, **more: Any) -> int:
+    """Requests of a first look at the store."""
+    before = server.seen.total()
+    assert await looked_at_anew(server, **more).exclusive_creates()
+    return server.seen.total() - before
+
+
+@pytest.mark.parametrize("name", ["aws", "ks3", "ceph", "oss"])
+async def test_the_second_process_asks_three_things(name: str, serve: Serve) -> None:
+    """It lists, reads the note, and sees that the note cannot be created again; it believes the same as the first."""
+    server = serve(name)
+    first = await looked_at_anew(server).tried()
+    # A store of no known host name is asked first how its buckets are named.
+    assert await asked(server, addressing="virtual") == 3
+    assert await looked_at_anew(server).tried() == first
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"endpoint": "https://elsewhere.example.com"},
+        {"uri": "s3://my-videos/elsewhere/_ledger/_checked"},
+        {"credentials": "0" * 16},
+        {"trial": 0},
+        {"tried_at": int(time.time()) - 8 * 24 * 3600},
+        {"tried_at": int(time.time()) + 3600},
+        {"tried_at": "yesterday"},
+        {"tried_at": True},
+        {"create": "x-anything"},
+        {"create": None},
+        {"create": ["If-None-Match"]},
+        {"replace": "loose"},
+        {"replace": {}},
+        {"complete": "yes"},
+        {"md5_etags": None},
+        {"padding": "x" * 5000},
+    ],
+)
+async def test_a_note_of_something_else_is_not_believed(change: dict[str, Any], serve: Serve) -> None:
+    """Everything is tried again, and noted anew."""
+    server = serve("aws")
+    await asked(server)
+    told = json.loads(server.objects[NOTE].data)
+    server.objects[NOTE] = replace(server.objects[NOTE], data=json.dumps({**told, **change}).encode())
+    assert await asked(server) > 20
+    assert await asked(server) == 3
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b"null", b"[" * 4000, b"\xff", b'{"trial": 1}'])
+async def test_a_broken_note_is_not_believed(data: bytes, serve: Serve) -> None:
+    """It fails nothing either."""
+    server = serve("aws")
+    await asked(server)
+    server.objects[NOTE] = replace(server.objects[NOTE], data=data)
+    assert await asked(server) > 20
+
+
+@pytest.mark.parametrize("conditions", ["ignored", "refused"])
+async def test_a_store_that_has_stopped_keeping_promises_is_refused_before_paying(
+    conditions: str, serve: Serve, pipelines: Pipelines, sim: Simulator
+) -> None:
+    """As a bucket of OSS does when it gets versions: the note says yes, the store no longer."""
+    server = serve("aws")
+    await asked(server)
+    server.persona = replace(server.persona, conditions=conditions)
+    row = await money_child.run(pipelines(destination(server)), "k")
+    assert (row["error"], sim.billed) == ("DestinationError", 0)
+
+
+@pytest.mark.parametrize(
+    ("denied", "permission"),
+    [
+        ("PutObject", "s3:PutObject"),
+        ("GetObject", "s3:GetObject"),
+        ("ListBucket", "s3:ListBucket"),
+        ("CreateMultipartUpload", "s3:PutObject"),
+    ],
+)
+async def test_permissions_are_those_of_the_process(
+    denied: str, permission: str, serve: Serve, pipelines: Pipelines, sim: Simulator
+) -> None:
+    """Other credentials than those that were tried are tried themselves."""
+    server = serve("aws")
+    await asked(server, access_key_id="persona-access-of-another")
+    server.persona = replace(server.persona, denied=frozenset({denied}))
+    row = await money_child.run(pipelines(destination(server)), "k")
+    assert permission in row["message"]
+    assert sim.billed == 0
+
+
+@pytest.mark.parametrize("name", ["racy", "cos-racy", "tos", "ignores-conditions"])
+async def test_what_refuses_a_destination_is_not_noted(name: str, serve: Serve) -> None:
+    """A bucket that was mended is taken at once."""
+    server = serve(name)
+    assert not await destination(server).get_store().exclusive_creates()
+    assert NOTE not in server.objects
+
+
+async def test_the_note_is_no_record(serve: Serve) -> None:
+    """A ledger that holds nothing else is empty."""
+    server = serve("aws")
+    await asked(server)
+    assert [entry async for entry in destination(server).get_ledger().entries()] == []
+
+
+async def test_a_note_that_cannot_be_written_fails_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next process tries everything again."""
+
+    async def refuse(*_: Any) -> None:
+        raise DestinationError("no")
+
+    store = looked_at_anew(serve("aws"))
+    send = store.send_body
+    monkeypatch.setattr(
+        store, "send_body", lambda op, key, *a, **k: refuse() if key == NOTED else send(op, key, *a, **k)
+    )
+    assert await store.exclusive_creates()
