@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -15,6 +16,7 @@ from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import S3Store
 from prefect_genvideo.storage.s3.trials import NOTE as NOTED
 from tests.contract.stores.conftest import Pipelines, Serve, destination
+from tests.contract.stores.personas import BUCKET, KEY_ID
 from tests.contract.stores.server import PersonaServer
 from tests.fixtures import money_child
 
@@ -132,15 +134,28 @@ async def test_the_note_is_no_record(serve: Serve) -> None:
     assert [entry async for entry in destination(server).get_ledger().entries()] == []
 
 
-async def test_a_note_that_cannot_be_written_fails_nothing(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+class WithoutNotes(S3Store):
+    """Refuses to write the note."""
+
+    async def send_body(
+        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        if key == NOTED:
+            raise DestinationError("no")
+        return await super().send_body(operation, key, body, headers, **params)
+
+
+async def test_a_note_that_cannot_be_written_fails_nothing(serve: Serve) -> None:
     """The next process tries everything again."""
-
-    async def refuse(*_: Any) -> None:
-        raise DestinationError("no")
-
-    store = looked_at_anew(serve("aws"))
-    send = store.send_body
-    monkeypatch.setattr(
-        store, "send_body", lambda op, key, *a, **k: refuse() if key == NOTED else send(op, key, *a, **k)
+    server = serve("aws")
+    block = destination(server)
+    store = WithoutNotes(
+        BUCKET,
+        "clips",
+        region="none",
+        endpoint_url=block.endpoint_url,
+        access_key_id=f"{KEY_ID}-9",
+        secret_access_key="s",
     )
     assert await store.exclusive_creates()
+    assert NOTE not in server.objects
