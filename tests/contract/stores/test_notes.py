@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import S3Store
 from prefect_genvideo.storage.s3.trials import NOTE as NOTED
@@ -26,7 +27,9 @@ NOTE = "clips/_ledger/_checked"
 
 def looked_at_anew(server: PersonaServer, **more: Any) -> S3Store:
     """A store of which this process remembers nothing."""
-    return destination(server, **{"region": f"region-{next(NUMBERS)}", **more}).get_store()
+    store = destination(server, **{"region": f"region-{next(NUMBERS)}", **more}).get_store()
+    assert isinstance(store, S3Store)
+    return store
 
 
 async def asked(server: PersonaServer, **more: Any) -> int:
@@ -131,7 +134,7 @@ async def test_the_note_is_no_record(serve: Serve) -> None:
     """A ledger that holds nothing else is empty."""
     server = serve("aws")
     await asked(server)
-    assert [entry async for entry in destination(server).get_ledger().entries()] == []
+    assert [found async for found in every_record(destination(server).get_ledger())] == []
 
 
 class WithoutNotes(S3Store):
