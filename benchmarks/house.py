@@ -37,6 +37,7 @@ FLOORS: tuple[tuple[tuple[str, str], ...], ...] = (
     (("ledger", "the record of every create: never pay twice"),),
     (("pipeline", "one request to one stored video, resumable"),),
     (("batch", "from a manifest to checked rows and a report"),),
+    (("finance", "plans before money is spent, bills after it"),),
     (("runtime", "keys of runs, limits, logs and events of Prefect"),),
     (("blocks", "who pays, and where videos go"),),
     (
@@ -45,13 +46,13 @@ FLOORS: tuple[tuple[tuple[str, str], ...], ...] = (
         ("deployments", "block documents"),
     ),
     (("tasks", "the four steps as task runs"),),
-    (("flows", "one video, a batch, shards, a film, reconcile"),),
+    (("flows", "one video, a batch, its plan, shards, a film, reconcile"),),
     (("ready", "pipelines ready to deploy, and what brings them up"),),
     (("listen", "the event door: webhooks and stores"), ("cli", "the command line")),
 )
 """Rooms with what each is for, lowest floor first. A room imports from its own floor and from those below it."""
 
-WITHOUT_PREFECT = 6
+WITHOUT_PREFECT = 7
 """So many of the lowest floors know nothing of Prefect."""
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         generate_video,
         generate_videos,
         generate_videos_sharded,
+        plan_videos,
         reconcile_videos,
         storyboard,
     )
@@ -40,6 +41,7 @@ __all__ = [
     "generate_video",
     "generate_videos",
     "generate_videos_sharded",
+    "plan_videos",
     "reconcile_videos",
     "request_trigger",
     "save_video",
@@ -52,7 +54,14 @@ _HOMES = {
     "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials", "VideoJob"),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
-    "flows": ("generate_video", "generate_videos", "generate_videos_sharded", "reconcile_videos", "storyboard"),
+    "flows": (
+        "generate_video",
+        "generate_videos",
+        "generate_videos_sharded",
+        "plan_videos",
+        "reconcile_videos",
+        "storyboard",
+    ),
     "events": ("request_trigger",),
 }
 _MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}

@@ -257,6 +257,24 @@ def _words(look: Look, error: BaseException | None) -> str:
     return f"{words}; ended: {shorten(str(error), _LONGEST_WORDS)}" if error is not None else words
 
 
+# Rows of a table in the UI; the files beside the ledger have all of them.
+_ROWS_SHOWN = 1_000
+
+
+async def show_table(table: list[dict[str, str | int | float]], key: str, description: str) -> None:
+    """Create a table artifact. Its failure is logged, and nothing more.
+
+    Args:
+        table: The rows; those beyond the first thousand are left to the files.
+        key: See `artifact_key`.
+        description: What the table says, in a line.
+    """
+    more = len(table) - _ROWS_SHOWN
+    told = f"{description} (the first {_ROWS_SHOWN} of {len(table)} rows)" if more > 0 else description
+    shown = _cells(table[:_ROWS_SHOWN]) or [{"row": "none"}]
+    await _try(acreate_table_artifact(table=shown, key=key, description=plain(told)), "shown")
+
+
 # Covers on one sheet; more cannot be told apart on a screen.
 _ON_SHEET = 60
 

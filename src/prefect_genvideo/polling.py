@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, pairwise
+from statistics import median
 from typing import Any, Literal, cast
 
 DEFAULT_COST = 0.5
@@ -104,6 +105,11 @@ class History:
             return cls(size=size)
         found = cast("dict[str, Any]", document).get("durations") if isinstance(document, dict) else None
         return cls(cast("list[object]", found) if isinstance(found, list) else (), size=size)
+
+    @property
+    def typical(self) -> float:
+        """Seconds that half of comparable generations take less than; the prior's median without any."""
+        return median(self.durations) if self.durations else _PRIOR[1][0]
 
     def __len__(self) -> int:
         return len(self._durations)

@@ -13,7 +13,14 @@ import pytest
 from prefect import Flow, get_client
 from prefect.client.schemas.objects import StateType
 
-from prefect_genvideo import generate_video, generate_videos, generate_videos_sharded, reconcile_videos, storyboard
+from prefect_genvideo import (
+    generate_video,
+    generate_videos,
+    generate_videos_sharded,
+    plan_videos,
+    reconcile_videos,
+    storyboard,
+)
 from prefect_genvideo.ready import content_calendar, on_request, reconcile, storyboard_film
 from tests.fixtures.prefect import child_env, end
 from tests.fixtures.runs import eventually
@@ -28,6 +35,7 @@ FLOWS: dict[str, tuple[Flow[Any, Any], dict[str, Any]]] = {
         generate_videos_sharded,
         {"manifest": "s3://b/wishes.jsonl", "deployment": "generate-videos/x", **BLOCKS},
     ),
+    "plan_videos": (plan_videos, {"requests": [{"model": "sd-2-fast-720p", "prompt": "a cat"}], **BLOCKS}),
     "storyboard": (storyboard, {"shots": [{"prompt": "a cat"}], "model": "sd-2-fast-720p", **BLOCKS}),
     "reconcile_videos": (reconcile_videos, dict(BLOCKS)),
     "content_calendar": (content_calendar, {"manifest": "s3://b/calendar.yaml", **BLOCKS}),

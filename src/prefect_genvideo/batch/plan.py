@@ -18,10 +18,12 @@ from prefect_genvideo.batch.model import Manifest, ManifestRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
+from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Attempt
 from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.prices.amounts import Estimate
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
 DeriveKey = Callable[[str], Awaitable[str]]
@@ -30,7 +32,21 @@ DeriveKey = Callable[[str], Awaitable[str]]
 _SHOWN = 200
 # Characters that the names of a batch's records must share for a listing to be worth while.
 _SHARED = 4
+_UNKNOWN = Estimate()
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
+
+
+@dataclass(frozen=True)
+class Judged:
+    """What checking a request has found out.
+
+    Attributes:
+        fingerprint: SHA-256 (hex) of the request and its files; empty where rules are broken.
+        estimate: What it will cost.
+    """
+
+    fingerprint: str = ""
+    estimate: Estimate = _UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -41,11 +57,15 @@ class Item:
         number: Row as people count it.
         label: What the UI shows for it.
         alternatives: The wanted attempt first.
+        judged: What was found out of each alternative, in the same order.
+        tags: The row's own.
     """
 
     number: int
     label: str
     alternatives: tuple[Attempt, ...]
+    judged: tuple[Judged, ...] = ()
+    tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,16 +116,21 @@ async def plan_batch(
         nothing = Problem("requests", "(empty)", "at least one video")
         raise InvalidRequestError("No video is wanted; nothing was sent.", problems=[nothing])
     # A manifest is known by its place: mended and retried, it keeps its key, and only the mended rows are paid for.
-    known_by = f"manifest {requests}" if isinstance(requests, str) else "".join(prints[0] for _, _, prints in checked)
+    known_by = (
+        f"manifest {requests}"
+        if isinstance(requests, str)
+        else "".join(judged[0].fingerprint for *_, judged in checked)
+    )
     batch_key = key or await derive(hashlib.sha256(known_by.encode()).hexdigest())
     check_key(f"{batch_key}-{'0' * 20}")  # room for what the rows add to it
     items, seen = list[Item](), Counter[str]()
-    for row, attempts, prints in checked:
-        own = row.key or f"{batch_key}-{prints[0][:12]}-{seen[prints[0]]}"
-        seen[prints[0]] += 1
+    for row, attempts, judged in checked:
+        wanted = judged[0].fingerprint
+        own = row.key or f"{batch_key}-{wanted[:12]}-{seen[wanted]}"
+        seen[wanted] += 1
         keys = (own if index == 0 else f"{own}.alt{index}" for index in range(len(attempts)))
         keyed = (replace(one, idempotency_key=key) for one, key in zip(attempts, keys, strict=True))
-        items.append(Item(row.number, _label(row), tuple(keyed)))
+        items.append(Item(row.number, _label(row), tuple(keyed), tuple(judged), row.tags))
     return Batch(batch_key, tuple(_slice(items, rows)))
 
 
@@ -173,29 +198,29 @@ def _pipeline_for(request: VideoRequest, provider: str | None, pipelines: Sequen
     return (documented or list(pipelines))[0]
 
 
-_Checked = tuple[ManifestRow, list[Attempt], list[str]]
+_Checked = tuple[ManifestRow, list[Attempt], list[Judged]]
 
 
 async def _check(
     manifest: Manifest, pipelines: Sequence[Pipeline], allow_local: bool
 ) -> tuple[list[_Checked], list[Problem]]:
-    """Hold every alternative of every row against the rules of its model; gives their fingerprints too."""
+    """Hold every alternative of every row against the rules of its model; gives what was found out of them too."""
     limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
 
     async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            attempts, prints, problems = list[Attempt](), list[str](), list[Problem]()
+            attempts, judged, problems = list[Attempt](), list[Judged](), list[Problem]()
             for number, (request, provider, on) in enumerate(_alternatives(row)):
                 pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
                 if isinstance(pipeline, Problem):
                     broken.append(pipeline)
                 else:
                     attempts.append(Attempt(pipeline, request, idempotency_key="", on=on))
-                    fingerprint, broken = await _check_attempt(attempts[-1], allow_local)
-                    prints.append(fingerprint)
+                    found, broken = await _check_attempt(attempts[-1], allow_local)
+                    judged.append(found)
                 place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
                 problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
-            results[index] = ((row, attempts, prints), problems)
+            results[index] = ((row, attempts, judged), problems)
 
     async with anyio.create_task_group() as group:
         for index, row in enumerate(manifest.rows):
@@ -204,19 +229,24 @@ async def _check(
     return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
 
 
-async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[str, list[Problem]]:
-    """The fingerprint of a request, or what is wrong with it."""
+async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[Judged, list[Problem]]:
+    """What is found out of a request, or what is wrong with it."""
     pipeline, request = attempt.pipeline, attempt.request
     try:
         if not request.assets():
             problems = pipeline.problems(request)
-            return "" if problems else pipeline.fingerprint(request, {}), problems
+            return Judged() if problems else _judge(attempt, {}, {}), problems
         async with reference_assets(request, pipeline.ledger.store, allow_local=allow_local) as references:
             problems = await anyio.to_thread.run_sync(pipeline.problems, request, references)
-            return "" if problems else pipeline.fingerprint(request, references.identities), problems
+            return Judged() if problems else _judge(attempt, references.identities, references.media), problems
     except Exception as error:
         # A fault of our own in one row must not hide what is wrong with the others; nothing is paid after it.
-        return "", [Problem("(row)", type(error).__name__, f"cannot be checked, please report this: {error}")]
+        return Judged(), [Problem("(row)", type(error).__name__, f"cannot be checked, please report this: {error}")]
+
+
+def _judge(attempt: Attempt, identities: Mapping[str, str], media: Mapping[str, MediaInfo]) -> Judged:
+    client, request = attempt.pipeline.client, attempt.request
+    return Judged(attempt.pipeline.fingerprint(request, identities), client.estimate(request, media))
 
 
 def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:

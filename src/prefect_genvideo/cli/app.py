@@ -21,6 +21,7 @@ from prefect_genvideo.cli.console import (
 )
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.cli.listen import listen
+from prefect_genvideo.cli.plan import plan
 from prefect_genvideo.cli.project import deploy, init
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
@@ -33,6 +34,7 @@ DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.command(ledger_app)
 app.command(listen)
+app.command(plan)
 app.command(init)
 app.command(deploy)
 

@@ -2,6 +2,7 @@
 
 from prefect_genvideo.flows.batch import generate_videos
 from prefect_genvideo.flows.generate import AspectRatio, Resolution, generate_video
+from prefect_genvideo.flows.plan import plan_videos
 from prefect_genvideo.flows.reconcile import reconcile_videos
 from prefect_genvideo.flows.shards import generate_videos_sharded
 from prefect_genvideo.flows.storyboard import storyboard
@@ -12,6 +13,7 @@ __all__ = [
     "generate_video",
     "generate_videos",
     "generate_videos_sharded",
+    "plan_videos",
     "reconcile_videos",
     "storyboard",
 ]

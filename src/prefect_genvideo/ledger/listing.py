@@ -57,6 +57,17 @@ async def unfinished(ledger: Ledger, *, tidy: bool = False) -> AsyncIterator[Fou
             yield left
 
 
+async def records_of(ledger: Ledger, keys: Sequence[str]) -> dict[str, Found]:
+    """Return the records of keys, a few read at the same time; keys without one are left out.
+
+    Args:
+        ledger: Whose records.
+        keys: Idempotency keys.
+    """
+    paths = {ledger.path(key): key for key in keys}
+    return {paths[path]: found for path, found in await _read(ledger, list(paths))}
+
+
 async def _reserved(ledger: Ledger, held: Held, tidy: bool) -> dict[str, Found]:
     """What is unfinished of a reservation, by path."""
     keys = {ledger.path(key): key for key in held.seconds}

@@ -1,0 +1,108 @@
+"""`genvideo plan`: what a batch will cost before anything is sent."""
+
+from __future__ import annotations
+
+from contextlib import AsyncExitStack
+from typing import TYPE_CHECKING, Annotated, Any
+from uuid import uuid4
+
+from cyclopts import Parameter
+from rich.table import Table
+
+from prefect_genvideo.cli.console import (
+    add_row,
+    complain,
+    credentials_from,
+    destination_from,
+    print_whole,
+    run,
+    say,
+    say_json,
+)
+
+if TYPE_CHECKING:
+    from prefect_genvideo.finance import Plan
+
+
+def plan(
+    manifest: str,
+    /,
+    *,
+    to: str,
+    provider: str = "sudashui",
+    credentials: str | None = None,
+    more: Annotated[list[str] | None, Parameter(negative=())] = None,
+    key: str = "",
+    rows: str = "",
+    max_in_flight: int = 20,
+    json_: bool = False,
+) -> None:
+    """Say what a batch will cost, what is reused and how long it takes, and store the plan. Sends no create.
+
+    Args:
+        manifest: JSONL, JSON, CSV or YAML; a path, http(s) link or s3:// URI.
+        to: Destination of the batch: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        provider: Whose account pays for rows that name no provider, see `genvideo providers`.
+        credentials: Saved credentials block; else the key comes from the environment.
+        more: Another provider that rows or their fallbacks name, or a saved block of it; may be given several times.
+        key: Key of the batch; without one the plan has a key of its own, under which it is applied.
+        rows: Only these rows of the list, e.g. 201-400.
+        max_in_flight: Generations under way at most, for the expected time.
+        json_: The whole plan as JSON instead of a table.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks.session import open_pipeline
+
+        payers = [credentials_from(provider, credentials), *map(_payer, more or ())]
+        async with AsyncExitStack() as stack:
+            destination = destination_from(to)
+            pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
+            found = await _planned(manifest, pipelines, key or f"plan-{uuid4().hex[:12]}", rows, max_in_flight)
+        if json_:
+            say_json(found.model_dump(mode="json", exclude_none=True), indent=1)
+        else:
+            _show(found)
+
+    run(work())
+
+
+def _payer(named: str) -> Any:
+    """A saved block as `block-type-slug/name`, or a provider whose key is in the environment."""
+    return named if "/" in named else credentials_from(named, None)
+
+
+async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max_in_flight: int) -> Plan:
+    from prefect_genvideo.batch.plan import plan_batch
+    from prefect_genvideo.finance import learn_prices, make_plan, save_plan
+    from prefect_genvideo.runtime import derive_key, get_settings
+
+    for trouble in await learn_prices(pipelines):
+        complain(trouble, "yellow")
+    settings = get_settings()
+    batch = await plan_batch(
+        manifest,
+        pipelines,
+        derive=derive_key,
+        key=key,
+        rows=rows,
+        allow_local=settings.allow_local_files,
+        allow_private=settings.allow_private,
+    )
+    made = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
+    kept = await save_plan(pipelines[0].ledger.store, made)
+    return made.model_copy(update={"created_at": kept.created_at, "expires_at": kept.expires_at})
+
+
+def _show(plan: Plan) -> None:
+    columns = ("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note")
+    table = Table(*columns, box=None)
+    for row in plan.table():
+        add_row(table, *(str(row[name]) for name in columns))
+    print_whole(table)
+    say(plan.summary())
+    for balance in plan.balances:
+        say(balance)
+    for warning in plan.warnings:
+        complain(warning, "yellow")
+    say(f"Plan {plan.hash}, batch key {plan.key}; it may be applied until {plan.expires_at:%Y-%m-%d %H:%M} UTC.")

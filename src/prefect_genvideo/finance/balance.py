@@ -1,0 +1,97 @@
+"""What is left on the accounts that are to pay, and whether a batch can be paid to its end."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from prefect_genvideo.errors import GenVideoError, shorten
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.prices.amounts import Money
+from prefect_genvideo.providers.money import Balance, NotTold
+
+Standing = Literal["told", "unlimited", "not told"]
+"""Of a balance: a figure; a key without a limit of its own, whose wallet is not shown; nothing."""
+
+
+class AccountBalance(BaseModel):
+    """What one account has left.
+
+    Attributes:
+        provider: Name of the provider.
+        account: Fingerprint of the account.
+        standing: Whether it is told.
+        remaining: What is left; None where it is not told, or in no unit that is known.
+        scope: `key` or `account`: a create needs both a key and a wallet with money, and a key tells its own.
+        expired: Whether the key has ended.
+        models: The only models that the key may call; None: all.
+        note: Why it is not told.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    provider: str
+    account: str
+    standing: Standing = "not told"
+    remaining: Money | None = None
+    scope: Literal["key", "account"] = "key"
+    expired: bool = False
+    models: tuple[str, ...] | None = None
+    note: str = ""
+
+    def lacks(self, worst: Sequence[Money]) -> Money | None:
+        """Return what a batch may cost where that is more than is left; None where it can be paid, or nobody knows.
+
+        Args:
+            worst: The most that it costs, by currency.
+        """
+        left = self.remaining
+        needed = next((cost for cost in worst if left is not None and cost.currency == left.currency), None)
+        return needed if needed is not None and left is not None and needed.amount > left.amount else None
+
+    def warnings(self, worst: Sequence[Money], models: Collection[str]) -> Iterator[str]:
+        """Say why a batch will not get to its end on this account.
+
+        Args:
+            worst: The most that it costs, by currency.
+            models: Models that it wants of this account.
+        """
+        if self.expired:
+            yield f"The key at {self.provider} has expired."
+        barred = sorted(set(models) - set(self.models)) if self.models is not None else []
+        if barred:
+            yield f"The key at {self.provider} may not call {', '.join(barred)}."
+        if needed := self.lacks(worst):
+            yield f"{self.provider} has {self.remaining} left on this {self.scope}, the batch may cost {needed}."
+
+    def __str__(self) -> str:
+        if self.standing == "told":
+            return f"{self.provider}: {self.remaining} left on this {self.scope}"
+        return f"{self.provider}: {self.standing}" + (f" ({self.note})" if self.note else "")
+
+
+async def balances_of(pipelines: Sequence[Pipeline]) -> tuple[AccountBalance, ...]:
+    """Ask what is left on each account, once each: these addresses share a small bucket of calls. Never raises.
+
+    Args:
+        pipelines: Accounts.
+    """
+    return tuple([await _balance(pipeline) for pipeline in {one.client.account: one for one in pipelines}.values()])
+
+
+async def _balance(pipeline: Pipeline) -> AccountBalance:
+    client = pipeline.client
+    base = AccountBalance(provider=client.name, account=client.account)
+    try:
+        told = await client.balance()
+        site = await client.site() if isinstance(told, Balance) else NotTold()
+    except GenVideoError as error:
+        return base.model_copy(update={"note": shorten(str(error), 200)})
+    if isinstance(told, NotTold):
+        return base.model_copy(update={"note": told.reason})
+    left = told.money(site, client.unit)
+    facts = {"expired": told.is_expired(), "models": told.models, "scope": told.scope, "remaining": left}
+    standing: Standing = "unlimited" if told.unlimited else "not told" if left is None else "told"
+    return base.model_copy(update={**facts, "standing": standing})

@@ -1,0 +1,385 @@
+"""The plan of a batch: what each row will cost and how long it takes, under a hash that every change of it changes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from prefect_genvideo.batch.plan import Batch, Item, unclaimed
+from prefect_genvideo.errors import DestinationError, GenVideoError, shorten
+from prefect_genvideo.finance.balance import AccountBalance, balances_of
+from prefect_genvideo.ledger.history import Durations
+from prefect_genvideo.ledger.listing import Found, records_of
+from prefect_genvideo.ledger.record import KEPT
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.polling import history_key
+from prefect_genvideo.prices.amounts import EXACT, Estimate, Money, plain
+
+VERSION = 1
+"""Version of the plan file that this release writes."""
+VALID_FOR = timedelta(hours=72)
+"""How long a plan may be applied: prices and people's minds change."""
+# Characters of a prompt that a plan repeats.
+_PROMPT = 200
+# Rows that a plan's warnings name by number.
+_NAMED = 10
+
+RowStanding = Literal["new", "reused", "held"]
+"""Of a row when it was planned: to be paid; paid for by an earlier run; its key is held, so that nothing is sent."""
+
+
+class PlannedAttempt(BaseModel):
+    """One alternative of a row.
+
+    Attributes:
+        key: Idempotency key.
+        provider: Name of the provider.
+        account: Fingerprint of the account that pays.
+        model: Name of the model.
+        fingerprint: SHA-256 (hex) of the request and its files.
+        estimate: What it costs.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    key: str
+    provider: str
+    account: str
+    model: str
+    fingerprint: str
+    estimate: Estimate = Estimate()
+
+
+class PlannedRow(BaseModel):
+    """One wanted video.
+
+    Attributes:
+        number: Row as people count it.
+        prompt: Its beginning.
+        attempts: The wanted alternative first. One of them is paid at most.
+        standing: See `RowStanding`. No part of the hash: it changes while the plan is applied.
+        why: Of a held row: how its key stands.
+        elapsed: Seconds that comparable generations have taken.
+        tags: The row's own.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    number: int
+    prompt: str = ""
+    attempts: tuple[PlannedAttempt, ...]
+    standing: RowStanding = "new"
+    why: str = ""
+    elapsed: float = 0.0
+    tags: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> Estimate:
+        """What the wanted alternative costs."""
+        return self.attempts[0].estimate
+
+    @property
+    def worst(self) -> dict[str, Decimal] | None:
+        """The most that the row costs, by currency, whichever alternative it takes; None: nobody knows."""
+        most = dict[str, Decimal]()
+        for attempt in self.attempts:
+            high, currency = attempt.estimate.high, attempt.estimate.currency
+            if high is None or currency is None:
+                return None
+            most[currency] = max(high, most.get(currency, Decimal(0)))
+        return most
+
+    @property
+    def facts(self) -> list[object]:
+        """What the plan's hash is over: requests, prices, keys and who pays."""
+        return [self.number, *(_facts(attempt) for attempt in self.attempts)]
+
+
+def _facts(attempt: PlannedAttempt) -> list[object]:
+    told = attempt.estimate
+    prices = [None if value is None else plain(value) for value in (told.low, told.expected, told.high)]
+    return [attempt.key, attempt.provider, attempt.account, attempt.model, attempt.fingerprint, *prices, told.currency]
+
+
+class Sums(BaseModel):
+    """The money of many rows. Currencies are never mixed; what is unknown is counted beside the sums.
+
+    Attributes:
+        expected: By currency, over rows whose expected cost is known.
+        worst: The most, by currency, over rows whose upper end is known.
+        unknown: Rows without an expected cost.
+        unbounded: Rows without an upper end.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    expected: tuple[Money, ...] = ()
+    worst: tuple[Money, ...] = ()
+    unknown: int = 0
+    unbounded: int = 0
+
+    def __str__(self) -> str:
+        if not self.expected and not self.worst:
+            return "cost unknown" if self.unknown else "nothing to pay"
+        told = f"expected {_together(self.expected)}, at most {_together(self.worst)}"
+        return told + (f", and {self.unbounded} of unknown cost" if self.unbounded else "")
+
+
+def _together(amounts: Sequence[Money]) -> str:
+    return " and ".join(map(str, amounts)) or "unknown"
+
+
+class Plan(BaseModel):
+    """What a batch will do and cost, before anything is sent.
+
+    Attributes:
+        hash: SHA-256 (hex) over requests, prices, keys and accounts of all rows.
+        key: Key of the batch.
+        created_at: When it was made.
+        expires_at: Until when it may be applied.
+        rows: In the order of the list.
+        sums: Of the rows that are to be paid.
+        balances: What is left on each account, where it is told.
+        elapsed: Seconds that the whole will take about.
+        warnings: What a person should know before saying yes.
+    """
+
+    version: int = Field(default=VERSION, le=VERSION)
+    hash: str = Field(pattern=r"^[0-9a-f]{64}$")
+    key: str
+    created_at: datetime
+    expires_at: datetime
+    rows: tuple[PlannedRow, ...]
+    sums: Sums = Sums()
+    balances: tuple[AccountBalance, ...] = ()
+    elapsed: float = 0.0
+    warnings: tuple[str, ...] = ()
+
+    def of(self, standing: RowStanding) -> list[PlannedRow]:
+        """Return the rows that stand so."""
+        return [row for row in self.rows if row.standing == standing]
+
+    def is_expired(self, now: datetime | None = None) -> bool:
+        """Whether it may not be applied any more."""
+        return self.expires_at <= (now or datetime.now(timezone.utc))
+
+    def summary(self) -> str:
+        """One line for people, e.g. `10 videos: 8 new, 2 reused; expected 40 CNY, at most 48 CNY; about 12 min`."""
+        counts = ", ".join(f"{len(rows)} {name}" for name in _STANDINGS if (rows := self.of(name)))
+        many = f"{len(self.rows)} video{'' if len(self.rows) == 1 else 's'}"
+        return f"{many}: {counts}; {self.sums}; about {minutes(self.elapsed)}"
+
+    def table(self) -> list[dict[str, str | int | float]]:
+        """Rows for a table artifact."""
+        return [
+            {
+                "row": row.number,
+                "standing": row.standing,
+                "expected": str(row.expected) if row.standing == "new" else "0",
+                "at most": _most(row) if row.standing == "new" else "0",
+                "minutes": round(row.elapsed / 60, 1),
+                "model": row.attempts[0].model,
+                "fallbacks": ", ".join(attempt.model for attempt in row.attempts[1:]),
+                "prompt": row.prompt,
+                "note": row.why or row.expected.note,
+                "key": row.attempts[0].key,
+            }
+            for row in self.rows
+        ]
+
+
+_STANDINGS: tuple[RowStanding, ...] = ("new", "reused", "held")
+
+
+def _most(row: PlannedRow) -> str:
+    worst = row.worst
+    return "unknown" if worst is None else " or ".join(f"{plain(high)} {name}" for name, high in sorted(worst.items()))
+
+
+def minutes(seconds: float) -> str:
+    """Return a time in words that fit its length: `45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+async def make_plan(batch: Batch, pipelines: Sequence[Pipeline], *, max_in_flight: int = 20) -> Plan:
+    """Plan a batch that has been checked: costs, standing in the ledger, time and balances. Sends no create.
+
+    Args:
+        batch: All rows, as `plan_batch` has them.
+        pipelines: Accounts, the default one first.
+        max_in_flight: Generations under way at most.
+
+    Raises:
+        DestinationError: The ledger cannot be read.
+    """
+    ledger = pipelines[0].ledger
+    standing = await _standing(ledger, batch.items)
+    elapsed = _Elapsed(ledger.durations)
+    rows = [await _row(item, standing, elapsed) for item in batch.items]
+    new = [row for row in rows if row.standing == "new"]
+    sums = sums_of(new)
+    told = await balances_of(pipelines)
+    now = datetime.now(timezone.utc)
+    return Plan(
+        hash=hash_of(rows),
+        key=batch.key,
+        created_at=now,
+        expires_at=now + VALID_FOR,
+        rows=tuple(rows),
+        sums=sums,
+        balances=told,
+        elapsed=max(sum(row.elapsed for row in new) / max_in_flight, max((row.elapsed for row in new), default=0.0)),
+        warnings=tuple(_warnings(rows, sums, told)),
+    )
+
+
+def hash_of(rows: Iterable[PlannedRow]) -> str:
+    """Return the SHA-256 (hex) of requests, prices, keys and accounts of all rows."""
+    found = hashlib.sha256()
+    for row in rows:
+        found.update(json.dumps(row.facts, ensure_ascii=True, separators=(",", ":")).encode())
+        found.update(b"\n")
+    return found.hexdigest()
+
+
+def sums_of(rows: Iterable[PlannedRow]) -> Sums:
+    """Return what rows cost together."""
+    expected, worst, unknown, unbounded = dict[str, Decimal](), dict[str, Decimal](), 0, 0
+    for row in rows:
+        most = row.worst
+        unknown, unbounded = unknown + (not row.expected.is_known), unbounded + (most is None)
+        if row.expected.expected is not None and row.expected.currency is not None:
+            _add(expected, row.expected.currency, row.expected.expected)
+        for currency, high in (most or {}).items():
+            _add(worst, currency, high)
+    return Sums(expected=_amounts(expected), worst=_amounts(worst), unknown=unknown, unbounded=unbounded)
+
+
+def worst_at(rows: Iterable[PlannedRow], account: str) -> tuple[Money, ...]:
+    """Return the most that rows cost one account, by currency, as far as upper ends are known.
+
+    Args:
+        rows: Rows that are to be paid.
+        account: Fingerprint of the account.
+    """
+    sums = dict[str, Decimal]()
+    for row in rows:
+        own = row.model_copy(update={"attempts": tuple(one for one in row.attempts if one.account == account)})
+        for currency, high in (own.worst or {}).items():
+            _add(sums, currency, high)
+    return _amounts(sums)
+
+
+def _add(sums: dict[str, Decimal], currency: str, amount: Decimal) -> None:
+    sums[currency] = EXACT.add(sums.get(currency, Decimal(0)), amount)
+
+
+def _amounts(sums: dict[str, Decimal]) -> tuple[Money, ...]:
+    return tuple(Money(amount=amount, currency=currency) for currency, amount in sorted(sums.items()))
+
+
+async def _standing(ledger: Ledger, items: Sequence[Item]) -> dict[str, Found]:
+    """The records of all keys that may have one: one listing says of most that they have none."""
+    free = await unclaimed(ledger, items)
+    keys = [attempt.idempotency_key for item in items for attempt in item.alternatives]
+    return await records_of(ledger, [key for key in keys if key not in free])
+
+
+class _Elapsed:
+    """How long rows take, with one look a bucket of comparable generations."""
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+        self._known = dict[str, float]()
+
+    async def of(self, item: Item) -> float:
+        wanted = item.alternatives[0]
+        client = wanted.pipeline.client
+        full = client.effective(wanted.request)
+        bucket = history_key(client.name, full.model, full.duration, full.resolution)
+        if bucket not in self._known:
+            self._known[bucket] = (await self._durations.of(bucket)).typical
+        return self._known[bucket]
+
+
+async def _row(item: Item, records: dict[str, Found], elapsed: _Elapsed) -> PlannedRow:
+    standing, why = _stands([records.get(attempt.idempotency_key) for attempt in item.alternatives])
+    return PlannedRow(
+        number=item.number,
+        prompt=shorten(item.alternatives[0].request.prompt, _PROMPT),
+        attempts=tuple(
+            PlannedAttempt(
+                key=attempt.idempotency_key,
+                provider=attempt.pipeline.client.name,
+                account=attempt.pipeline.client.account,
+                model=attempt.request.model,
+                fingerprint=judged.fingerprint,
+                estimate=judged.estimate,
+            )
+            for attempt, judged in zip(item.alternatives, item.judged, strict=True)
+        ),
+        standing=standing,
+        why=why,
+        elapsed=await elapsed.of(item) if standing == "new" else 0.0,
+        tags=item.tags,
+    )
+
+
+def _stands(records: Sequence[Found | None]) -> tuple[RowStanding, str]:
+    """How a row stands by the records of its alternatives; the first that is held decides, as when it is made."""
+    for found in records:
+        if isinstance(found, DestinationError):
+            return "held", shorten(str(found), _PROMPT)
+        if found is None or found.record.state == "rejected":
+            continue
+        record = found.record
+        if record.state in KEPT:
+            return "reused", f"task {record.task_id} is paid for"
+        return "held", f"its key is {record.state}: {shorten(record.reason or '', 100)}".rstrip(": ")
+    return "new", ""
+
+
+def _warnings(rows: Sequence[PlannedRow], sums: Sums, balances: Sequence[AccountBalance]) -> Iterable[str]:
+    held = [str(row.number) for row in rows if row.standing == "held"]
+    if held:
+        more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
+        yield f"Nothing is sent for row {', '.join(held[:_NAMED])}{more}: genvideo ledger show KEY says why."
+    if sums.unbounded:
+        yield f"{sums.unbounded} of the rows to be paid have no known upper end of their cost."
+    new = [row for row in rows if row.standing == "new"]
+    for balance in balances:
+        yield from balance.warnings(worst_at(new, balance.account), _models_at(new, balance.account))
+
+
+def _models_at(rows: Iterable[PlannedRow], account: str) -> set[str]:
+    return {attempt.model for row in rows for attempt in row.attempts if attempt.account == account}
+
+
+async def learn_prices(pipelines: Sequence[Pipeline]) -> list[str]:
+    """Ask each provider for its price list where the user states none, so that `estimate` knows it.
+
+    Args:
+        pipelines: Accounts.
+
+    Returns:
+        What could not be asked, in words. A list that is not offered is no trouble: its prices stay unknown.
+    """
+    troubles = list[str]()
+    for pipeline in pipelines:
+        client = pipeline.client
+        if client.price_table.prices or client.listed is not None:
+            continue
+        try:
+            await client.price_list()
+        except GenVideoError as error:
+            troubles.append(f"{client.title}: the price list could not be asked: {error}")
+    return troubles

@@ -1,0 +1,66 @@
+"""What a batch will cost, before anything is sent: a plan in the UI and as a file beside the ledger."""
+
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from typing import Annotated, Any
+
+from prefect import flow
+from pydantic import Field
+
+from prefect_genvideo.artifacts import artifact_key, show_table
+from prefect_genvideo.batch.plan import plan_batch
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
+from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.runtime import derive_key, get_settings, run_logger
+
+
+@flow(name="plan-videos", persist_result=False)
+async def plan_videos(
+    requests: str | list[VideoRequest | dict[str, Any]],
+    credentials: Credentials,
+    destination: Destination,
+    max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 20,
+    idempotency_key: str = "",
+    rows: str = "",
+    more_credentials: Sequence[Credentials] = (),
+) -> Plan:
+    """Plan a batch: what each row and all will cost, what is reused, how long it takes. Sends no create.
+
+    Args:
+        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or `s3://` URI), or a list of requests.
+        credentials: Whose account pays for rows that name no provider of their own.
+        destination: Where videos, ledger and plan go.
+        max_in_flight: Generations under way at most, for the expected time.
+        idempotency_key: Key of the batch; empty: this flow run is the key. Applying the plan takes it from there.
+        rows: Only these rows of the list, e.g. `201-400`; empty: all.
+        more_credentials: Accounts of other providers that rows or their fallbacks name.
+
+    Returns:
+        The plan; `generate_videos` takes its hash as `plan`. It is stored as `_plans/<hash>.json` beside the ledger.
+
+    Raises:
+        InvalidRequestError: Rows break rules; all problems of all rows at once.
+    """
+    logger, settings = run_logger(), get_settings()
+    async with AsyncExitStack() as stack:
+        payers = (credentials, *more_credentials)
+        pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
+        for trouble in await learn_prices(pipelines):
+            logger.warning("%s", trouble)
+        batch = await plan_batch(
+            requests,
+            pipelines,
+            derive=derive_key,
+            key=idempotency_key or None,
+            rows=rows,
+            allow_local=settings.allow_local_files,
+            allow_private=settings.allow_private,
+        )
+        made = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
+        plan = await save_plan(pipelines[0].ledger.store, made)
+    logger.info("%s. Plan %s, batch key %s", made.summary(), plan.hash, plan.key)
+    for warning in made.warnings:
+        logger.warning("%s", warning)
+    await show_table(made.table(), artifact_key("plan", made.hash[:12]), made.summary())
+    return plan
