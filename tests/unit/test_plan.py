@@ -15,8 +15,8 @@ from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.finance import Plan, PlanDriftError, check_plan, make_plan, read_plan, save_plan
 from prefect_genvideo.finance.plan import hash_of, minutes
 from prefect_genvideo.finance.plans import path_of
-from prefect_genvideo.pipeline.make import Maker
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.make import Maker
 from prefect_genvideo.polling import History, history_key
 from prefect_genvideo.prices import PriceTable
 from prefect_genvideo.simulator import Simulator
