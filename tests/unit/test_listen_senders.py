@@ -157,7 +157,7 @@ def test_a_bus_may_carry_events_of_ones_own(tmp_path: Path) -> None:
             ["sources.shop.resource"],
         ),
         ("sources: {Shop: {shape: webhook}}\nbody_kib: 0", {}, ["sources.Shop.[key]", "body_kib"]),
-        ("sources: {shop: {shape: webhook, secret: abc}}", {}, ["sources.shop.secret"]),
+        ("sources: {shop: {shape: webhook, secret: short}}", {}, ["sources.shop.secret"]),
         ("a: [", {}, ["file"]),
         ("- 1", {}, ["file"]),
     ],

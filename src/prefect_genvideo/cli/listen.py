@@ -25,9 +25,10 @@ def listen(
 ) -> None:
     """Take signed webhooks, notifications of stores and callbacks, and give them to the Prefect API as events.
 
-    For a Prefect server of your own; Prefect Cloud has webhooks. Senders prove themselves with secrets from
-    GENVIDEO_LISTEN_<SENDER>_SECRETS, or from the file that GENVIDEO_LISTEN_<SENDER>_SECRETS_FILE names. Without a
-    configuration the senders are webhook, s3, eventbridge, oss, cos and callback, as far as their secrets are set.
+    For a Prefect server of your own; Prefect Cloud has webhooks. The secrets of the sender `webhook` are in
+    GENVIDEO_LISTEN_WEBHOOK_SECRETS, or in the file that GENVIDEO_LISTEN_WEBHOOK_SECRETS_FILE names; those of others in
+    variables with their names. Without a configuration the senders are webhook, s3, eventbridge, oss, cos and callback,
+    as far as their secrets are set.
 
     Args:
         config: YAML file with senders and bounds.

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import ErrorDetails
 
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.listen.reading import MAX_TEXT, at
@@ -134,7 +135,7 @@ def _parsed(file: Path) -> ListenConfig:
         return ListenConfig.model_validate(yaml.safe_load(content) or {})
     except ValidationError as error:
         problems = [
-            Problem(".".join(map(str, fault["loc"])) or "file", shown(fault["input"]), fault["msg"], str(file))
+            Problem(".".join(map(str, fault["loc"])) or "file", _given(fault), fault["msg"], str(file))
             for fault in error.errors(include_url=False)
         ]
     except (yaml.YAMLError, ValueError, RecursionError) as error:
@@ -142,11 +143,19 @@ def _parsed(file: Path) -> ListenConfig:
     raise InvalidRequestError("The event door cannot open.", problems=problems) from None
 
 
+def _given(fault: ErrorDetails) -> str:
+    """A wrong value as it may be shown. What stands under an unknown name may be a secret."""
+    return "(not shown)" if fault["type"] == "extra_forbidden" else shown(fault["input"])
+
+
 def _secrets(name: str, environment: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
     here = variable(name)
     file = environment.get(f"{here}_FILE", "")
     try:
-        text = Path(file).read_text(encoding="utf-8")[:_MAX_FILE] if file else environment.get(here, "")
+        text = environment.get(here, "")
+        if file:
+            with Path(file).open(encoding="utf-8") as opened:
+                text = opened.read(_MAX_FILE)
     except (OSError, ValueError) as error:
         problems.append(Problem(f"{here}_FILE", file, f"a readable file ({type(error).__name__})", _SOURCE))
         return ()
