@@ -14,7 +14,10 @@ from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary
 
 from prefect_genvideo import generate_video
 from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
-from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.blocks.session import open_pipeline
+from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.make import Steps, make_video
+from prefect_genvideo.runtime import derive_key
 from prefect_genvideo.simulator import Simulator
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
@@ -39,6 +42,7 @@ class Place:
     sudashui: SudashuiCredentials = field(init=False)
     senseaudio: SenseAudioCredentials = field(init=False)
     destination: S3Destination = field(init=False)
+    _saved: object = None
 
     def __post_init__(self) -> None:
         self.sudashui, self.senseaudio = self.account("sudashui"), self.sense_account("senseaudio")
@@ -82,10 +86,29 @@ class Place:
         run: Any = generate_video
         return await run(**self.request | changes, return_state=True)
 
+    async def straight(self, **changes: Any) -> StoredVideo:
+        """Make the video that `make` makes, by the walk and the settings of the flow, without its run and task runs.
+
+        For what the walk itself decides; a run costs a second of the machine, most of it in Prefect's server.
+        """
+        given: dict[str, Any] = {"aspect_ratio": "16:9", **self.request, **changes}
+        credentials, destination = given.pop("credentials"), given.pop("destination")
+        key, timeout = given.pop("idempotency_key", ""), given.pop("timeout", None)
+
+        async def key_of(fingerprint: str) -> str:
+            return key or await derive_key(fingerprint)
+
+        async with open_pipeline(credentials, destination, timeout=timeout) as pipeline:
+            made = await make_video(pipeline, VideoRequest.model_validate(given), key_of, Steps())
+        assert made.video is not None
+        return made.video
+
     async def saved(self) -> dict[str, str]:
         """Save the blocks and return their names, as parameters of a flow run in another process."""
-        await self.sudashui.asave(self.name, overwrite=True)
-        await self.destination.asave(self.name, overwrite=True)
+        if self._saved != (self.sudashui, self.destination):
+            await self.sudashui.asave(self.name, overwrite=True)
+            await self.destination.asave(self.name, overwrite=True)
+            self._saved = (self.sudashui, self.destination)
         names = {
             "credentials": f"sudashui-credentials/{self.name}",
             "destination": f"s3-video-destination/{self.name}",

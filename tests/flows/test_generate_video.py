@@ -54,9 +54,9 @@ async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str
 async def test_the_field_s_manners_change_nothing(place: Place, provider: str, dialects: dict[str, str]) -> None:
     """Whatever shape answers have: one create, one saved video; a second run with the key uses it."""
     place.sim.speak(**dialects)
-    wanted = place.request if provider == "sudashui" else place.sense_request
-    first = await place.make(**wanted, idempotency_key="one")
-    again = await place.make(**wanted, idempotency_key="one")
+    wanted = place.request if provider == "sudashui" else place.sense_request | {"resolution": "480p"}
+    first = await place.straight(**wanted, idempotency_key="one")
+    again = await place.straight(**wanted, idempotency_key="one")
     assert place.sim.billed == 1
     assert (again.task_id, again.uri) == (first.task_id, first.uri)
     assert list(place.videos()) == [first.key]
@@ -104,7 +104,7 @@ async def test_references_from_everywhere_reach_the_provider(place: Place) -> No
 
 async def test_senseaudio_gets_images_inside_the_request(place: Place) -> None:
     """A provider without uploads gets a local picture as a data URL."""
-    await place.make(**place.sense_request | {"images": [str(CAT)]})
+    await place.straight(**place.sense_request | {"resolution": "480p", "images": (str(CAT),)})
     assert place.sim.calls.get("upload", 0) == 0
     assert place.sim.billed == 1
 
@@ -133,7 +133,7 @@ async def test_every_broken_rule_is_told_and_nothing_is_sent(place: Place) -> No
 async def test_a_name_of_no_block_is_an_invalid_request(place: Place, field: str, name: str) -> None:
     """The error names the parameter, what was given and how a name is written."""
     with refusing(field):
-        await place.make(**{field: name})
+        await place.straight(**{field: name})
 
 
 async def test_a_block_of_the_wrong_kind_is_an_invalid_request(place: Place) -> None:
@@ -148,7 +148,7 @@ async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Excep
     """An account without a valid key or without money makes nothing, and the record says so."""
     broke = place.sudashui.model_copy(update={"api_key": place.account("x").api_key.__class__(key)})
     with pytest.raises(error):
-        await place.make(**{"credentials": broke})
+        await place.straight(credentials=broke)
     assert place.record()["state"] == "rejected"
     assert place.sim.billed == 0
 
@@ -156,9 +156,9 @@ async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Excep
 async def test_a_moderated_task_fails_with_the_providers_reason(place: Place) -> None:
     """What the provider ended stays ended: the same key does not pay for a second try."""
     place.sim.faults.add(Fault("moderation", "create", times=1, params={"reason": "content_policy_violation"}))
-    for _ in range(2):
+    for make in (place.make, place.straight):
         with failing(GenerationFailedError, "content_policy_violation"):
-            await place.make(idempotency_key="order-7")
+            await make(idempotency_key="order-7")
     assert place.record()["state"] == "failed"
     assert place.sim.billed == 1
 
@@ -166,9 +166,9 @@ async def test_a_moderated_task_fails_with_the_providers_reason(place: Place) ->
 async def test_a_lost_answer_is_held_for_a_person(place: Place) -> None:
     """The create was accepted and its answer lost: never sent again; the error names the ways out."""
     place.sim.faults.add(Fault("lost_after", "create", times=1))
-    for _ in range(2):
+    for make in (place.make, place.straight):
         with failing(UnknownOutcomeError, "outcome unknown"):
-            await place.make(idempotency_key="order-8")
+            await make(idempotency_key="order-8")
     assert place.record()["state"] == "unknown"
     assert place.sim.billed == 1
 

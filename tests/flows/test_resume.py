@@ -43,16 +43,23 @@ def running(run_id: UUID, folder: Path) -> Generator[Any, None, None]:
             raise AssertionError(f"{error}\n{(folder / 'engine.log').read_text()[-3000:]}") from error
 
 
-async def test_a_killed_process_is_resumed_by_the_same_flow_run(place: Place, tmp_path: Path) -> None:
-    """kill -9 while polling, and again while saving: each retry goes on with the one task that was paid for."""
+async def test_a_process_that_ended_is_resumed_by_the_same_flow_run(place: Place, tmp_path: Path) -> None:
+    """SIGTERM while polling, kill -9 while saving: each retry goes on with the one task that was paid for.
+
+    Neither provider can cancel: at SIGTERM the run stops, the record stays, the log says how the video is fetched.
+    """
     place.sim.configure(clock="manual")
     run = await submit(generate_video, await place.saved())
     with running(run.id, tmp_path) as process:
         await until(lambda: place.sim.calls.get("status"), "the first question")
-        process.send_signal(signal.SIGKILL)
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
     assert place.record()["state"] == "submitted"
-
     (task,) = place.sim.tasks
+    told = await logs(run.id, "Cancelled.")
+    assert f"Task {task.task_id} goes on at Sudashui, paid for" in told
+    assert f"`genvideo ledger reconcile --at {place.destination.get_store().uri('')} --provider sudashui`" in told
+
     place.sim.finish(task.task_id)
     place.sim.faults.add(Fault("stall", "download", times=1))
     await retry(run.id)
@@ -72,21 +79,6 @@ async def test_a_killed_process_is_resumed_by_the_same_flow_run(place: Place, tm
     assert creates == ["Completed"]  # the retries find the paid task and send nothing
 
 
-async def test_sigterm_ends_the_run_and_not_the_task(place: Place, tmp_path: Path) -> None:
-    """Neither provider can cancel: the run stops, the record stays, the log says how the video is fetched later."""
-    place.sim.configure(clock="manual")
-    run = await submit(generate_video, await place.saved())
-    with running(run.id, tmp_path) as process:
-        await until(lambda: place.sim.calls.get("status"), "the first question")
-        process.send_signal(signal.SIGTERM)
-        process.wait(30)
-    (task,) = place.sim.tasks
-    told = await logs(run.id, "Cancelled.")
-    assert f"Task {task.task_id} goes on at Sudashui, paid for" in told
-    assert f"`genvideo ledger reconcile --at {place.destination.get_store().uri('')} --provider sudashui`" in told
-    assert place.record()["state"] == "submitted"
-
-
 async def test_one_key_in_two_processes_is_paid_once(place: Place, tmp_path: Path) -> None:
     """Two runs of two processes want one key at the same time: both deliver the same video."""
     parameters = await place.saved() | {"idempotency_key": "event-41"}
@@ -99,7 +91,7 @@ async def test_one_key_in_two_processes_is_paid_once(place: Place, tmp_path: Pat
             await ended(run.id)
     assert place.sim.billed == 1
     assert len(place.videos()) == 1
-    again = await place.make(idempotency_key="event-41")
+    again = await place.straight(idempotency_key="event-41")
     assert again.reused
     assert place.sim.billed == 1
 
@@ -120,10 +112,12 @@ async def test_a_reused_generation_says_so(place: Place) -> None:
 
 async def test_a_key_stands_for_one_request(place: Place) -> None:
     """The same key with another prompt, or another provider, is refused before anything is sent."""
-    await place.make(idempotency_key="event-43")
-    for other in ({"prompt": "a dog"}, {"duration": 8}, place.sense_request):
+    await place.straight(idempotency_key="event-43")
+    with refusing("idempotency_key"):
+        await place.make(prompt="a dog", idempotency_key="event-43")
+    for other in ({"duration": 8}, place.sense_request | {"resolution": "480p"}):
         with refusing("idempotency_key"):
-            await place.make(**other, idempotency_key="event-43")
+            await place.straight(**other, idempotency_key="event-43")
     assert place.sim.billed == 1
 
 
@@ -187,7 +181,7 @@ async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
         await place.make(idempotency_key="slot-1", timeout=0.2)
     assert place.record()["state"] == "submitted"
     place.sim.finish(str(caught.value.task_id))
-    video = await place.make(idempotency_key="slot-1")
+    video = await place.straight(idempotency_key="slot-1")
     assert video.task_id == caught.value.task_id
     assert place.sim.billed == 1
 
@@ -195,7 +189,7 @@ async def test_a_deadline_keeps_the_task_for_the_next_run(place: Place) -> None:
 async def test_a_dead_link_is_replaced_by_a_fresh_one(place: Place) -> None:
     """A link that died before the download is asked for again, within the same run."""
     place.sim.faults.add(Fault("expired_link", "download", times=1))
-    video = await place.make()
+    video = await place.straight()
     assert place.sim.faults.hits["expired_link"] == 1
     assert len(place.videos()) == 1
     assert video.size == len(next(iter(place.videos().values())))
@@ -209,7 +203,7 @@ async def test_a_video_that_could_not_be_saved_is_saved_later(place: Place, loss
     )
     place.destination = S3Destination(bucket=place.destination.bucket, **seen_through.settings)
     with failing(DestinationError, "AccessDenied"):
-        await place.make(idempotency_key="order-9")
+        await place.straight(idempotency_key="order-9")
     assert place.record()["state"] == "succeeded"
     assert place.videos() == {}
     video = await place.make(idempotency_key="order-9")
