@@ -27,7 +27,7 @@ from tests.contract.cases import CLIENTS, KEEPS_THE_RULES, KEY
 
 TASK = "task_DrwbCgmERlqqvftqyf2o59FaWynwJPDN"
 SLOW = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much)
-MANY = settings(max_examples=150, suppress_health_check=SLOW)
+MANY = settings(max_examples=60, suppress_health_check=SLOW)
 PROVIDERS = st.sampled_from(sorted(CLIENTS))
 
 

@@ -25,7 +25,7 @@ SIMULATOR_MAY_USE = ("errors", "models", "media", "simulator")
 MOST_COMPLEX = 12
 """Cyclomatic complexity of a function."""
 
-HEAVY = ("prefect", "boto3", "httpx", "av", "PIL", "pydantic", "rich")
+HEAVY = ("prefect", "boto3", "botocore", "httpx", "av", "PIL", "pydantic", "rich")
 
 
 def room_of(module: str) -> str:

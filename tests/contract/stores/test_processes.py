@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.simulator import Simulator
-from tests.contract.stores import child
 from tests.contract.stores.conftest import Serve, destination
+from tests.fixtures import money_child
 from tests.fixtures.prefect import child_env
 from tests.packaging.sources import ROOT
 
 WISHES = 20
-# Each takes two seconds of a core to start.
+# Each takes a second of a core.
 PROCESSES = int(os.environ.get("TESTS_PROCESSES", "2"))
 SECONDS = 60 + 30 * PROCESSES
 
@@ -31,15 +31,17 @@ def wish(serve: Serve, sim: Simulator, name: str, mode: str) -> list[dict[str, A
     """What all wishes came to."""
     sim.configure(polls_to_finish=1, clip_bytes=4096)
     server = serve(name)
+    place = destination(server).model_dump(mode="json", exclude_defaults=True, context={"include_secrets": True})
+    fields = ("bucket", "prefix", "region", "endpoint_url", "access_key_id", "secret_access_key")
     options = {
         "provider": {"api_key": sim.key, "base_url": sim.sudashui_url},
-        "destination": destination(server, ledger_mode=mode).model_dump(
-            mode="json", exclude_defaults=True, context={"include_secrets": True}
-        ),
+        "store": {name: place[name] for name in fields},
+        "create_only": mode == "create-only",
+        "key": "k",
         "runs": WISHES // PROCESSES,
     }
     environment = child_env({"HTTP_PROXY": server.url, "NO_PROXY": "127.0.0.1,localhost"})
-    command = [sys.executable, "-m", child.__name__, json.dumps(options)]
+    command = [sys.executable, "-m", money_child.__name__, json.dumps(options)]
     with ExitStack() as stack:
         processes: list[subprocess.Popen[str]] = []
         for _ in range(PROCESSES):
