@@ -26,7 +26,10 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +148,8 @@ class Soak:
         self.logs = servers.folder / "logs"
         self.logs.mkdir()
         self.happened: Counter[str] = Counter()
-        self.settled = self.number = 0
+        self.number, self.settled = 0, list[str]()
+        self.processes = count(1)
         self.running: list[Worker] = []
         for fault in ALWAYS:
             self.console.tell("faults", fault)
@@ -225,8 +229,8 @@ class Soak:
         return tuple(again)
 
     def _weather(self, *, fair: bool = False, days: float = 0.0) -> Weather:
-        self.happened["processes"] += 1
-        name, log = f"host-{self.happened['processes']}", str(self.logs / f"{self.happened['processes']}.log")
+        number = next(self.processes)
+        name, log = f"host-{number}", str(self.logs / f"{number}.log")
         if fair:
             return Weather(clock=(days * DAY,) * 2, host=name, log=log)
         off = [self.rng.choice((0.0, 0.0, -90.0, 300.0, -3600.0, 86_400.0, -30 * DAY)) for _ in range(2)]
@@ -278,16 +282,25 @@ class Soak:
     def settle(self) -> None:
         """Ask again for what is unfinished, reconcile, and play the person, until nothing is left to do."""
         for _ in range(ROUNDS):
-            left = {place: self._unfinished(place) for place in self.places}
-            if not any(left.values()):
+            left = [place for place in self.places if self._unfinished(place)]
+            self._side_by_side(self._settle, left)
+            if not left:
                 break
-            for place, wishes in left.items():
-                for some in (tuple(wishes[at : at + 12]) for at in range(0, len(wishes), 12)):
-                    self._ended(self._calmly(soak_child.make, place, self._weather(fair=True), some))
-                self._ended(self._calmly(soak_child.tidy, place, self._weather(fair=True)))
-                self._play_the_person(place)
-        for place in self.places:  # days later
-            self._ended(self._calmly(soak_child.tidy, place, self._weather(fair=True, days=3), True))
+        self._side_by_side(self._tidy_at_last, self.places)
+
+    def _side_by_side(self, work: Callable[[Place], None], places: Sequence[Place]) -> None:
+        with ThreadPoolExecutor(len(self.places)) as pool:
+            list(pool.map(work, places))
+
+    def _settle(self, place: Place) -> None:
+        wishes = self._unfinished(place)
+        for some in (tuple(wishes[at : at + 20]) for at in range(0, len(wishes), 20)):
+            self._ended(self._calmly(soak_child.make, place, self._weather(fair=True), some))
+        self._ended(self._calmly(soak_child.tidy, place, self._weather(fair=True)))
+        self._play_the_person(place)
+
+    def _tidy_at_last(self, place: Place) -> None:
+        self._ended(self._calmly(soak_child.tidy, place, self._weather(fair=True, days=3), True))
 
     def _calmly(self, *order: Any) -> Answer:
         return self.forks.start(*order).result(STUCK_SECONDS)
@@ -310,7 +323,7 @@ class Soak:
             tasks = self.console.tasks(wish.prompt)
             task_id = tasks[-1]["task_id"] if tasks else ""
             self._ended(self._calmly(soak_child.decide, place, self._weather(fair=True), wish.idempotency_key, task_id))
-            self.settled += 1
+            self.settled.append(wish.idempotency_key)
 
     def records(self, place: Place) -> dict[str, LedgerRecord]:
         """Every record of a place by its idempotency key."""
@@ -434,13 +447,14 @@ def main() -> int:
     print(f"{tally.refused:6} refused before they were paid\n{tally.failed:6} paid, and ended without a video")
     for problem in broken:
         print(f"BROKEN {problem}")
+    print(f"{next(soak.processes) - 1:6} processes")
     wanted = sum(map(len, soak.wishes.values()))
     figures = {
         "wanted": wanted,
         "billed": billed,
         "delivered": tally.delivered,
         "refused": tally.refused + tally.failed,
-        "unknown_settled": soak.settled,
+        "unknown_settled": len(soak.settled),
         "orphans": len(orphans),
         "leaks": len(leaked),
     }

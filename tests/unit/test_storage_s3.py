@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 import time
 from dataclasses import replace
@@ -14,6 +16,7 @@ import httpx
 import pytest
 from botocore.exceptions import MissingDependencyException
 
+from benchmarks.leaks import leaks
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.storage import PreconditionFailedError, S3Store
 from prefect_genvideo.storage.s3.errors import explain
@@ -425,3 +428,24 @@ async def test_what_is_old_by_our_clock_alone_is_not_swept(s3: S3Server) -> None
         assert await store.sweep() == 0
         assert len(s3.open_uploads(store.bucket)) == 1
         await upload.commit()
+
+
+TELLING = """
+import asyncio, logging, sys
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout)
+from prefect_genvideo.storage import S3Store
+store = S3Store(sys.argv[1], endpoint_url=sys.argv[2], access_key_id="AKID", secret_access_key="hidden0123456789")
+async def both():
+    await asyncio.gather(*(store.put(f"{n}", b"x", if_absent=True) for n in range(8)))
+    logging.getLogger("botocore.endpoint").debug("told outside of a request")
+asyncio.run(both())
+"""
+
+
+def test_the_first_requests_of_a_process_tell_no_signature_either(s3: S3Server) -> None:
+    """The client library, and with it its loggers, comes with the first request; several threads make one at once."""
+    command = [sys.executable, "-c", TELLING, s3.new_bucket(), s3.endpoint_url]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "told outside of a request" in done.stdout
+    assert leaks({"log": done.stdout.encode() + done.stderr.encode()}, ["hidden0123456789"]) == []

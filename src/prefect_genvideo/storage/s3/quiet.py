@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from importlib import import_module
 
 # boto3 and what it stands on.
 _LIBRARIES = frozenset({"boto3", "botocore", "s3transfer", "urllib3", "awscrt"})
@@ -28,12 +29,13 @@ class _Silence(logging.Filter):
 
     def spread(self) -> None:
         """Reach every logger of the libraries; new ones come with the modules that log."""
-        if len(sys.modules) == self.modules_seen:
+        there = len(sys.modules)
+        if there == self.modules_seen:
             return
-        self.modules_seen = len(sys.modules)
         for name, logger in list(logging.root.manager.loggerDict.items()):
             if name.partition(".")[0] in _LIBRARIES and isinstance(logger, logging.Logger):
                 logger.addFilter(self)
+        self.modules_seen = there  # only now: another thread may be about to make a request
 
 
 _silence = _Silence()
@@ -42,6 +44,8 @@ _silence = _Silence()
 @contextmanager
 def untold() -> Generator[None]:
     """Let the S3 client log nothing below INFO for the length of the context, in this thread."""
+    # Else its loggers would come with the first request, behind the filter.
+    import_module("boto3.session")
     token = _asking.set(True)
     _silence.spread()
     try:
