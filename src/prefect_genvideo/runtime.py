@@ -6,8 +6,8 @@ import asyncio
 import logging
 import os
 import shlex
-from collections.abc import AsyncGenerator
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
@@ -285,6 +285,20 @@ def run_logger() -> logging.Logger | logging.LoggerAdapter[Any]:
         return get_logger("genvideo")
 
 
+Observer = Callable[[Event, LedgerRecord], None]
+_observers: list[Observer] = []
+
+
+@contextmanager
+def observed(observer: Observer) -> Generator[None]:
+    """Have `observer` called in this process for every event of a generation, before it is emitted."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
 def announce(event: Event, record: LedgerRecord) -> None:
     """Emit `genvideo.<event>` for automations.
 
@@ -295,6 +309,8 @@ def announce(event: Event, record: LedgerRecord) -> None:
     Resource ids: `genvideo.generation.<provider>.<task id>` (before there is a task id: `genvideo.key.<key>`), or
     `genvideo.video.<provider>.<task id>` for `genvideo.video.saved`.
     """
+    for observer in _observers:
+        observer(event, record)
     family = event.partition(".")[0]
     name = f"{family}.{record.provider}.{record.task_id}" if record.task_id else f"key.{record.key}"
     run = flow_run_id() or record.flow_run_id

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo import S3Destination
-from prefect_genvideo.cli.console import destination_from
+from prefect_genvideo.cli.targets import destination_from
 from prefect_genvideo.errors import InvalidRequestError
 
 

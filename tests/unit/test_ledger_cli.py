@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from tests.fixtures.money import REQUEST, draft
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
 
+TWO_WAYS = (("--everything",), ("--state", "failed"))
 LONG_KEY = "run-5e0f2f0e-1111-2222-3333-444455556666-abcdef01-0"
 LONG_TASK = "task_abcdefghijklmnopqrstuvwxyz012345"
 
@@ -80,33 +82,45 @@ def shell(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Shell:
     return Shell(tmp_path / "videos", capsys)
 
 
-def test_an_empty_ledger_has_no_records(shell: Shell) -> None:
-    """And is no error."""
-    shell("list")
-    assert (shell.status, shell.err) == (0, "")
-    assert shell("list", "--json") == ""
-    assert shell("list", "--json") == ""
+def test_a_place_without_a_ledger_is_an_error(shell: Shell) -> None:
+    """A misspelt place would look like one where nothing is wrong."""
+    for words in (("list",), ("list", "--json"), ("show", "a"), ("adopt", "a", "t"), ("release", "a")):
+        assert (shell(*words), shell.status) == ("", 1)
+        assert shell.folder.as_uri() in shell.err
+    assert not shell.folder.exists()
+
+
+def test_a_ledger_without_unfinished_records_is_no_error(shell: Shell) -> None:
+    """And says so to people, not to programs."""
+    shell.write("a", "failed", reason="moderation")
+    assert len(shell("list").splitlines()) == 1
+    assert (shell("list", "--json"), shell("list", "--quiet"), shell.status, shell.err) == ("", "", 0, "")
 
 
 def test_unfinished_records_are_listed_with_what_people_ask_for(shell: Shell) -> None:
-    """Key, state, model, task, age, cost and why; unknown costs are called unknown."""
-    shell.write("a", "submitted", task_id="task_9")
+    """Key, state in words, prompt, model, task, age, cost and why, within 80 columns; unknown costs are unknown."""
+    shell.write("a", "submitted", task_id="task_9", request={"prompt": "a cat"})
     shell.write("b", "unknown", reason="connection lost")
     shell.write("c", "failed", reason="moderation")
-    lines = shell("list").splitlines()
-    assert [line.split()[:3] for line in lines[1:3]] == [["a", "submitted", "sd-2-720p"], ["b", "unknown", "sd-2-720p"]]
-    assert "task_9" in lines[1]
-    assert "unknown" in lines[1].split()[-1]
-    assert "connection lost" in lines[2]
-    assert lines[-1] == "1 submitted, 1 unknown"
+    printed = shell("list")
+    *cards, counts = re.split(r"\n(?! )", printed.rstrip("\n"))
+    first, second = (card.split("\n  ") for card in sorted(cards))
+    assert [card[0].split()[:2] for card in (first, second)] == [["a", "submitted:"], ["b", "unknown:"]]
+    assert first[1] == "a cat"
+    assert "sd-2-720p" in first[2]
+    assert "cost unknown" in first[2]
+    assert first[3:] == ["task task_9"]
+    assert second[3:] == ["connection lost"]
+    assert max(map(len, printed.splitlines())) <= 80
+    assert counts == "1 submitted, 1 unknown"
 
 
 def test_finished_records_are_listed_on_request(shell: Shell) -> None:
     """Everything, or one state."""
     shell.write("a", "submitted")
     shell.write("b", "failed", reason="moderation")
-    assert [line.split()[0] for line in shell("list", "--everything").splitlines()[1:3]] == ["a", "b"]
-    assert [line.split()[0] for line in shell("list", "--state", "failed").splitlines()[1:2]] == ["b"]
+    keys = {words: [line[0] for line in shell("list", *words).splitlines() if line[0] in "ab"] for words in TWO_WAYS}
+    assert list(keys.values()) == [["a", "b"], ["b"]]
 
 
 def test_json_is_one_record_a_line(shell: Shell) -> None:
@@ -148,6 +162,7 @@ def test_one_record_is_shown_as_json(shell: Shell) -> None:
 
 def test_a_key_that_is_not_there_is_one_readable_line(shell: Shell) -> None:
     """Exit code 1, no traceback."""
+    shell.write("another", "submitted")
     for words in (("show", "nope"), ("adopt", "nope", "t"), ("release", "nope")):
         assert shell(*words) == ""
         assert shell.status == 1
@@ -245,7 +260,7 @@ def test_reconciling_fetches_what_is_ready(shell: Shell, provider: Simulator, pr
     assert rows[-1]["uri"].startswith("file://")
     printed = shell("reconcile", "--provider", "sudashui")
     assert "crashed" in printed
-    assert "{'unknown': 1}" in printed
+    assert printed.splitlines()[-1] == "1 unknown"
     assert provider.billed == 1
 
 

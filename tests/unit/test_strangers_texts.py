@@ -134,4 +134,4 @@ def test_a_terminal_is_not_driven_by_a_record(text: str, tmp_path: Path, capsys:
         if "show" in words:
             assert json.loads(printed)["request"]["prompt"] == text
         else:
-            assert len(printed.splitlines()) == (1 if "--json" in words else 3)
+            assert len(printed.splitlines()) == (1 if "--json" in words else 5)

@@ -1,30 +1,20 @@
-"""`genvideo`: generate, look after the ledger, run the simulator and the demo."""
+"""`genvideo`: make videos, look after the ledger and an installation, run the simulator and the demo."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+import sys
 
-from cyclopts import App, Parameter
-from rich.table import Table
+from cyclopts import App, CycloptsError
 
-from prefect_genvideo.cli.console import (
-    add_row,
-    complain,
-    credentials_from,
-    destination_from,
-    needs,
-    plain_errors,
-    print_whole,
-    provider_of,
-    run,
-    say,
-)
+from prefect_genvideo.cli.console import USAGE, WORDS, Output, Rows, complain, give, needs, plain_errors, run
+from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.cli.listen import listen
+from prefect_genvideo.cli.make import batch, check, generate
 from prefect_genvideo.cli.plan import plan
 from prefect_genvideo.cli.project import deploy, init
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
-from prefect_genvideo.models import StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.cli.targets import credentials_from
+from prefect_genvideo.errors import GenVideoError, shorten
 
 SIMULATOR = ("av", "PIL", "starlette", "uvicorn", "python_multipart")
 """Modules that the local simulator needs, which the package alone does not bring."""
@@ -32,123 +22,66 @@ DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
 """Modules that the demo needs."""
 
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
+app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
-app.command(listen)
-app.command(plan)
-app.command(init)
-app.command(deploy)
+for command in (generate, check, plan, batch, doctor, init, deploy, listen):
+    app.command(command)
 
 
 @app.command
-def generate(
-    prompt: str,
-    /,
-    *,
-    to: str,
-    model: str = "",
-    image: Annotated[list[str] | None, Parameter(negative=())] = None,
-    video: Annotated[list[str] | None, Parameter(negative=())] = None,
-    audio: Annotated[list[str] | None, Parameter(negative=())] = None,
-    first_frame: str = "",
-    last_frame: str = "",
-    duration: float = 0,
-    aspect_ratio: str = "16:9",
-    resolution: str = "default",
-    provider: str | None = None,
-    credentials: str | None = None,
-    key: str = "",
-) -> None:
-    """Generate one video and land it in the destination.
-
-    Args:
-        prompt: What the video shows.
-        to: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
-        model: Model name; the provider's default model when only --provider is given.
-        image: Reference image; may be given several times. Named @image1, @image2 … in the prompt.
-        video: Reference video; may be given several times.
-        audio: Reference audio; may be given several times.
-        first_frame: Image that the video starts with.
-        last_frame: Image that the video ends with.
-        duration: Seconds; 0 takes the model's default.
-        aspect_ratio: Width to height.
-        resolution: Where the model name does not decide it.
-        provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented.
-        credentials: Saved credentials block; else the key comes from the environment, see `genvideo providers`.
-        key: Idempotency key; the same key never pays twice.
-    """
-
-    async def work() -> None:
-        from prefect_genvideo.blocks import resolve_credentials
-        from prefect_genvideo.events import flat_parameters
-        from prefect_genvideo.flows import generate_video
-        from prefect_genvideo.providers import get_provider
-
-        named = provider or provider_of(model)
-        payer = await resolve_credentials(credentials_from(named, credentials))
-        request = VideoRequest.model_validate(
-            {
-                "model": model or get_provider(named).default_model,
-                "prompt": prompt,
-                "duration": duration_or_default(duration),
-                "aspect_ratio": aspect_ratio,
-                "resolution": None if resolution == "default" else resolution,
-                **{"images": image or (), "videos": video or (), "audios": audio or ()},
-                **{"first_frame": first_frame or None, "last_frame": last_frame or None},
-            }
-        )
-        # The form's own choices would hide what else is wrong: here all of it is said at once.
-        if problems := payer.get_client().validate(request):
-            raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
-        blocks = {"credentials": payer, "destination": destination_from(to)}
-        flow: Any = generate_video
-        stored: StoredVideo = await flow(**blocks, idempotency_key=key, **flat_parameters(request))
-        say(stored.uri)
-
-    run(work())
-
-
-@app.command
-def models(*, provider: str, credentials: str | None = None) -> None:
+def models(*, provider: str, credentials: str | None = None, output: Output = WORDS) -> None:
     """List the models that the account is offered now, a line each: name, price, what it takes and how that is known.
 
     Args:
         provider: Name of the provider, see `genvideo providers`.
         credentials: Saved credentials block; else the key comes from the environment.
+        output: How to speak.
     """
 
     async def work() -> None:
-        from prefect_genvideo.blocks import ProviderCredentials
-        from prefect_genvideo.blocks.session import resolve
+        from prefect_genvideo.blocks import resolve_credentials
 
-        block = await resolve(credentials_from(provider, credentials), ProviderCredentials, "credentials")
+        block = await resolve_credentials(credentials_from(provider, credentials))
         async with block.get_client() as client:
-            for model in await client.catalog():
+            try:
+                catalog = await client.catalog()
+            except GenVideoError as error:
+                complain(f"{client.base_url} did not give its models: {error.reason or 'see below'}")
+                raise
+            for model in catalog:
                 basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
                 facts = " · ".join(filter(None, (model.price, str(model.limits))))
-                say(f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}")
+                give(
+                    f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}",
+                    {"model": model.name, "price": model.price, "limits": str(model.limits), "basis": model.basis},
+                )
 
-    run(work())
+    run(work(), output)
 
 
 @app.command
-def providers() -> None:
-    """List the providers, built-in and installed, with the environment variables that each is set up by."""
+def providers(*, output: Output = WORDS) -> None:
+    """List the providers, built-in and installed, with the environment variables that each is set up by.
+
+    Args:
+        output: How to speak.
+    """
 
     async def work() -> None:
         from prefect_genvideo.blocks import credentials_type
         from prefect_genvideo.providers import get_provider, provider_names
 
-        table = Table("provider", "title", "default model", "environment", box=None)
+        table = Rows("provider", "title", "default model", "environment")
         for name in provider_names():
             try:
                 client, variables = get_provider(name), credentials_type(name).environment().values()
             except GenVideoError as error:
                 complain(error)
                 continue
-            add_row(table, name, client.title, client.default_model, " ".join(variables))
-        print_whole(table)
+            table.add(name, client.title, client.default_model, " ".join(variables))
+        table.show()
 
-    run(work())
+    run(work(), output)
 
 
 @app.command
@@ -185,4 +118,7 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
 
 def main() -> None:
     """Entry point of the `genvideo` command."""
-    app()
+    try:
+        app(sys.argv[1:], exit_on_error=False)
+    except CycloptsError:  # cyclopts has said what is wrong
+        sys.exit(USAGE)

@@ -1,4 +1,4 @@
-"""What all commands share: the two consoles, and blocks made from the command line and the environment."""
+"""What all commands share: how they speak, and how what is known to go wrong ends them."""
 
 from __future__ import annotations
 
@@ -9,112 +9,72 @@ import os
 import sys
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Any
-from urllib.parse import parse_qsl, unquote
+from typing import Annotated, Any
 
+from cyclopts import Parameter
 from rich.console import Console
 from rich.table import Table
 
-from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError, printable
-from prefect_genvideo.models import Problem
-from prefect_genvideo.providers.answers import url_parts
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, printable
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
 out = Console(highlight=False, soft_wrap=True, emoji=False, markup=False)
 
-
-def provider_of(model: str) -> str:
-    """Name of the one provider that documents this model.
-
-    Raises:
-        InvalidRequestError: None or several of them do; the caller has to say which one is meant.
-    """
-    from prefect_genvideo.providers import get_provider, provider_names
-
-    found = [name for name in provider_names() if model in get_provider(name).documented_models]
-    if len(found) == 1:
-        return found[0]
-    limit = f"with --provider, one of {', '.join(found or provider_names())}"
-    problem = Problem("model", model or "(none)", limit, "genvideo")
-    raise InvalidRequestError("The provider is not known from the model's name.", problems=[problem])
+FAILED, USAGE, DECIDE, AGAIN, STOPPED = 1, 2, 3, 4, 130
+"""Exit codes: it failed; the command line is wrong; a person has to decide; the same again may work; Ctrl-C."""
 
 
-def credentials_from(provider: str, block: str | None) -> Any:
-    """A credentials block: the saved one, or one made from the environment.
+@Parameter(name="*")
+@dataclass(frozen=True)
+class Output:
+    """How a command speaks.
 
     Args:
-        provider: Name of the provider; its plug-in may be another package's.
-        block: Name of a saved block; the environment is not read then.
-
-    Raises:
-        AuthenticationError: The environment has no key for the provider.
-        InvalidRequestError: There is no such provider, or a value cannot be used; values are not repeated.
+        json: One JSON object a line on stdout and nothing else; an error is one on stderr.
+        quiet: Results and errors alone.
     """
-    if block:
-        return block
-    from pydantic import ValidationError
 
-    from prefect_genvideo.blocks import credentials_type
-
-    kind = credentials_type(provider)
-    names: dict[str, str] = kind.environment()
-    values = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
-    if "api_key" not in values:
-        raise AuthenticationError(
-            f"No key: set {names['api_key']}, or name a saved block with --credentials.", provider=provider
-        )
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        problems = [
-            Problem(names.get(str(fault["loc"][0]), str(fault["loc"][0])), "(not shown)", fault["msg"], "environment")
-            for fault in error.errors(include_url=False, include_input=False, include_context=False)
-        ]
-        raise InvalidRequestError("The environment's values cannot be used.", problems=problems) from None
+    json: Annotated[bool, Parameter(negative=())] = False
+    quiet: Annotated[bool, Parameter(negative=())] = False
 
 
-# Fields that the URI itself gives, and those that a shell's history must not keep.
-_NOT_ON_A_LINE = {"bucket", "prefix", "ledger", "access_key_id", "secret_access_key", "session_token"}
+WORDS = Output()
+"""What a person at a terminal gets."""
+_output: ContextVar[Output] = ContextVar("prefect_genvideo_output", default=WORDS)
 
 
-def _split_options(to: str, fields: set[str]) -> tuple[str, dict[str, str]]:
-    """Part `?field=value&…` from a URI; a question mark without fields behind it belongs to the prefix."""
-    place, mark, query = to.rpartition("?")
-    options = dict(parse_qsl(query, keep_blank_values=True))
-    return (place, options) if mark and options and options.keys() <= fields else (to, {})
+def is_plain() -> bool:
+    """Whether words beside the results are wanted."""
+    return _output.get() == WORDS
 
 
-def destination_from(to: str) -> Any:
-    """A destination for `s3://bucket/prefix`, a folder, or the name of a saved block (`block-type-slug/name`).
-
-    S3 credentials come from boto3's default chain; `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name another server.
-    Fields of the destination may follow, e.g. `s3://bucket/prefix?ledger_mode=create-only&addressing=virtual`.
-    """
-    from prefect_genvideo.blocks import LocalDestination, S3Destination
-    from prefect_genvideo.storage import split_uri
-
-    if to[:5].lower() == "s3://":
-        place, options = _split_options(to, set(S3Destination.model_fields) - _NOT_ON_A_LINE)
-        bucket, prefix = split_uri(place)
-        return S3Destination.model_validate({"bucket": bucket, "prefix": prefix.strip("/"), **options})
-    if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
-        return to
-    return LocalDestination(path=_path_of(to) if to.startswith("file://") else to)
-
-
-def _path_of(uri: str) -> str:
-    path = unquote(url_parts(uri).path)
-    if not path:
-        problem = Problem("uri", uri, "a folder's path behind file://, e.g. file:///videos", "genvideo")
-        raise InvalidRequestError("This is no place for videos.", problems=[problem])
-    return path
+def is_watched() -> bool:
+    """Whether words are wanted and somebody sits at a terminal, where lines can change."""
+    return is_plain() and err.is_terminal
 
 
 def say(text: object) -> None:
-    """Print lines, with visible escapes for what would drive the terminal: names and reasons are others' texts."""
-    out.print("\n".join(printable(line) for line in str(text).split("\n")))
+    """Print lines for people, with visible escapes for what would drive the terminal: names and reasons are others'."""
+    if is_plain():
+        out.print(_shown(text))
+
+
+def give(text: object, facts: Mapping[str, Any], *, indent: int | None = None) -> None:
+    """Print a result: lines, or the same as a JSON object.
+
+    Args:
+        text: For people.
+        facts: For programs.
+        indent: Blanks a level of the JSON; None: one line.
+    """
+    if _output.get().json:
+        say_json(facts, indent)
+    else:
+        out.print(_shown(text))
 
 
 def complain(text: object, style: str = "red") -> None:
@@ -124,51 +84,102 @@ def complain(text: object, style: str = "red") -> None:
         text: What is wrong.
         style: Colour, as rich names it.
     """
-    err.print("\n".join(printable(line) for line in str(text).split("\n")), style=style)
+    err.print(_shown(text), style=style)
 
 
-def say_json(facts: Mapping[str, Any], indent: int | None = None) -> None:
+def _shown(text: object) -> str:
+    return "\n".join(printable(line) for line in str(text).split("\n"))
+
+
+def say_json(facts: Mapping[str, Any], indent: int | None = None, console: Console = out) -> None:
     """Print an object as JSON, readable and harmless: characters that are not printable are escaped as JSON does.
 
     Args:
         facts: The object.
         indent: Blanks a level; None: one line.
+        console: Where to.
     """
-    text = json.dumps(facts, ensure_ascii=False, indent=indent)
-    out.print("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+    text = json.dumps(facts, ensure_ascii=False, indent=indent, default=str)
+    console.print("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
 
 
-def add_row(table: Table, *cells: str) -> None:
-    """Add a row whose texts may be others'.
+class Rows:
+    """A table whose texts may be others', or the same rows as JSON objects.
 
     Args:
-        table: The table.
-        cells: One text a column.
+        columns: Its headings.
     """
-    table.add_row(*(printable(cell) for cell in cells))
 
+    def __init__(self, *columns: str) -> None:
+        self._columns = columns
+        self._table = Table(*columns, box=None)
 
-def print_whole(table: Table) -> None:
-    """Print a table with nothing cut, however narrow the terminal is: keys and task ids are there to be copied."""
-    table.width = out.measure(table, options=out.options.update(max_width=10_000)).maximum
-    out.print(table)
+    def add(self, *cells: str, facts: Mapping[str, Any] | None = None) -> None:
+        """Add a row.
+
+        Args:
+            cells: One text a column.
+            facts: The row for programs; the cells by their headings when not given.
+        """
+        if _output.get().json:
+            say_json(facts or dict(zip(self._columns, cells, strict=True)))
+        self._table.add_row(*(printable(cell) for cell in cells))
+
+    def show(self) -> None:
+        """Print the table with nothing cut, however narrow the terminal is: keys are there to be copied."""
+        if not _output.get().json:
+            self._table.width = out.measure(self._table, options=out.options.update(max_width=10_000)).maximum
+            out.print(self._table)
 
 
 @contextmanager
-def plain_errors() -> Generator[None]:
-    """Show what is known to go wrong as one message, with exit code 1. The rest is a fault of ours, with its stack."""
+def plain_errors(output: Output = WORDS) -> Generator[None]:
+    """Show what is known to go wrong as one message, with an exit code. The rest is a fault of ours, with its stack.
+
+    Args:
+        output: How this command speaks.
+    """
     from pydantic import ValidationError
 
+    token = _output.set(output)
     try:
         yield
     except (GenVideoError, OSError) as error:
-        complain(f"{type(error).__name__}: {error}")
-        sys.exit(1)
+        _report(error)
+        sys.exit(exit_code(error))
     except ValidationError as error:
-        complain(f"{error.title} cannot be made of what was given:")
-        for fault in error.errors(include_url=False, include_input=False, include_context=False):
-            complain(f"- {'.'.join(map(str, fault['loc']))}: {fault['msg']}")
-        sys.exit(1)
+        faults = error.errors(include_url=False, include_input=False, include_context=False)
+        lines = [f"- {'.'.join(map(str, fault['loc']))}: {fault['msg']}" for fault in faults]
+        if output.json:
+            say_json({"error": type(error).__name__, "message": f"{error.title}: {' '.join(lines)}"}, console=err)
+        else:
+            complain("\n".join([f"{error.title} cannot be made of what was given:", *lines]))
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        complain("Stopped. What was paid for goes on at the provider; the same key, or reconciling, takes it up again.")
+        sys.exit(STOPPED)
+    finally:
+        _output.reset(token)
+
+
+def exit_code(error: Exception) -> int:
+    """What a program may do about an error: decide (a person), again (the same command later), or mend it first."""
+    if isinstance(error, UnknownOutcomeError):
+        return DECIDE
+    return AGAIN if isinstance(error, GenVideoError) and error.retryable else FAILED
+
+
+def _report(error: Exception) -> None:
+    if not _output.get().json:
+        complain(f"{type(error).__name__}: {error}")
+        return
+    facts: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
+    if isinstance(error, GenVideoError):
+        known = ("reason", "retryable", "provider", "task_id", "status_code")
+        facts |= {name: getattr(error, name) for name in known if getattr(error, name) is not None}
+    if isinstance(error, InvalidRequestError) and error.problems:
+        facts["problems"] = [{"field": one.field, "value": one.value, "limit": one.limit} for one in error.problems]
+    say_json(facts, console=err)
 
 
 def needs(extra: str, *modules: str) -> None:
@@ -187,11 +198,16 @@ def needs(extra: str, *modules: str) -> None:
         raise InvalidRequestError(f"This command needs more than is installed ({', '.join(missing)} missing): {line}")
 
 
-def run(work: Any) -> Any:
-    """Run a coroutine; see `plain_errors` for what becomes of errors."""
+def run(work: Any, output: Output = WORDS) -> Any:
+    """Run a coroutine; see `plain_errors` for what becomes of errors.
+
+    Args:
+        work: The coroutine.
+        output: How this command speaks.
+    """
     # A private server for one command takes longer to start on a busy machine than Prefect's default of 20 s.
     os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    with plain_errors(), _engine_without_errors():
+    with plain_errors(output), _engine_without_errors():
         return asyncio.run(work)
 
 

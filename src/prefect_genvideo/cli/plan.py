@@ -7,18 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 from uuid import uuid4
 
 from cyclopts import Parameter
-from rich.table import Table
 
-from prefect_genvideo.cli.console import (
-    add_row,
-    complain,
-    credentials_from,
-    destination_from,
-    print_whole,
-    run,
-    say,
-    say_json,
-)
+from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, run, say, say_json
+from prefect_genvideo.cli.targets import credentials_from, destination_from
 
 if TYPE_CHECKING:
     from prefect_genvideo.finance import Plan
@@ -35,7 +26,7 @@ def plan(
     key: str = "",
     rows: str = "",
     max_in_flight: int = 20,
-    json_: bool = False,
+    output: Output = WORDS,
 ) -> None:
     """Say what a batch will cost, what is reused and how long it takes, and store the plan. Sends no create.
 
@@ -48,7 +39,7 @@ def plan(
         key: Key of the batch; without one the plan has a key of its own, under which it is applied.
         rows: Only these rows of the list, e.g. 201-400.
         max_in_flight: Generations under way at most, for the expected time.
-        json_: The whole plan as JSON instead of a table.
+        output: How to speak; JSON is the whole plan.
     """
 
     async def work() -> None:
@@ -59,12 +50,12 @@ def plan(
             destination = destination_from(to)
             pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
             found = await _planned(manifest, pipelines, key or f"plan-{uuid4().hex[:12]}", rows, max_in_flight)
-        if json_:
-            say_json(found.model_dump(mode="json", exclude_none=True), indent=1)
+        if output.json:
+            say_json(found.model_dump(mode="json", exclude_none=True))
         else:
             _show(found)
 
-    run(work())
+    run(work(), output)
 
 
 def _payer(named: str) -> Any:
@@ -96,10 +87,10 @@ async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max
 
 def _show(plan: Plan) -> None:
     columns = ("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note")
-    table = Table(*columns, box=None)
+    table = Rows(*columns)
     for row in plan.table():
-        add_row(table, *(str(row[name]) for name in columns))
-    print_whole(table)
+        table.add(*(str(row[name]) for name in columns))
+    table.show()
     say(plan.summary())
     for balance in plan.balances:
         say(balance)

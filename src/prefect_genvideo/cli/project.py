@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Literal, cast
 
 import httpx
 import yaml
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import complain, plain_errors, run, say
+from prefect_genvideo.cli.console import WORDS, Output, complain, give, plain_errors, say
 from prefect_genvideo.errors import InvalidRequestError, redact
 from prefect_genvideo.models import Problem
-from prefect_genvideo.ready.project import BLOCKS, DEPLOYMENTS, EnvironmentName, Project
+
+# As `ready.project` names them, which is not loaded for every command: it brings Prefect.
+DEPLOYMENTS, BLOCKS = "prefect.yaml", "blocks.py"
 
 # Prefect's own command deploys nine deployments in about half a minute of a busy machine.
 _DEPLOY_S = 600
@@ -27,11 +30,12 @@ def init(
     folder: Path = Path(),
     /,
     *,
-    env: EnvironmentName = "simulator",
+    env: Literal["simulator", "production"] = "simulator",
     bucket: Annotated[str, Parameter(env_var="GENVIDEO_BUCKET")] = "",
     pool: str = "genvideo",
     zone: str = "UTC",
     force: bool = False,
+    output: Output = WORDS,
 ) -> None:
     """Write what brings the ready deployments up: prefect.yaml, blocks.py, a sample calendar and a README.
 
@@ -42,28 +46,31 @@ def init(
         pool: Name of the work pool.
         zone: Time zone of the schedules, e.g. Europe/Berlin.
         force: Replace files that are there.
+        output: How to speak.
     """
-    with plain_errors():
-        project = Project(folder, env, bucket, pool, zone)
-        for path in project.write(overwrite=force):
-            say(f"wrote {path}")
+    with plain_errors(output):
+        from prefect_genvideo.ready.project import Project
+
+        for path in Project(folder, env, bucket, pool, zone).write(overwrite=force):
+            give(f"wrote {path}", {"wrote": str(path)})
         say(f"Next: the steps of {folder / 'README.md'}")
 
 
-def deploy(folder: Path = Path(), /) -> None:
+def deploy(folder: Path = Path(), /, *, output: Output = WORDS) -> None:
     """Bring up what `genvideo init` wrote: save the blocks, make the work pool, deploy. May be run again at any time.
 
     Args:
         folder: Where the files are.
+        output: How to speak.
     """
-    with plain_errors():
+    with plain_errors(output):
         pools = _read(folder)
         server = _server()
         _run(folder, BLOCKS)
         for pool in sorted(pools):
-            run(_ensure_pool(pool))
+            asyncio.run(_ensure_pool(pool))
         _run(folder, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS)
-        run(_list_deployments(sorted(pools), server))
+        asyncio.run(_list_deployments(sorted(pools), server))
 
 
 def _read(folder: Path) -> set[str]:
@@ -122,7 +129,8 @@ def _run(folder: Path, *command: str) -> None:
     if done.returncode:
         raise InvalidRequestError(f"{' '.join(command)} failed:\n{(done.stderr + done.stdout).strip()[-4000:]}")
     if command == (BLOCKS,):
-        say(done.stdout.rstrip())
+        for outcome, what in (line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line):
+            give(f"{outcome:<8} {what}", {outcome: what})
 
 
 async def _ensure_pool(name: str) -> None:
@@ -136,9 +144,9 @@ async def _ensure_pool(name: str) -> None:
     async with get_client() as client:
         try:
             await client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template))
-            say(f"created  work pool {name}")
+            give(f"created  work pool {name}", {"created": f"work pool {name}"})
         except ObjectAlreadyExists:
-            say(f"kept     work pool {name}")
+            give(f"kept     work pool {name}", {"kept": f"work pool {name}"})
 
 
 async def _list_deployments(pools: list[str], server: str) -> None:
@@ -150,5 +158,5 @@ async def _list_deployments(pools: list[str], server: str) -> None:
         deployments = await client.read_deployments(work_pool_filter=theirs)
         flows = {flow.id: flow.name for flow in await client.read_flows()}
     for name in sorted(f"{flows.get(each.flow_id, '?')}/{each.name}" for each in deployments):
-        say(f"deployed {name}")
+        give(f"deployed {name}", {"deployed": name})
     say(f"Server: {redact(server)}. Next: prefect worker start --pool {pools[0] if pools else 'NAME'}")

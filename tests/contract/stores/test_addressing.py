@@ -11,7 +11,7 @@ import pytest
 
 from prefect_genvideo import S3Destination
 from prefect_genvideo.blocks import as_destination
-from prefect_genvideo.cli.console import destination_from
+from prefect_genvideo.cli.targets import destination_from
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.storage import S3Store, find_object, split_uri
 from tests.contract.stores.conftest import Serve, destination

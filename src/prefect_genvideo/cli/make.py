@@ -1,0 +1,238 @@
+"""`genvideo generate`, `check` and `batch`: one video, a manifest without costs, a manifest."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from cyclopts import Parameter
+from cyclopts.validators import Number
+
+from prefect_genvideo.batch import BatchFailedError, BatchReport, Manifest, load_manifest
+from prefect_genvideo.cli.console import FAILED, WORDS, Output, Rows, complain, give, run, say
+from prefect_genvideo.cli.targets import credentials_from, destination_from, provider_of
+from prefect_genvideo.errors import InvalidRequestError, shorten
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
+from prefect_genvideo.providers import get_provider, provider_names
+
+
+def generate(
+    prompt: str,
+    /,
+    *,
+    to: str,
+    model: str = "",
+    image: Annotated[list[str] | None, Parameter(negative=())] = None,
+    video: Annotated[list[str] | None, Parameter(negative=())] = None,
+    audio: Annotated[list[str] | None, Parameter(negative=())] = None,
+    first_frame: str = "",
+    last_frame: str = "",
+    duration: float = 0,
+    aspect_ratio: str = "16:9",
+    resolution: str = "default",
+    provider: str | None = None,
+    credentials: str | None = None,
+    key: str = "",
+    output: Output = WORDS,
+) -> None:
+    """Generate one video and land it in the destination.
+
+    Args:
+        prompt: What the video shows.
+        to: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        model: Model name; the provider's default model when only --provider is given.
+        image: Reference image; may be given several times. Named @image1, @image2 … in the prompt.
+        video: Reference video; may be given several times.
+        audio: Reference audio; may be given several times.
+        first_frame: Image that the video starts with.
+        last_frame: Image that the video ends with.
+        duration: Seconds; 0 takes the model's default.
+        aspect_ratio: Width to height.
+        resolution: Where the model name does not decide it.
+        provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented.
+        credentials: Saved credentials block; else the key comes from the environment, see `genvideo providers`.
+        key: Idempotency key; the same key never pays twice.
+        output: How to speak.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks import resolve_credentials, resolve_destination
+        from prefect_genvideo.cli.progress import shown_progress
+        from prefect_genvideo.events import flat_parameters
+        from prefect_genvideo.flows import generate_video
+
+        named = provider or provider_of(model)
+        payer = await resolve_credentials(credentials_from(named, credentials))
+        request = VideoRequest.model_validate(
+            {
+                "model": model or get_provider(named).default_model,
+                "prompt": prompt,
+                "duration": duration_or_default(duration),
+                "aspect_ratio": aspect_ratio,
+                "resolution": None if resolution == "default" else resolution,
+                **{"images": image or (), "videos": video or (), "audios": audio or ()},
+                **{"first_frame": first_frame or None, "last_frame": last_frame or None},
+            }
+        )
+        # The form's own choices would hide what else is wrong: here all of it is said at once.
+        if problems := payer.get_client().validate(request):
+            raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
+        target = await resolve_destination(destination_from(to))
+        flow: Any = generate_video
+        with shown_progress(target.get_ledger()):
+            stored: StoredVideo = await flow(
+                credentials=payer, destination=target, idempotency_key=key, **flat_parameters(request)
+            )
+        give(stored.uri, stored.model_dump(mode="json", exclude_none=True))
+
+    run(work(), output)
+
+
+def check(manifest: Path, /, *, provider: str | None = None, output: Output = WORDS) -> None:
+    """Hold every row of a manifest against the rules of its model: without a key, a network or costs.
+
+    References that are links or in S3 are not looked at.
+
+    Args:
+        manifest: JSONL, JSON, CSV or YAML file.
+        provider: Of rows that name none and whose model no provider documents.
+        output: How to speak.
+    """
+
+    async def work() -> None:
+        found = await load_manifest(manifest)
+        problems = [replace(row.problem, field=f"{found.where(row)}: {row.problem.field}") for row in found.problems]
+        estimates: list[Estimate] = []
+        for row in found.rows:
+            for number, (request, named) in enumerate(_requests(row, provider)):
+                client, faults = _judged(request, named)
+                place = found.place(row.number, row.key) + (f", fallback {number}" if number else "")
+                problems += [replace(fault, field=f"{place}: {fault.field}") for fault in faults]
+                if client is not None and not number:
+                    estimates.append(client.estimate(request))
+        if problems or found.unlisted:
+            count = len(problems) + found.unlisted
+            raise InvalidRequestError(f"{count} rules are broken in {manifest}.", problems=problems)
+        total = total_of(estimates)
+        give(
+            f"{len(found.rows)} videos, every rule kept. Cost: {_told(total)}",
+            {
+                "rows": len(found.rows),
+                "cost": [one.model_dump(mode="json") for one in total.sums],
+                "unknown": total.unknown,
+            },
+        )
+
+    run(work(), output)
+
+
+def _requests(row: Any, provider: str | None) -> Iterator[tuple[VideoRequest, str | None]]:
+    yield row.request, row.provider or provider
+    for other in row.fallback:
+        yield other.request, other.provider or row.provider or provider
+
+
+def _judged(request: VideoRequest, provider: str | None) -> tuple[Any, list[Problem]]:
+    """The client whose rules count, without a key of anybody's; and every rule that the request breaks."""
+    try:
+        client: Any = get_provider(provider or provider_of(request.model))("not-a-key")
+    except InvalidRequestError as error:
+        return None, list(error.problems) or [Problem("provider", str(provider), str(error))]
+    return client, client.validate(request)
+
+
+def _told(total: EstimateTotal) -> str:
+    known = " + ".join(map(str, total.sums))
+    if not total.unknown:
+        return known or "nothing"
+    return f"{known} and {total.unknown} unknown" if known else "unknown; a price table makes it known"
+
+
+def batch(
+    manifest: str,
+    /,
+    *,
+    to: str,
+    provider: str | None = None,
+    credentials: str | None = None,
+    max_in_flight: Annotated[int, Parameter(validator=Number(gte=1, lte=2000))] = 20,
+    fail_on: Literal["any", "never"] = "any",
+    wait: Literal["finish", "collect"] = "finish",
+    rows: str = "",
+    key: str = "",
+    output: Output = WORDS,
+) -> None:
+    """Generate the videos of a manifest. The same command again makes only what is missing.
+
+    Args:
+        manifest: JSONL, JSON, CSV or YAML: a path, a link or an s3:// URI.
+        to: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        provider: Of rows that name none and whose model no provider documents.
+        credentials: Saved credentials block of the provider; else keys come from the environment.
+        max_in_flight: Generations under way at most.
+        fail_on: End with exit code 1 on any bad video, or never.
+        wait: `collect` submits and ends; `genvideo ledger reconcile` fetches the videos.
+        rows: Only these, e.g. 201-400.
+        key: Key of the batch; the manifest's place when not given, so that the same command resumes.
+        output: How to speak.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks import resolve_destination
+        from prefect_genvideo.cli.progress import shown_progress
+        from prefect_genvideo.flows import generate_videos
+
+        target = await resolve_destination(destination_from(to))
+        found = await load_manifest(manifest, home=target.get_store())
+        first, *others = _payers(found, provider)
+        flow: Any = generate_videos
+        with shown_progress(target.get_ledger()):
+            try:
+                report: BatchReport = await flow(
+                    manifest,
+                    credentials_from(first, credentials),
+                    target,
+                    max_in_flight=max_in_flight,
+                    fail_on=fail_on,
+                    wait=wait,
+                    rows=rows,
+                    idempotency_key=key or _key_of(manifest),
+                    more_credentials=[credentials_from(name, None) for name in others],
+                )
+            except BatchFailedError as error:
+                _print(error.report)
+                complain(error)
+                raise SystemExit(FAILED) from None
+        _print(report)
+
+    run(work(), output)
+
+
+def _payers(found: Manifest, provider: str | None) -> list[str]:
+    """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first."""
+    named = [provider] if provider else []
+    for row in found.rows:
+        named += [other or provider_of(request.model) for request, other in _requests(row, provider)]
+    if not named:  # whatever is wrong with the rows is told by the flow, all of it
+        named = provider_names()[:1]
+    return list(dict.fromkeys(named))
+
+
+def _key_of(manifest: str) -> str:
+    place = manifest if "://" in manifest else str(Path(manifest).absolute())
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(manifest).stem)[:40].strip("-._") or "manifest"
+    return f"batch-{stem}-{hashlib.sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
+
+
+def _print(report: BatchReport) -> None:
+    table = Rows("row", "state", "prompt", "video, or why not")
+    for row in report.rows:
+        found = row.uri or row.reason or row.next_step
+        table.add(str(row.number), row.state, shorten(row.prompt, 40), found, facts=row.model_dump(mode="json"))
+    table.show()
+    say(f"{report.summary()} {report.report_uri or ''}".rstrip())

@@ -1,0 +1,125 @@
+"""A line a video on a terminal: how it stands, for how long, and when it is likely done."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Generator
+from contextlib import contextmanager, nullcontext
+from statistics import median
+
+from prefect.logging.configuration import setup_logging
+from prefect.logging.handlers import PrefectConsoleHandler
+from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+from prefect_genvideo.cli.console import err, is_plain, is_watched
+from prefect_genvideo.errors import GenVideoError, shorten
+from prefect_genvideo.ledger.record import LedgerRecord, bucket_of
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.pipeline.pipeline import Event
+from prefect_genvideo.runtime import observed
+
+# Lines at once; of a larger batch the newest are shown.
+_LINES = 20
+_WORDS: dict[Event, str] = {
+    "generation.submitted": "on its way",
+    "generation.succeeded": "saving",
+    "generation.failed": "failed",
+    "generation.unknown": "a person decides",
+    "video.saved": "saved",
+}
+_LAST = frozenset({"generation.failed", "generation.unknown", "video.saved"})
+
+
+@contextmanager
+def shown_progress(ledger: Ledger) -> Generator[None]:
+    """Show what becomes of the videos that are made meanwhile: lines that change at a terminal, else Prefect's log.
+
+    Args:
+        ledger: Knows how long comparable generations took.
+    """
+    if not is_watched():
+        with nullcontext() if is_plain() else _log_on_console(logging.WARNING):
+            yield
+        return
+    # Prompts are others' texts: no markup in them.
+    columns = (
+        SpinnerColumn(),
+        TextColumn("{task.description}", markup=False),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[about]}", markup=False),
+    )
+    with (
+        _log_on_console(logging.WARNING),
+        Progress(*columns, console=err) as lines,
+        observed(Lines(lines, ledger).take),
+    ):
+        yield
+
+
+@contextmanager
+def _log_on_console(level: int) -> Generator[None]:
+    """Let Prefect print only what is as grave as this. The runs' logs in its UI stay whole."""
+    setup_logging()
+
+    def is_grave(record: logging.LogRecord) -> bool:
+        return record.levelno >= level
+
+    loggers = [logging.getLogger(name) for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs")]
+    handlers = {
+        handler for logger in loggers for handler in logger.handlers if isinstance(handler, PrefectConsoleHandler)
+    }
+    for handler in handlers:
+        handler.addFilter(is_grave)
+    try:
+        yield
+    finally:
+        for handler in handlers:
+            handler.removeFilter(is_grave)
+
+
+class Lines:
+    """The lines of one command.
+
+    Args:
+        progress: Draws them.
+        ledger: Knows how long comparable generations took.
+    """
+
+    def __init__(self, progress: Progress, ledger: Ledger) -> None:
+        self._progress, self._ledger = progress, ledger
+        self._lines: dict[str, TaskID] = {}
+        self._asking: set[asyncio.Task[None]] = set()
+
+    def take(self, event: Event, record: LedgerRecord) -> None:
+        """Take what has happened to a generation.
+
+        Args:
+            event: What.
+            record: Which.
+        """
+        line = self._line(record)
+        prompt = shorten(str(record.request.get("prompt") or record.key), 40)
+        self._progress.update(line, description=f"{prompt:<40} {_WORDS[event]}", refresh=True)
+        if event == "generation.submitted":
+            task = asyncio.get_running_loop().create_task(self._estimate(line, record))
+            self._asking.add(task)
+            task.add_done_callback(self._asking.discard)
+        elif event in _LAST:
+            self._progress.update(line, about="")
+            self._progress.stop_task(line)
+
+    def _line(self, record: LedgerRecord) -> TaskID:
+        if record.key not in self._lines:
+            while len(self._lines) >= _LINES:
+                self._progress.remove_task(self._lines.pop(next(iter(self._lines))))
+            self._lines[record.key] = self._progress.add_task("", total=None, about="")
+        return self._lines[record.key]
+
+    async def _estimate(self, line: TaskID, record: LedgerRecord) -> None:
+        try:
+            history = await self._ledger.durations.of(bucket_of(record))
+        except GenVideoError:
+            return  # an estimate is a courtesy
+        if history.durations and line in self._lines.values():
+            self._progress.update(line, about=f"usually done after {median(history.durations):.0f} s")

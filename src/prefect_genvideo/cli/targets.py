@@ -1,0 +1,98 @@
+"""What a command line names: a provider, whose account pays, where videos go."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+from urllib.parse import parse_qsl, unquote
+
+from prefect_genvideo.errors import AuthenticationError, InvalidRequestError
+from prefect_genvideo.models import Problem
+from prefect_genvideo.providers.answers import url_parts
+
+
+def provider_of(model: str) -> str:
+    """Name of the one provider that documents this model.
+
+    Raises:
+        InvalidRequestError: None or several of them do; the caller has to say which one is meant.
+    """
+    from prefect_genvideo.providers import get_provider, provider_names
+
+    found = [name for name in provider_names() if model in get_provider(name).documented_models]
+    if len(found) == 1:
+        return found[0]
+    limit = f"with --provider, one of {', '.join(found or provider_names())}"
+    problem = Problem("model", model or "(none)", limit, "genvideo")
+    raise InvalidRequestError("The provider is not known from the model's name.", problems=[problem])
+
+
+def credentials_from(provider: str, block: str | None) -> Any:
+    """A credentials block: the saved one, or one made from the environment.
+
+    Args:
+        provider: Name of the provider; its plug-in may be another package's.
+        block: Name of a saved block; the environment is not read then.
+
+    Raises:
+        AuthenticationError: The environment has no key for the provider.
+        InvalidRequestError: There is no such provider, or a value cannot be used; values are not repeated.
+    """
+    if block:
+        return block
+    from pydantic import ValidationError
+
+    from prefect_genvideo.blocks import credentials_type
+
+    kind = credentials_type(provider)
+    names: dict[str, str] = kind.environment()
+    values = {field: os.environ[name] for field, name in names.items() if os.environ.get(name)}
+    if "api_key" not in values:
+        raise AuthenticationError(
+            f"No key: set {names['api_key']}, or name a saved block with --credentials.", provider=provider
+        )
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        problems = [
+            Problem(names.get(str(fault["loc"][0]), str(fault["loc"][0])), "(not shown)", fault["msg"], "environment")
+            for fault in error.errors(include_url=False, include_input=False, include_context=False)
+        ]
+        raise InvalidRequestError("The environment's values cannot be used.", problems=problems) from None
+
+
+# Fields that the URI itself gives, and those that a shell's history must not keep.
+_NOT_ON_A_LINE = {"bucket", "prefix", "ledger", "access_key_id", "secret_access_key", "session_token"}
+
+
+def _split_options(to: str, fields: set[str]) -> tuple[str, dict[str, str]]:
+    """Part `?field=value&…` from a URI; a question mark without fields behind it belongs to the prefix."""
+    place, mark, query = to.rpartition("?")
+    options = dict(parse_qsl(query, keep_blank_values=True))
+    return (place, options) if mark and options and options.keys() <= fields else (to, {})
+
+
+def destination_from(to: str) -> Any:
+    """A destination for `s3://bucket/prefix`, a folder, or the name of a saved block (`block-type-slug/name`).
+
+    S3 credentials come from boto3's default chain; `AWS_ENDPOINT_URL_S3` or `AWS_ENDPOINT_URL` name another server.
+    Fields of the destination may follow, e.g. `s3://bucket/prefix?ledger_mode=create-only&addressing=virtual`.
+    """
+    from prefect_genvideo.blocks import LocalDestination, S3Destination
+    from prefect_genvideo.storage import split_uri
+
+    if to[:5].lower() == "s3://":
+        place, options = _split_options(to, set(S3Destination.model_fields) - _NOT_ON_A_LINE)
+        bucket, prefix = split_uri(place)
+        return S3Destination.model_validate({"bucket": bucket, "prefix": prefix.strip("/"), **options})
+    if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
+        return to
+    return LocalDestination(path=_path_of(to) if to.startswith("file://") else to)
+
+
+def _path_of(uri: str) -> str:
+    path = unquote(url_parts(uri).path)
+    if not path:
+        problem = Problem("uri", uri, "a folder's path behind file://, e.g. file:///videos", "genvideo")
+        raise InvalidRequestError("This is no place for videos.", problems=[problem])
+    return path
