@@ -41,6 +41,10 @@ class GenVideoSettings(BaseModel):
         default="",
         description="JSON or YAML file, or such text, with what models take beyond the built-in tables.",
     )
+    exclusive_keys: bool = Field(
+        default=False,
+        description="Every API key is used by runs of one ledger alone; lost creates may be found by elimination.",
+    )
     prices: str = Field(
         default="",
         description="JSON or YAML file, or such text, with what generations cost you, by provider.",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 
 from prefect_genvideo.blocks import S3Destination, SudashuiCredentials
+from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import (
     DestinationError,
     DownloadError,
@@ -22,6 +23,7 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.decisions import release
 from prefect_genvideo.ledger.listing import every_record
+from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import Fault
@@ -158,6 +160,18 @@ async def model_rules(place: Place, folder: Path) -> None:
     """A duration that the built-in table allows is refused where the operator says so."""
     error, _ = await refused(InvalidRequestError, place, duration=8)
     assert [problem.field for problem in error.problems] == ["duration"]
+
+
+@effect("true")
+async def exclusive_keys(place: Place, folder: Path) -> None:
+    """A create of which nothing came back is found by elimination, and not sent again."""
+    place.sim.money(task_ids=True)
+    place.sim.faults.add(Fault("lost_after", "create", times=1))
+    await refused(UnknownOutcomeError, place)
+    async with open_pipeline(place.sudashui, place.destination) as pipeline:
+        report = await reconcile(pipeline)
+    assert [row.task_id for row in report.rows] == [place.record()["task_id"]]
+    assert (place.record()["state"], place.sim.billed) == ("submitted", 1)
 
 
 @effect('{"sudashui": {"currency": "CNY", "prices": [{"models": "*", "per": "video", "amount": "4.50"}]}}')

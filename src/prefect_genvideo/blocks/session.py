@@ -189,6 +189,7 @@ def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | No
         poll_interval=settings.poll_interval,
         timeout=timeout or settings.timeout,
         allow_local=settings.allow_local_files,
+        key_is_ours=settings.exclusive_keys,
         say=say,
         announce=announce,
         run_ids=run_ids,

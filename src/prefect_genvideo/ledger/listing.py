@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger.record import SETTLED, LedgerState
+from prefect_genvideo.ledger.record import LedgerState
 from prefect_genvideo.ledger.reservations import FOLDER, OLD_OPEN, Held
 from prefect_genvideo.ledger.store import Entry, Ledger
 
@@ -76,7 +76,8 @@ async def _reserved(ledger: Ledger, held: Held, tidy: bool) -> dict[str, Found]:
         states, unread = dict[str, LedgerState](), set[str]()
         for path, one in found.items():
             if isinstance(one, Entry):
-                states[keys[path]] = one.record.state
+                # One whose cost may still change is looked at again.
+                states[keys[path]] = one.record.state if one.record.is_over else "submitted"
             else:
                 unread.add(keys[path])
         await ledger.reservations.tidy(held, states, unread)
@@ -112,4 +113,4 @@ async def _read(ledger: Ledger, paths: Sequence[str]) -> list[tuple[str, Found]]
 
 
 def _is_settled(found: Found) -> bool:
-    return isinstance(found, Entry) and found.record.state in SETTLED
+    return isinstance(found, Entry) and found.record.is_over

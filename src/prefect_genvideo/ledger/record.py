@@ -22,7 +22,7 @@ import socket
 import unicodedata
 import uuid
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
@@ -55,6 +55,8 @@ PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
 """Records with a task that is paid for and whose video is not stored yet; and all with a paid task."""
 KEPT: frozenset[LedgerState] = frozenset({*PAID, "saved"})
 
+# For so long after its end the cost of a generation is read again.
+_MONEY_MOVES = timedelta(days=7)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -145,6 +147,18 @@ class LedgerRecord(BaseModel):
     def is_of(self, generation: Generation) -> bool:
         """Whether this is the record of that task: two providers may give one id."""
         return (self.provider, self.task_id) == (generation.provider, generation.task_id)
+
+    @property
+    def money_is_open(self) -> bool:
+        """Whether its real cost has been read and may still change; for a week after its end."""
+        if self.money is None or self.money.final or self.money.reads == 0:
+            return False
+        return datetime.now(timezone.utc) - (self.finished_at or self.created_at) < _MONEY_MOVES
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing is left to do for it."""
+        return self.state in SETTLED and not self.money_is_open
 
     def to_bytes(self) -> bytes:
         """The record as indented JSON, ending in a newline."""

@@ -282,7 +282,7 @@ class Ledger:
                 continue
             made, entry = await self._write(entry, move)
             if made:
-                if move.state in SETTLED:
+                if entry.record.is_over:
                     await self.reservations.ended(entry.record.key, unpaid=move.unpaid)
                 return entry
         raise _conflict(entry.record.key, "is being written by others all the time")

@@ -30,6 +30,7 @@ from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of,
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
+from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
@@ -70,6 +71,7 @@ class Pipeline:
         poll_interval: Fixed seconds between questions; None is the learned schedule.
         timeout: Seconds a generation may take once it has started; None is without end.
         allow_local: Whether assets may be files of this machine.
+        key_is_ours: Whether nothing but this ledger uses the API key; lost creates may then be found by elimination.
         saves: Whether what is waited for is saved at once, so that both are recorded in one write.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
@@ -87,6 +89,7 @@ class Pipeline:
     poll_interval: float | None = None
     timeout: float | None = 3600
     allow_local: bool = True
+    key_is_ours: bool = False
     saves: bool = False
     say: Say = _silent
     announce: Announce = _silent
@@ -253,7 +256,7 @@ class Pipeline:
         """
         generation = await self.follow(entry, watch)
         if generation.video_url is not None and not self.saves:
-            await self._record(entry, "succeeded", **_outcome(generation))
+            await self._record(entry, "succeeded", **outcome_of(generation))
         return generation
 
     async def follow(self, entry: Entry, watch: Watch | None = None) -> Generation:
@@ -308,19 +311,23 @@ class Pipeline:
         if elapsed is not None:
             await self.ledger.durations.learn(bucket_of(entry.record), elapsed)
         self.announce(
-            "generation.succeeded", entry.record.model_copy(update={"state": "succeeded", **_outcome(generation)})
+            "generation.succeeded", entry.record.model_copy(update={"state": "succeeded", **outcome_of(generation)})
         )
 
-    async def fail(self, entry: Entry, reason: str | None, *, moderation: bool = False) -> None:
+    async def fail(
+        self, entry: Entry, reason: str | None, *, moderation: bool = False, generation: Generation | None = None
+    ) -> None:
         """Record that the provider has ended the task without a video, and tell automations.
 
         Args:
             entry: The task's record.
             reason: Why, in the provider's words.
             moderation: Whether it was for what the video shows or would show.
+            generation: The provider's last word, where it is at hand.
         """
-        now = datetime.now(timezone.utc)
-        failed = await self._record(entry, "failed", reason=reason, moderation=moderation, finished_at=now)
+        facts = {"reason": reason, "moderation": moderation, "finished_at": datetime.now(timezone.utc)}
+        facts |= await cost_after_end(self.client, entry.record, generation)
+        failed = await self._record(entry, "failed", **facts)
         if failed is not None:
             self.announce("generation.failed", failed.record)
 
@@ -364,7 +371,7 @@ class Pipeline:
         )
         began = datetime.now(timezone.utc)
         # One write for both facts: until it is made, `submitted` already leads a later run to the same video.
-        outcome = _outcome(generation) if record.state == "submitted" else {}
+        outcome = outcome_of(generation) if record.state == "submitted" else {}
         try:
             stored = await save_generation(
                 self.client, self.ledger.store, job, fetch_cover=self.client.fetch_picture, sleep=self.sleep
@@ -373,6 +380,7 @@ class Pipeline:
             if outcome:
                 await self._record(entry, "succeeded", **outcome)
             raise
+        outcome |= await cost_after_end(self.client, record, generation, stored.duration)
         saved = await self._record(
             entry, "saved", stored=stored, video_key=self.ledger.store.relative_key(stored.key), **outcome
         )
@@ -388,13 +396,3 @@ class Pipeline:
             return await self.ledger.move(entry, state or entry.record.state, **facts)
         except LedgerConflictError:
             return await self.ledger.read(entry.record.key)
-
-
-def _outcome(generation: Generation) -> dict[str, Any]:
-    """What a record says of a success."""
-    return {
-        "link": (generation.video_url or "").partition("?")[0],
-        "finished_at": generation.finished_at or datetime.now(timezone.utc),
-        "cost": generation.cost,
-        "no_video_since": None,
-    }

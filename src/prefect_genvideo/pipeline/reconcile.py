@@ -12,12 +12,15 @@ from pydantic import BaseModel
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
 from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.listing import unfinished
-from prefect_genvideo.ledger.lost import settle_intent
-from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.lost import settle_intent, told_of
+from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.models import NO_REASON, Generation
+from prefect_genvideo.pipeline.heal import heal
+from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import by_content
+from prefect_genvideo.providers.money import AccountLog, NotTold
 
 NO_VIDEO_LIMIT = timedelta(days=7)
 """How long a task that is reported as done is asked for its link before it counts as ended without a video."""
@@ -31,8 +34,8 @@ class ReconciledRow(BaseModel):
 
     Attributes:
         outcome: `saved` (fetched now), `failed` (the provider ended it), `waiting` (still on its way), `unknown` (a
-            person decides), `rejected` (nothing was made, the key is free), `other` (of another provider or account),
-            `trouble` (could not be told or saved).
+            person decides), `rejected` (nothing was made, the key is free), `settled` (its cost is final now), `other`
+            (of another provider or account), `trouble` (could not be told or saved).
         age: Seconds since the record was made.
         detail: Why, or what to do.
         first: With `unknown`: nobody was told of it before.
@@ -75,9 +78,15 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
         DestinationError: The ledger cannot be listed.
     """
     report, limiter = Reconciled(), anyio.CapacityLimiter(at_once)
+    lost, owing = list[Entry](), list[Entry]()
 
     async def one(found: Entry | GenVideoError) -> None:
         async with limiter:
+            if isinstance(found, Entry) and _is_ours(pipeline, found.record):
+                if found.record.state == "unknown":
+                    return lost.append(found)
+                if found.record.state in SETTLED:
+                    return owing.append(found)
             report.rows.append(await _one(pipeline, found))
 
     broken: GenVideoError | None = None
@@ -89,6 +98,9 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
             broken = error
     if broken is not None:
         raise broken
+    if lost or owing:
+        log = await log_once(pipeline.client)
+        report.rows += [*await _healed(pipeline, lost, log), *await _settled(pipeline, owing, log)]
     report.rows.sort(key=lambda row: row.key)
     await _sweep(pipeline)
     return report
@@ -110,7 +122,7 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
     if isinstance(found, GenVideoError):
         return ReconciledRow(key="?", provider="?", model="?", outcome="trouble", detail=str(found))
     record = found.record
-    if record.provider != pipeline.client.name or record.account != pipeline.client.account:
+    if not _is_ours(pipeline, record):
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
     try:
         if record.state == "unknown":
@@ -122,6 +134,35 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
         # Whatever one record holds, the others' videos are paid for and wait.
         hint = "please report it with this record's key; the others went on"
         return _row(record, "trouble", redact(f"internal error, {type(error).__name__}: {error}; {hint}"))
+
+
+def _is_ours(pipeline: Pipeline, record: LedgerRecord) -> bool:
+    return (record.provider, record.account) == (pipeline.client.name, pipeline.client.account)
+
+
+async def _healed(pipeline: Pipeline, lost: list[Entry], log: AccountLog | NotTold) -> list[ReconciledRow]:
+    """Lost creates: those whose tasks the provider names are fetched, the others wait for a person."""
+    return [await _one(pipeline, entry) for entry in await heal(pipeline, lost, log)] if lost else []
+
+
+async def _settled(pipeline: Pipeline, owing: list[Entry], log: AccountLog | NotTold) -> list[ReconciledRow]:
+    """Records that have ended and whose cost may still change: read again, by the log where it tells of them.
+
+    Those of which that is still so are looked at again the next time, and not spoken of.
+    """
+    rows = list[ReconciledRow]()
+    for entry in owing:
+        record = entry.record
+        told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
+        told = told or await cost_after_end(pipeline.client, record)
+        try:
+            now = (await pipeline.ledger.move(entry, record.state, **told)).record if told else record
+        except GenVideoError as error:
+            rows.append(_row(record, "trouble", f"its cost could not be recorded: {error}"))
+            continue
+        if now.money is not None and now.money.final:
+            rows.append(_row(now, "settled", f"cost {now.money.spent or 'not known'}"))
+    return rows
 
 
 async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
@@ -137,7 +178,7 @@ async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
 async def _for_a_person(pipeline: Pipeline, entry: Entry, reason: str | None) -> ReconciledRow:
     """Report what a machine must not decide. An event tells of it at once and then once a day."""
     record, now = entry.record, datetime.now(timezone.utc)
-    row = _row(record, "unknown", f"{reason}; genvideo ledger adopt KEY TASK_ID, or release KEY")
+    row = _row(record, "unknown", f"{reason}; {told_of(record)}genvideo ledger adopt KEY TASK_ID, or release KEY")
     if record.told_at is not None and timedelta(0) <= now - record.told_at < TELL_AGAIN:
         return row
     # Written first, and by one of several reconcilers alone: who cannot write does not tell.
@@ -175,7 +216,7 @@ def _lacks_link(now: Generation) -> bool:
 
 
 async def _ended(pipeline: Pipeline, entry: Entry, now: Generation, reason: str) -> ReconciledRow:
-    await pipeline.fail(entry, reason, moderation=now.moderation)
+    await pipeline.fail(entry, reason, moderation=now.moderation, generation=now)
     return _row(entry.record, "failed", reason)
 
 

@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 # At which of the answers in a row that report a success and name no link the API's own content route is tried. The
 # answers are the provider's refresh apart: half a minute, two minutes and five minutes at Sudashui.
 _CONTENT_TRIES = frozenset({2, 8, 20})
+# HTTP statuses of a query that is refused for its key.
+_BARRED = (401, 403)
 ODDITIES: tuple[Oddity, ...] = ("no_video", "unknown_task", "unauthorized")
 RESUME = "The task goes on at the provider and is paid for: run again (same flow run or idempotency key) to resume it"
 
@@ -249,6 +251,8 @@ class Waiter:
         try:
             look.generation = await self.client.get(task_id)
         except (TransientError, TaskLostError, AuthenticationError) as error:
+            if isinstance(error, AuthenticationError) and error.status_code not in _BARRED:
+                raise
             look.trouble, look.failures = str(error), look.failures + 1
             return error
         look.trouble, look.failures = None, 0
@@ -321,7 +325,7 @@ def _judge_failure(failure: GenVideoError | None, graces: dict[Oddity, Grace], n
         lost.clear()
     elif lost.strike(now):
         raise failure
-    if failure is None or failure.status_code not in (401, 403):
+    if failure is None or failure.status_code not in _BARRED:
         barred.clear()
     elif barred.strike(now):
         raise AuthenticationError(

@@ -6,6 +6,7 @@ Every question has a default of "not told", so that a provider which tells nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Generation, VideoRequest
@@ -23,10 +24,12 @@ class Billing(ModelKnowledge):
     """The part of a client that knows prices and the account's money.
 
     Attributes:
+        tells_money: Whether answers about tasks show what they cost.
         price_table: The prices that a user states; empty where none are.
         listed: The provider's own list, once `price_list` has brought it. What the user states goes before it.
     """
 
+    tells_money: ClassVar[bool] = False
     price_table: PriceTable = _NOTHING
     listed: PriceList | None = None
 

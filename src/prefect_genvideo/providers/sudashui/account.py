@@ -6,8 +6,10 @@ import time
 from collections.abc import Callable
 from datetime import datetime, timezone
 from decimal import Decimal
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
+
+import anyio
 
 from prefect_genvideo.errors import GenVideoError, RateLimitedError
 from prefect_genvideo.models import Generation
@@ -40,6 +42,9 @@ class SudashuiAccount(VideoClient):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._absent: dict[str, tuple[float, NotTold]] = {}
+        self._reading = anyio.Lock()
+
+    tells_money: ClassVar[bool] = True
 
     _call_budget: CallBudget | None = None
     _log: tuple[float, AccountLog] | None = None
@@ -108,8 +113,14 @@ class SudashuiAccount(VideoClient):
 
     async def account_log(self, *, max_age: float = 0.0) -> AccountLog | NotTold:
         """Return the newest thousand rows of the key's log; see `Billing.account_log`."""
-        if self._log is not None and time.monotonic() - self._log[0] <= max_age:
-            return self._log[1]
+        asked = time.monotonic()
+        async with self._reading:
+            if self._log is not None and self._log[0] >= asked - max_age:
+                return self._log[1]
+            return await self._read_log()
+
+    async def _read_log(self) -> AccountLog | NotTold:
+        began = time.monotonic()
         answer, reply = await self._answer(money.LOG)
         if isinstance(answer, NotTold):
             return answer
@@ -117,15 +128,22 @@ class SudashuiAccount(VideoClient):
         ahead = None if reply.answered_at is None else (reply.answered_at - now).total_seconds()
         found = money.log_of(answer, ahead, now)
         if isinstance(found, AccountLog):
-            self._log = (time.monotonic(), found)
+            self._log = (began, found)
         return found
 
     async def find_created(self, lost: LostCreate) -> FoundCreate:
         """Look for a lost create in the key's log; see `sudashui.lost`."""
-        log = lost.log or await self.account_log(max_age=_SHARED_LOG if lost.request_id is None else 0.0)
+        log = lost.log or await self.account_log(max_age=self._good_for(lost))
         if isinstance(log, NotTold):
             return FoundCreate(certainty=f"the log is not told: {log.reason}")
         return resolve(log, lost)
+
+    def _good_for(self, lost: LostCreate) -> float:
+        """Seconds for which the log that was read last serves this create too: without end where its row is in it."""
+        if lost.request_id is None:
+            return _SHARED_LOG
+        there = self._log is not None and self._log[1].charge_of(lost.request_id) is not None
+        return _REMEMBERED if there else 0.0
 
     def cost_told(self, generation: Generation, *, per_call: bool | None = None) -> ToldCost:
         """Return what the task's row says: final on success for a fixed price, and on failure where it is back to 0.

@@ -231,4 +231,4 @@ def _several(looked: _Looked, fitting: list[LogRow]) -> str:
         if (moment := time_of(row)) is not None
     )
     others = "" if looked.lost.key_is_ours else "; others may use this key"
-    return f"{len(fitting)} charges fit {looked.lost.lost_alike} lost creates{others}: {shown}. A person decides."
+    return f"charges that fit ({len(fitting)} for {looked.lost.lost_alike} lost){others}: {shown}. A person decides."

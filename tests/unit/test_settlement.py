@@ -1,0 +1,267 @@
+"""Real cost and lost creates over real wires: what the simulator's till says is what the ledger says."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from prefect_genvideo.errors import GenerationFailedError, UnknownOutcomeError
+from prefect_genvideo.ledger.listing import unfinished
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
+from prefect_genvideo.prices import read_price_tables
+from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+from prefect_genvideo.providers.budgets import CallBudget
+from prefect_genvideo.simulator import Fault, Simulator
+from tests.fixtures.money import TEMPLATE, MemoryStore, VirtualTime
+
+REQUEST = VideoRequest(model="sd-2-720p", prompt="a cat", duration=4)
+PRICE = 1_656_000
+UNIT = '{"sudashui": {"exchange": {"unit": {"amount": "1.5", "currency": "CNY"}}}}'
+
+
+@dataclass
+class Till:
+    """One account, one ledger, one simulator."""
+
+    sim: Simulator
+    pipeline: Pipeline
+
+    async def make(self, key: str = "k") -> LedgerRecord:
+        """A run from the beginning; its record afterwards."""
+        pipeline = self.pipeline
+        entry = (await pipeline.create(REQUEST, pipeline.draft(key, REQUEST, {}))).entry
+        done = await pipeline.wait(entry)
+        await pipeline.save(await pipeline.ledger.existing(key), done)
+        return await self.record(key)
+
+    async def lose(self, key: str = "k", fault: str = "cut_answer") -> LedgerRecord:
+        """A create whose answer is lost; its record afterwards."""
+        self.sim.faults.add(Fault(fault, "create", times=1))
+        with pytest.raises(UnknownOutcomeError):
+            await self.pipeline.create(REQUEST, self.pipeline.draft(key, REQUEST, {}))
+        if self.pipeline.throttle is not None:
+            self.pipeline.throttle.stopped = None
+        return await self.record(key)
+
+    async def record(self, key: str = "k") -> LedgerRecord:
+        return (await self.pipeline.ledger.existing(key)).record
+
+    async def reconcile(self, **changes: Any) -> Reconciled:
+        """As a scheduled run does it: another process, which finds what is left by the ledger alone."""
+        ledger = Ledger(self.pipeline.ledger.store)
+        return await reconcile(replace(self.pipeline, ledger=ledger, throttle=None, **changes))
+
+    async def later(self, key: str = "k", **span: float) -> None:
+        """Let time pass for a record."""
+        entry = await self.pipeline.ledger.existing(key)
+        assert entry.record.finished_at is not None
+        await self.pipeline.ledger.move(
+            entry, entry.record.state, finished_at=entry.record.finished_at - timedelta(**span)
+        )
+
+
+@pytest.fixture
+async def till(sim: Simulator) -> AsyncIterator[Till]:
+    sim.configure(polls_to_finish=1, clip_bytes=4096)
+    sim.money(bucket=0)
+    prices = read_price_tables(UNIT)["sudashui"]
+    async with SudashuiClient(sim.key, sim.sudashui_url, sim.sudashui_files_url, timeout=0.5, prices=prices) as client:
+        client.call_budget = CallBudget(10_000, 1)
+        ledger = Ledger(MemoryStore())
+        yield Till(sim, Pipeline(client, ledger, TEMPLATE, sleep=VirtualTime().sleep))
+
+
+async def open_keys(till: Till) -> list[str]:
+    found = [one async for one in unfinished(Ledger(till.pipeline.ledger.store))]
+    return [one.record.key for one in found if not isinstance(one, Exception)]
+
+
+@pytest.mark.parametrize(("share", "cost"), [(None, PRICE), (1.25, 2_070_000), (0.5, 828_000)])
+async def test_the_ledger_says_what_the_till_says(till: Till, share: float | None, cost: int) -> None:
+    """To the last unit, with what was taken, given back or taken later, and their times."""
+    till.sim.money(settles_at=share)
+    saved = await till.make()
+    assert (saved.state, saved.money.final if saved.money else None) == ("saved", False)
+    assert await open_keys(till) == ["k"]
+    await till.later(minutes=11)
+    report = await till.reconcile()
+    assert report.counts == {"settled": 1}
+    money = (await till.record()).money
+    assert money is not None
+    assert (money.quota, money.basis, money.final) == (cost, "log", True)
+    assert money.quota == sum(till.sim.purse.used.values())
+    assert str(money.spent) == f"{(Decimal(cost) / 500_000 * Decimal('1.5')).normalize():f} CNY"
+    assert money.charge is not None
+    assert (money.charge.quota, money.charge.identity) == (PRICE, (await till.record()).request_id)
+    moved = money.supplement if cost > PRICE else money.refund
+    assert (moved.quota if moved else 0) == abs(cost - PRICE)
+    assert await open_keys(till) == []
+    assert (await till.reconcile()).rows == []
+
+
+async def test_a_fixed_price_is_final_at_once(till: Till) -> None:
+    """Where the gateway's list says so, nothing is read again."""
+    await till.pipeline.client.price_list()
+    saved = await till.make()
+    assert saved.money is not None
+    assert (saved.money.quota, saved.money.final, saved.cost) == (PRICE, True, PRICE)
+    assert await open_keys(till) == []
+
+
+async def test_a_failure_is_given_back(till: Till) -> None:
+    """Its own figure is 0 once it is; until then the record stays open."""
+    till.sim.money(settle_delay_s=3600)
+    till.sim.faults.add(Fault("moderation", "create", times=1))
+    with pytest.raises(GenerationFailedError):
+        await till.make()
+    failed = await till.record()
+    assert failed.money is not None
+    assert (failed.state, failed.money.cost, failed.money.final) == ("failed", None, False)
+    assert (await till.reconcile()).counts == {}
+    till.sim.money(settle_delay_s=0)
+    assert (await till.reconcile()).counts == {"settled": 1}
+    money = (await till.record()).money
+    assert money is not None
+    assert (money.quota, money.final, sum(till.sim.purse.used.values())) == (0, True, 0)
+    assert money.refund is not None
+    assert money.refund.quota == PRICE
+
+
+async def test_a_failure_that_is_given_back_at_once_needs_no_second_look(till: Till) -> None:
+    """It is asked once more when it is recorded."""
+    till.sim.faults.add(Fault("moderation", "create", times=1))
+    with pytest.raises(GenerationFailedError):
+        await till.make()
+    failed = await till.record()
+    assert failed.money is not None
+    assert (failed.money.quota, failed.money.final) == (0, True)
+    assert await open_keys(till) == []
+
+
+async def test_without_a_log_the_task_is_asked(till: Till) -> None:
+    """Its own figure is believed some minutes after its end."""
+    till.sim.money(absent=["log", "status"], settles_at=1.25)
+    await till.make()
+    assert (await till.reconcile()).counts == {}
+    await till.later(minutes=3)
+    assert (await till.reconcile()).counts == {"settled": 1}
+    money = (await till.record()).money
+    assert money is not None
+    assert (money.quota, money.basis, str(money.spent)) == (2_070_000, "task", "2070000 quota")
+
+
+async def test_a_cost_that_never_becomes_final_is_left_after_a_week(till: Till) -> None:
+    """Nothing is asked for ever."""
+    till.sim.money(absent=["log"])
+    await till.make()
+    await till.later(days=8)
+    assert await open_keys(till) == []
+
+
+async def test_a_provider_that_shows_no_money_is_calculated(sim: Simulator) -> None:
+    """From the user's prices, by what its answer says of the clip, and marked so."""
+    sim.configure(polls_to_finish=1, clip_bytes=4096)
+    stated = '{"senseaudio": {"currency": "CNY", "prices": [{"models": "*", "per": "second", "amount": "0.6"}]}}'
+    request = VideoRequest(model="Seedance-2.0", prompt="a cat", duration=5)
+    prices = read_price_tables(stated)["senseaudio"]
+    async with SenseAudioClient(sim.key, sim.senseaudio_url, prices=prices) as client:
+        pipeline = Pipeline(client, Ledger(MemoryStore()), TEMPLATE, sleep=VirtualTime().sleep)
+        entry = (await pipeline.create(request, pipeline.draft("k", request, {}))).entry
+        await pipeline.save(await pipeline.ledger.existing("k"), await pipeline.wait(entry))
+        money = (await pipeline.ledger.existing("k")).record.money
+    assert money is not None
+    assert (str(money.spent), money.basis, money.final) == ("3 CNY", "calculated", True)
+
+
+async def test_a_lost_create_heals_by_its_id(till: Till) -> None:
+    """Newer trees name its task in the row; the log was late, so the run had to leave it."""
+    till.sim.money(task_ids=True, log_delay_s=60)
+    lost = await till.lose()
+    assert lost.request_id is not None
+    assert (await till.reconcile()).counts == {"unknown": 1}
+    till.sim.money(clock_ahead_s=120)
+    assert (await till.reconcile()).counts == {"saved": 1}
+    assert till.sim.billed == 1
+    assert (await till.record()).task_id == till.sim.tasks[0].task_id
+
+
+async def test_other_creates_of_the_key_do_no_harm(till: Till) -> None:
+    """Two lost in the same second, and a stranger's: each finds its own."""
+    till.sim.money(task_ids=True, log_delay_s=60)
+    keys = ["a", "b"]
+    for key in keys:
+        await till.lose(key)
+    await till.pipeline.client.create(REQUEST)
+    till.sim.money(log_delay_s=0, clock_ahead_s=120)
+    assert (await till.reconcile()).counts == {"saved": 2}
+    found = [(await till.record(key)).task_id for key in keys]
+    assert found == [task.task_id for task in till.sim.tasks[:2]]
+
+
+@pytest.mark.parametrize(("ours", "outcome"), [(True, "saved"), (False, "unknown")])
+async def test_elimination_only_where_the_key_is_ours(till: Till, ours: bool, outcome: str) -> None:
+    """Nothing came back at all: the only charge that nobody knows is it, if nobody else can have made it."""
+    till.sim.money(task_ids=True)
+    lost = await till.lose(fault="lost_after")
+    assert lost.request_id is None
+    assert (await till.reconcile(key_is_ours=ours)).counts == {outcome: 1}
+
+
+async def test_what_cannot_be_told_apart_is_left_to_a_person(till: Till) -> None:
+    """Two lost without an id: both are charged, and whose is whose is open. The evidence stands in the record."""
+    till.sim.money(task_ids=True)
+    for key in ("a", "b"):
+        await till.lose(key, fault="lost_after")
+    assert (await till.reconcile(key_is_ours=True)).counts == {"unknown": 2}
+    money = (await till.record("a")).money
+    assert money is not None
+    assert "2 lost creates" in (money.evidence or "")
+
+
+async def test_a_missing_row_frees_no_key(till: Till) -> None:
+    """It is evidence, for a person; nothing is sent again by a machine."""
+    till.sim.faults.add(Fault("502_html", "create", times=1))
+    with pytest.raises(UnknownOutcomeError):
+        await till.pipeline.create(REQUEST, till.pipeline.draft("k", REQUEST, {}))
+    await till.pipeline.client.create(REQUEST)
+    entry = await till.pipeline.ledger.existing("k")
+    assert entry.record.sent_at is not None
+    past = entry.record.sent_at - timedelta(hours=1)
+    await till.pipeline.ledger.move(entry, "unknown", sent_at=past, gave_up_at=past)
+    assert (await till.reconcile(key_is_ours=True)).counts == {"unknown": 1}
+    record = await till.record()
+    assert record.state == "unknown"
+    assert record.money is not None
+    assert "most likely nothing was made" in (record.money.evidence or "")
+
+
+async def test_a_refund_names_the_task_of_a_lost_create(till: Till) -> None:
+    """Older trees name it only when money moves: the one task that nobody knows, if nobody else uses the key."""
+    till.sim.faults.add(Fault("moderation", "create", times=1))
+    await till.pipeline.client.create(REQUEST)
+    lost = await till.lose()
+    task = till.sim.tasks[-1]
+    assert lost.task_id is None
+    till.sim.fail(task.task_id, "no faces")
+    assert (await till.reconcile(key_is_ours=False)).counts == {"unknown": 1}
+    # The first create is nobody's in this ledger, so the key is not the ledger's alone after all.
+    assert (await till.reconcile(key_is_ours=True)).counts == {"unknown": 1}
+
+
+async def test_a_refund_names_the_only_task_there_is(till: Till) -> None:
+    """The other side of it: nothing else uses the key."""
+    await till.lose()
+    till.sim.fail(till.sim.tasks[-1].task_id, "no faces")
+    assert (await till.reconcile(key_is_ours=True)).counts == {"failed": 1}
+    record = await till.record()
+    assert record.money is not None
+    assert (record.task_id, record.money.quota) == (till.sim.tasks[-1].task_id, 0)
