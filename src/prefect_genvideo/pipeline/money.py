@@ -154,11 +154,12 @@ async def booked(
 
 
 def _postings(money: TaskMoney, per_unit: Decimal | None, unit: Money | None) -> dict[str, Posting]:
-    first = next((row for row in money.rows if row.net > 0 and not row.is_settlement), None)
+    taken = [row for row in money.rows if row.net > 0]
+    first = [row for row in taken if not row.is_settlement][:1]
     parts = {
-        "charge": ([] if first is None else [first], money.charged or 0),
+        "charge": (first, money.charged or 0),
         "refund": ([row for row in money.rows if row.net < 0], money.refunded),
-        "supplement": ([row for row in money.rows if row.net > 0 and row is not first], money.supplement),
+        "supplement": ([row for row in taken if row not in first], money.supplement),
     }
     return {name: _posting(rows, total, per_unit, unit) for name, (rows, total) in parts.items() if rows}
 
