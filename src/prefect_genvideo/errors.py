@@ -1,4 +1,4 @@
-"""What can go wrong, sorted by what the caller must do about it.
+"""The errors of this package, sorted by what the caller must do about them.
 
 ```
 GenVideoError

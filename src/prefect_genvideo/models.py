@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 from prefect_genvideo.errors import printable, redact, shorten
 
 GenerationState = Literal["queued", "running", "succeeded", "failed"]
-TERMINAL_STATES: frozenset[str] = frozenset({"succeeded", "failed"})
 NO_REASON = "(no reason given)"
 
 
@@ -166,11 +165,6 @@ class Generation(BaseModel):
     idempotency_key: str | None = None
     reused: bool = False
     raw: dict[str, Any] = Field(default_factory=dict, repr=False)
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether the provider has said its last word."""
-        return self.state in TERMINAL_STATES
 
 
 class StoredVideo(BaseModel):

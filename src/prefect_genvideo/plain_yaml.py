@@ -57,7 +57,7 @@ def parse_yaml(text: str) -> Any:
 
 @dataclass
 class _Made:
-    """A value with what it weighs when it is named again."""
+    """A value, and what an alias to it adds to the size."""
 
     value: Any
     nodes: int = 1

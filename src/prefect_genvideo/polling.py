@@ -1,4 +1,4 @@
-"""When to ask next. Pure: no clock, no I/O; callers pass in ages and clock values in seconds.
+"""Decides when to ask a provider again. No clock, no I/O; callers pass in ages and clock values in seconds.
 
 Two things cost while a generation runs: calls, and the lag between its end and the check that sees it. `Schedule`
 takes one call to be worth `cost` seconds of lag. Under a constant hazard `h` of ending, the least
@@ -348,5 +348,5 @@ class Grace:
         return self.count >= self.tries and now - self.since >= self.seconds
 
     def clear(self) -> None:
-        """Another answer came: the row is broken."""
+        """Forget the odd answers counted so far, since another kind of answer came."""
         self.count = 0

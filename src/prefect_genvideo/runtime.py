@@ -1,4 +1,4 @@
-"""What the pipeline needs of Prefect: keys of runs, account limits, settings, logs, events, cancellation notices."""
+"""What the pipeline takes from Prefect: keys of runs, account limits, settings, logs, events, cancellation notices."""
 
 from __future__ import annotations
 

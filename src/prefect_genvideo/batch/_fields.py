@@ -205,7 +205,7 @@ class _Wanted(VideoRequest):
 
 
 class _Alternative(_Wanted):
-    """The row once more, with other fields."""
+    """Fields of an alternative: those that replace fields of the row."""
 
     on: Annotated[
         frozenset[Annotated[FallbackKind, BeforeValidator(_kind)]],

@@ -236,7 +236,7 @@ def _metered(function: Function) -> Function:
 
 @pass_context
 def _turns(context: Context, value: Any, weight: int) -> Iterator[Any]:
-    """The items of a loop, each paid for."""
+    """The items of a loop; each counts as a step of the meter."""
     meter = meter_of(context)
     for item in meter.weigh(_items(value)):
         meter.spend(weight)

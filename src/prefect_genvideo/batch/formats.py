@@ -125,7 +125,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _twice(names: Sequence[T]) -> T | None:
-    """The first that stands a second time."""
+    """The first name that occurs a second time; None where none does."""
     seen = set[T]()
     for name in names:
         if name in seen:

@@ -55,7 +55,7 @@ class ManifestLimits:
 
 @dataclass(frozen=True)
 class Alternative:
-    """Another way to the same video.
+    """Another model or provider for the same video.
 
     Attributes:
         on: Kinds of failure it stands in for. A moderation refusal is never one of them.

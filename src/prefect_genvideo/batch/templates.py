@@ -158,13 +158,13 @@ class _Guard(NodeTransformer):
         return made
 
     def visit_Filter(self, node: nodes.Filter) -> nodes.Node:
-        """A filter of ours."""
+        """Refuse filters that are not on the list."""
         if node.node is None or node.name not in FILTERS:
             refuse(f"there is no filter {node.name!r}; there are {', '.join(FILTERS)}")
         return self.generic_visit(node)
 
     def visit_Test(self, node: nodes.Test) -> nodes.Node:
-        """A test of the list."""
+        """Refuse tests that are not on the list."""
         if node.name not in TESTS:
             refuse(f"there is no test {node.name!r}; there are {', '.join(TESTS)}")
         return self.generic_visit(node)
@@ -230,7 +230,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return self.getattr(obj, argument if isinstance(argument, str) else as_text(argument))
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """An operator under the meter."""
+        """Apply an operator; the meter counts the step and bounds the result."""
         return calculate(meter_of(context), operator, self.binop_table[operator], left, right)
 
 

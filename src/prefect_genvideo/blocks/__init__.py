@@ -1,4 +1,4 @@
-"""Block types: who pays and where videos go, and what opens them for a run."""
+"""Block types for accounts, destinations and presets, and what opens them for a run."""
 
 from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination

@@ -1,4 +1,4 @@
-"""Who pays: one block type a provider, and clients shared by everything that runs on one event loop."""
+"""Credentials blocks, one type for each provider, and clients shared by everything that runs on one event loop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where videos go: a bucket or a directory, with the ledger beside them."""
+"""Destination blocks: a bucket or a directory, with the ledger beside the videos."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which credentials blocks there are, one a provider: ours, and those of provider plugins."""
+"""The credentials block of each provider: ours, and those of provider plugins."""
 
 from __future__ import annotations
 

@@ -161,7 +161,7 @@ def _plays(pyav: Any, container: Any, stream: Any) -> bool:
 
 
 def attached(stream: Any) -> bool:
-    """A cover picture inside a file is a video track too, by its form."""
+    """Whether a video track is only a cover picture that is attached to the file."""
     disposition: Any = stream.disposition
     return bool(disposition & disposition.__class__.attached_pic)
 

@@ -76,11 +76,11 @@ class CopiedSound:
         yield packet
 
     def end(self) -> Iterator[Any]:
-        """Nothing is held back."""
+        """Do nothing: of copied packets none is left to write."""
         return iter(())
 
     def flush(self) -> Iterator[Any]:
-        """Nothing is held back."""
+        """Do nothing: of copied packets none is left to write."""
         return iter(())
 
     def _first_shift(self, position: int, usual: int) -> int | None:

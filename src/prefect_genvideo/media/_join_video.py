@@ -68,11 +68,11 @@ class CopiedVideo:
         yield packet
 
     def end(self) -> Iterator[Any]:
-        """Nothing is held back."""
+        """Do nothing: of copied packets none is left to write."""
         return iter(())
 
     def flush(self) -> Iterator[Any]:
-        """Nothing is held back."""
+        """Do nothing: of copied packets none is left to write."""
         return iter(())
 
     def _ticks(self, ticks: int) -> int:

@@ -100,7 +100,7 @@ class Movie:
 
     @property
     def codec(self) -> str | None:
-        """Of the pictures."""
+        """Codec of the moving pictures."""
         return self.picture.codec if self.picture else None
 
     @property

@@ -1,4 +1,4 @@
-"""MP4 files (ISO/IEC 14496-12) read in one pass: are they whole, and what is in them.
+"""Reads MP4 files (ISO/IEC 14496-12) in one pass: whether they are whole, and what is in them.
 
 An MP4 file is a row of boxes, each headed by its length and its name. Walking the heads shows a cut file that no
 header, status or file name would show; the `moov` box on the way names the tracks. Nothing is decoded, memory is
@@ -149,7 +149,7 @@ class Mp4Reader:
         return ""
 
     def _pass(self, chunk: bytes, position: int) -> int:
-        """Go on inside the open box."""
+        """Consume bytes of the open box."""
         step = min(self._left, len(chunk) - position)
         if self._kept is not None:
             self._kept += chunk[position : position + step]

@@ -36,7 +36,7 @@ _SOURCE = "prefect-genvideo"
 
 @dataclass(frozen=True)
 class ReferenceAssets:
-    """Assets as this process has them.
+    """Reference assets of a request as local files, with what is known of each.
 
     Attributes:
         files: Local file of every asset that is a local path or was fetched from S3, by field.

@@ -1,4 +1,4 @@
-"""From a finished generation to a proved video in the store, with a manifest beside it.
+"""Saves the video of a finished generation: streamed, proved, with a manifest beside it.
 
 Order matters: the video becomes visible only when it has been proved, the manifest comes last. So a manifest means a
 proved video, and a video of ours without a manifest (the process died in between) needs no second download.

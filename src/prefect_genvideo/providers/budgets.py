@@ -1,4 +1,4 @@
-"""A bucket of calls, shared by all who ask one host from here: taken before a call, refused when it is empty."""
+"""A budget of calls for each host, shared in a process: a call takes from it, and is refused when it is empty."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One way to talk HTTP: timeouts by phase, no link in any log, and a reply that never raises.
+"""HTTP exchanges: timeouts by phase, no link in any log, and a reply that never raises.
 
 A create that failed is only safe to send again when it cannot have arrived. So every exchange ends in a `Reply` that
 says what came back and, when nothing did, whether the request can have been sent.

@@ -209,7 +209,7 @@ def at_most_together(limit: int) -> Check:
 
 
 def both_frames() -> Check:
-    """With one frame comes the other."""
+    """A first and a last frame are given together."""
 
     def check(wanted: Wanted) -> Iterator[Broken]:
         request = wanted.request

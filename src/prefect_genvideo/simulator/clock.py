@@ -1,4 +1,4 @@
-"""When a task is how far. Pure functions; the stages are shared by both providers."""
+"""How far a task has come at a given time. Pure functions; the stages are shared by both providers."""
 
 from __future__ import annotations
 

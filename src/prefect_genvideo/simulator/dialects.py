@@ -1,4 +1,4 @@
-"""The field's manners: shapes in which gateways and providers were seen to give an answer that is right in substance.
+"""Dialects: other shapes of a right answer, as gateways and providers were seen to give them.
 
 A dialect changes how an answer looks, not what has happened: what was accepted is billed, what was refused is not. It
 stays on until another one is chosen.

@@ -1,4 +1,4 @@
-"""Things that go wrong on purpose: what, where, how often. Thread-safe and repeatable."""
+"""Faults for tests: what goes wrong, where, how often. Thread-safe and repeatable."""
 
 from __future__ import annotations
 

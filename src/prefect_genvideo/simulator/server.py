@@ -1,4 +1,4 @@
-"""Running it: in a thread for tests, in the foreground for people."""
+"""Runs the simulator: in a thread for tests, in the foreground for people."""
 
 from __future__ import annotations
 

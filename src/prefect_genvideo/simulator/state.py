@@ -56,7 +56,7 @@ class Wanted:
 
 @dataclass
 class Task:
-    """One generation that was accepted, which is to say: paid for.
+    """One generation that was accepted, and so is paid.
 
     Attributes:
         created: Unix time.

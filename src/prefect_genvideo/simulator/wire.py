@@ -46,7 +46,7 @@ def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Respons
 
 
 class Cut(Response):
-    """No answer at all: the connection is closed under the client's hands.
+    """No answer: the connection is closed instead.
 
     Args:
         reset: By a reset, as when a gateway dies; else by an orderly end.
