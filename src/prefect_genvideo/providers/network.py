@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import select
+import socket
 import ssl
-from collections.abc import AsyncIterator, Generator, Iterable
-from typing import cast
+from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -23,6 +25,8 @@ from prefect_genvideo.providers.ssrf import Guard, public_addresses
 
 # A host with more addresses is not better reachable, and each one that hangs takes a share of the time to connect.
 _ADDRESSES_TRIED = 4
+# Bytes that are taken from a connection at once: what asyncio reads in one step, which would else be handed on in four.
+_READ = 256 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -74,24 +78,27 @@ class NetworkTransport(httpx.AsyncBaseTransport):
     def _route(self, url: httpx.URL) -> httpx.AsyncBaseTransport:
         if self._substitute:
             return self._substitute
-        proxy = environment_proxy(url)
+        proxy = environment_proxy(url, self._proxies)
         if proxy not in self._routes:
-            self._routes[proxy] = _through(proxy, self._limits) if proxy else self._direct()
+            self._routes[proxy] = _through(proxy, self._limits) if proxy else _Direct(self._limits, self._guard)
         return self._routes[proxy]
 
-    def _direct(self) -> httpx.AsyncBaseTransport:
-        if self._guard is None:
-            return httpx.AsyncHTTPTransport(verify=tls_context(), trust_env=False, limits=self._limits)
-        return _GuardedTransport(self._limits, self._guard)
+    @functools.cached_property
+    def _proxies(self) -> dict[str, str]:
+        return getproxies()  # reading the environment for each request costs as much as writing the request
 
 
-def environment_proxy(url: httpx.URL) -> str | None:
+def environment_proxy(url: httpx.URL, proxies: Mapping[str, str] | None = None) -> str | None:
     """Return the URL of the proxy that the environment names for a request, or None for a direct connection.
 
     Read as widely as users write it: `NO_PROXY` may hold names (which stand for their subdomains too), `*`,
     `host:port` and `scheme://host`.
+
+    Args:
+        url: Where the request goes.
+        proxies: The environment's settings, where they have been read already.
     """
-    proxies = getproxies()
+    proxies = getproxies() if proxies is None else proxies
     proxy = proxies.get(url.scheme) or proxies.get("all")
     if not proxy or _bypassed(url, proxies.get("no", "")):
         return None
@@ -122,16 +129,16 @@ def _through(proxy: str, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
         raise httpx.ProxyError(f"the environment's {scheme} proxy cannot be used: {type(error).__name__}") from None
 
 
-class _GuardedTransport(httpx.AsyncBaseTransport):
+class _Direct(httpx.AsyncBaseTransport):
     """A pool of connections to checked addresses. Name and certificate stay the link's: only TCP is opened here."""
 
-    def __init__(self, limits: httpx.Limits, guard: Guard) -> None:
+    def __init__(self, limits: httpx.Limits, guard: Guard | None) -> None:
         self._pool = httpcore.AsyncConnectionPool(
             ssl_context=tls_context(),
             max_connections=limits.max_connections,
             max_keepalive_connections=limits.max_keepalive_connections,
             keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_GuardedBackend(guard),
+            network_backend=_Backend(guard),
         )
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -170,10 +177,10 @@ class _Body(httpx.AsyncByteStream):
         await self._response.aclose()
 
 
-class _GuardedBackend(httpcore.AsyncNetworkBackend):
+class _Backend(httpcore.AsyncNetworkBackend):
     """Resolves, checks and connects in one step: the address that was checked is the one that is connected to."""
 
-    def __init__(self, guard: Guard) -> None:
+    def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
         # httpcore defines the class twice, for environments without anyio; its type is the base's in both.
         self._plain = cast("type[httpcore.AsyncNetworkBackend]", httpcore.AnyIOBackend)()
@@ -186,14 +193,14 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        if self._guard.trusts(host):
-            return await self._plain.connect_tcp(host, port, timeout, local_address, socket_options)
+        if self._guard is None or self._guard.trusts(host):
+            return _Stream(await self._plain.connect_tcp(host, port, timeout, local_address, socket_options))
         addresses = await self._checked(host, port, timeout)
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
-                return await self._plain.connect_tcp(address, port, share, local_address, socket_options)
+                return _Stream(await self._plain.connect_tcp(address, port, share, local_address, socket_options))
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore.ConnectError(f"{host} has no address")
@@ -207,6 +214,48 @@ class _GuardedBackend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
+
+
+class _Stream(httpcore.AsyncNetworkStream):
+    """A connection that is cheap to use: httpcore reads 64 KiB at a time, and asks each idle one before every request.
+
+    Args:
+        plain: The connection as its library made it.
+    """
+
+    def __init__(self, plain: httpcore.AsyncNetworkStream) -> None:
+        self._plain = plain
+        self._socket = plain.get_extra_info("socket")  # anyio makes a table of a dozen facts for it each time
+
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        return await self._plain.read(max(max_bytes, _READ), timeout)
+
+    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        await self._plain.write(buffer, timeout)
+
+    async def aclose(self) -> None:
+        await self._plain.aclose()
+
+    async def start_tls(
+        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
+    ) -> httpcore.AsyncNetworkStream:
+        return _Stream(await self._plain.start_tls(ssl_context, server_hostname, timeout))
+
+    def get_extra_info(self, info: str) -> Any:
+        if info == "is_readable":  # an idle connection that can be read has been closed by its server
+            return _is_readable(self._socket)
+        return self._socket if info == "socket" else self._plain.get_extra_info(info)
+
+
+def _is_readable(connection: socket.socket | None) -> bool:
+    descriptor = -1 if connection is None else connection.fileno()
+    if descriptor < 0:
+        return True
+    if not hasattr(select, "poll"):  # Windows
+        return bool(select.select([descriptor], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @contextlib.contextmanager
