@@ -36,46 +36,116 @@ def poll_seconds(job: dict[str, Any]) -> float:
     return max(0.5, job["count"] / MOST_QUESTIONS)
 
 
-def bare(job: dict[str, Any]) -> None:
-    """asyncio, httpx and boto3 in threads: what the work costs without an orchestrator."""
-    import httpx
+class Bare:
+    """One video as its provider's API and boto3 make it, without an orchestrator: create, ask, copy video and cover."""
 
-    base = f"{job['simulator']}/sudashui/v1/video/generations"
-    s3 = s3_client(job)
+    def __init__(self, job: dict[str, Any]) -> None:
+        import httpx
 
-    sending = asyncio.Semaphore(100)  # as many as httpx has connections
+        self.job = job
+        self.base = f"{job['simulator']}/sudashui/v1/video/generations"
+        self.s3 = s3_client(job)
+        self.client = httpx.AsyncClient(headers={"Authorization": "Bearer sk-sim-demo"}, timeout=120)
+        self.sending = asyncio.Semaphore(100)  # as many as httpx has connections
 
-    async def one(client: httpx.AsyncClient, number: int) -> None:
-        async with sending:
-            created = (await client.post(base, json=body(number))).json()
+    async def __call__(self, number: int) -> None:
+        async with self.sending:
+            created = (await self.client.post(self.base, json=body(number))).json()
         while True:
-            await asyncio.sleep(poll_seconds(job))
-            row = (await client.get(f"{base}/{created['task_id']}")).json()["data"]
+            await asyncio.sleep(poll_seconds(self.job))
+            row = (await self.client.get(f"{self.base}/{created['task_id']}")).json()["data"]
             if row["status"] == "SUCCESS":
                 break
-        async with sending:
-            video = await client.get(row["data"]["creations"][0]["url"])
-        key = f"bare/{created['task_id']}.mp4"
-        await asyncio.to_thread(s3.put_object, Bucket=job["bucket"], Key=key, Body=video.content)
+        (made,) = row["data"]["creations"]
+        for link, ending in ((made["url"], "mp4"), (made["cover_url"], "jpg")):
+            async with self.sending:
+                file = await self.client.get(link)
+            await asyncio.to_thread(self._put, f"{self.job['contender']}/{created['task_id']}.{ending}", file.content)
+
+    def _put(self, key: str, content: bytes) -> None:
+        self.s3.put_object(Bucket=self.job["bucket"], Key=key, Body=content)
+
+
+def bare(job: dict[str, Any]) -> None:
+    """asyncio, httpx and boto3 in threads: what the work costs without an orchestrator."""
 
     async def everything() -> None:
-        headers = {"Authorization": "Bearer sk-sim-demo"}
-        async with httpx.AsyncClient(headers=headers, timeout=120) as client:
-            await asyncio.gather(*(one(client, number) for number in range(job["count"])))
+        make = Bare(job)
+        async with make.client:
+            await asyncio.gather(*map(make, range(job["count"])))
 
     asyncio.run(everything())
 
 
-def empty(job: dict[str, Any]) -> None:
-    """One Prefect flow run in which nothing happens."""
-    del job
-    from prefect import flow
+def floor(job: dict[str, Any]) -> None:
+    """The same work in one flow run with a task run a video: what showing it in Prefect costs, without us."""
+    from prefect import flow, task
+    from prefect.cache_policies import NO_CACHE
 
     @flow
-    async def nothing() -> None:
-        pass
+    async def everything() -> None:
+        make = Bare(job)
 
-    asyncio.run(nothing())
+        @task(cache_policy=NO_CACHE, persist_result=False, task_run_name="video {number}")
+        async def video(number: int) -> None:
+            await make(number)
+
+        async with make.client:
+            await asyncio.gather(*map(video, range(job["count"])))
+
+    asyncio.run(everything())
+
+
+def prefect_aws(job: dict[str, Any]) -> None:
+    """What an engineer who knows Prefect writes: async tasks a step, httpx, and `S3Bucket` of prefect-aws."""
+    import httpx
+    from prefect import flow, task
+    from prefect_aws import AwsClientParameters, AwsCredentials, S3Bucket  # pyright: ignore[reportMissingImports]
+
+    base, key = f"{job['simulator']}/sudashui/v1/video/generations", job["s3_key"]
+    place: Any = S3Bucket(
+        bucket_name=job["bucket"],
+        bucket_folder="prefect-aws",
+        credentials=AwsCredentials(
+            aws_access_key_id=key,
+            aws_secret_access_key=key,
+            region_name="us-east-1",
+            aws_client_parameters=AwsClientParameters(endpoint_url=job["s3"]),
+        ),
+    )
+
+    @flow
+    async def everything() -> None:
+        limit = asyncio.Semaphore(100)
+        async with httpx.AsyncClient(headers={"Authorization": "Bearer sk-sim-demo"}, timeout=120) as client:
+
+            @task(retries=3, persist_result=False)
+            async def create(number: int) -> str:
+                async with limit:
+                    return (await client.post(base, json=body(number))).json()["task_id"]
+
+            @task(retries=3, persist_result=False)
+            async def wait(task_id: str) -> dict[str, str]:
+                while True:
+                    await asyncio.sleep(poll_seconds(job))
+                    row = (await client.get(f"{base}/{task_id}")).json()["data"]
+                    if row["status"] == "SUCCESS":
+                        return row["data"]["creations"][0]
+
+            @task(retries=3, persist_result=False)
+            async def save(made: dict[str, str], task_id: str) -> None:
+                for link, ending in ((made["url"], "mp4"), (made["cover_url"], "jpg")):
+                    async with limit:
+                        file = await client.get(link)
+                    await place.awrite_path(f"{task_id}.{ending}", file.content)
+
+            async def one(number: int) -> None:
+                task_id = await create(number)
+                await save(await wait(task_id), task_id)
+
+            await asyncio.gather(*map(one, range(job["count"])))
+
+    asyncio.run(everything())
 
 
 def steps(job: dict[str, Any]) -> None:
