@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
+
+from benchmarks.servers import peak_kb
 
 #: Questions a second by all generations together; httpx spends its time on queueing for connections with many more.
 MOST_QUESTIONS = 200
@@ -244,13 +245,13 @@ def main() -> None:
             import prefect_genvideo.storage.s3.store  # noqa: F401 - likewise
     import boto3  # noqa: F401 - likewise
 
-    base_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    base_kb = peak_kb()
     began, cpu = time.monotonic(), time.process_time()
     contender(job)
     figures = {
         "wall_s": time.monotonic() - began,
         "cpu_s": time.process_time() - cpu,
-        "peak_mb": (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - base_kb) / 1024,
+        "peak_mb": (peak_kb() - base_kb) / 1024,
     }
     print(json.dumps(figures))
 
