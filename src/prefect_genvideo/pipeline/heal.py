@@ -6,9 +6,8 @@ The log is read first and the ledger then: what another run creates in between w
 from __future__ import annotations
 
 import socket
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.ledger.listing import every_record
@@ -17,6 +16,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.pipeline.money import request_of
 from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.providers.lost import Span
 from prefect_genvideo.providers.money import AccountLog, NotTold
 
 # Seconds by which the clock of another machine may be off; ours and the provider's are measured against each other.
@@ -30,13 +30,13 @@ class _Known:
     Attributes:
         request_ids: Of creates whose answers came.
         task_ids: Of their tasks.
-        lost: Creates without a task, by model: lost ones, and those that are under way.
+        lost: Creates without a task, lost or under way.
         complete: Whether every record could be read.
     """
 
     request_ids: set[str] = field(default_factory=set[str])
     task_ids: set[str] = field(default_factory=set[str])
-    lost: Counter[str] = field(default_factory=Counter[str])
+    lost: list[LedgerRecord] = field(default_factory=list[LedgerRecord])
     complete: bool = True
 
 
@@ -64,12 +64,15 @@ async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: 
         record,
         request_of(record),
         log=log,
-        clock_doubt=_OWN_CLOCK if _is_ours(record) else _OTHER_CLOCK,
+        clock_doubt=_doubt(record),
         known_request_ids=frozenset(known.request_ids - {record.request_id}),
         known_task_ids=frozenset(known.task_ids),
-        lost_alike=max(known.lost[record.model], 1),
         key_is_ours=pipeline.key_is_ours and known.complete,
     )
+    if log is not None:
+        rivals = tuple(_span(other, log) for other in known.lost if _is_rival(other, record))
+        mine = create.span(log.read_at, log.clock_ahead)
+        create = replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
     try:
         return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
     except GenVideoError as error:
@@ -90,10 +93,22 @@ async def _known(pipeline: Pipeline) -> _Known:
             known.task_ids.add(record.task_id)
             known.request_ids |= {record.request_id} if record.request_id else set[str]()
         elif record.state in ("unknown", "intent"):
-            known.lost[record.model] += 1
+            known.lost.append(record)
     return known
 
 
-def _is_ours(record: LedgerRecord) -> bool:
-    """Whether this machine's clock wrote when it was sent, or the provider's clock was measured against that one."""
-    return record.clock_ahead is not None or record.holder.rpartition(":")[0] == socket.gethostname()
+def _is_rival(other: LedgerRecord, record: LedgerRecord) -> bool:
+    return other.model == record.model and other.key != record.key
+
+
+def _span(record: LedgerRecord, log: AccountLog) -> Span:
+    """When a create without a task may have reached the provider; one that is under way, from its last sign of life."""
+    if record.state == "intent":
+        record = record.model_copy(update={"sent_at": record.updated_at, "gave_up_at": log.read_at})
+    return lost_create(record, clock_doubt=_doubt(record)).span(log.read_at, log.clock_ahead)
+
+
+def _doubt(record: LedgerRecord) -> float:
+    """Seconds by which its times may be off: few where our own clock wrote them, or the provider's was measured."""
+    ours = record.clock_ahead is not None or record.holder.rpartition(":")[0] == socket.gethostname()
+    return _OWN_CLOCK if ours else _OTHER_CLOCK

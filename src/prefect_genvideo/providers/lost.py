@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Literal
 
 from prefect_genvideo.models import VideoRequest
@@ -12,6 +12,35 @@ from prefect_genvideo.providers.money import AccountLog
 Outcome = Literal["found", "charged", "not_charged", "ambiguous", "unknown"]
 """`found`: the task is named. `charged`: it was accepted, its task is not named. `not_charged`: evidence that nothing
 was made. `ambiguous`: several things fit. `unknown`: nothing can be concluded."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """When a create without a task may have reached the provider, by the provider's clock.
+
+    Attributes:
+        opens: Not before.
+        closes: Not after.
+    """
+
+    opens: datetime
+    closes: datetime
+
+    def __str__(self) -> str:
+        return f"from {self.opens:%H:%M:%S} to {self.closes:%H:%M:%S} UTC"
+
+    def holds(self, moment: datetime, late: timedelta = timedelta(0)) -> bool:
+        """Whether a moment lies in it.
+
+        Args:
+            moment: By the provider's clock.
+            late: How long after the call it may have been noted.
+        """
+        return self.opens <= moment <= self.closes + late
+
+    def meets(self, other: Span) -> bool:
+        """Whether some moment lies in both."""
+        return self.opens <= other.closes and other.opens <= self.closes
 
 
 @dataclass(frozen=True)
@@ -27,7 +56,8 @@ class LostCreate:
         clock_doubt: Seconds by which `sent_at` may be off: more where another machine's clock wrote it.
         known_request_ids: Of all other creates that the ledger knows.
         known_task_ids: Tasks that the ledger knows.
-        lost_alike: Lost creates of the same model, this one included.
+        lost_alike: Lost creates of the same model in about the same time, this one included.
+        rivals: When other creates of the model without a task may have reached the provider, lost or under way.
         key_is_ours: Whether nothing but this ledger uses the key; a person has said so.
         log: The account's log to judge by. Who names what the ledger knows reads the log first, the ledger then: what
             is created in between would else look like nobody's.
@@ -43,9 +73,21 @@ class LostCreate:
     known_request_ids: frozenset[str] = frozenset()
     known_task_ids: frozenset[str] = frozenset()
     lost_alike: int = 1
+    rivals: tuple[Span, ...] = ()
     key_is_ours: bool = False
     log: AccountLog | None = None
     expected_quota: int | None = None
+
+    def span(self, read_at: datetime, clock_ahead: float | None = None) -> Span:
+        """Return when it may have reached the provider.
+
+        Args:
+            read_at: When it is looked for; it was given up at the latest then.
+            clock_ahead: Seconds that the provider's clock is ahead of ours, where its own answer did not tell.
+        """
+        ahead = self.clock_ahead if self.clock_ahead is not None else clock_ahead
+        shift, doubt = timedelta(seconds=ahead or 0.0), timedelta(seconds=self.clock_doubt)
+        return Span(self.sent_at + shift - doubt, (self.gave_up_at or read_at) + shift + doubt)
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import timedelta
 
-from prefect_genvideo.providers.lost import FoundCreate, LostCreate
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate, Span
 from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney
 from prefect_genvideo.providers.sudashui.money import time_in, time_of
 
@@ -27,8 +27,7 @@ class _Looked:
 
     log: AccountLog
     lost: LostCreate
-    opens: datetime
-    closes: datetime
+    span: Span
 
     @property
     def charges(self) -> list[LogRow]:
@@ -50,7 +49,22 @@ class _Looked:
     @property
     def candidates(self) -> list[LogRow]:
         """Those of them that were received while the create was under way."""
-        return [row for row in self.unclaimed if self._fits(row)]
+        return [row for row in self.unclaimed if _fits(row, self.span)]
+
+    @property
+    def is_alone(self) -> bool:
+        """Whether one charge alone can be this create's, and this create alone can be the charge's.
+
+        Every other charge that nobody knows must be some other lost create's; else somebody else uses the key.
+        """
+        rivals, fitting = self.lost.rivals, self.candidates
+        others = [row for row in self.unclaimed if row not in fitting]
+        return (
+            self.lost.key_is_ours
+            and len(fitting) == 1 == self.lost.lost_alike
+            and not any(_fits(fitting[0], rival) for rival in rivals)
+            and all(any(_fits(row, rival) for rival in rivals) for row in others)
+        )
 
     @property
     def strange_tasks(self) -> list[str]:
@@ -62,18 +76,11 @@ class _Looked:
         lost = self.lost
         return row.request_id in lost.known_request_ids or row.task_id in lost.known_task_ids
 
-    def _fits(self, row: LogRow) -> bool:
-        moment = time_of(row)
-        if moment is None:
-            return True  # it may be any time
-        late = timedelta(0) if time_in(row.request_id) else _SLOW_ROW
-        return self.opens <= moment <= self.closes + late
-
     @property
     def is_cut(self) -> bool:
         """Whether rows of the time when the create was sent may be missing at the log's end."""
         times = [moment for row in self.log.rows if (moment := time_of(row)) is not None]
-        return not times or (self.log.truncated and min(times) > self.opens)
+        return not times or (self.log.truncated and min(times) > self.span.opens)
 
     @property
     def silence(self) -> str:
@@ -113,6 +120,13 @@ def _only_refunds(log: AccountLog) -> bool:
     return not any(row.type == CHARGE for row in log.rows)
 
 
+def _fits(row: LogRow, span: Span) -> bool:
+    moment = time_of(row)
+    if moment is None:
+        return True  # it may be any time
+    return span.holds(moment, timedelta(0) if time_in(row.request_id) else _SLOW_ROW)
+
+
 def resolve(log: AccountLog, lost: LostCreate) -> FoundCreate:
     """Return what a log says of a lost create.
 
@@ -120,11 +134,7 @@ def resolve(log: AccountLog, lost: LostCreate) -> FoundCreate:
         log: As it was read, with the gateway's clock beside ours.
         lost: What is known of the create.
     """
-    ahead = lost.clock_ahead if lost.clock_ahead is not None else log.clock_ahead
-    shift = timedelta(seconds=ahead or 0.0)
-    doubt = timedelta(seconds=lost.clock_doubt)
-    given_up = lost.gave_up_at or log.read_at
-    looked = _Looked(log, lost, lost.sent_at + shift - doubt, given_up + shift + doubt)
+    looked = _Looked(log, lost, lost.span(log.read_at, log.clock_ahead))
     if lost.request_id is not None:
         return _by_id(looked, lost.request_id)
     return _by_elimination(looked)
@@ -148,9 +158,7 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
     if not fitting:
         if why := looked.silence:
             return FoundCreate("unknown", why, evidence=_nothing(why))
-        told = (
-            f"no unclaimed charge of {lost.request.model} from {looked.opens:%H:%M:%S} to {looked.closes:%H:%M:%S} UTC"
-        )
+        told = f"no unclaimed charge of {lost.request.model} {looked.span}"
         return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
     if not lost.key_is_ours or len(fitting) != lost.lost_alike:
         return FoundCreate("ambiguous", "candidates", candidates=len(fitting), evidence=_several(looked, fitting))
@@ -192,12 +200,14 @@ def _task_of(looked: _Looked, row: LogRow, *, exact: bool) -> str | None:
     """
     if exact and row.task_id is not None:
         return row.task_id
-    lost = looked.lost
-    alone = lost.key_is_ours and lost.lost_alike == 1 and all(other is row for other in looked.unclaimed)
-    if not alone or looked.is_cut:
+    if looked.is_cut:
         return None
-    strange = looked.strange_tasks
-    return strange[0] if len(strange) == 1 and row.task_id in (None, strange[0]) else None
+    if row.task_id is not None:
+        return row.task_id if looked.is_alone else None
+    # The row names none: the only task that nobody knows, if this is the only charge that nobody knows.
+    alone = looked.lost.key_is_ours and all(other is row for other in looked.unclaimed)
+    strange = looked.strange_tasks if alone else []
+    return strange[0] if len(strange) == 1 else None
 
 
 def _said(row: LogRow) -> str:
