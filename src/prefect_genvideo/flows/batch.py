@@ -11,7 +11,7 @@ from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.runtime import task_run
-from prefect.states import Completed, Failed
+from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
@@ -20,10 +20,13 @@ from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaim
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
+from prefect_genvideo.finance import learn_prices
+from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
+from prefect_genvideo.prices.text import money_in
 from prefect_genvideo.runtime import (
     account_slot,
     cancellation_notice,
@@ -88,6 +91,10 @@ async def generate_videos(
     idempotency_key: str = "",
     rows: str = "",
     more_credentials: Sequence[Credentials] = (),
+    approval: Approving = "none",
+    approve_above: str = "",
+    approval_hours: Annotated[float, Field(gt=0, le=72)] = 24,
+    plan: str = "",
 ) -> BatchReport:
     """Generate a batch: a manifest or a list of requests. A rerun of the same run does only what is missing.
 
@@ -105,25 +112,33 @@ async def generate_videos(
             flow run is the key.
         rows: Only these rows of the list, e.g. `201-400`; empty: all.
         more_credentials: Accounts of other providers that rows or their fallbacks name.
+        approval: Whether a person is asked before anything is paid: `none`, `above` an amount, or `always`.
+        approve_above: With `approval = above`: ask where the plan may cost more, e.g. `50 CNY`, or nobody knows.
+        approval_hours: Hours within which somebody has to answer; then the run ends as Cancelled.
+        plan: Hash of a plan made by `plan_videos`, which must still hold; the batch's key is taken from it.
 
     Returns:
         One row a video, with state, reason, link and task id; also stored as `report.json` beside the videos.
 
     Raises:
         InvalidRequestError: Rows break rules; all problems of all rows at once, nothing was sent.
+        PlanDriftError: The batch is not the one that was planned or approved; nothing was sent.
         BatchFailedError: More videos failed than `fail_on` accepts; the good ones are saved.
     """
     logger, settings = run_logger(), get_settings()
+    gate = Gate(approval, money_in(approve_above, "approve_above"), approval_hours, plan)
     async with AsyncExitStack() as stack:
         pipelines = [
             await stack.enter_async_context(open_pipeline(payer, destination, budget=budget))
             for payer in (credentials, *more_credentials)
         ]
+        if not gate.is_open:
+            await learn_prices(pipelines)
         batch = await plan_batch(
             requests,
             pipelines,
             derive=derive_key,
-            key=idempotency_key or None,
+            key=(await planned_key(pipelines[0], plan) if plan else idempotency_key) or None,
             rows=rows,
             allow_local=settings.allow_local_files,
             allow_private=settings.allow_private,
@@ -131,6 +146,11 @@ async def generate_videos(
         logger.info(
             "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
         )
+        if not gate.is_open:
+            allowed = await passed(gate, batch, pipelines, max_in_flight)
+            if isinstance(allowed, str):
+                return cast("Any", Cancelled(message=allowed))
+            batch = allowed
         if account_slots:
             for pipeline in pipelines:
                 await ensure_limit(pipeline, account_slots)

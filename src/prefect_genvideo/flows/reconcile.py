@@ -5,6 +5,7 @@ from prefect.artifacts import acreate_table_artifact
 
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.flows.approval import end_overdue
 from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
 from prefect_genvideo.runtime import run_logger
 
@@ -30,6 +31,8 @@ async def reconcile_videos(
     logger = run_logger()
     async with open_pipeline(credentials, destination) as pipeline:
         report = await reconcile(pipeline, at_once=at_once)
+        if late := await end_overdue(pipeline.ledger.store):
+            logger.warning("%d runs were not approved in time and are cancelled; nothing was sent for them.", late)
     for row in report.rows:
         logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
     logger.info("Reconciled %d unfinished records: %s", len(report.rows), report.counts or "nothing was left behind")

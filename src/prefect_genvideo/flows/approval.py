@@ -1,0 +1,372 @@
+"""A person says yes before money is spent: the run is suspended, or paused, with Prefect's input form.
+
+The answer is recorded beside the plan as soon as a process sees it, and looked for before anybody is asked: a run that
+is killed, retried or resumed on another worker goes on from there. Prefect's own record of the pause is not relied on:
+after a retry it may know the pause and not the answer, or the form and not the pause.
+"""
+
+import getpass
+import json
+import socket
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from typing import Any, Literal
+from uuid import UUID
+
+import anyio
+from httpx import HTTPStatusError
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, FlowRunInput
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.context import FlowRunContext
+from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
+from prefect.flow_runs import pause_flow_run, suspend_flow_run
+from prefect.input import RunInput
+from prefect.states import Cancelled
+from pydantic import Field, ValidationError
+
+from prefect_genvideo.artifacts import artifact_key, plain, show_table
+from prefect_genvideo.batch.plan import Batch
+from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.finance import Plan, check_plan, make_plan, read_plan, save_plan
+from prefect_genvideo.finance.approvals import (
+    ROWS_PATTERN,
+    Answer,
+    ApprovalRecord,
+    needs_asking,
+    open_approval,
+    overdue,
+    picked,
+    read_approval,
+    settle_approval,
+)
+from prefect_genvideo.models import Problem
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.prices.amounts import Money
+from prefect_genvideo.runtime import flow_run_id, run_logger
+from prefect_genvideo.storage import ObjectStore
+
+Approving = Literal["none", "above", "always"]
+"""When a person is asked: never, above an amount, whenever something is to be paid."""
+# Seconds between two looks of a paused run that holds its process.
+_LOOK_EVERY = 2
+# Prefect fails a paused run at its own deadline; ours comes first, so that the run ends as Cancelled.
+_MARGIN = 3600
+# Times that a run asks again when its pause ends without an answer, as a resume by force does.
+_ASKED_AT_MOST = 5
+_PREFIXES = ("suspended", "paused")
+
+
+class Approval(RunInput):
+    """Shall the videos be paid for?"""
+
+    answer: Literal["yes", "no"] = Field(description="`yes` pays for what the plan says, `no` ends the run.")
+    rows: str = Field(
+        default="", pattern=ROWS_PATTERN, description="Only these rows of the plan, e.g. `1-20, 25`; empty: all."
+    )
+    by: str = Field(default="", max_length=200, description="Who says so; it stands in the ledger.")
+    note: str = Field(default="", max_length=2000, description="Anything else that should stand there.")
+
+
+@dataclass(frozen=True)
+class Gate:
+    """When somebody is asked, and for how long.
+
+    Attributes:
+        mode: See `Approving`.
+        above: Of the mode `above`: the amount.
+        hours: Until the deadline.
+        plan: Hash of a plan that was made before and must still hold; empty: none.
+    """
+
+    mode: Approving = "none"
+    above: Money | None = None
+    hours: float = 24.0
+    plan: str = ""
+
+    def __post_init__(self) -> None:
+        if self.mode == "above" and self.above is None:
+            problem = Problem("approve_above", "(empty)", "an amount with its currency, e.g. 50 CNY", "approval")
+            raise InvalidRequestError("The amount to ask above is missing; nothing was sent.", problems=[problem])
+
+    @property
+    def is_open(self) -> bool:
+        """Whether everything passes."""
+        return self.mode == "none" and not self.plan
+
+
+async def planned_key(pipeline: Pipeline, plan_hash: str) -> str:
+    """Return the key of the batch that a plan is of.
+
+    Args:
+        pipeline: Whose store has the plan.
+        plan_hash: Its hash.
+
+    Raises:
+        InvalidRequestError: There is no such plan.
+    """
+    return (await _plan(pipeline.ledger.store, plan_hash)).key
+
+
+async def _plan(store: ObjectStore, plan_hash: str) -> Plan:
+    plan = await read_plan(store, plan_hash)
+    if plan is None:
+        problem = Problem("plan", shown(plan_hash), f"the hash of a plan at {store.place}")
+        raise InvalidRequestError("There is no such plan; nothing was sent.", problems=[problem])
+    return plan
+
+
+async def passed(gate: Gate, batch: Batch, pipelines: Sequence[Pipeline], max_in_flight: int) -> Batch | str:
+    """Return what of a batch may be paid for; asks a person where the gate wants one, which may end the process here.
+
+    Args:
+        gate: When somebody is asked.
+        batch: What is wanted, checked and keyed.
+        pipelines: Accounts, the default one first.
+        max_in_flight: Generations under way at most, for the expected time.
+
+    Returns:
+        The batch, or its approved rows; a text says why nothing may be sent.
+
+    Raises:
+        PlanDriftError: The batch is not the one that was planned or approved.
+        InvalidRequestError: The answer cannot be used; the next attempt asks again.
+    """
+    store, run = pipelines[0].ledger.store, flow_run_id() or ""
+    now = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
+    if gate.plan:
+        check_plan(await _plan(store, gate.plan), now)
+    record = await read_approval(store, run) if gate.mode != "none" else None
+    if record is None:
+        if gate.mode == "none" or not needs_asking(now, gate.above if gate.mode == "above" else None):
+            return batch
+        record = await _begin(store, gate, now, run)
+    # What was asked about, not what lies there now, is what a yes is worth.
+    asked = await _plan(store, record.plan)
+    if record.answer == "open":
+        record = await _answered(store, record, asked, now, batch)
+    if record.answer != "yes":
+        return _why_not(record)
+    check_plan(asked, now)
+    run_logger().info("Plan %s was approved by %s at %s.", record.plan[:12], record.by or "?", record.answered_at)
+    return Batch(batch.key, picked(batch.items, record.rows))
+
+
+def _why_not(record: ApprovalRecord) -> str:
+    if record.answer == "overdue":
+        return f"Nobody has approved the plan before {record.deadline:%Y-%m-%d %H:%M} UTC; nothing was sent."
+    return f"The plan was refused by {record.by or 'somebody'}; nothing was sent." + (
+        f" {record.note}" if record.note else ""
+    )
+
+
+async def _begin(store: ObjectStore, gate: Gate, plan: Plan, run: str) -> ApprovalRecord:
+    if not run:
+        problem = Problem("approval", gate.mode, "within a flow run, which is what waits", "approval")
+        raise InvalidRequestError("Nobody can be asked here; nothing was sent.", problems=[problem])
+    kept = await save_plan(store, plan)
+    asked_at = datetime.now(timezone.utc)
+    deadline = min(asked_at + timedelta(hours=gate.hours), kept.expires_at)
+    record = ApprovalRecord(plan=plan.hash, flow_run_id=run, told=plan.summary(), asked_at=asked_at, deadline=deadline)
+    await open_approval(store, record)
+    await show_table(plan.table(), artifact_key("plan", plan.hash[:12]), plan.summary())
+    return record
+
+
+async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now: Plan, batch: Batch) -> ApprovalRecord:
+    """The record with its answer: one that is there already, else the one that is waited for."""
+    base = f"approval-{record.plan[:16]}"
+    for number in range(_ASKED_AT_MOST):
+        async with get_client() as client:
+            found = await _response(client, record, base)
+            if found is not None:
+                record = await _take(client, record, found, batch)
+                await settle_approval(store, record)
+                return record
+            if datetime.now(timezone.utc) >= record.deadline:
+                break
+            check_plan(plan, now)  # nobody is asked about what is not wanted any more
+            # Each attempt has its own: the one before may have fired without an answer, which Prefect does not repeat.
+            key = f"{base}-{_attempt()}-{number}"
+            await _clear(client, record, key)
+        with suppress(ObjectNotFound, HTTPStatusError):  # resumed by force, without an answer
+            await _ask(record, plan, key)
+    record = record.model_copy(update={"answer": "overdue", "answered_at": datetime.now(timezone.utc)})
+    await settle_approval(store, record)
+    return record
+
+
+def _attempt() -> int:
+    context = FlowRunContext.get()
+    return context.flow_run.run_count if context is not None and context.flow_run is not None else 0
+
+
+async def _response(client: PrefectClient, record: ApprovalRecord, base: str) -> FlowRunInput | None:
+    """The first answer that any attempt of the run was given."""
+    run = UUID(record.flow_run_id)
+    found = [
+        one for prefix in _PREFIXES for one in await client.filter_flow_run_input(run, f"{prefix}-{base}", 200, set())
+    ]
+    return next((one for one in found if one.key.endswith("-response")), None)
+
+
+async def _take(client: PrefectClient, record: ApprovalRecord, found: FlowRunInput, batch: Batch) -> ApprovalRecord:
+    """The record with what the form says; one that cannot be used is removed, so that the next attempt asks again."""
+    at = found.created or datetime.now(timezone.utc)
+    try:
+        form = Approval.model_validate(found.decoded_value)
+        if form.answer == "yes":
+            picked(batch.items, form.rows)
+    except (ValidationError, ValueError, InvalidRequestError) as error:
+        await client.delete_flow_run_input(found.flow_run_id, found.key)
+        if isinstance(error, InvalidRequestError):
+            raise
+        problem = Problem("answer", "(not shown)", "yes or no, by the form", "approval")
+        raise InvalidRequestError("The answer cannot be used; nothing was sent.", problems=[problem]) from None
+    answer: Answer = form.answer if at < record.deadline else "overdue"
+    facts = {"answer": answer, "rows": form.rows, "by": form.by, "note": form.note, "answered_at": at}
+    return record.model_copy(update=facts)
+
+
+async def _clear(client: PrefectClient, record: ApprovalRecord, key: str) -> None:
+    """Remove the form that an earlier attempt has left: Prefect refuses to write it a second time."""
+    run = UUID(record.flow_run_id)
+    for prefix in _PREFIXES:
+        for found in await client.filter_flow_run_input(run, f"{prefix}-{key}", 10, set()):
+            try:
+                await client.delete_flow_run_input(run, found.key)
+            except ObjectNotFound:
+                continue
+
+
+async def _ask(record: ApprovalRecord, plan: Plan, key: str) -> None:
+    """Suspend the run, which ends this process, or pause it where it has no deployment to start it again."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    form = Approval.with_initial_data(description=question(record, plan))
+    run_logger().info(
+        "Waiting for an approval until %s UTC: `genvideo approve %s --yes` or `--no`, or Resume in the UI.",
+        f"{record.deadline:%Y-%m-%d %H:%M}",
+        record.flow_run_id,
+    )
+    if run is not None and run.deployment_id is not None and run.parent_task_run_id is None:
+        # No time-out of Prefect's: it would fail the run. `end_overdue` cancels it, and so does a late answer.
+        suspending: Any = suspend_flow_run(wait_for_input=form, key=key)
+        await suspending
+        return
+    left = (record.deadline - datetime.now(timezone.utc)).total_seconds()
+    try:
+        with anyio.move_on_after(max(left, 0.0)):
+            pausing: Any = pause_flow_run(
+                wait_for_input=form, timeout=int(left) + _MARGIN, poll_interval=_LOOK_EVERY, key=key
+            )
+            await pausing
+    except FlowPauseTimeout:
+        return
+
+
+def question(record: ApprovalRecord, plan: Plan) -> str:
+    """Return what a person sees above the form, as Markdown.
+
+    Args:
+        record: The approval.
+        plan: What is asked about.
+    """
+    lines = [f"**{plain(record.told)}**", *(f"- {plain(str(balance))}" for balance in plan.balances)]
+    lines += [f"- {plain(warning)}" for warning in plan.warnings]
+    lines.append(f"- Plan {record.plan[:12]}, answer before {record.deadline:%Y-%m-%d %H:%M} UTC")
+    return "\n".join(lines)
+
+
+async def end_overdue(store: ObjectStore) -> int:
+    """Cancel the runs that nobody has approved in time, and return how many. Called by reconciling.
+
+    Raises:
+        DestinationError: The store failed.
+    """
+    ended = 0
+    async for record in overdue(store):
+        late = record.model_copy(update={"answer": "overdue", "answered_at": datetime.now(timezone.utc)})
+        async with get_client() as client:
+            try:
+                run = await client.read_flow_run(UUID(record.flow_run_id))
+            except (ObjectNotFound, ValueError):
+                run = None
+            if run is not None and run.state is not None and run.state.is_paused():
+                await client.set_flow_run_state(run.id, Cancelled(message=_why_not(late)))
+                ended += 1
+        await settle_approval(store, late)
+    return ended
+
+
+async def find_waiting(client: PrefectClient, named: str) -> tuple[FlowRun, str]:
+    """Return a flow run that waits for an approval, and the key of its form.
+
+    Args:
+        client: Prefect's client.
+        named: Id or name of the run.
+
+    Raises:
+        InvalidRequestError: There is none of that name, several, or it waits for no approval.
+    """
+    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
+
+    try:
+        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(named)]))
+    except ValueError:
+        wanted = FlowRunFilter(name=FlowRunFilterName(any_=[named]))
+    runs = await client.read_flow_runs(flow_run_filter=wanted, limit=20)
+    waiting = [
+        (run, keyset["response"].removesuffix("-response"))
+        for run in runs
+        if run.state is not None and run.state.is_paused() and (keyset := run.state.state_details.run_input_keyset)
+    ]
+    found = [(run, key) for run, key in waiting if "-approval-" in key]
+    if len(found) != 1:
+        states = ", ".join(f"{run.id} {run.state_name}" for run in runs[:5]) or "no such run"
+        problem = Problem("run", shown(named), f"one run that waits for an approval; there is: {states}", "genvideo")
+        raise InvalidRequestError("This run waits for no approval.", problems=[problem])
+    return found[0]
+
+
+async def told(client: PrefectClient, run: FlowRun, key: str) -> str:
+    """Return what a run asks.
+
+    Args:
+        client: Prefect's client.
+        run: The run.
+        key: Of its form.
+    """
+    for found in await client.filter_flow_run_input(run.id, f"{key}-description", 1, set()):
+        return str(found.decoded_value)
+    return "(the run did not get as far as saying what it asks)"
+
+
+async def respond(client: PrefectClient, run: FlowRun, key: str, form: Approval) -> None:
+    """Answer a run that waits, which resumes it.
+
+    Args:
+        client: Prefect's client.
+        run: The run.
+        key: Of its form.
+        form: The answer.
+
+    Raises:
+        InvalidRequestError: Prefect refuses it.
+    """
+    if not await client.filter_flow_run_input(run.id, f"{key}-schema", 1, set()):
+        # The run was killed between its state and its form; without one Prefect takes no answer.
+        schema = json.dumps(Approval.model_json_schema())
+        await client.create_flow_run_input(run.id, f"{key}-schema", schema)
+    result = await client.resume_flow_run(run.id, run_input=form.model_dump())
+    if result.status is not SetStateStatus.ACCEPT:
+        reason = str(getattr(result.details, "reason", "") or result.status.value)
+        problem = Problem("run", run.name, f"a run that takes this answer: {reason}", "Prefect")
+        raise InvalidRequestError("The answer was not taken.", problems=[problem])
+
+
+def whoami() -> str:
+    """Return who answers at this command line: user and host."""
+    return f"{getpass.getuser()}@{socket.gethostname()}"
