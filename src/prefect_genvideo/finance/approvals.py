@@ -169,11 +169,20 @@ def picked(items: Sequence[Item], rows: str) -> tuple[Item, ...]:
         return tuple(items)
     limit = "numbers and spans of rows of the plan, e.g. 1-20, 25"
     problem = Problem("rows", shown(rows), limit, "approval")
-    spans = [_SPAN.fullmatch(part) for part in rows.split(",")]
-    if any(span is None for span in spans):
+    bounds = [_bounds(part) for part in rows.split(",")]
+    if None in bounds:
         raise InvalidRequestError("The approved rows cannot be picked; nothing was sent.", problems=[problem])
-    bounds = [(int(span[1]), int(span[2] or span[1])) for span in spans if span is not None]
-    found = [tuple(item for item in items if low <= item.number <= high) for low, high in bounds]
-    if not all(found):
+    spans = [span for span in bounds if span is not None]
+    if not all(any(_lies_in(item, span) for item in items) for span in spans):
         raise InvalidRequestError("Approved rows are not in the plan; nothing was sent.", problems=[problem])
-    return tuple(item for item in items if any(low <= item.number <= high for low, high in bounds))
+    return tuple(item for item in items if any(_lies_in(item, span) for span in spans))
+
+
+def _bounds(part: str) -> tuple[int, int] | None:
+    """The first and the last row of a span; None for what is none."""
+    found = _SPAN.fullmatch(part)
+    return (int(found[1]), int(found[2] or found[1])) if found else None
+
+
+def _lies_in(item: Item, span: tuple[int, int]) -> bool:
+    return span[0] <= item.number <= span[1]
