@@ -235,7 +235,7 @@ async def test_the_probe_tells_the_truth_and_cleans_up(
     store = LocalStore(tmp_path) if kind == "local" else cast(S3Server, request.getfixturevalue(kind)).store("p")
     assert await store.conditional_writes() is known
     assert await store.conditional_writes() is known
-    noted = ["_ledger/_checked"] if kind == "s3" else []
+    noted = ["_ledger/_checked/found.json"] if kind == "s3" else []
     assert [info.key async for info in store.list()] == noted
 
 

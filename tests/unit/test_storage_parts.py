@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 from collections.abc import Mapping
 from typing import Any
 
+import anyio
 import pytest
 
 from prefect_genvideo.errors import DestinationError
@@ -66,6 +69,55 @@ async def test_without_a_length_the_parts_double() -> None:
     await upload.commit()
     assert calls.parts == [8] * 1000 + [16, 1]
     assert sum(6 * MIB * 2**step * 1000 for step in range(10)) > 5 * 1024**2 * MIB
+
+
+async def test_the_digest_is_of_all_that_was_written() -> None:
+    """Of parts on their way and of what fills the next one; more may follow, and a restart begins anew."""
+    upload = uploading(CountingCalls(), part_size=8)
+    data = bytes(range(61))
+    for begin in (0, 8, 30, 53):
+        await upload.write(data[begin : {0: 8, 8: 30, 30: 53, 53: 61}[begin]])
+    assert await upload.digest() == hashlib.sha256(data).hexdigest()
+    await upload.write(b"more")
+    assert await upload.digest() == hashlib.sha256(data + b"more").hexdigest()
+    await upload.restart()
+    await upload.write(b"again")
+    assert await upload.digest() == hashlib.sha256(b"again").hexdigest()
+
+
+class SlowCalls(CountingCalls):
+    """A store that takes its time, and counts the parts on their way."""
+
+    on_their_way = 0
+    most = 0
+
+    async def send_body(
+        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        SlowCalls.on_their_way += 1
+        SlowCalls.most = max(SlowCalls.most, SlowCalls.on_their_way)
+        await anyio.sleep(0.001)
+        SlowCalls.on_their_way -= 1
+        return await super().send_body(operation, key, body, headers, **params)
+
+
+@pytest.mark.parametrize(("uploads", "least", "most"), [(1, 3, 3), (8, 9, 16), (20, 20, 28)])
+async def test_parts_on_their_way_are_bounded(uploads: int, least: int, most: int) -> None:
+    """Three of one upload where the store is slow; of many, one of each and eight further ones in the process."""
+    SlowCalls.most = 0
+
+    async def one() -> None:
+        calls = SlowCalls()
+        upload = uploading(calls, part_size=8)
+        for _ in range(40):
+            await upload.write(b"x" * 8)
+        await upload.commit()
+        assert calls.parts == [8] * 40
+        await upload.close()
+
+    for _ in range(2):  # places are given back
+        await asyncio.gather(*(one() for _ in range(uploads)))
+        assert least <= SlowCalls.most <= most
 
 
 async def test_what_fits_a_part_is_one_put() -> None:

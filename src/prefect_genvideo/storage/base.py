@@ -63,6 +63,10 @@ class Upload(ABC):
         """Drop everything written so far and begin again at byte 0."""
 
     @abstractmethod
+    async def digest(self) -> str:
+        """SHA-256 (hex) of everything written so far."""
+
+    @abstractmethod
     async def commit(self) -> ObjectInfo:
         """Make the object visible at its key and return what the store says of it.
 

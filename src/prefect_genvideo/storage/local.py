@@ -202,6 +202,11 @@ class LocalUpload(Upload):
         self._buffer.clear()
         self._hash = hashlib.sha256()
 
+    async def digest(self) -> str:
+        """SHA-256 (hex) of everything written so far."""
+        await on_disk(self._path, self._flush)
+        return self._hash.hexdigest()
+
     async def commit(self) -> ObjectInfo:
         """Sync the file and give it its name."""
         return await on_disk(self._path, self._publish)

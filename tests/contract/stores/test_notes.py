@@ -22,7 +22,7 @@ from tests.contract.stores.server import PersonaServer
 from tests.fixtures import money_child
 
 NUMBERS = count()
-NOTE = "clips/_ledger/_checked"
+NOTE = "clips/_ledger/_checked/found.json"
 
 
 def looked_at_anew(server: PersonaServer, **more: Any) -> S3Store:
@@ -43,7 +43,7 @@ async def asked(server: PersonaServer, **more: Any) -> int:
 async def test_the_second_process_asks_three_things(name: str, serve: Serve) -> None:
     """It lists, reads the note, and sees that the note cannot be created again; it believes the same as the first."""
     server = serve(name)
-    first = await looked_at_anew(server).tried()
+    first = await looked_at_anew(server).tried(note=True)
     # A store of no known host name is asked first how its buckets are named.
     assert await asked(server, addressing="virtual") == 3
     assert await looked_at_anew(server).tried() == first
@@ -53,7 +53,7 @@ async def test_the_second_process_asks_three_things(name: str, serve: Serve) -> 
     "change",
     [
         {"endpoint": "https://elsewhere.example.com"},
-        {"uri": "s3://my-videos/elsewhere/_ledger/_checked"},
+        {"uri": "s3://my-videos/elsewhere/_ledger/_checked/found.json"},
         {"credentials": "0" * 16},
         {"trial": 0},
         {"tried_at": int(time.time()) - 8 * 24 * 3600},
@@ -128,6 +128,13 @@ async def test_what_refuses_a_destination_is_not_noted(name: str, serve: Serve) 
     server = serve(name)
     assert not await destination(server).get_store().exclusive_creates()
     assert NOTE not in server.objects
+
+
+async def test_where_no_ledger_is_kept_nothing_is_noted(serve: Serve) -> None:
+    """Beside videos alone, no folder appears."""
+    server = serve("aws")
+    assert await looked_at_anew(server).exclusive_uploads()
+    assert server.objects == {}
 
 
 async def test_the_note_is_no_record(serve: Serve) -> None:

@@ -26,6 +26,8 @@ WISHES = 20
 PROCESSES = int(os.environ.get("TESTS_PROCESSES", "2"))
 SECONDS = 60 + 30 * PROCESSES
 
+pytestmark = pytest.mark.timeout(SECONDS + 60)
+
 
 def wish(serve: Serve, sim: Simulator, name: str, mode: str) -> list[dict[str, Any]]:
     """What all wishes came to."""

@@ -49,7 +49,7 @@ class S3Store(BucketCalls, ObjectStore):
         storage_class: Of videos, e.g. `STANDARD_IA`; None is the bucket's default, which small objects always have.
         addressing: Where the bucket's name goes: `virtual` (host name), `path`, or `auto`: as the store wants it.
         lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
-        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them.
+        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds four of them at most.
 
     Raises:
         InvalidRequestError: A setting cannot be right.
@@ -70,7 +70,7 @@ class S3Store(BucketCalls, ObjectStore):
         storage_class: str | None = None,
         addressing: Addressing = "auto",
         lender: Hashable = None,
-        part_size: int = 6 * MIB,
+        part_size: int = MIN_PART_SIZE,
     ) -> None:
         settings = S3Settings(
             region or None,
@@ -306,8 +306,11 @@ class S3Store(BucketCalls, ObjectStore):
     def _identity(self) -> Hashable:
         return (self._settings, self._given, self._bucket, self._prefix)
 
-    async def tried(self) -> Promises:
+    async def tried(self, *, note: bool = False) -> Promises:
         """What the store keeps; looked up or tried once per process.
+
+        Args:
+            note: Whether what was found is noted for the next process.
 
         Raises:
             DestinationError: The store failed, or a permission is missing that saving a video will need.
@@ -315,7 +318,7 @@ class S3Store(BucketCalls, ObjectStore):
         async with self._probing:  # the rows of a batch all ask at once
             found = known(self._identity)
             if found is None:
-                found = await find_out(self)
+                found = await find_out(self, note=note)
                 remember(self._identity, found)
         return found
 
@@ -334,7 +337,7 @@ class S3Store(BucketCalls, ObjectStore):
 
     async def conditional_writes(self) -> bool:
         """Whether the store honours `if_absent` and `if_match`; tried once per process."""
-        promises = await self.tried()
+        promises = await self.tried(note=True)
         if promises.create_only:
             raise DestinationError(
                 f"The ledger at {self.uri('')} is kept in create-only mode, where another mode would not find what is "
@@ -345,7 +348,7 @@ class S3Store(BucketCalls, ObjectStore):
 
     async def exclusive_creates(self) -> bool:
         """Whether one of several writers that create a key with `if_absent` wins; tried once per process."""
-        return (await self.tried()).create is not None
+        return (await self.tried(note=True)).create is not None
 
     async def exclusive_uploads(self) -> bool:
         """Whether no upload with `if_absent` replaces an object; tried once per process."""

@@ -31,7 +31,7 @@ from prefect_genvideo.storage.s3.promises import (
 
 logger = logging.getLogger(__name__)
 
-NOTE = f"{LEDGER}/_checked"
+NOTE = f"{LEDGER}/_checked/found.json"
 """Object with the findings of the last whole trial."""
 VALID_FOR = 7 * DAY
 """Seconds after which everything is tried again."""
@@ -74,11 +74,12 @@ class Tried(Probed, Protocol):
         ...
 
 
-async def find_out(store: Tried) -> Promises:
+async def find_out(store: Tried, *, note: bool) -> Promises:
     """What the store keeps: as noted and confirmed with three requests, else by trying everything.
 
     Args:
         store: The store.
+        note: Whether to note what was found: where a ledger is kept, not beside videos alone.
 
     Raises:
         DestinationError: The store failed, or a permission is missing that cannot be done without.
@@ -89,7 +90,7 @@ async def find_out(store: Tried) -> Promises:
         found = await Probe(store).run()
         for fault in found.faults:
             logger.info("%s: %s", store.uri(""), fault)
-        if found.create is not None:
+        if note and found.create is not None:
             await _note(store, found)
     return replace(found, create_only=CREATE_ONLY_MARK in there)
 
