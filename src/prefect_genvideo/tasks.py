@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -15,13 +16,14 @@ from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.tasks import Task, task
+from pydantic import ValidationError
 
 from prefect_genvideo.artifacts import ProgressArtifact, show_reuse
 from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.media.inspect import asset_kind
-from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
@@ -76,6 +78,17 @@ def _create_name() -> str:
     if not isinstance(request, VideoRequest):
         return "submit"
     return f"submit {request.model}: {shorten(request.prompt, 48)}"
+
+
+def _request_of(given: VideoRequest | Mapping[str, Any]) -> VideoRequest:
+    try:
+        return VideoRequest.model_validate(given)
+    except ValidationError as error:
+        problems = [
+            Problem(".".join(map(str, fault["loc"])) or "request", shown(fault["input"]), fault["msg"])
+            for fault in error.errors(include_url=False)
+        ]
+        raise InvalidRequestError("The request cannot be used; nothing was sent.", problems=problems) from None
 
 
 def _named(verb: str) -> Any:
@@ -137,7 +150,7 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
     retries=0,
 )
 async def create_video(
-    request: VideoRequest,
+    request: VideoRequest | Mapping[str, Any],
     credentials: AnyCredentials,
     destination: AnyDestination,
     idempotency_key: str | None = None,
@@ -149,7 +162,8 @@ async def create_video(
     The ledger in the destination is the cache of this task; Prefect must neither retry nor cache it.
 
     Args:
-        request: What to generate. Local files must have been uploaded where the provider takes links only.
+        request: What to generate, or its fields. Local files must have been uploaded where the provider takes links
+            only.
         credentials: The provider's credentials block.
         destination: Where the ledger is, and where the video will go.
         idempotency_key: One key stands for one paid generation, e.g. an event's id or a calendar slot. Derived from the
@@ -168,6 +182,7 @@ async def create_video(
         GenerationFailedError: The key's task ended without a video.
         DestinationError: The ledger cannot be written; nothing was sent, or the message names the task id.
     """
+    request = _request_of(request)
     async with open_pipeline(credentials, destination) as pipeline:
         asked = original or request
         if identities is None:

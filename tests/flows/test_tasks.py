@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import flow
+from prefect import flow, unmapped
 from prefect.artifacts import Artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.settings import PREFECT_TASKS_REFRESH_CACHE, temporary_settings
@@ -18,6 +19,7 @@ from prefect_genvideo.blocks import SudashuiCredentials
 from prefect_genvideo.errors import InvalidRequestError, QuotaError
 from prefect_genvideo.models import Generation, StoredVideo
 from prefect_genvideo.simulator import Fault
+from tests.fixtures.expected import refusing
 from tests.fixtures.runs import flow_run_of, task_runs
 from tests.flows.conftest import Place
 
@@ -169,3 +171,26 @@ async def test_the_upload_is_a_task_of_its_own_in_the_run(place: Place, picture:
         ("upload cat.png", "Completed"),
         ("upload cat.png", "Cached"),
     ]
+
+
+async def test_a_request_may_be_given_by_its_fields(place: Place) -> None:
+    """As JSON has them; what is wrong with them is told as for any request."""
+    fields = {"model": "sd-2-fast-720p", "prompt": "by fields", "duration": 4}
+    assert (await create_video(fields, place.sudashui, place.destination)).task_id
+    with refusing("durations"):
+        await create_video({"model": "sd-2-fast-720p", "durations": 4}, place.sudashui, place.destination)
+    assert place.sim.billed == 1
+
+
+def test_requests_are_mapped_over_one_account(place: Place) -> None:
+    """A block stands for itself in `unmapped`: Prefect would go through its fields."""
+
+    @flow
+    def mapped() -> list[str]:
+        requests = [VideoRequest(model="sd-2-fast-720p", prompt=f"mapped {number}", duration=4) for number in range(2)]
+        mapping: Any = create_video.map
+        made = mapping(requests, unmapped(place.sudashui), unmapped(place.destination))
+        return [generation.task_id for generation in made.result()]
+
+    with ThreadPoolExecutor(1) as aside:
+        assert len(set(aside.submit(mapped).result())) == 2
