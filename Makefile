@@ -1,7 +1,9 @@
 # What a clone needs: `make demo` to see it work, `make test` and `make check` to change it.
-# Everything is installed into .venv from the hashed requirements.lock; PYTHON=... picks the interpreter.
+# Everything is installed into .venv from the hashed requirements.lock; PYTHON=... picks the interpreter. What differs on
+# Prefect 3.9 is tried in an environment of its own, .venv-3.9.
 
 VENV := .venv
+LOCK := requirements.lock
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -20,11 +22,14 @@ COVERAGE ?= $(if $(ARGS),0,90)
 WORKERS ?= 2
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
-.PHONY: help setup demo simulator test test-slow browser check format docs lock clean
+# What Prefect's next version can break: flows, deployments, and a new user's first hour. It needs Python 3.11.
+ON_NEXT := tests/flows tests/deployments/test_prefect_yaml.py tests/deployments/test_project.py tests/packaging/test_first_hour.py
+
+.PHONY: help setup demo simulator test test-next test-slow browser check format docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-11s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 setup: $(INSTALLED) ## Install the plugin and its tools into .venv (quick when nothing changed)
 
@@ -36,6 +41,9 @@ simulator: $(INSTALLED) ## Serve both providers' protocols locally
 
 test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
+
+test-next: ## Run what Prefect 3.9 could break, on it
+	$(MAKE) --no-print-directory VENV=.venv-3.9 LOCK=requirements-3.9.lock COVERAGE=0 test ARGS="$(or $(ARGS),$(ON_NEXT))"
 
 check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .
@@ -61,20 +69,23 @@ docs: $(INSTALLED) ## Build the documentation into site/
 
 # Pins that still fit stay; UPGRADE=--upgrade takes the newest of everything. Without the machine's
 # own settings, only files of the public index are hashed.
-lock: $(INSTALLED) ## Pin and hash every dependency for Python 3.10 to 3.13
+lock: $(INSTALLED) ## Pin and hash every dependency, with Prefect 3.8 for Python 3.10 to 3.13 and with 3.9 for 3.11 to 3.13
 	$(PIP) install --quiet --target $(VENV)/lock --upgrade uv
 	echo '-e .[media,simulator]' | $(VENV)/lock/bin/uv pip compile - --group dev --no-config --quiet \
 		--universal --python-version 3.10 --generate-hashes --no-annotate --no-emit-package prefect-genvideo \
 		--custom-compile-command 'make lock' $(UPGRADE) --output-file requirements.lock
+	echo '-e .[media,simulator]' | $(VENV)/lock/bin/uv pip compile - --group dev --no-config --quiet \
+		--universal --python-version 3.11 --generate-hashes --no-annotate --no-emit-package prefect-genvideo \
+		--override requirements-3.9.in --custom-compile-command 'make lock' $(UPGRADE) --output-file requirements-3.9.lock
 
 clean: ## Remove everything that was installed, built or cached
-	rm -rf $(VENV) dist site demo-output .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-3.9 dist site demo-output .coverage .coverage.* .pytest_cache .ruff_cache .hypothesis
 	find src tests flows blocks benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The lock is complete, so nothing is resolved; the project itself is linked, not copied.
-$(INSTALLED): requirements.lock pyproject.toml | $(BIN)/pip
+$(INSTALLED): $(LOCK) pyproject.toml | $(BIN)/pip
 	@echo "Installing into $(VENV) with $$($(BIN)/python --version); the first time takes a minute or two"
-	@$(PIP) install --quiet --no-deps --require-hashes -r requirements.lock
+	@$(PIP) install --quiet --no-deps --require-hashes -r $(LOCK)
 	@$(PIP) install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
