@@ -125,7 +125,9 @@ class Place:
 
     def records(self) -> list[dict[str, Any]]:
         """The ledger's records."""
-        flat = {key: data for key, data in self.objects("_ledger/").items() if key.count("/") == 1}
+        notes = ("_ledger/.", "_ledger/_")  # of what the store keeps, and of what is unfinished
+        objects = self.objects("_ledger/").items()
+        flat = {key: data for key, data in objects if key.count("/") == 1 and not key.startswith(notes)}
         return [json.loads(data) for data in flat.values()]
 
     def record(self) -> dict[str, Any]:

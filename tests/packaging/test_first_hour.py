@@ -187,6 +187,10 @@ def test_from_an_empty_folder_to_a_scheduled_and_a_requested_video(newcomer: New
     assert typed.returncode == 0, log.read_text(errors="replace")[-6000:]
     until("both videos are there", lambda: len(newcomer.videos()) == 2, log)
 
+    paid = newcomer.shell("cd studio", "genvideo ledger list --at videos --everything --json", log=log)
+    assert paid.wait(PATIENCE_S) == 0
+    assert len([line for line in log.read_text().splitlines() if line.startswith("{")]) == 2
+
     def mornings() -> list[dict[str, Any]]:
         scheduled = [run for run in newcomer.runs() if run["auto_scheduled"] and "manifest" in run["parameters"]]
         return [run for run in scheduled if run["state_type"] == "COMPLETED"]
