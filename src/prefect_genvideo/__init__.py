@@ -23,8 +23,8 @@ if TYPE_CHECKING:
         generate_videos_sharded,
         plan_videos,
         reconcile_videos,
-        storyboard,
     )
+    from prefect_genvideo.flows.storyboard import storyboard  # for mypy, `flows.storyboard` is the module
     from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
     from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 

@@ -15,6 +15,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks._given import Secret
 from prefect_genvideo.blocks.registry import register
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
@@ -49,7 +50,7 @@ class ProviderCredentials(
 
     provider: ClassVar[str] = ""
 
-    api_key: SecretStr = Field(
+    api_key: Secret = Field(
         default=..., title="API key", description="API key of the provider. Generations are paid by its account."
     )
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks._given import Given, Secret
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.runtime import flow_run_of_process, get_settings, warn
@@ -26,6 +28,10 @@ from prefect_genvideo.storage import (
 
 _DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
+
+# `Any`, as no value has the type that checkers see in these fields; see `Given`.
+_NO_SECRET: Any = SecretStr("")
+_BESIDE_THE_VIDEOS: Any = None
 
 
 # Plain models: a destination's ledger is a place without a ledger of its own, and Prefect cannot register blocks that
@@ -57,11 +63,11 @@ class BucketPlace(BaseModel):
         title="Access key id",
         description="Access key id. Empty: boto3's default chain (environment, profile, instance role).",
     )
-    secret_access_key: SecretStr = Field(
-        default=SecretStr(""), title="Secret access key", description="Secret that belongs to the access key id."
+    secret_access_key: Secret = Field(
+        default=_NO_SECRET, title="Secret access key", description="Secret that belongs to the access key id."
     )
-    session_token: SecretStr = Field(
-        default=SecretStr(""), title="Session token", description="Only with temporary credentials."
+    session_token: Secret = Field(
+        default=_NO_SECRET, title="Session token", description="Only with temporary credentials."
     )
     encryption: Literal["none", "AES256", "aws:kms"] = Field(
         default="none", description="Server-side encryption of what is written; `none` leaves it to the bucket."
@@ -132,11 +138,21 @@ class FolderPlace(BaseModel):
         return LocalStore(Path(self.path).expanduser())
 
 
+if TYPE_CHECKING:
+    _Facts = Mapping[str, object]
+    _LedgerPlace = Given[
+        "BucketPlace | FolderPlace | None",
+        "BucketPlace | FolderPlace | VideoDestination | _Facts | None",
+    ]
+else:
+    _LedgerPlace = BucketPlace | FolderPlace | None
+
+
 class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class is no block type of its own
     """What every destination offers to the tasks."""
 
-    ledger: BucketPlace | FolderPlace | None = Field(
-        default=None,
+    ledger: _LedgerPlace = Field(
+        default=_BESIDE_THE_VIDEOS,
         description="Where the ledger is, if not beside the videos: a bucket or folder with conditional writes.",
     )
     key_template: str = Field(

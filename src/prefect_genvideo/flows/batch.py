@@ -23,7 +23,7 @@ from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, 
 from prefect_genvideo.finance import learn_prices
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.ledger.account import AccountStoppedError
-from prefect_genvideo.ledger.budget import Budget, BudgetError
+from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.prices.text import money_in
@@ -86,7 +86,7 @@ async def generate_videos(
     account_slots: Annotated[int, Field(ge=0)] = 0,
     fail_on: FailOn = "any",
     failed_share: Annotated[float, Field(ge=0, le=1)] = 0.1,
-    budget: Budget = NO_BUDGET,
+    budget: BudgetGiven = NO_BUDGET,
     wait: Literal["finish", "collect"] = "finish",
     idempotency_key: str = "",
     rows: str = "",
@@ -129,7 +129,7 @@ async def generate_videos(
     gate = Gate(approval, money_in(approve_above, "approve_above"), approval_hours, plan)
     async with AsyncExitStack() as stack:
         pipelines = [
-            await stack.enter_async_context(open_pipeline(payer, destination, budget=budget))
+            await stack.enter_async_context(open_pipeline(payer, destination, budget=Budget.model_validate(budget)))
             for payer in (credentials, *more_credentials)
         ]
         if not gate.is_open:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import TYPE_CHECKING, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -36,6 +37,22 @@ class Budget(BaseModel):
     run_seconds: float = Field(default=0, ge=0, description="Seconds of video per flow run; 0 is no limit.")
     day_generations: int = Field(default=0, ge=0, description="Creates per UTC day and account; 0 is no limit.")
     day_seconds: float = Field(default=0, ge=0, description="Seconds of video per UTC day and account; 0 is no limit.")
+
+
+class BudgetLimits(TypedDict, total=False):
+    """A `Budget` as callers in Python may write it: `{"day_generations": 500}`."""
+
+    run_generations: int
+    run_seconds: float
+    day_generations: int
+    day_seconds: float
+
+
+# Prefect makes a `Budget` of a flow's dict; a union at run time would show two choices in the UI's form.
+if TYPE_CHECKING:
+    BudgetGiven = Budget | BudgetLimits
+else:
+    BudgetGiven = Budget
 
 
 class BudgetError(InvalidRequestError):

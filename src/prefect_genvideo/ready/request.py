@@ -9,7 +9,7 @@ from pydantic import Field
 from prefect_genvideo.blocks import open_pipeline, resolve_credentials, resolve_destination
 from prefect_genvideo.events import event_key, flat_parameters, request_from_event
 from prefect_genvideo.flows import generate_video
-from prefect_genvideo.ledger import Budget
+from prefect_genvideo.ledger.budget import Budget, BudgetGiven
 from prefect_genvideo.models import StoredVideo
 
 NO_BUDGET = Budget()
@@ -30,7 +30,7 @@ async def on_request(
     defaults: dict[str, Any] | None = None,
     s3_prefixes: list[str] | None = None,
     max_duration: Annotated[float, Field(ge=0)] = 15,
-    budget: Budget = NO_BUDGET,
+    budget: BudgetGiven = NO_BUDGET,
 ) -> StoredVideo:
     """Generate the video that an event asks for. The same event twice is one video.
 
@@ -51,7 +51,7 @@ async def on_request(
     request = await request_from_event(payload, fixed, s3_prefixes=s3_prefixes or [], max_duration=max_duration)
     payer, target = await resolve_credentials(credentials), await resolve_destination(destination)
     # What is opened here with a budget is what the flow below spends from.
-    async with open_pipeline(payer, target, budget=budget):
+    async with open_pipeline(payer, target, budget=Budget.model_validate(budget)):
         video: Any = generate_video.with_options(name="requested-video")
         return await video(
             credentials=payer,
