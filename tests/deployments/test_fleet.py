@@ -36,9 +36,8 @@ def everything_at_once(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -
     now = datetime.now(timezone.utc)
     fleet.put("calendar.yaml", (CALENDAR % (now.date(), (now + timedelta(days=7)).date())).encode())
     calendar = fleet.deployment("content-calendar/genvideo")
-    # Twice and no more: each run is a process, which takes seconds from what the other tests wait for.
-    twice = f"DTSTART:{now + timedelta(seconds=15):%Y%m%dT%H%M%SZ}\nRRULE:FREQ=SECONDLY;INTERVAL=5;COUNT=2"
-    fleet.api(f"/deployments/{calendar['id']}/schedules", [{"schedule": {"rrule": twice}, "active": True}])
+    often = {"schedule": {"interval": 12, "anchor_date": now.isoformat(), "timezone": "UTC"}, "active": True}
+    fleet.api(f"/deployments/{calendar['id']}/schedules", [often])
     wish = {"prompt": "a wish from an event", "model": "sd-2-1080p", "unknown": {"quotes": "\"'{{ }}"}}
     for _ in range(2):
         fleet.emit("video.requested", "shop.wish.1", wish, EVENT_ID)
