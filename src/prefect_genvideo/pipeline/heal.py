@@ -30,13 +30,13 @@ class _Known:
     Attributes:
         request_ids: Of creates whose answers came.
         task_ids: Of their tasks.
-        lost: Creates without a task, lost or under way.
+        open: Creates whose charge cannot be told by an id: lost ones, those under way, and tasks adopted by hand.
         complete: Whether every record could be read.
     """
 
     request_ids: set[str] = field(default_factory=set[str])
     task_ids: set[str] = field(default_factory=set[str])
-    lost: list[LedgerRecord] = field(default_factory=list[LedgerRecord])
+    open: list[LedgerRecord] = field(default_factory=list[LedgerRecord])
     complete: bool = True
 
 
@@ -70,7 +70,7 @@ async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: 
         key_is_ours=pipeline.key_is_ours and known.complete,
     )
     if log is not None:
-        rivals = tuple(_span(other, log) for other in known.lost if _is_rival(other, record))
+        rivals = tuple(_span(other, log) for other in known.open if _is_rival(other, record))
         mine = create.span(log.read_at, log.clock_ahead)
         create = replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
     try:
@@ -91,9 +91,10 @@ async def _known(pipeline: Pipeline) -> _Known:
             continue
         if record.task_id is not None:
             known.task_ids.add(record.task_id)
-            known.request_ids |= {record.request_id} if record.request_id else set[str]()
-        elif record.state in ("unknown", "intent"):
-            known.lost.append(record)
+        if record.request_id is not None and record.task_id is not None:
+            known.request_ids.add(record.request_id)
+        elif record.task_id is not None or record.state in ("unknown", "intent"):
+            known.open.append(record)
     return known
 
 

@@ -140,6 +140,11 @@ def resolve(log: AccountLog, lost: LostCreate) -> FoundCreate:
     return _by_elimination(looked)
 
 
+def _can_be_told(row: LogRow) -> bool:
+    """Whether a charge says whose it is: one that names neither its call nor its task may be any known create's."""
+    return row.request_id is not None or row.task_id is not None
+
+
 def _by_id(looked: _Looked, request_id: str) -> FoundCreate:
     row = looked.log.charge_of(request_id)
     if row is not None:
@@ -160,7 +165,7 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
             return FoundCreate("unknown", why, evidence=_nothing(why))
         told = f"no unclaimed charge of {lost.request.model} {looked.span}"
         return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
-    if not lost.key_is_ours or len(fitting) != lost.lost_alike:
+    if not lost.key_is_ours or len(fitting) != lost.lost_alike or not all(map(_can_be_told, fitting)):
         return FoundCreate("ambiguous", "candidates", candidates=len(fitting), evidence=_several(looked, fitting))
     if len(fitting) > 1:
         whole = sum(row.quota for row in fitting)
@@ -204,8 +209,10 @@ def _task_of(looked: _Looked, row: LogRow, *, exact: bool) -> str | None:
         return None
     if row.task_id is not None:
         return row.task_id if looked.is_alone else None
-    # The row names none: the only task that nobody knows, if this is the only charge that nobody knows.
-    alone = looked.lost.key_is_ours and all(other is row for other in looked.unclaimed)
+    # The row names none: the only task that nobody knows, if this is the only charge that nobody knows, and no other
+    # create is open whose charge may be cut off.
+    lost = looked.lost
+    alone = lost.key_is_ours and not lost.rivals and all(other is row for other in looked.unclaimed)
     strange = looked.strange_tasks if alone else []
     return strange[0] if len(strange) == 1 else None
 
