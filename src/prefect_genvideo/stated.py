@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.models import Problem
@@ -14,6 +14,8 @@ from prefect_genvideo.plain_yaml import parse_yaml
 
 MAX_BYTES = 1024 * 1024
 """Bytes of a statement; some thousand models or prices."""
+T = TypeVar("T")
+
 # Problems that one error names; the rest of a broken file is likely of the same kind.
 _MAX_PROBLEMS = 50
 
@@ -42,14 +44,25 @@ def read_stated(stated: str, name: str) -> tuple[Any, str]:
         raise InvalidRequestError(f"What is stated in {name} cannot be read:", problems=[problem]) from None
 
 
-def unusable(error: ValidationError, name: str, source: str) -> InvalidRequestError:
-    """Return the one error that names every fault of a statement.
+def stated_by_provider(stated: str, name: str, kind: TypeAdapter[dict[str, T]]) -> tuple[dict[str, T], str]:
+    """Return what is stated of each provider, and where it was stated.
 
     Args:
-        error: What the type says of it.
-        name: The setting.
-        source: Where it was stated.
+        stated: As for `read_stated`.
+        name: The setting, for problems.
+        kind: The type of it.
+
+    Raises:
+        InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
     """
+    value, source = read_stated(stated, name)
+    try:
+        return kind.validate_python(value), source
+    except ValidationError as error:
+        raise _unusable(error, name, source) from None
+
+
+def _unusable(error: ValidationError, name: str, source: str) -> InvalidRequestError:
     problems = [
         Problem(".".join(map(str, fault["loc"])) or name, shown(fault["input"]), _said(fault["msg"]), source)
         for fault in error.errors(include_url=False)[:_MAX_PROBLEMS]

@@ -28,6 +28,10 @@ LOG_QUIET = timedelta(minutes=10)
 """How long after its end a log without another row of the task is believed."""
 
 
+# What is larger is no figure of an account.
+_LARGEST = 1e18
+
+
 def outcome_of(generation: Generation) -> dict[str, Any]:
     """What a record says of a success."""
     return {
@@ -52,6 +56,15 @@ async def cost_after_end(
     Returns:
         Attributes of the record to set; none where nothing is known.
     """
+    try:
+        return await _cost_after_end(client, record, generation, seconds)
+    except (ValueError, ArithmeticError):  # figures that no account has
+        return {}
+
+
+async def _cost_after_end(
+    client: VideoClient, record: LedgerRecord, generation: Generation | None, seconds: float | None
+) -> dict[str, Any]:
     if client.tells_money:
         return await _told_again(client, record, generation)
     if generation is None:
@@ -80,7 +93,7 @@ async def _told_again(client: VideoClient, record: LedgerRecord, seen: Generatio
     told = client.cost_told(now)
     quiet = now.state == "succeeded" and _is_past(record.finished_at or now.finished_at, QUIET)
     # What a failed task still shows was taken, whether or not it is given back.
-    taken = Posting(quota=int(now.cost)) if told.quota is None else None
+    taken = Posting(quota=int(now.cost)) if told.quota is None and now.cost < _LARGEST else None
     money = TaskMoney(charged=told.quota)
     return await booked(client, record, money, basis="task", final=told.final or quiet, charge=taken)
 

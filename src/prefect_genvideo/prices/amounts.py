@@ -9,12 +9,12 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer
 
-# Digits that products and sums keep; amounts of 24 digits times quantities of 12 fit exactly.
+# Digits that products and sums keep; an amount of 42 digits times a quantity of 18 fits exactly.
 _PRECISION = 60
 # Decimal places that an amount may have: a token's price in a credit's fraction has some eight.
 _PLACES = 18
 # No price, bill or balance of this field comes near; what is larger is a typing error or garbage.
-_LARGEST = Decimal("1e15")
+_LARGEST = Decimal("1e24")
 
 EXACT = Context(prec=_PRECISION, rounding=ROUND_HALF_EVEN)
 """Arithmetic that loses no digit of what is added and multiplied here."""
@@ -49,7 +49,7 @@ Amount = Annotated[
     AfterValidator(_bounded),
     PlainSerializer(plain, return_type=str, when_used="json"),
 ]
-"""A decimal of any sign, up to 10^15 with 18 places. In JSON it is a text; a number is read as it is written."""
+"""A decimal of any sign, up to 10^24 with 18 places. In JSON it is a text; a number is read as it is written."""
 
 Currency = Annotated[str, Field(min_length=1, max_length=30, pattern=r"^[A-Za-z][A-Za-z0-9 _.-]*$")]
 """ISO 4217, e.g. `CNY`, or the name of a virtual currency, e.g. `unit` or `credit`."""

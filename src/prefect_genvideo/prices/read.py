@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import TypeAdapter
 
 from prefect_genvideo.prices.table import PriceTable
-from prefect_genvideo.stated import read_stated, unusable
+from prefect_genvideo.stated import stated_by_provider
 
 _FILE = TypeAdapter(dict[str, PriceTable])
 
@@ -21,11 +21,7 @@ def read_price_tables(stated: str) -> dict[str, PriceTable]:
     Raises:
         InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
     """
-    value, source = read_stated(stated, "prices")
-    try:
-        found = _FILE.validate_python(value)
-    except ValidationError as error:
-        raise unusable(error, "prices", source) from None
+    found, source = stated_by_provider(stated, "prices", _FILE)
     return {
         name: table if table.source else table.model_copy(update={"source": source}) for name, table in found.items()
     }

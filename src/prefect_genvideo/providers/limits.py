@@ -12,11 +12,11 @@ from fnmatch import fnmatchcase
 from types import MappingProxyType
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter
 
 from prefect_genvideo.providers import rules as r
 from prefect_genvideo.providers.rules import Check, Rule
-from prefect_genvideo.stated import read_stated, unusable
+from prefect_genvideo.stated import stated_by_provider
 
 _MAX_SECONDS = 3600
 _SPAN = re.compile(r"([0-9]{1,4}) ?[-–] ?([0-9]{1,4})")
@@ -175,9 +175,5 @@ def read_model_rules(stated: str) -> dict[str, ModelRules]:
     Raises:
         InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
     """
-    value, source = read_stated(stated, "model_rules")
-    try:
-        found = _FILE.validate_python(value)
-    except ValidationError as error:
-        raise unusable(error, "model_rules", source) from None
+    found, source = stated_by_provider(stated, "model_rules", _FILE)
     return {provider: ModelRules(tuple(models.items()), source) for provider, models in found.items()}

@@ -77,15 +77,28 @@ class SimulatorConfig:
         Raises:
             ValueError: A name or a value is not known.
         """
-        known = {entry.name for entry in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        values = dict(changes)
+        values = known_only(self, changes)
         if "faults" in values:
             values["faults"] = tuple(parse_fault(item) for item in values["faults"])
         if "models" in values:
             values["models"] = tuple(map(str, values["models"]))
         return replace(self, **values)
+
+
+def known_only(settings: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return changes to a dataclass of settings as a dict of their own.
+
+    Args:
+        settings: What is to be changed.
+        changes: Values by name.
+
+    Raises:
+        ValueError: A name is not known.
+    """
+    known = {entry.name for entry in fields(settings)}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return dict(changes)
 
 
 def parse_fault(item: object) -> Fault:

@@ -12,9 +12,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
+
+from prefect_genvideo.simulator.config import known_only
 
 if TYPE_CHECKING:
     from prefect_genvideo.simulator.state import Task
@@ -87,10 +89,7 @@ class MoneyManner:
         Raises:
             ValueError: A name or a value is not known.
         """
-        known = {entry.name for entry in fields(self)}
-        if unknown := sorted(set(changes) - known):
-            raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-        values = dict(changes)
+        values = known_only(self, changes)
         if "absent" in values:
             values["absent"] = tuple(map(str, values["absent"]))
             if strange := set(values["absent"]) - set(ENDPOINTS):

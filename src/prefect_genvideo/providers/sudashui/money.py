@@ -35,6 +35,8 @@ SUBSCRIPTION, USED = "/v1/dashboard/billing/subscription", "/v1/dashboard/billin
 PRICING, STATUS = "/api/pricing", "/api/status"
 """Price list and units of the site; both are asked without a key."""
 
+LARGEST_QUOTA = 10**18
+"""What is larger is no figure of an account."""
 ROWS = 1000
 """Rows that a log has at most; there is no second page."""
 WINDOW = 1200.0
@@ -45,7 +47,7 @@ _MAX_ROWS = 20_000
 _MAX_OTHER = 16 * 1024  # characters of a row's `other`
 # What the dashboard shows as limit of a key without one.
 _UNLIMITED = Decimal(100_000_000)
-_WHOLE = re.compile(r"-?[0-9]{1,20}")
+_WHOLE = re.compile(r"-?[0-9]{1,18}")
 _BAD_KEY = re.compile(
     r"无效的令牌|未提供令牌|令牌(?:状态不可用|已过期|额度已用尽|已禁用|不可用)|用户已被封禁|未登录"
     r"|(?:invalid|wrong|disabled|expired|exhausted) (?:bearer )?(?:token|api key)|no authorization|token not provided"
@@ -302,7 +304,7 @@ def whole(value: Any) -> int | None:
         return int(value)
     if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
         return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**20 else None
+    return value if isinstance(value, int) and not isinstance(value, bool) and abs(value) < LARGEST_QUOTA else None
 
 
 def decimal(value: Any) -> Decimal | None:
