@@ -29,7 +29,8 @@ from pydantic_settings import SettingsConfigDict
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
-from prefect_genvideo.pipeline.pipeline import Event, Pipeline, RunIds
+from prefect_genvideo.pipeline.hooks import Event, RunIds
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.settings import GenVideoSettings
 
 _Attempts = tuple[tuple[str, int], ...]

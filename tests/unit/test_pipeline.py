@@ -23,8 +23,9 @@ from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.hooks import Event
 from prefect_genvideo.pipeline.make import patiently
-from prefect_genvideo.pipeline.pipeline import Event, Pipeline
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from tests.fixtures.expected import refusing
 from tests.fixtures.money import (
     OTHER,

@@ -14,7 +14,8 @@ from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
-from prefect_genvideo.pipeline.pipeline import Event, Pipeline
+from prefect_genvideo.pipeline.hooks import Event
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import NO_VIDEO_LIMIT, ReconciledRow, reconcile
 from tests.fixtures.expected import failing
 from tests.fixtures.money import TEMPLATE, VIDEO, FakeProvider, MemoryStore, TroubledMemory, draft, on_its_way, refused

@@ -17,6 +17,7 @@ from prefect_genvideo.artifacts import plain, video_markdown
 from prefect_genvideo.cli.app import app
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import StoredVideo, VideoRequest
+from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import draft
 
@@ -107,8 +108,10 @@ def test_an_artifact_links_to_its_video_alone(text: str) -> None:
         model=text,
         idempotency_key=text,
     )
-    tokens = parsed(video_markdown(video, VideoRequest(model="m", prompt=text), "data:image/jpeg;base64,AA=="))
-    assert [token.attrs["href"] for token in tokens if token.type == "link_open"] == [URI, URI + ".json"]
+    link = PlayLink("https://cdn.example/a.mp4?X-Amz-Signature=(1)|2")
+    tokens = parsed(video_markdown(video, VideoRequest(model="m", prompt=text), "data:image/jpeg;base64,AA==", link))
+    [played] = [token.attrs["href"] for token in tokens if token.type == "link_open"]
+    assert played == "https://cdn.example/a.mp4?X-Amz-Signature=%281%29%7C2"
     assert [token.attrs["src"] for token in tokens if token.type == "image"] == ["data:image/jpeg;base64,AA=="]
     assert not [token for token in tokens if token.type in ("html_block", "html_inline", "fence", "heading_open")]
     assert len([token for token in tokens if token.type == "tr_open"]) == 7

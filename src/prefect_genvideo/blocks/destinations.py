@@ -13,6 +13,7 @@ from prefect_genvideo.blocks._discreet import DiscreetBlock
 from prefect_genvideo.blocks._given import Given, Secret
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
+from prefect_genvideo.pipeline.play import LONGEST_PRESIGNED, LinkKind, PlayLinks, check_link_template
 from prefect_genvideo.runtime import flow_run_of_process, get_settings, warn
 from prefect_genvideo.storage import (
     CONTAINER_LAYERS,
@@ -170,6 +171,22 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         ),
     )
 
+    link_template: str = Field(
+        default="",
+        title="Address of links",
+        description=(
+            "Where people open videos: a base address, e.g. https://videos.example.com, or one with {key} and "
+            "{bucket}. Empty: the store's own addresses."
+        ),
+    )
+
+    @field_validator("link_template")
+    @classmethod
+    def _links_are_addresses(cls, value: str) -> str:
+        if value and (limit := check_link_template(value)):
+            raise ValueError(f"must {limit}, not {value!r}")
+        return value
+
     @field_validator("ledger", mode="before")
     @classmethod
     def _ledger_is_a_place(cls, value: Any) -> Any:
@@ -196,6 +213,10 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
     @abstractmethod
     def get_store(self) -> ObjectStore:
         """Return the store below this destination's prefix."""
+
+    def get_links(self) -> PlayLinks:
+        """How links to this destination's videos are made."""
+        return PlayLinks("public" if self.link_template else "none", self.link_template)
 
     def get_ledger(self, say: Any = None, sleep: Sleep | None = None) -> Ledger:
         """Return the ledger that lies beside the videos, or where `ledger` says.
@@ -247,9 +268,30 @@ class S3Destination(VideoDestination, BucketPlace):  # pyright: ignore[reportInc
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
     _documentation_url = _DOCS  # type: ignore[assignment]
 
+    link: LinkKind = Field(
+        default="console",
+        title="Links to videos",
+        description=(
+            "What opens a video where it is shown: its page in the AWS console (nothing elsewhere, unless an address "
+            "is given), its public address, a presigned link, or none. Who sees a presigned link can open it while it "
+            "lives."
+        ),
+    )
+    link_hours: float = Field(
+        default=24,
+        gt=0,
+        le=LONGEST_PRESIGNED,
+        title="Life of presigned links",
+        description="Hours, at most 168; no longer than temporary credentials live.",
+    )
+
     def get_store(self) -> ObjectStore:
         """Return the store below the prefix."""
         return self.open_store()
+
+    def get_links(self) -> PlayLinks:
+        """How links to this destination's videos are made."""
+        return PlayLinks(self.link, self.link_template, self.link_hours)
 
 
 class LocalDestination(VideoDestination, FolderPlace):  # pyright: ignore[reportIncompatibleMethodOverride] - as above
@@ -286,6 +328,10 @@ class BorrowedS3Destination(VideoDestination, ABC):
     _block_type_slug = "borrowed-s3-bucket"
 
     s3_bucket: Any = Field(default=..., description="The prefect-aws block.")
+
+    def get_links(self) -> PlayLinks:
+        """Pages of the AWS console, where it is AWS."""
+        return PlayLinks("console")
 
     def get_store(self) -> ObjectStore:
         """Return a store that uses the block's own session, or its client where it has no session to lend."""

@@ -23,6 +23,7 @@ from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.models import Problem
+from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_ids, say, warn
@@ -162,7 +163,12 @@ async def open_pipeline(
             yield replace(opened.pipeline, timeout=timeout or opened.pipeline.timeout)
             return
     async with payer.lease() as client:
-        pipeline = replace(_pipeline(client, target, timeout, budget), saves=saves)
+        pipeline = replace(
+            _pipeline(client, target, timeout, budget),
+            saves=saves,
+            # Half a second of CPU for one video that somebody looks at; too much for each row of a batch.
+            pictures=Pictures(moving=saves),
+        )
         token = _OPEN.set((*already, _Open(loop, payer, target, pipeline)))
         try:
             yield pipeline
@@ -190,6 +196,7 @@ def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | No
         timeout=timeout or settings.timeout,
         allow_local=settings.allow_local_files,
         key_is_ours=settings.exclusive_keys,
+        links=target.get_links(),
         say=say,
         announce=announce,
         run_ids=run_ids,

@@ -6,12 +6,11 @@ from typing import Any, cast
 
 import anyio.to_thread
 from prefect import flow, task
-from prefect.artifacts import acreate_markdown_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
 from prefect.runtime import task_run
 
-from prefect_genvideo.artifacts import artifact_key, cover_bytes, thumbnail
+from prefect_genvideo.artifacts import show_film
 from prefect_genvideo.blocks.session import (
     AnyCredentials,
     AnyDestination,
@@ -136,7 +135,7 @@ async def storyboard(
         joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
         film = await anyio.to_thread.run_sync(joined.result)
         logger.info("Film of %d shots, %.1f s: %s", len(done), film.seconds, film.uri)
-        await _show(pipeline, film)
+        await show_film(pipeline, film, idempotency_key or "Film", [request.prompt for request in requests])
     return film
 
 
@@ -156,18 +155,3 @@ async def _check(pipeline: Pipeline, shots: list[Shot], requests: list[VideoRequ
         problems += [replace(problem, field=f"shot {number}: {problem.field}") for problem in broken]
     if problems:
         raise InvalidRequestError("The storyboard cannot be made; nothing was sent.", problems=problems)
-
-
-async def _show(pipeline: Pipeline, film: StoredFilm) -> None:
-    """The film's artifact: covers of its shots, links and facts. Its failure is logged, the film is safe already."""
-    lines = [f"**Film**: `{film.uri}`, {film.seconds:.1f} s, {film.size:,} bytes", ""]
-    lines.append(f"Joined {'by encoding again: ' + film.reason if film.reencoded else 'without encoding again'}.\n")
-    try:
-        for number, shot in enumerate(film.shots, start=1):
-            cover = await cover_bytes(pipeline, shot)
-            small = await anyio.to_thread.run_sync(thumbnail, cover, 240) if cover else None
-            picture = f"![shot {number}]({small})" if small else ""
-            lines.append(f"{number}. {picture} `{shot.uri}`")
-        await acreate_markdown_artifact("\n".join(lines), key=artifact_key("film", film.sha256[:12]))
-    except Exception as error:
-        run_logger().warning("The film's artifact could not be made: %s", type(error).__name__)

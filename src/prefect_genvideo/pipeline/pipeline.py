@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
@@ -30,31 +30,17 @@ from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of,
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
+from prefect_genvideo.pipeline.hooks import Announce, RunIds, Say, silent
 from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
+from prefect_genvideo.pipeline.pictures import Pictures
+from prefect_genvideo.pipeline.play import PlayLinks
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
 from prefect_genvideo.prices.facts import MoneyFacts
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
-
-Say = Callable[[str], None]
-Event = Literal[
-    "generation.submitted", "generation.succeeded", "generation.failed", "generation.unknown", "video.saved"
-]
-Announce = Callable[[Event, LedgerRecord], None]
-
-
-class RunIds(NamedTuple):
-    """The runs that work is done for."""
-
-    flow_run: str | None = None
-    task_run: str | None = None
-
-
-def _silent(*told: object) -> None:
-    del told
 
 
 @dataclass(frozen=True)
@@ -75,6 +61,8 @@ class Pipeline:
         saves: Whether what is waited for is saved at once, so that both are recorded in one write.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
+        links: How links to the videos are made.
+        pictures: Covers of what was saved just now.
         run_ids: Says which flow and task run the work is done for.
         sleep: Seam for tests.
         clock: Monotonic clock of the waits, a seam for tests.
@@ -91,8 +79,10 @@ class Pipeline:
     allow_local: bool = True
     key_is_ours: bool = False
     saves: bool = False
-    say: Say = _silent
-    announce: Announce = _silent
+    say: Say = silent
+    announce: Announce = silent
+    links: PlayLinks = field(default_factory=PlayLinks)
+    pictures: Pictures = field(default_factory=Pictures)
     run_ids: Callable[[], RunIds] = RunIds
     sleep: Sleep = anyio.sleep
     clock: Callable[[], float] = time.monotonic
@@ -374,7 +364,12 @@ class Pipeline:
         outcome = outcome_of(generation) if record.state == "submitted" else {}
         try:
             stored = await save_generation(
-                self.client, self.ledger.store, job, fetch_cover=self.client.fetch_picture, sleep=self.sleep
+                self.client,
+                self.ledger.store,
+                job,
+                fetch_cover=self.client.fetch_picture,
+                pictures=self.pictures,
+                sleep=self.sleep,
             )
         except GenVideoError:
             if outcome:

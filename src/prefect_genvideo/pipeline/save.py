@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 import anyio
@@ -25,6 +25,7 @@ from prefect_genvideo.errors import DestinationError, DownloadError, GenVideoErr
 from prefect_genvideo.ledger.record import shown
 from prefect_genvideo.models import Generation, StoredVideo
 from prefect_genvideo.pipeline.names import name_task
+from prefect_genvideo.pipeline.pictures import CopyingUpload, Pictures, first_picture
 from prefect_genvideo.pipeline.provenance import (
     MEDIA_TYPE,
     Manifest,
@@ -83,6 +84,7 @@ async def save_generation(
     job: SaveJob,
     *,
     fetch_cover: FetchCover | None = None,
+    pictures: Pictures | None = None,
     patience: Patience | None = None,
     sleep: Sleep = anyio.sleep,
 ) -> StoredVideo:
@@ -94,6 +96,7 @@ async def save_generation(
         job: What to save.
         fetch_cover: Fetches the provider's cover picture; without one the video's first picture is taken. None: no
             cover at all. Failures never fail the save.
+        pictures: Keeps the cover, and a moving preview where it makes them.
         patience: How long the download is tried.
         sleep: Seam for tests.
 
@@ -106,7 +109,7 @@ async def save_generation(
         DestinationError: The store refused or failed, or something else lies at the key.
         InvalidRequestError: The key is no key.
     """
-    saver = _Saver(source, store, job, fetch_cover, patience or Patience(), sleep)
+    saver = _Saver(source, store, job, fetch_cover, pictures or Pictures(), patience or Patience(), sleep)
     manifest = await saver.known()
     if manifest is None:
         renamed = replace(saver, job=await _collision_free(store, job))
@@ -138,6 +141,7 @@ class _Saver:
     store: ObjectStore
     job: SaveJob
     fetch_cover: FetchCover | None
+    pictures: Pictures
     patience: Patience
     sleep: Sleep
 
@@ -193,6 +197,12 @@ class _Saver:
         return await self._fetch()
 
     async def _fetch(self) -> Manifest:
+        with self.pictures.copying() as copy:
+            received, there = await self._move(copy)
+            await self.pictures.keep_preview(self.store.uri(self.job.key), copy)
+            return await self._describe(received, there, copy)
+
+    async def _move(self, copy: IO[bytes] | None) -> tuple[Received, ObjectInfo]:
         job = self.job
         async with self.store.upload(
             job.key, content_type=MEDIA_TYPE, metadata=self._marks(), if_absent=True
@@ -200,7 +210,7 @@ class _Saver:
             fetch = Fetch(
                 self.source,
                 job.generation,
-                upload,
+                CopyingUpload(upload, copy) if copy else upload,
                 patience=self.patience,
                 sleep=self.sleep,
             )
@@ -216,7 +226,7 @@ class _Saver:
                 reason="another size",
                 task_id=job.generation.task_id,
             )
-        return await self._describe(received, there)
+        return received, there
 
     async def _same(self, received: Received) -> ObjectInfo:
         """What is at the key already, when it is byte for byte the same video."""
@@ -254,7 +264,7 @@ class _Saver:
             reason=f"key in use by {by}",
         )
 
-    async def _describe(self, received: Received, there: ObjectInfo) -> Manifest:
+    async def _describe(self, received: Received, there: ObjectInfo, copy: IO[bytes] | None = None) -> Manifest:
         job, generation, movie = self.job, self.job.generation, received.movie
         return await self._write(
             Manifest(
@@ -275,7 +285,7 @@ class _Saver:
                     codec=movie.codec,
                     surplus=received.surplus,
                 ),
-                cover=await self._cover(received.size),
+                cover=await self._cover(received.size, copy),
                 source_host=received.host,
                 created_at=generation.created_at,
                 started_at=generation.started_at,
@@ -303,13 +313,14 @@ class _Saver:
             if_absent=if_absent,
         )
 
-    async def _cover(self, size: int) -> StoredFile | None:
+    async def _cover(self, size: int, copy: IO[bytes] | None) -> StoredFile | None:
         """Keep the cover picture if that is easy; it is decoration, the video is what was paid for."""
         if self.fetch_cover is None:
             return None
         try:
             link = self.job.generation.cover_url
             data = (await self.fetch_cover(link) if link else None) or b""
+            data = data or await first_picture(copy) or b""
             data = data or await cover_from_video(self.store, self.job.key, size) or b""
             kind = next((row for row in _COVERS if row[0].match(data)), None)
             if kind is None or len(data) > MAX_COVER:
@@ -317,6 +328,7 @@ class _Saver:
                 return None
             key = f"{self.job.key.removesuffix('.mp4')}.cover.{kind[1]}"
             etag = await self._put_cover(key, data, kind[2])
+            self.pictures.keep(self.store.uri(self.job.key), "cover", data)
             sha256 = hashlib.sha256(data).hexdigest()
             return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=kind[2])
         except Exception as error:

@@ -1,0 +1,20 @@
+"""What people see in Prefect's UI beside states and logs: videos, progress, reports of batches, films."""
+
+from prefect_genvideo.artifacts.film import show_film
+from prefect_genvideo.artifacts.markdown import artifact_key, plain
+from prefect_genvideo.artifacts.progress import ProgressArtifact
+from prefect_genvideo.artifacts.report import publish, read_report, show_table
+from prefect_genvideo.artifacts.video import show_reuse, show_video, video_markdown
+
+__all__ = [
+    "ProgressArtifact",
+    "artifact_key",
+    "plain",
+    "publish",
+    "read_report",
+    "show_film",
+    "show_reuse",
+    "show_table",
+    "show_video",
+    "video_markdown",
+]
