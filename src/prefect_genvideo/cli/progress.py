@@ -16,7 +16,7 @@ from prefect_genvideo.cli.console import err, is_plain, is_watched
 from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.ledger.record import LedgerRecord, bucket_of
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.pipeline.pipeline import Event
+from prefect_genvideo.pipeline.hooks import Event
 from prefect_genvideo.runtime import observed
 
 # Lines at once; of a larger batch the newest are shown.
