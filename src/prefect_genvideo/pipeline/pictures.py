@@ -149,6 +149,10 @@ class CopyingUpload(Upload):
             self._copy.seek(0)
             self._copy.truncate()
 
+    async def digest(self) -> str:
+        """SHA-256 (hex) of everything written so far."""
+        return await self._upload.digest()
+
     async def commit(self) -> ObjectInfo:
         """Make the object visible."""
         return await self._upload.commit()
