@@ -318,10 +318,7 @@ class _Saver:
         if self.fetch_cover is None:
             return None
         try:
-            link = self.job.generation.cover_url
-            data = (await self.fetch_cover(link) if link else None) or b""
-            data = data or await first_picture(copy) or b""
-            data = data or await cover_from_video(self.store, self.job.key, size) or b""
+            data = await self._picture(size, copy) or b""
             kind = next((row for row in _COVERS if row[0].match(data)), None)
             if kind is None or len(data) > MAX_COVER:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
@@ -334,6 +331,12 @@ class _Saver:
         except Exception as error:
             logger.info("Task %s: no cover: %s", self.job.generation.task_id, type(error).__name__)
             return None
+
+    async def _picture(self, size: int, copy: IO[bytes] | None) -> bytes | None:
+        """The provider's own picture, else one of the video: from the copy at hand, or read back."""
+        link = self.job.generation.cover_url
+        data = await self.fetch_cover(link) if link and self.fetch_cover else None
+        return data or await first_picture(copy) or await cover_from_video(self.store, self.job.key, size)
 
     async def _put_cover(self, key: str, data: bytes, media_type: str) -> str:
         try:
