@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from prefect_genvideo.cli.app import app
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.prices.facts import MoneyFacts
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
@@ -113,6 +115,14 @@ def test_unfinished_records_are_listed_with_what_people_ask_for(shell: Shell) ->
     assert second[-1] == "connection lost"
     assert max(map(len, printed.splitlines())) <= 80
     assert counts == "1 submitted, 1 unknown"
+
+
+def test_a_saved_video_whose_cost_may_still_change_is_no_unfinished_one(shell: Shell) -> None:
+    """Reconciling looks at it again; a person has nothing to do."""
+    shell.write("a", "saved", money=MoneyFacts(reads=1), finished_at=datetime.now(timezone.utc))
+    assert len(shell("list").splitlines()) == 1
+    assert shell("list", "--json") == ""
+    assert len(shell("list", "--json", "--everything").splitlines()) == 1
 
 
 def test_finished_records_are_listed_on_request(shell: Shell) -> None:

@@ -11,7 +11,7 @@ from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger import decisions
 from prefect_genvideo.ledger.listing import every_record, unfinished
-from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
+from prefect_genvideo.ledger.record import SETTLED, LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.models import Problem
 
@@ -77,19 +77,27 @@ def list_records(
     run(_list(at, state, everything), output)
 
 
+def _wanted(state: str | None, everything: bool) -> frozenset[str]:
+    """States to list. What has ended is read with the unfinished while its cost may change: no work for a person."""
+    if state is not None:
+        return frozenset({state})
+    return frozenset(get_args(LedgerState)) - (frozenset[str]() if everything else SETTLED)
+
+
 async def _list(at: str, state: str | None, everything: bool) -> None:
     ledger = await _open(at)
     counts: dict[str, int] = dict.fromkeys(get_args(LedgerState), 0)
-    async for entry in (every_record if everything or state is not None else unfinished)(ledger):
+    wanted, all_of_them = _wanted(state, everything), state is not None or everything
+    async for entry in (every_record if all_of_them else unfinished)(ledger):
         if isinstance(entry, GenVideoError):
             complain(entry)
             continue
         record = entry.record
-        if state is not None and record.state != state:
+        if record.state not in wanted:
             continue
         counts[record.state] += 1
         give(_card(record), _facts(record))
-    nothing = "no records" if everything or state else "nothing is unfinished; --everything lists the rest"
+    nothing = "no records" if all_of_them else "nothing is unfinished; --everything lists the rest"
     say(", ".join(f"{count} {name}" for name, count in counts.items() if count) or nothing)
 
 
