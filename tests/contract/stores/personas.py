@@ -31,6 +31,7 @@ class Persona:
         forbid: The vendor's own header that forbids to overwrite.
         exists: Status and code when that header finds an object.
         etags: What an ETag is.
+        signed: Whether a body has to fit the SHA-256 in the signature.
         truncated: How a listing of several pages goes on.
         denied: Actions that the credentials do not have.
         markers: Keys that writes find occupied and reads do not find (delete markers).
@@ -50,6 +51,7 @@ class Persona:
     forbid: str | None = None
     exists: tuple[int, str] = (409, "FileAlreadyExists")
     etags: Literal["md5", "random", "none"] = "md5"
+    signed: bool = True
     truncated: Literal["sound", "without token", "token ignored", "endless"] = "sound"
     denied: frozenset[str] = frozenset()
     markers: tuple[str, ...] = ()
@@ -109,6 +111,7 @@ PERSONAS: Mapping[str, Persona] = {
     "ignores-conditions": _plain("ignores-conditions", conditions="ignored"),
     "refuses-with-400": _plain("refuses-with-400", conditions="refused", refusal=(400, "InvalidArgument")),
     "refuses-with-403": _plain("refuses-with-403", conditions="refused", refusal=(403, "AccessDenied")),
+    "unsigned": _plain("unsigned", signed=False),
     "no-etags": _plain("no-etags", etags="none"),
     "random-etags": _plain("random-etags", etags="random"),
     "no-token": _plain("no-token", truncated="without token"),

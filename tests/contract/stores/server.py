@@ -145,6 +145,9 @@ class PersonaServer:
         digest = request.headers.get("content-md5")
         if digest and base64.b64decode(digest) != hashlib.md5(request.body, usedforsecurity=False).digest():
             raise fault(400, "BadDigest")
+        signed = request.headers.get("x-amz-content-sha256", "")
+        if self.persona.signed and len(signed) == 64 and hashlib.sha256(request.body).hexdigest() != signed:
+            raise fault(400, "XAmzContentSHA256Mismatch")
         if request.method == "GET" and not request.key:
             return self._list(request)
         if "uploads" in request.query or "uploadId" in request.query:
@@ -265,7 +268,8 @@ class PersonaServer:
             if item.tag.endswith("PartNumber")
         ]
         data = b"".join(parts[number].data for number in numbers)
-        tag = "" if self.persona.etags == "none" else f"{self._etag(data)}-{len(numbers)}"
+        digests = b"".join(bytes.fromhex(parts[number].etag) for number in numbers)
+        tag = "" if self.persona.etags == "none" else f"{self._etag(digests)}-{len(numbers)}"
         self._write(request, key, data, headers, guarded=self.persona.complete, tag=tag)
         del self.uploads[upload]
         return Answer(200, f"<R><ETag>{tag}</ETag></R>".encode())

@@ -67,6 +67,7 @@ async def test_the_second_process_asks_three_things(name: str, serve: Serve) -> 
         {"replace": {}},
         {"complete": "yes"},
         {"md5_etags": None},
+        {"signed": 1},
         {"padding": "x" * 5000},
     ],
 )

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 # Headers of one request that the client library has no parameter for.
 extra_headers: ContextVar[dict[str, str]] = ContextVar("prefect_genvideo_s3_headers")
 
+# A body that is sent instead of the signed one, as if it had changed on its way; of the same length.
+other_body: ContextVar[bytes | None] = ContextVar("prefect_genvideo_s3_other_body", default=None)
 # Where the request of this context waits for others before its last byte.
 _place: ContextVar[_Place | None] = ContextVar("prefect_genvideo_s3_place", default=None)
 # Seconds; who waits longer goes alone, for instance when the threads of the process are all at work.
@@ -236,6 +238,9 @@ def _adjust(params: dict[str, Any], **_: Any) -> None:
 
 def _hold(request: Any, **_: Any) -> None:
     place, body = _place.get(), request.body
+    other = other_body.get()
+    if other is not None:
+        request.body = other
     if place is not None and not place.taken:
         place.taken = True
         request.body = _HeldBody(body.read() if hasattr(body, "read") else bytes(body), place.line)

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
-from prefect_genvideo.storage.s3.client import StartLine
+from prefect_genvideo.storage.s3.client import StartLine, other_body
 from prefect_genvideo.storage.threads import finish
 
 logger = logging.getLogger(__name__)
@@ -42,6 +42,8 @@ _FAIR_ROUNDS = 2
 # HTTP status of a server that may answer otherwise in a moment; anything else to a condition means "no".
 _PASSING = frozenset({408, 429, 500, 502, 503, 504})
 _NOT_IMPLEMENTED = 501
+# Codes for a body that does not fit the signature.
+_MISMATCH = frozenset({"XAmzContentSHA256Mismatch", "SignatureDoesNotMatch"})
 
 
 @dataclass(frozen=True)
@@ -53,6 +55,7 @@ class Promises:
         replace: How an ETag is spelled in `If-Match`; None: the store has no such condition.
         complete: Whether `create` also guards the end of an upload in parts.
         md5_etags: Whether the ETag of a small object is its MD5.
+        signed: Whether a body is refused that does not fit the SHA-256 in the request's signature.
         create_only: The ledger in the store is kept in the create-only mode.
         faults: What is missing, in words.
     """
@@ -61,6 +64,7 @@ class Promises:
     replace: Literal["quoted", "bare"] | None = "quoted"
     complete: bool = True
     md5_etags: bool = True
+    signed: bool = False
     create_only: bool = False
     faults: tuple[str, ...] = ()
 
@@ -150,6 +154,7 @@ class Probe:
         """
         try:
             key, md5_etags = await self._plain()
+            signed = await self._signing(key)
             create = await self._creating(key)
             replace = await self._replacing(key)
             complete = await self._completing(key, create)
@@ -160,7 +165,7 @@ class Probe:
             return Promises(None, None, complete=False, faults=(str(error),))
         finally:
             await finish(self._clean())
-        return Promises(create, replace, complete, md5_etags, faults=tuple(self._faults))
+        return Promises(create, replace, complete, md5_etags, signed, faults=tuple(self._faults))
 
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""
@@ -172,6 +177,18 @@ class Probe:
         if key not in await self._store.names(key):
             raise DestinationError(f"{self._store.uri(key)}: written, and not in the store's listing", retryable=True)
         return key, _etag(answer) in {"", hashlib.md5(b"1", usedforsecurity=False).hexdigest()}
+
+    async def _signing(self, key: str) -> bool:
+        """Whether the store looks at the SHA-256 that a request is signed with: many copies of S3 do not."""
+        unchanged = other_body.set(b"9")
+        try:
+            await self._store.call("put_object", key, Body=b"1")
+        except DestinationError as error:
+            _raise_if_passing(error)
+            return error.reason in _MISMATCH
+        finally:
+            other_body.reset(unchanged)
+        return False
 
     async def _creating(self, taken: str) -> str | None:
         """The header that keeps several writers of one key apart."""

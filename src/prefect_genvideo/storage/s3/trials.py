@@ -39,7 +39,7 @@ VALID_FOR = 7 * DAY
 # How the keys of the note and of the create-only mark begin: one listing shows both.
 _BEGINNING = f"{LEDGER}/_c"
 # Raised when the trial tries something else than before, which makes older notes void.
-_TRIAL = 1
+_TRIAL = 2
 # Bytes; a note has some 300.
 _LARGEST = 4096
 # Seconds that the clock of the machine that wrote the note may be ahead.
@@ -130,6 +130,7 @@ async def _note(store: Tried, found: Promises) -> None:
         "replace": found.replace,
         "complete": found.complete,
         "md5_etags": found.md5_etags,
+        "signed": found.signed,
     }
     try:
         await store.send_body("put_object", NOTE, json.dumps(told).encode(), ContentType="application/json")
@@ -152,17 +153,16 @@ def _parsed(data: bytes, identity: dict[str, Any]) -> Promises | None:
     if not isinstance(loaded, dict):
         return None
     told = cast("dict[str, Any]", loaded)
-    create, spelling, complete, md5_etags, tried_at = (
-        told.get(name) for name in ("create", "replace", "complete", "md5_etags", "tried_at")
-    )
+    create, spelling, tried_at = (told.get(name) for name in ("create", "replace", "tried_at"))
+    complete, md5_etags, signed = answers = [told.get(name) for name in ("complete", "md5_etags", "signed")]
     sound = (
         all(told.get(name) == value for name, value in identity.items()),
         type(tried_at) is int and -_AHEAD < time.time() - tried_at < VALID_FOR,
         isinstance(create, str) and create in CREATE_HEADERS,
         spelling in ("quoted", "bare", None),
-        isinstance(complete, bool) and isinstance(md5_etags, bool),
+        all(isinstance(answer, bool) for answer in answers),
     )
     if not all(sound):
         return None
     faults = tuple(words for kept, words in ((spelling, UNREPLACED), (complete, UNGUARDED)) if not kept)
-    return Promises(create, spelling, bool(complete), bool(md5_etags), faults=faults)
+    return Promises(create, spelling, bool(complete), bool(md5_etags), bool(signed), faults=faults)

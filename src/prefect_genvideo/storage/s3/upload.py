@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -27,6 +28,7 @@ FIRST_BUFFER = MIB // 4
 """Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
 PARTS_PER_SIZE = 1_000
 """Without a known length the parts double after so many: 5 MiB parts reach 4.9 TiB with the 10,000th."""
+_MD5 = re.compile(r"[0-9a-f]{32}")
 WRITE_ID = "write-id"
 """Metadata name of the mark that tells our own write from somebody else's."""
 CONFLICT_PAUSES = (0.1, 0.4, 1.0)
@@ -249,10 +251,13 @@ class S3Upload(Upload):
                 self._write_id,
                 lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
             )
-            if answer is not None and plain_md5(answer):  # compared with what was sent: the store holds it
-                return ObjectInfo(self._key, self._size, plain_etag(answer))
+            # Compared with what was sent, or refused if it were something else: the store holds it.
+            proved = answer is not None and bool(plain_md5(answer) or self._store.promises.signed)
         else:
-            await self._complete()
+            answer = await self._complete()
+            proved = answer is not None and plain_etag(answer) == self._etag_of_parts()
+        if answer is not None and proved and plain_etag(answer):
+            return ObjectInfo(self._key, self._size, plain_etag(answer))
         there = await self._store.head(self._key)
         if there is None or there.size != self._size:
             found = "nothing" if there is None else f"{there.size} bytes"
@@ -304,13 +309,20 @@ class S3Upload(Upload):
             await self._journal.ended(self._note)
             self._note = ""
 
-    async def _complete(self) -> None:
+    def _etag_of_parts(self) -> str | None:
+        """The ETag that S3 gives an object of these parts: the MD5 of their MD5s, and how many there are."""
+        etags = [plain_etag(part) for part in self._parts]
+        if not all(_MD5.fullmatch(etag) for etag in etags):
+            return None
+        return f"{hashlib.md5(bytes.fromhex(''.join(etags)), usedforsecurity=False).hexdigest()}-{len(etags)}"
+
+    async def _complete(self) -> dict[str, Any] | None:
         await self._send_part()
         while self._sending:
             await self._oldest_part()
         condition = await self._condition(self._if_absent, in_parts=True)
         try:
-            await settle(
+            answer = await settle(
                 self._store,
                 self._key,
                 self._write_id,
@@ -328,6 +340,7 @@ class S3Upload(Upload):
                 raise UploadLostError(str(error), status_code=error.status_code, reason=error.reason) from error
             raise
         await finish(self._ended())
+        return answer
 
     async def _create(self) -> None:
         # Run by finish(): a cancellation in between must not lose the id, or nobody could abort the upload.

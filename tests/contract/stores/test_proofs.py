@@ -1,0 +1,67 @@
+"""What proves that a store holds the bytes that were sent, and with how few requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage import S3Store
+from prefect_genvideo.storage.s3.client import other_body
+from tests.contract.stores.conftest import Serve, destination
+
+MIB = 1024 * 1024
+
+
+def store_of(serve: Serve, name: str) -> S3Store:
+    store = destination(serve(name)).get_store()
+    assert isinstance(store, S3Store)
+    return store
+
+
+@pytest.mark.parametrize(("name", "signed"), [("aws", True), ("unsigned", False)])
+@pytest.mark.parametrize("size", [10, 6 * MIB])
+async def test_a_body_that_changes_on_its_way_is_refused(name: str, signed: bool, size: int, serve: Serve) -> None:
+    """By the SHA-256 of the signature where the store looks at it, by the MD5 elsewhere; nothing appears."""
+    store = store_of(serve, name)
+    assert (await store.tried()).signed is signed
+
+    async def send() -> None:
+        async with store.upload("v.mp4", content_type="video/mp4") as upload:
+            other_body.set(b"x" * min(size, 5 * MIB))
+            await upload.write(b"y" * size)
+            await upload.commit()
+
+    with pytest.raises(DestinationError) as caught:
+        await send()
+    other_body.set(None)
+    assert caught.value.reason == ("XAmzContentSHA256Mismatch" if signed else "BadDigest")
+    assert caught.value.retryable
+    assert await store.head("v.mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "heads"),
+    [
+        ("aws", 10, 0),
+        ("aws", 6 * MIB, 0),
+        ("unsigned", 10, 0),
+        ("unsigned", 6 * MIB, 0),
+        ("random-etags", 10, 0),
+        ("random-etags", 6 * MIB, 1),
+        ("no-etags", 10, 1),
+        ("no-etags", 6 * MIB, 3),  # the two notes of an upload in parts are looked at as well
+    ],
+)
+async def test_the_store_is_asked_what_it_holds_only_where_its_answer_does_not_say(
+    name: str, size: int, heads: int, serve: Serve
+) -> None:
+    """The ETag of an object of several parts is one of theirs; where it is not, a HEAD has to tell the size."""
+    server = serve(name)
+    store = destination(server).get_store()
+    await store.exclusive_uploads()
+    before = server.seen["HEAD", "GetObject"]
+    async with store.upload("v.mp4", content_type="video/mp4") as upload:
+        await upload.write(b"y" * size)
+        info = await upload.commit()
+    assert (info.size, server.seen["HEAD", "GetObject"] - before) == (size, heads)
+    assert server.objects["clips/v.mp4"].data == b"y" * size
