@@ -102,7 +102,7 @@ class BucketCalls(ABC):
             DestinationError: The store refused or failed, or confirmed other bytes than were sent.
         """
         if self.promises.signed:
-            options = self._encryption if operation == "put_object" else {}
+            options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
             return await self.call(operation, key, headers, Body=body, **options, **params)
         answer, md5 = await self.send(operation, key, body, headers, params)
         if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
