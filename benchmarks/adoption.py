@@ -77,12 +77,19 @@ LOSSES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 @dataclass
 class Tally:
-    """What became of the lost creates of one or many runs."""
+    """What became of the lost creates of one or many runs.
+
+    Attributes:
+        certain: Charged ones whose id is known, at a gateway whose rows name tasks and whose log is whole.
+        certain_healed: Those of them that healed.
+    """
 
     runs: int = 0
     lost: int = 0
     charged: int = 0
     healed: int = 0
+    certain: int = 0
+    certain_healed: int = 0
     left_to_person: int = 0
     wrong: int = 0
     log_calls: int = 0
@@ -249,6 +256,9 @@ class World:
         if record.key in self.lost:
             tally.lost, tally.charged = 1, int(own is not None)
             tally.healed = int(own is not None and record.task_id == own)
+            exact = record.request_id is not None and (self.day.tree, self.day.log) == ("names tasks", "whole")
+            tally.certain = int(exact and own is not None)
+            tally.certain_healed = tally.certain * tally.healed
             tally.left_to_person = int(record.state == "unknown")
         return tally
 

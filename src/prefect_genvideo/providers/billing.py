@@ -6,6 +6,7 @@ Every question has a default of "not told", so that a provider which tells nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, datetime, timezone
 from typing import ClassVar
 
 from prefect_genvideo.media.inspect import MediaInfo
@@ -18,6 +19,8 @@ from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.money import AccountLog, Balance, NotTold, PriceList, Site, ToldClip, ToldCost
 
 _NOTHING = PriceTable()
+# Estimates that are remembered of a day.
+_KEPT_ESTIMATES = 1000
 
 
 class Billing(ModelKnowledge):
@@ -32,6 +35,7 @@ class Billing(ModelKnowledge):
     tells_money: ClassVar[bool] = False
     price_table: PriceTable = _NOTHING
     listed: PriceList | None = None
+    _estimates: tuple[date, dict[Billable, Estimate]] | None = None
 
     def estimate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Estimate:
         """Return what a request will cost. Uses no network, and never raises.
@@ -45,11 +49,21 @@ class Billing(ModelKnowledge):
             else unknown, with every figure None.
         """
         wanted = self.billable(request, media)
-        found = estimate(self.price_table, wanted)
+        found = self._by_table(wanted)
         if found.how != "unknown" or self.listed is None:
             return found
         listed = self._by_list(wanted, self.listed)
         return found if listed is None else listed
+
+    def _by_table(self, wanted: Billable) -> Estimate:
+        """By the user's table; rows of a batch are much alike, so that the answers are kept."""
+        today = datetime.now(timezone.utc).date()
+        if self._estimates is None or self._estimates[0] != today or len(self._estimates[1]) >= _KEPT_ESTIMATES:
+            self._estimates = (today, {})
+        kept = self._estimates[1]
+        if wanted not in kept:
+            kept[wanted] = estimate(self.price_table, wanted, on=today)
+        return kept[wanted]
 
     def billable(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Billable:
         """Return what of a request its price depends on.
