@@ -25,6 +25,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from pathlib import Path
@@ -139,7 +140,7 @@ class World:
         sim.money(bucket=0, clock_ahead_s=day.gateway_ahead - BETWEEN - LATER, **manner)
 
     def client(self) -> SudashuiClient:
-        client = SudashuiClient(self.key, self.sim.sudashui_url, self.sim.sudashui_files_url, timeout=0.25)
+        client = SudashuiClient(self.key, self.sim.sudashui_url, self.sim.sudashui_files_url, timeout=0.4)
         client.call_budget = CallBudget(16, LATER)
         return client
 
@@ -180,10 +181,14 @@ class World:
 
     async def make(self, key: str, pipeline: Pipeline) -> None:
         request = self.request(key)
-        await pipeline.create(request, pipeline.draft(key, request, {}))
+        try:
+            await pipeline.create(request, pipeline.draft(key, request, {}))
+        except UnknownOutcomeError:
+            self.lost[key] = True  # also one that this machine was too slow for
 
     async def stranger(self, key: str, pipeline: Pipeline) -> None:
-        await pipeline.client.create(self.request(key))
+        with suppress(UnknownOutcomeError):
+            await pipeline.client.create(self.request(key))
 
     async def lose(self, key: str, machine: int, machines: Sequence[Pipeline]) -> None:
         """A create whose answer is lost, on one of the machines; the second one's clock is off."""
@@ -191,13 +196,9 @@ class World:
         self.sim.faults.add(Fault(kind, "create", times=1, match=f'"{key}"', params=params))
         self.lost[key] = True
         pipeline = machines[machine]
-        try:
-            await self.make(key, pipeline)
-        except UnknownOutcomeError:
-            pass
-        finally:
-            if machine:
-                await self.redate(key, self.day.machine_ahead, holder="machine-b:1")
+        await self.make(key, pipeline)
+        if machine:
+            await self.redate(key, self.day.machine_ahead, holder="machine-b:1")
 
     async def die(self, key: str, pipeline: Pipeline) -> None:
         """A sender that is killed before or after its request left: an intent stays behind."""
@@ -206,7 +207,8 @@ class World:
         assert claimed is not None
         self.lost[key] = True
         if self.deal.random() < 0.6:
-            await pipeline.client.create(request)
+            with suppress(UnknownOutcomeError):
+                await pipeline.client.create(request)
         await pipeline.ledger.move(claimed, "intent", holder="machine-b:2")
 
     async def look(self, pipeline: Pipeline) -> None:

@@ -54,7 +54,8 @@ def _facts(record: LedgerRecord) -> dict[str, Any]:
 def _card(record: LedgerRecord) -> str:
     """A record in lines that fit 80 columns but for what must not be cut: keys, task ids and places are copied."""
     prompt = shorten(str(record.request.get("prompt") or ""), _WIDTH)
-    cost = "unknown" if record.cost is None else f"{record.cost:,.10g}"
+    spent = record.money.spent if record.money else None
+    cost = str(spent) if spent else "unknown" if record.cost is None else f"{record.cost:,.10g}"
     facts = f"{record.model} · {record.updated_at:%Y-%m-%d %H:%M} UTC · cost {cost}"
     # In one line each: others' texts must not look like lines of ours.
     detail = record.stored.uri if record.stored else shorten(record.reason or "", 1000)
