@@ -190,13 +190,20 @@ def _shared_loader() -> Any:
 
 
 def _new_session(settings: S3Settings) -> Any:
-    """A session of the library with the settings' own keys, or with what its chain of providers finds."""
-    from botocore.session import Session
+    """A session of boto3 with the settings' own keys, or with what its chain of providers finds."""
+    from boto3 import Session
+    from botocore.session import Session as Core
 
-    session = cast("Any", Session())
-    session.register_component("data_loader", _shared_loader())
-    if settings.access_key_id:
-        session.set_credentials(settings.access_key_id, settings.secret_access_key, settings.session_token)
+    core, loader = cast("Any", Core()), _shared_loader()
+    core.register_component("data_loader", loader)
+    known = list(loader.search_paths)
+    session = Session(
+        aws_access_key_id=settings.access_key_id or None,
+        aws_secret_access_key=settings.secret_access_key or None,
+        aws_session_token=settings.session_token or None,
+        botocore_session=core,
+    )
+    loader.search_paths[:] = dict.fromkeys([*known, *loader.search_paths])  # each session adds boto3's own once more
     return session
 
 
@@ -207,8 +214,7 @@ def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Clie
     session = lender.get_boto3_session() if lender else _new_session(settings)
     lent: dict[str, Any] = lender.aws_client_parameters.get_params_override() if lender else {}
     style = "path" if route.style == "bucket" else route.style
-    make = session.client if lender else session.create_client
-    client = make(
+    client = session.client(
         "s3",
         region_name=settings.region,
         endpoint_url=route.endpoint_url,
