@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,20 @@ def text(name: str) -> str:
 def test_the_navigation_is_the_folder() -> None:
     """Every page can be reached, and every entry is a page."""
     assert sorted(nav(SITE["nav"])) == [named(page) for page in PAGES]
+
+
+def test_llms_txt_lists_every_page() -> None:
+    """In the order of nothing but its sections, each with a title and one line that says what it is about."""
+    lines = [line for line in text("llms.txt").splitlines() if line.startswith("- ")]
+    listed = [re.fullmatch(r"- \[[^\]]+\]\(([^)]+)\): \S.*", line) for line in lines]
+    assert sorted(match[1] for match in listed if match) == [named(page) for page in PAGES]
+    assert len(lines) == len(PAGES)
+
+
+def test_the_reference_shows_types_without_their_validation() -> None:
+    """`int`, not `Annotated[int, Field(ge=1)]`."""
+    (reference,) = (plugin["mkdocstrings"] for plugin in SITE["plugins"] if "mkdocstrings" in plugin)
+    assert reference["handlers"]["python"]["options"]["unwrap_annotated"] is True
 
 
 @pytest.mark.parametrize("page", PAGES, ids=named)
@@ -215,7 +230,21 @@ def test_every_command_has_its_row() -> None:
     assert sorted(listed) == sorted(f"genvideo {name}" for name in known)
 
 
-@pytest.mark.parametrize("fence", fences(DOCS / "manifests.md", "yaml", "csv"), ids=str)
+@pytest.mark.parametrize("fence", [fence for page in PAGES for fence in fences(page, "sh")], ids=str)
+def test_commands_are_understood(fence: Fence) -> None:
+    """Every `genvideo` line of a shell block has a command, options and values that the command line takes."""
+    from prefect_genvideo.cli.app import app
+
+    for line in fence.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if words[:1] == ["genvideo"]:
+            app.parse_args([word for word in words[1:] if word != "&"], exit_on_error=False, print_error=False)
+
+
+MANIFESTS = [DOCS / "manifests.md", DOCS / "cookbook" / "calendar-team.md", DOCS / "zh" / "getting-started.md"]
+
+
+@pytest.mark.parametrize("fence", [fence for page in MANIFESTS for fence in fences(page, "yaml", "csv")], ids=str)
 async def test_manifests_are_read(fence: Fence, tmp_path: Path) -> None:
     """The examples are batches without a problem."""
     file = tmp_path / f"batch.{fence.language}"
