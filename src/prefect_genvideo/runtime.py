@@ -8,7 +8,7 @@ import os
 import shlex
 from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import lru_cache
 from typing import Any, ClassVar
 from uuid import UUID, uuid4
@@ -27,6 +27,7 @@ from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic_settings import SettingsConfigDict
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.ledger.budget import Reached
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.hooks import Event, RunIds
@@ -334,6 +335,30 @@ def announce(event: Event, record: LedgerRecord) -> None:
         },
         related=related if run else [],
         payload=facts,
+    )
+
+
+def announce_budget(reached: Reached) -> None:
+    """Warn in the run's log, and emit `genvideo.budget.reached` for automations.
+
+    Args:
+        reached: Which cap, and how far.
+
+    Resource id: `genvideo.budget.<account>.<cap>`.
+    """
+    when = f" of {reached.period}" if reached.period else " of this run"
+    run_logger().warning("Budget %s%s: %s of %s is spent.", reached.cap, when, reached.spent, reached.limit)
+    run = flow_run_id()
+    emit_event(
+        event="genvideo.budget.reached",
+        resource={
+            "prefect.resource.id": f"genvideo.budget.{reached.account}.{reached.cap}",
+            "genvideo.provider": reached.provider,
+        },
+        related=[{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
+        if run
+        else [],
+        payload=asdict(reached),
     )
 
 

@@ -10,8 +10,8 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger import reservations
 from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.listing import unfinished
-from prefect_genvideo.ledger.record import Spent
 from prefect_genvideo.ledger.reservations import OLD_OPEN, RESERVED, Reservation
+from prefect_genvideo.ledger.spent import Spent
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.storage import ObjectStore
 from tests.fixtures.money import MemoryStore, Trouble, TroubledMemory, draft

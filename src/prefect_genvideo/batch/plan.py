@@ -23,7 +23,7 @@ from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Attempt
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.prices.amounts import Estimate
+from prefect_genvideo.prices.amounts import Estimate, Money
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
 DeriveKey = Callable[[str], Awaitable[str]]
@@ -167,13 +167,25 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         items: The batch's rows.
         free: Keys that have no record yet, see `unclaimed`; empty where that is not known.
     """
-    wanted = [item.alternatives[0] for item in items if not free or item.alternatives[0].idempotency_key in free]
-    for pipeline in {id(attempt.pipeline): attempt.pipeline for attempt in wanted}.values():
-        own = [attempt for attempt in wanted if attempt.pipeline is pipeline]
-        pipeline.ledger.reservations.expect(
-            pipeline.client.account,
-            {one.idempotency_key: pipeline.client.effective(one.request).duration or 0.0 for one in own},
-        )
+    pipelines = dict[int, Pipeline]()
+    seconds, prices = dict[int, dict[str, float]](), dict[int, dict[str, Money]]()
+    for item in items:
+        first = item.alternatives[0]
+        key, pipeline = first.idempotency_key, first.pipeline
+        if free and key not in free:
+            continue
+        pipelines[id(pipeline)] = pipeline
+        seconds.setdefault(id(pipeline), {})[key] = pipeline.client.effective(first.request).duration or 0.0
+        if (price := _most(item)) is not None:
+            prices.setdefault(id(pipeline), {})[key] = price
+    for number, pipeline in pipelines.items():
+        pipeline.ledger.reservations.expect(pipeline.client.account, seconds[number], prices.get(number))
+
+
+def _most(item: Item) -> Money | None:
+    """The most that the wanted alternative costs; None where nobody knows."""
+    told = item.judged[0].estimate if item.judged else _UNKNOWN
+    return None if told.high is None or told.currency is None else Money(amount=told.high, currency=told.currency)
 
 
 async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:

@@ -26,7 +26,7 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.runtime import announce, flow_attempt, get_settings, run_ids, say, warn
+from prefect_genvideo.runtime import announce, announce_budget, flow_attempt, get_settings, run_ids, say, warn
 from prefect_genvideo.storage import ObjectStore
 
 
@@ -185,7 +185,7 @@ def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | No
         client=client,
         ledger=ledger,
         throttle=throttle_of(run, client.account) if (run := flow_attempt()) else None,
-        budget=BudgetGuard(ledger, budget) if budget is not None else None,
+        budget=BudgetGuard(ledger, budget, reached=announce_budget) if budget is not None else None,
         key_template=target.key_template,
         policy=CreatePolicy(
             attempts=settings.create_attempts,

@@ -60,20 +60,6 @@ _MONEY_MOVES = timedelta(days=7)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
-@dataclass(frozen=True)
-class Spent:
-    """How many creates were sent, and how many seconds of video they asked for."""
-
-    generations: int
-    seconds: float
-
-    def __add__(self, other: Spent) -> Spent:
-        return Spent(self.generations + other.generations, self.seconds + other.seconds)
-
-    def __sub__(self, other: Spent) -> Spent:
-        return Spent(self.generations - other.generations, self.seconds - other.seconds)
-
-
 class LedgerRecord(BaseModel):
     """All that is known of one wanted video. Readable by a person; holds no secret.
 

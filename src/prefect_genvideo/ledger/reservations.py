@@ -8,7 +8,6 @@ written once more, empty. So it takes two writes a hundred videos to find every 
 from __future__ import annotations
 
 import asyncio
-import re
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -17,13 +16,15 @@ from datetime import datetime, timedelta, timezone
 from pydantic import BaseModel, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, Spent
+from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
+from prefect_genvideo.ledger.spent import Spent, one_create, price_of, spent_in, total
+from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.storage.base import ObjectStore
 
 FOLDER = "_ledger"
 """Folder of the ledger below the store's prefix."""
 RESERVED = f"{FOLDER}/_reserved"
-"""Folder of the reservations, `<day>/<account>/<id>~<creates>x<seconds>s.json`."""
+"""Folder of the reservations, `<day>/<account>/<id>~<amounts>~<creates>x<seconds>s.json`; see `Spent.name`."""
 # Releases before 0.5 wrote a marker a key and a marker a create; they are read until they are gone.
 OLD_OPEN = f"{FOLDER}/_open"
 _OLD_DAYS = f"{FOLDER}/_days"
@@ -38,7 +39,6 @@ _NEVER = datetime.min.replace(tzinfo=timezone.utc)
 # Budgets look back a month at most.
 _KEPT_FOR = timedelta(days=62)
 _LARGEST = 1024 * 1024  # bytes; a hundred keys of 300 characters take 40 kB
-_NAME = re.compile(r"[^/]*~(\d{1,6})x(\d{1,9}(?:\.\d{1,9})?)s\.json")
 
 
 class Reservation(BaseModel):
@@ -64,6 +64,7 @@ class Held:
         day: UTC day to which it counts.
         account: Fingerprint of the account.
         seconds: Seconds of video by idempotency key.
+        prices: The most that a create costs, by idempotency key, where it is known.
         expires_at: See `Reservation`.
         claimed: Keys that were, or may have been, claimed under it.
         ended: Keys with nothing left to do.
@@ -75,6 +76,7 @@ class Held:
     day: str
     account: str
     seconds: dict[str, float]
+    prices: dict[str, Money] = field(default_factory=dict[str, Money])
     path: str = ""
     begun: str = ""
     expires_at: datetime = _NEVER
@@ -97,8 +99,7 @@ class Held:
 
     def spent(self, keys: Iterable[str]) -> Spent:
         """What these of its keys cost."""
-        counted = [self.seconds[key] for key in keys]
-        return Spent(len(counted), sum(counted))
+        return total(one_create(self.seconds[key], self.prices.get(key)) for key in keys)
 
 
 class Reservations:
@@ -116,16 +117,19 @@ class Reservations:
         self._found: list[Held] = []
         self._paths: set[str] = set()
 
-    def expect(self, account: str, seconds: Mapping[str, float]) -> None:
+    def expect(self, account: str, seconds: Mapping[str, float], prices: Mapping[str, Money] | None = None) -> None:
         """Announce keys that will be claimed in about this order, so that they are reserved many at once.
 
         Args:
             account: Fingerprint of the account that pays for them.
             seconds: Seconds of video by idempotency key.
+            prices: The most that a create costs, by idempotency key, where it is known.
         """
-        keys = list(seconds)
+        keys, known = list(seconds), prices or {}
         for first in range(0, len(keys), _TOGETHER):
-            held = Held("", account, {key: seconds[key] for key in keys[first : first + _TOGETHER]})
+            some = keys[first : first + _TOGETHER]
+            priced = {key: known[key] for key in some if key in known}
+            held = Held("", account, {key: seconds[key] for key in some}, priced)
             self._own |= dict.fromkeys(held.seconds, held)
 
     async def cover(self, record: LedgerRecord, *, counted: bool = True) -> None:
@@ -154,6 +158,8 @@ class Reservations:
 
     def _begin(self, record: LedgerRecord, counted: bool) -> Held:
         held = Held("", record.account, {record.key: (record.seconds or 0.0) if counted else 0.0})
+        if (price := price_of(record.money)) is not None:
+            held.prices[record.key] = price
         if not counted:
             held.unpaid.add(record.key)
         self._own[record.key] = held
@@ -167,7 +173,8 @@ class Reservations:
         held.claimed &= held.seconds.keys()
         if held.claimed <= held.ended:
             await self._empty(held)
-        renewed = Held("", held.account, rest, unpaid=held.unpaid & rest.keys())
+        prices = {key: price for key, price in held.prices.items() if key in rest}
+        renewed = Held("", held.account, rest, prices, unpaid=held.unpaid & rest.keys())
         self._own |= dict.fromkeys(rest, renewed)
         return renewed
 
@@ -181,7 +188,7 @@ class Reservations:
         return held
 
     def _path(self, held: Held, spent: Spent) -> str:
-        name = f"{uuid.uuid4().hex}~{spent.generations}x{spent.seconds:g}s.json"
+        name = f"{uuid.uuid4().hex}~{spent.name}"
         self._paths.add(path := f"{RESERVED}/{held.day}/{held.account}/{name}")
         return path
 
@@ -189,16 +196,19 @@ class Reservations:
         content = Reservation(expires_at=expires_at, keys=list(keys)).model_dump_json(indent=1).encode()
         await self._store.put(path, content, content_type="application/json")
 
-    async def ended(self, key: str, *, unpaid: bool = False) -> None:
+    async def ended(self, key: str, *, unpaid: bool = False, cost: Money | None = None) -> None:
         """Note that nothing is left to do for a key. Best effort: a reservation too many costs a look, no more.
 
         Args:
             key: The idempotency key.
             unpaid: It is proven that its create made nothing.
+            cost: What it has cost in the end, where that is known; it takes the place of what was expected at most.
         """
         mine = self._own.get(key)
         for held in [*([mine] if mine else []), *(one for one in self._found if key in one.seconds)]:
             held.ended.add(key)
+            if cost is not None:
+                held.prices[key] = cost
             if unpaid:
                 held.unpaid.add(key)
             if held.ended >= held.seconds.keys():
@@ -235,7 +245,7 @@ class Reservations:
 
     async def _empty(self, held: Held) -> None:
         """Write what was really spent, and leave nothing where that is nothing."""
-        reserved = _cost(held.path)
+        reserved = spent_in(held.path)
         spent = reserved if held.found else held.spent(held.claimed - held.unpaid)
         path = held.path if spent == reserved else self._path(held, spent)
         try:
@@ -257,7 +267,7 @@ class Reservations:
         for folder in (RESERVED, _OLD_DAYS):
             async for info in self._store.list(f"{folder}/{day}"):
                 if info.key.split("/")[-2] == account and info.key not in self._paths:
-                    total += _cost(info.key)
+                    total += spent_in(info.key)
         return total
 
     async def open(self) -> AsyncIterator[Held | DestinationError]:
@@ -324,12 +334,3 @@ class Reservations:
                 return  # days come in their order
             if info.size == 0:
                 await self._store.delete(info.key)
-
-
-def _cost(path: str) -> Spent:
-    """What the name of a reservation says, or that of an old release's marker of a create."""
-    told = _NAME.fullmatch(path.rpartition("/")[2])
-    if told:
-        return Spent(int(told[1]), float(told[2]))
-    seconds = path.rpartition("~")[2].removesuffix("s")
-    return Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)

@@ -283,7 +283,9 @@ class Ledger:
             made, entry = await self._write(entry, move)
             if made:
                 if entry.record.is_over:
-                    await self.reservations.ended(entry.record.key, unpaid=move.unpaid)
+                    facts = entry.record.money
+                    cost = facts.spent if facts is not None and facts.final else None
+                    await self.reservations.ended(entry.record.key, unpaid=move.unpaid, cost=cost)
                 return entry
         raise _conflict(entry.record.key, "is being written by others all the time")
 
