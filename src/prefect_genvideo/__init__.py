@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from prefect_genvideo.events import request_trigger
     from prefect_genvideo.flows import (
+        bill_videos,
         generate_video,
         generate_videos,
         generate_videos_sharded,
@@ -37,6 +38,7 @@ __all__ = [
     "SudashuiCredentials",
     "VideoJob",
     "VideoRequest",
+    "bill_videos",
     "create_video",
     "generate_video",
     "generate_videos",
@@ -55,6 +57,7 @@ _HOMES = {
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
     "flows": (
+        "bill_videos",
         "generate_video",
         "generate_videos",
         "generate_videos_sharded",

@@ -85,7 +85,8 @@ _MAX_ANCESTORS = 512
 
 def run_ids() -> RunIds:
     """The flow and task run we are in."""
-    return RunIds(flow_run_id(), task_run_id())
+    context = FlowRunContext.get()
+    return RunIds(flow_run_id(), task_run_id(), context.flow.name if context is not None and context.flow else None)
 
 
 def flow_run_id() -> str | None:

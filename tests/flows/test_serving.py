@@ -14,6 +14,7 @@ from prefect import Flow, get_client
 from prefect.client.schemas.objects import StateType
 
 from prefect_genvideo import (
+    bill_videos,
     generate_video,
     generate_videos,
     generate_videos_sharded,
@@ -35,6 +36,7 @@ FLOWS: dict[str, tuple[Flow[Any, Any], dict[str, Any]]] = {
         generate_videos_sharded,
         {"manifest": "s3://b/wishes.jsonl", "deployment": "generate-videos/x", **BLOCKS},
     ),
+    "bill_videos": (bill_videos, dict(BLOCKS)),
     "plan_videos": (plan_videos, {"requests": [{"model": "sd-2-fast-720p", "prompt": "a cat"}], **BLOCKS}),
     "storyboard": (storyboard, {"shots": [{"prompt": "a cat"}], "model": "sd-2-fast-720p", **BLOCKS}),
     "reconcile_videos": (reconcile_videos, dict(BLOCKS)),

@@ -227,7 +227,7 @@ async def _check(
                 if isinstance(pipeline, Problem):
                     broken.append(pipeline)
                 else:
-                    attempts.append(Attempt(pipeline, request, idempotency_key="", on=on))
+                    attempts.append(Attempt(pipeline, request, idempotency_key="", on=on, tags=row.tags))
                     found, broken = await _check_attempt(attempts[-1], allow_local)
                     judged.append(found)
                 place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")

@@ -7,6 +7,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from prefect_genvideo.cli.approve import approve
+from prefect_genvideo.cli.bill import bill, spend
 from prefect_genvideo.cli.console import USAGE, WORDS, Output, Rows, complain, give, needs, plain_errors, run
 from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
@@ -25,7 +26,7 @@ DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
-for command in (generate, check, plan, approve, batch, doctor, init, deploy, listen):
+for command in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen):
     app.command(command)
 
 

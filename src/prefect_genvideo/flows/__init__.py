@@ -1,6 +1,7 @@
 """Flows that can be deployed as they are or called from other flows."""
 
 from prefect_genvideo.flows.batch import generate_videos
+from prefect_genvideo.flows.bill import bill_videos
 from prefect_genvideo.flows.generate import AspectRatio, Resolution, generate_video
 from prefect_genvideo.flows.plan import plan_videos
 from prefect_genvideo.flows.reconcile import reconcile_videos
@@ -10,6 +11,7 @@ from prefect_genvideo.flows.storyboard import storyboard
 __all__ = [
     "AspectRatio",
     "Resolution",
+    "bill_videos",
     "generate_video",
     "generate_videos",
     "generate_videos_sharded",

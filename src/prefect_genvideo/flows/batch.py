@@ -4,7 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
 from prefect import flow, task
@@ -19,13 +19,14 @@ from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError, UnknownOutcomeError, redact, shorten
-from prefect_genvideo.finance import learn_prices
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, redact, shorten, shown
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
-from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.pipeline.labels import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.text import money_in
 from prefect_genvideo.runtime import (
     account_slot,
@@ -95,6 +96,8 @@ async def generate_videos(
     approve_above: str = "",
     approval_hours: Annotated[float, Field(gt=0, le=72)] = 24,
     plan: str = "",
+    tags: Sequence[str] = (),
+    cost_center: str = "",
 ) -> BatchReport:
     """Generate a batch: a manifest or a list of requests. A rerun of the same run does only what is missing.
 
@@ -116,6 +119,8 @@ async def generate_videos(
         approve_above: With `approval = above`: ask where the plan may cost more, e.g. `50 CNY`, or nobody knows.
         approval_hours: Hours within which somebody has to answer; then the run ends as Cancelled.
         plan: Hash of a plan made by `plan_videos`, which must still hold; the batch's key is taken from it.
+        tags: Free words that every record carries beside its row's own; bills and FOCUS files group by them.
+        cost_center: Who bears the cost; every record carries it.
 
     Returns:
         One row a video, with state, reason, link and task id; also stored as `report.json` beside the videos.
@@ -132,8 +137,8 @@ async def generate_videos(
             await stack.enter_async_context(open_pipeline(payer, destination, budget=Budget.model_validate(budget)))
             for payer in (credentials, *more_credentials)
         ]
-        if not gate.is_open:
-            await learn_prices(pipelines)
+        pipelines = labelled(pipelines, tags, cost_center)
+        await gate.prepare(pipelines)
         batch = await plan_batch(
             requests,
             pipelines,
@@ -146,14 +151,12 @@ async def generate_videos(
         logger.info(
             "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
         )
-        if not gate.is_open:
-            allowed = await passed(gate, batch, pipelines, max_in_flight)
-            if isinstance(allowed, str):
-                return cast("Any", Cancelled(message=allowed))
-            batch = allowed
-        if account_slots:
-            for pipeline in pipelines:
-                await ensure_limit(pipeline, account_slots)
+        allowed = batch if gate.is_open else await passed(gate, batch, pipelines, max_in_flight)
+        if isinstance(allowed, str):
+            return cast("Any", Cancelled(message=allowed))
+        batch = allowed
+        for pipeline in pipelines if account_slots else ():
+            await ensure_limit(pipeline, account_slots)
         free = await unclaimed(pipelines[0].ledger, batch.items)
         expect(batch.items, free)
         maker = Maker(
@@ -167,6 +170,25 @@ async def generate_videos(
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
+
+
+def labelled(pipelines: Sequence[Pipeline], tags: Sequence[str], cost_center: str) -> list[Pipeline]:
+    """Return pipelines whose records carry a run's labels.
+
+    Args:
+        pipelines: Accounts and destination.
+        tags: Free words, at most 100 of 200 characters.
+        cost_center: Who bears the cost, at most 200 characters.
+
+    Raises:
+        InvalidRequestError: There are too many, or one is too long.
+    """
+    problems = [Problem("tags", shown(tag), "1 to 200 characters") for tag in tags if not 0 < len(tag) <= 200]
+    problems += [Problem("tags", str(len(tags)), "at most 100")] * (len(tags) > 100)
+    problems += [Problem("cost_center", shown(cost_center), "at most 200 characters")] * (len(cost_center) > 200)
+    if problems:
+        raise InvalidRequestError("The labels cannot be used; nothing was sent.", problems=problems)
+    return [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in pipelines]
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:

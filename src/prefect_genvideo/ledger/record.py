@@ -82,6 +82,9 @@ class LedgerRecord(BaseModel):
         gave_up_at: When its answer was given up.
         clock_ahead: Seconds that the provider's clock was ahead of ours then.
         money: What it was expected to cost, what was charged and given back.
+        tags: Free words of its row and its run.
+        cost_center: Who bears the cost, as the run says.
+        flow_name: Name of the flow that paid for it.
     """
 
     # A mixed fleet during an upgrade: what a newer version has added is kept when an older one rewrites the record.
@@ -122,6 +125,9 @@ class LedgerRecord(BaseModel):
     gave_up_at: datetime | None = None
     clock_ahead: float | None = None
     money: MoneyFacts | None = None
+    tags: tuple[str, ...] = ()
+    cost_center: str | None = None
+    flow_name: str | None = None
 
     @field_validator("version")
     @classmethod

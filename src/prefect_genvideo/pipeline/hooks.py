@@ -19,6 +19,7 @@ class RunIds(NamedTuple):
 
     flow_run: str | None = None
     task_run: str | None = None
+    flow_name: str | None = None
 
 
 def silent(*told: object) -> None:

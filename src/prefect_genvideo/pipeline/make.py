@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 import anyio
@@ -271,12 +271,19 @@ class Attempt:
         request: What is asked for.
         idempotency_key: Key of this alternative; each has its own.
         on: Kinds of failure of the attempt before that lead here; see `FALLBACK_KINDS`.
+        tags: The row's own; its record carries them beside those of the run.
     """
 
     pipeline: Pipeline
     request: VideoRequest
     idempotency_key: str
     on: frozenset[str] = frozenset()
+    tags: tuple[str, ...] = ()
+
+    @property
+    def labelled(self) -> Pipeline:
+        """The pipeline with the row's tags."""
+        return replace(self.pipeline, labels=self.pipeline.labels.beside(self.tags)) if self.tags else self.pipeline
 
     def follows(self, error: GenVideoError) -> bool:
         """Whether this alternative may be tried after that failure."""
@@ -361,7 +368,7 @@ class Maker:
 
         free = attempt.idempotency_key in self.free
         return await make_video(
-            attempt.pipeline,
+            attempt.labelled,
             attempt.request,
             key_of,
             self.steps,

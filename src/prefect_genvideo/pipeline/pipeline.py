@@ -31,6 +31,7 @@ from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sl
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.hooks import Announce, RunIds, Say, silent
+from prefect_genvideo.pipeline.labels import NO_LABELS, Labels
 from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.pictures import Pictures
@@ -59,6 +60,7 @@ class Pipeline:
         allow_local: Whether assets may be files of this machine.
         key_is_ours: Whether nothing but this ledger uses the API key; lost creates may then be found by elimination.
         saves: Whether what is waited for is saved at once, so that both are recorded in one write.
+        labels: What its records carry for bills.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
         links: How links to the videos are made.
@@ -79,6 +81,7 @@ class Pipeline:
     allow_local: bool = True
     key_is_ours: bool = False
     saves: bool = False
+    labels: Labels = NO_LABELS
     say: Say = silent
     announce: Announce = silent
     links: PlayLinks = field(default_factory=PlayLinks)
@@ -153,6 +156,8 @@ class Pipeline:
             money=MoneyFacts.expecting(self.client.estimate(request)),
             flow_run_id=runs.flow_run,
             task_run_id=runs.task_run,
+            flow_name=runs.flow_name,
+            **self.labels._asdict(),
         )
 
     # Create: the only step that spends money.

@@ -1,0 +1,138 @@
+"""`genvideo bill` and `genvideo spend`: does the provider's bill agree, and what was the money spent on."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING, Any, Literal
+
+import anyio
+
+from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, give, run, say
+from prefect_genvideo.cli.targets import credentials_from, destination_from
+from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.models import Problem
+
+if TYPE_CHECKING:
+    from prefect_genvideo.finance.bill import Bill
+    from prefect_genvideo.finance.focus import FocusRows
+
+By = Literal["day", "model", "tag", "flow", "cost_center", "provider"]
+
+
+def bill(
+    *,
+    at: str,
+    provider: str,
+    credentials: str | None = None,
+    month: str = "",
+    file: str = "",
+    currency: str = "",
+    export: str = "",
+    output: Output = WORDS,
+) -> None:
+    """Hold a month's bill of one account against the ledger: charges without a video, videos without a charge.
+
+    Args:
+        at: Destination whose ledger it is: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        provider: Name of the provider, see `genvideo providers`.
+        credentials: Saved credentials block; else the key comes from the environment.
+        month: e.g. 2026-11, UTC; the current one without it.
+        file: Bill exported by hand, CSV or JSON; without it the account's own log is asked.
+        currency: Of rows of the file that name none, e.g. CNY.
+        export: Write a file too: NAME.json or NAME.csv (the lines), NAME.focus.csv or NAME.parquet (FOCUS).
+        output: How to speak; JSON is the whole bill.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks.session import open_pipeline
+        from prefect_genvideo.finance.bill import is_of, month_of, sent_at
+        from prefect_genvideo.finance.billing import account_records, bill_of
+        from prefect_genvideo.finance.focus import focus_rows
+
+        wanted, kind = month_of(month), _kind(export)
+        async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
+            records, troubles = await account_records(pipeline)
+            for trouble in troubles:
+                complain(trouble, "yellow")
+            found = await bill_of(pipeline, records, wanted, bill_file=file, currency=currency)
+            own = [record for record in records if is_of(sent_at(record), wanted)]
+            focus = focus_rows(own, titles={pipeline.client.name: pipeline.client.title}, month=wanted)
+        if export:
+            await anyio.Path(export).write_bytes(_content(kind, found, focus))
+        if output.json:
+            give("", found.model_dump(mode="json", exclude_none=True))
+            return
+        table = Rows("kind", "billed", "ledger", "model", "at", "task id", "key")
+        for row in found.table():
+            table.add(*(str(row[name]) for name in ("kind", "billed", "ledger", "model", "at", "task id", "key")))
+        table.show()
+        say(found.summary())
+        if export:
+            told = f"{len(focus.rows)} charges; {focus.unknown} videos of unknown cost are not in a FOCUS file"
+            complain(f"{export}: {told}.", "yellow")
+
+    run(work(), output)
+
+
+_KINDS = (".focus.csv", ".parquet", ".json", ".csv")
+
+
+def _kind(export: str) -> str:
+    """The kind of a file by its name; empty where none is wanted."""
+    if not export:
+        return ""
+    kind = next((kind for kind in _KINDS if export.endswith(kind)), None)
+    if kind is None:
+        problem = Problem("export", shown(export), f"a name that ends in one of {', '.join(_KINDS)}")
+        raise InvalidRequestError("There is no such format.", problems=[problem])
+    return kind
+
+
+def _content(kind: str, found: Bill, focus: FocusRows) -> bytes:
+    from prefect_genvideo.finance.focus import as_csv, as_parquet
+
+    if kind == ".json":
+        return found.model_dump_json(indent=1).encode()
+    if kind == ".csv":
+        return _lines(found.table())
+    return as_parquet(focus.rows) if kind == ".parquet" else as_csv(focus.rows)
+
+
+def _lines(table: list[dict[str, Any]]) -> bytes:
+    file = io.StringIO()
+    writer = csv.DictWriter(file, list(table[0]) if table else ["kind"], lineterminator="\r\n")
+    writer.writeheader()
+    writer.writerows(table)
+    return file.getvalue().encode()
+
+
+def spend(*, at: str, by: By = "model", month: str = "", output: Output = WORDS) -> None:
+    """Add up what paid generations have cost, by the ledger alone.
+
+    Args:
+        at: Destination: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        by: What to add it up by.
+        month: e.g. 2026-11, UTC; the current one without it.
+        output: How to speak.
+    """
+
+    async def work() -> None:
+        from prefect_genvideo.blocks import VideoDestination
+        from prefect_genvideo.blocks.session import resolve
+        from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
+        from prefect_genvideo.finance.billing import records_in
+
+        wanted = month_of(month)
+        target = await resolve(destination_from(at), VideoDestination, "at")
+        records, troubles = await records_in(target.get_ledger())
+        for trouble in troubles:
+            complain(trouble, "yellow")
+        table = Rows(by, "videos", "cost", "of unknown cost")
+        for row in spend_by([record for record in records if is_of(sent_at(record), wanted)], by):
+            cost = " and ".join(map(str, row.cost)) or "unknown"
+            facts = row.model_dump(mode="json")
+            table.add(row.name, str(row.videos), cost, str(row.unknown), facts=facts)
+        table.show()
+
+    run(work(), output)

@@ -1,0 +1,84 @@
+"""Brings ledger and bill together: the records of an account, and what its provider or a file says of them."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+
+import anyio.to_thread
+
+from prefect_genvideo.errors import DestinationError, GenVideoError
+from prefect_genvideo.finance.bill import Bill, charges_of, make_bill
+from prefect_genvideo.finance.bill_files import read_bill_file
+from prefect_genvideo.ledger.listing import every_record
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.providers.money import AccountLog, NotTold, Site
+
+
+async def records_in(ledger: Ledger) -> tuple[list[LedgerRecord], list[str]]:
+    """Return every record of a ledger, and what could not be read, in words.
+
+    Raises:
+        DestinationError: The store cannot be listed.
+    """
+    records, troubles = list[LedgerRecord](), list[str]()
+    async for found in every_record(ledger):
+        if isinstance(found, DestinationError):
+            troubles.append(str(found))
+        else:
+            records.append(found.record)
+    return records, troubles
+
+
+async def account_records(pipeline: Pipeline) -> tuple[list[LedgerRecord], list[str]]:
+    """Return the records of a pipeline's account, and what could not be read; raises as `records_in`."""
+    records, troubles = await records_in(pipeline.ledger)
+    return [record for record in records if record.account == pipeline.client.account], troubles
+
+
+async def bill_of(
+    pipeline: Pipeline, records: list[LedgerRecord], month: str, *, bill_file: str = "", currency: str = ""
+) -> Bill:
+    """Hold a month's bill against the ledger.
+
+    Args:
+        pipeline: Account and destination.
+        records: Of the account, see `account_records`.
+        month: e.g. `2026-11`.
+        bill_file: Exported by hand; empty: the account's log.
+        currency: Of rows of the file that name none.
+
+    Raises:
+        InvalidRequestError: The file cannot be read.
+    """
+    client = pipeline.client
+    made = partial(make_bill, records, month=month, provider=client.name, account=client.account)
+    if bill_file:
+        charges = await anyio.to_thread.run_sync(read_bill_file, bill_file, currency)
+        return made(charges, source=Path(bill_file).name)
+    log, why = await _log(pipeline)
+    if log is None:
+        return made([], source=f"nothing: the log is not told ({why})")
+    per_unit = client.price_table.quota_per_unit
+    if per_unit is None:
+        site = await _site(pipeline)
+        per_unit = site.quota_per_unit if isinstance(site, Site) else None
+    charges = charges_of(log, records, per_unit, client.unit)
+    return made(charges, source="log", covers_from=log.oldest if log.truncated else None)
+
+
+async def _log(pipeline: Pipeline) -> tuple[AccountLog | None, str]:
+    try:
+        log = await pipeline.client.account_log()
+    except GenVideoError as error:
+        return None, error.reason or str(error)
+    return (None, log.reason) if isinstance(log, NotTold) else (log, "")
+
+
+async def _site(pipeline: Pipeline) -> Site | NotTold:
+    try:
+        return await pipeline.client.site()
+    except GenVideoError as error:
+        return NotTold(error.reason or str(error))

@@ -1,0 +1,220 @@
+"""The ledger's cost in the FinOps format FOCUS: version 1.2, with the provider columns of 1.3 beside the older ones.
+
+Source of columns and rules: https://focus.finops.org/focus-specification/v1-2/. A row of unknown cost cannot be
+expressed, since `BilledCost` must not be null; such rows are left out and counted.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from decimal import Decimal
+
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.finance.bill import sent_at
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.prices.amounts import Money, places, plain
+
+_TEXT = "text"
+_TIME = "time"
+_DECIMAL = "decimal"
+
+COLUMNS: Mapping[str, str] = {
+    "BilledCost": _DECIMAL,
+    "BillingAccountId": _TEXT,
+    "BillingAccountName": _TEXT,
+    "BillingAccountType": _TEXT,
+    "BillingCurrency": _TEXT,
+    "BillingPeriodEnd": _TIME,
+    "BillingPeriodStart": _TIME,
+    "ChargeCategory": _TEXT,
+    "ChargeClass": _TEXT,
+    "ChargeDescription": _TEXT,
+    "ChargeFrequency": _TEXT,
+    "ChargePeriodEnd": _TIME,
+    "ChargePeriodStart": _TIME,
+    "ContractedCost": _DECIMAL,
+    "ContractedUnitPrice": _DECIMAL,
+    "EffectiveCost": _DECIMAL,
+    "HostProviderName": _TEXT,
+    "InvoiceId": _TEXT,
+    "InvoiceIssuerName": _TEXT,
+    "ListCost": _DECIMAL,
+    "ListUnitPrice": _DECIMAL,
+    "PricingCategory": _TEXT,
+    "PricingQuantity": _DECIMAL,
+    "PricingUnit": _TEXT,
+    "ProviderName": _TEXT,
+    "PublisherName": _TEXT,
+    "ResourceId": _TEXT,
+    "ResourceName": _TEXT,
+    "ResourceType": _TEXT,
+    "ServiceCategory": _TEXT,
+    "ServiceName": _TEXT,
+    "ServiceProviderName": _TEXT,
+    "ServiceSubcategory": _TEXT,
+    "SkuId": _TEXT,
+    "SkuMeter": _TEXT,
+    "SkuPriceDetails": _TEXT,
+    "SkuPriceId": _TEXT,
+    "Tags": _TEXT,
+    "x_CostBasis": _TEXT,
+    "x_IdempotencyKey": _TEXT,
+    "x_VideoSeconds": _DECIMAL,
+}
+"""Columns with what they hold, in the file's order: the standard's by name, then our own."""
+
+# Decimal places of amounts: what a Parquet reader takes for money.
+_PLACES = 6
+_ISO = re.compile(r"[A-Z]{3}")
+Cell = str | Decimal | datetime | None
+
+
+@dataclass(frozen=True)
+class FocusRows:
+    """What can be expressed, and what cannot.
+
+    Attributes:
+        rows: One charge each, by the names of `COLUMNS`.
+        unknown: Paid tasks whose cost is not known; they are in no row.
+    """
+
+    rows: tuple[Mapping[str, Cell], ...]
+    unknown: int
+
+
+def focus_rows(records: Iterable[LedgerRecord], *, titles: Mapping[str, str], month: str) -> FocusRows:
+    """Return a month's charges.
+
+    Args:
+        records: Of the month.
+        titles: Names of the providers for people, by their short ones.
+        month: The billing period, e.g. `2026-11`.
+    """
+    rows, unknown = list[Mapping[str, Cell]](), 0
+    for record in records:
+        if record.task_id is None:
+            continue
+        spent = record.money.spent if record.money is not None else None
+        if spent is None:
+            unknown += 1
+            continue
+        rows += [_row(record, amount, at, titles, month) for amount, at in _movements(record, spent)]
+    return FocusRows(tuple(rows), unknown)
+
+
+def _movements(record: LedgerRecord, spent: Money) -> Iterator[tuple[Money, datetime]]:
+    """What was taken and given back, each with its time where the parts add up; else the sum at once."""
+    facts, at = record.money, sent_at(record)
+    parts = list[tuple[Money, datetime]]()
+    for posting, sign in ((facts.charge, 1), (facts.supplement, 1), (facts.refund, -1)) if facts else ():
+        if posting is not None and posting.amount is not None and posting.amount.amount:
+            amount = posting.amount.model_copy(update={"amount": posting.amount.amount * sign})
+            parts.append((amount, posting.at or at))
+    whole = sum((amount.amount for amount, _ in parts), Decimal(0)) == spent.amount
+    same = all(amount.currency == spent.currency for amount, _ in parts)
+    # A refund is a negative row of usage; `Credit` is for credit that was granted.
+    yield from parts if parts and whole and same else [(spent, at)]
+
+
+def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str, str], month: str) -> dict[str, Cell]:
+    title = titles.get(record.provider, record.provider)
+    begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=timezone.utc)
+    start = at.astimezone(timezone.utc).replace(microsecond=0)
+    value, sign = places(amount.amount, _PLACES), -1 if amount.amount < 0 else 1
+    cost: dict[str, Cell] = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), value)
+    price: dict[str, Cell] = dict.fromkeys(("ContractedUnitPrice", "ListUnitPrice"), abs(value))
+    who: dict[str, Cell] = dict.fromkeys(
+        ("HostProviderName", "InvoiceIssuerName", "ProviderName", "PublisherName", "ServiceProviderName"), title
+    )
+    tags = {tag: True for tag in record.tags} | ({"cost_center": record.cost_center} if record.cost_center else {})
+    tags |= {"flow": record.flow_name} if record.flow_name else {}
+    return {
+        **cost,
+        **price,
+        **who,
+        "BillingAccountId": record.account,
+        "BillingAccountName": f"{title} {record.account[:8]}",
+        "BillingAccountType": "API key",
+        "BillingCurrency": amount.currency,
+        "BillingPeriodStart": begin,
+        "BillingPeriodEnd": (begin + timedelta(days=32)).replace(day=1),
+        "ChargeCategory": "Usage",
+        "ChargeClass": None,
+        "ChargeDescription": f"{'Refund of one' if sign < 0 else 'One'} video by {record.model}",
+        "ChargeFrequency": "Usage-Based",
+        "ChargePeriodStart": start,
+        "ChargePeriodEnd": start + timedelta(seconds=1),
+        "InvoiceId": None,
+        "PricingCategory": "Standard",
+        "PricingQuantity": Decimal(sign),
+        "PricingUnit": "Videos",
+        "ResourceId": record.task_id,
+        "ResourceName": record.task_id,
+        "ResourceType": "Video",
+        "ServiceCategory": "AI and Machine Learning",
+        "ServiceName": "Video generation",
+        "ServiceSubcategory": "Generative AI",
+        "SkuId": record.model,
+        "SkuMeter": "Generated videos",
+        "SkuPriceDetails": json.dumps(_details(record), ensure_ascii=False, sort_keys=True),
+        "SkuPriceId": f"{record.model}/video",
+        "Tags": json.dumps(tags, ensure_ascii=False, sort_keys=True),
+        "x_CostBasis": record.money.basis if record.money is not None else None,
+        "x_IdempotencyKey": record.key,
+        "x_VideoSeconds": None if record.seconds is None else places(Decimal(str(record.seconds)), _PLACES),
+    }
+
+
+def _details(record: LedgerRecord) -> dict[str, str | float]:
+    """What the price depends on, under names of our own as the standard wants them."""
+    facts = {"x_Model": record.model, "x_Seconds": record.seconds, "x_Resolution": record.resolution}
+    return {name: value for name, value in facts.items() if value is not None}
+
+
+def as_csv(rows: Iterable[Mapping[str, Cell]]) -> bytes:
+    """Return rows as a CSV file: UTC times, plain decimals with a point, nothing where there is nothing."""
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\r\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([_text(row.get(name)) for name in COLUMNS] for row in rows)
+    return file.getvalue().encode()
+
+
+def _text(value: Cell) -> str:
+    if isinstance(value, datetime):
+        return f"{value.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
+    if isinstance(value, Decimal):
+        told = plain(value)
+        return told if "." in told else f"{told}.0"  # a column of whole numbers alone is taken for no decimals
+    return value or ""
+
+
+def as_parquet(rows: Iterable[Mapping[str, Cell]]) -> bytes:
+    """Return rows as a Parquet file: decimals of 18 digits with six places, times in UTC.
+
+    Raises:
+        InvalidRequestError: The extra `finops` is not installed.
+    """
+    try:
+        import pyarrow as pa  # pyright: ignore[reportMissingImports]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+    except ImportError:
+        line = 'pip install "prefect-genvideo[finops]"'
+        raise InvalidRequestError(f"Parquet needs more than is installed: {line}", reason="extra finops") from None
+    kinds = {_TEXT: pa.string(), _TIME: pa.timestamp("us", tz="UTC"), _DECIMAL: pa.decimal128(18, _PLACES)}  # pyright: ignore
+    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])  # pyright: ignore
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)  # pyright: ignore
+    file = io.BytesIO()
+    pq.write_table(table, file)  # pyright: ignore
+    return file.getvalue()
+
+
+def odd_currencies(rows: Iterable[Mapping[str, Cell]]) -> list[str]:
+    """Return the currencies of rows that are none of ISO 4217's form: readers take them for virtual ones."""
+    return sorted({str(row["BillingCurrency"]) for row in rows if not _ISO.fullmatch(str(row["BillingCurrency"]))})
