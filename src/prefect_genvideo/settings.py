@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from pydantic import BaseModel, Field
 
 
@@ -48,4 +50,8 @@ class GenVideoSettings(BaseModel):
     prices: str = Field(
         default="",
         description="JSON or YAML file, or such text, with what generations cost you, by provider.",
+    )
+    balance_check: Literal["warn", "refuse", "off"] = Field(
+        default="warn",
+        description="What a batch does before its first create that the balance of the key may not pay to its end.",
     )

@@ -30,6 +30,7 @@ from prefect_genvideo.simulator.faults import Fault
 from tests.conftest import free_port
 from tests.fixtures.file_server import running_file_server
 from tests.fixtures.mp4 import mp4
+from tests.flows.batches import make, wanted
 from tests.flows.conftest import Place
 
 ErrorT = TypeVar("ErrorT", bound=GenVideoError)
@@ -179,6 +180,22 @@ async def prices(place: Place, folder: Path) -> None:
     """What a video is expected to cost stands in its record."""
     await place.straight()
     assert place.record()["money"]["estimate"]["expected"] == "4.5"
+
+
+@effect("refuse")
+async def balance_check(place: Place, folder: Path) -> None:
+    """A batch that the key cannot pay to its end is not begun; without the setting it is warned of and goes on."""
+    place.sim.money(granted=500_000)
+    table = '{"sudashui": {"currency": "unit", "prices": [{"models": "*", "per": "video", "amount": "0.6"}]}}'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_PRICES", table)
+        with pytest.raises(InvalidRequestError) as caught:
+            await make(place, wanted("a", "b"))
+        assert [(one.field, one.value) for one in caught.value.problems] == [("balance.sudashui", "1 unit")]
+        assert place.sim.billed == 0
+        patch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_BALANCE_CHECK", "warn")
+        place.sim.money(granted=50_000_000)
+        assert (await make(place, wanted("a", "b"))).counts == {"saved": 2}
 
 
 @pytest.mark.parametrize("name", GenVideoSettings.model_fields)

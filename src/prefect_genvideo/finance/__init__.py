@@ -1,6 +1,6 @@
 """Money around a batch: plans with a hash before it is spent, and bills held against the ledger afterwards."""
 
-from prefect_genvideo.finance.balance import AccountBalance, balances_of
+from prefect_genvideo.finance.balance import AccountBalance, balances_of, shortfalls
 from prefect_genvideo.finance.plan import Plan, PlannedAttempt, PlannedRow, Sums, learn_prices, make_plan
 from prefect_genvideo.finance.plans import PlanDriftError, check_plan, read_plan, save_plan
 
@@ -17,4 +17,5 @@ __all__ = [
     "make_plan",
     "read_plan",
     "save_plan",
+    "shortfalls",
 ]

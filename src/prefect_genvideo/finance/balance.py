@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from prefect_genvideo.batch.plan import Item
 from prefect_genvideo.errors import GenVideoError, shorten
+from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.prices.amounts import Money
+from prefect_genvideo.prices.amounts import EXACT, Money
 from prefect_genvideo.providers.money import Balance, NotTold
 
 Standing = Literal["told", "unlimited", "not told"]
@@ -95,3 +98,29 @@ async def _balance(pipeline: Pipeline) -> AccountBalance:
     facts = {"expired": told.is_expired(), "models": told.models, "scope": told.scope, "remaining": left}
     standing: Standing = "unlimited" if told.unlimited else "not told" if left is None else "told"
     return base.model_copy(update={**facts, "standing": standing})
+
+
+async def shortfalls(pipelines: Sequence[Pipeline], items: Sequence[Item], free: Collection[str]) -> list[Problem]:
+    """Return a problem for each account that may not pay a batch to its end. Asks only where prices are known.
+
+    Args:
+        pipelines: Accounts.
+        items: The batch's rows.
+        free: Keys that have no record yet, which are to be paid; empty where that is not known.
+    """
+    needed = dict[str, dict[str, Decimal]]()
+    for item in items:
+        first, told = item.alternatives[0], item.judged[0].estimate
+        if told.high is None or told.currency is None or (free and first.idempotency_key not in free):
+            continue
+        own = needed.setdefault(first.pipeline.client.account, {})
+        own[told.currency] = EXACT.add(own.get(told.currency, Decimal(0)), told.high)
+    problems = list[Problem]()
+    for pipeline in {one.client.account: one for one in pipelines if one.client.account in needed}.values():
+        sums = needed[pipeline.client.account].items()
+        worst = [Money(amount=amount, currency=currency) for currency, amount in sums]
+        balance = await _balance(pipeline)
+        if lacking := balance.lacks(worst):
+            limit = f"at least {lacking}, what the batch may cost"
+            problems.append(Problem(f"balance.{balance.provider}", str(balance.remaining), limit, "balance"))
+    return problems

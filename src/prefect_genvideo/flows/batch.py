@@ -20,6 +20,7 @@ from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaim
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, redact, shorten, shown
+from prefect_genvideo.finance import shortfalls
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
@@ -158,6 +159,7 @@ async def generate_videos(
         for pipeline in pipelines if account_slots else ():
             await ensure_limit(pipeline, account_slots)
         free = await unclaimed(pipelines[0].ledger, batch.items)
+        await check_balances(pipelines, batch.items, free)
         expect(batch.items, free)
         maker = Maker(
             steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
@@ -189,6 +191,25 @@ def labelled(pipelines: Sequence[Pipeline], tags: Sequence[str], cost_center: st
     if problems:
         raise InvalidRequestError("The labels cannot be used; nothing was sent.", problems=problems)
     return [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in pipelines]
+
+
+async def check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
+    """Warn of, or refuse, a batch that cannot be paid to its end, as the setting `balance_check` says.
+
+    Args:
+        pipelines: Accounts.
+        items: The batch's rows.
+        free: Keys that have no record yet; empty where that is not known.
+
+    Raises:
+        InvalidRequestError: With `refuse`, when a balance that is told is too small.
+    """
+    wanted = get_settings().balance_check
+    problems = [] if wanted == "off" else await shortfalls(pipelines, items, free)
+    if problems and wanted == "refuse":
+        raise InvalidRequestError("The batch may not be paid to its end; nothing was sent.", problems=problems)
+    for problem in problems:
+        run_logger().warning("The batch may not be paid to its end: %s", problem)
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:

@@ -1,0 +1,81 @@
+"""The simulator's bill, the ledger and a month's bill are one and the same, to the last unit."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from prefect_genvideo import bill_videos
+from prefect_genvideo.cli.app import app
+from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.finance.bill import Bill
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.providers import SudashuiClient
+from tests.fixtures.runs import artifacts, flow_run_of
+from tests.flows.batches import make, wanted
+from tests.flows.conftest import Place
+
+PRICES = '{"sudashui": {"exchange": {"unit": {"amount": "1", "currency": "CNY"}}, "quota_per_unit": "500000"}}'
+
+
+@pytest.fixture(autouse=True)
+def priced(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit costs 1 CNY."""
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_PRICES", PRICES)
+
+
+async def billed(place: Place, **facts: Any) -> Any:
+    flow: Any = bill_videos
+    return await flow(place.sudashui, place.destination, **facts)
+
+
+async def test_a_months_bill_agrees(place: Place) -> None:
+    """Tables, files and labels; a charge that the ledger does not know is named, and ends a strict run as Failed."""
+    place.sim.money(log_delay_s=0.0)
+    await make(place, wanted("a", "b", tags=["ads"]), tags=["spring"], cost_center="c1")
+    state = await billed(place, return_state=True)
+    bill: Bill = await state.aresult()
+    assert (bill.counts, bill.unknown) == ({"agrees": 2}, 0)
+    assert bill.sums("billed") == bill.sums("recorded")
+    assert sum(record["money"]["quota"] for record in place.records()) == 2 * 1_656_000
+    assert {line.tags for line in bill.lines} == {("spring", "ads")}
+    assert {(line.cost_center, line.flow) for line in bill.lines} == {("c1", "generate-videos")}
+    files = {key.rpartition("/")[2]: data for key, data in place.objects("_bills/").items()}
+    assert sorted(name.partition(".")[2] for name in files) == ["focus.csv", "json"]
+    assert [row["kind"] for row in json.loads((await artifacts(flow_run_of(state)))[0]["data"])] == ["agrees"] * 2
+    api_key = place.sudashui.api_key.get_secret_value()
+    async with SudashuiClient(api_key, place.sim.sudashui_url, place.sim.sudashui_files_url) as stranger:
+        await stranger.create(VideoRequest(model="sd-2-fast-720p", prompt="theirs", duration=4))
+    with pytest.raises(GenVideoError) as differs:
+        await billed(place, fail_on_difference=True)
+    assert differs.value.reason == "bill differs"
+
+
+async def test_an_account_without_a_log_accuses_nobody(place: Place) -> None:
+    """Switched off is said, and nothing is called missing."""
+    place.sim.money(absent=["log"])
+    await make(place, wanted("a"))
+    bill: Bill = await billed(place)
+    assert bill.counts == {"not covered": 1}
+    assert "not told" in bill.source
+
+
+def test_the_command_line_writes_files(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An empty ledger has an empty bill; formats that are none are refused."""
+    monkeypatch.setenv("SUDASHUI_API_KEY", place.sudashui.api_key.get_secret_value())
+    monkeypatch.setenv("SUDASHUI_BASE_URL", place.sim.sudashui_url)
+    common = ["bill", "--at", str(tmp_path), "--provider", "sudashui", "--month", f"{datetime.now(timezone.utc):%Y-%m}"]
+    for name in ("bill.json", "bill.csv", "bill.focus.csv"):
+        app([*common, "--export", str(tmp_path / name)], result_action="return_value")
+        assert (tmp_path / name).stat().st_size > 3
+    with pytest.raises(SystemExit):
+        app([*common, "--export", str(tmp_path / "bill.pdf")], result_action="return_value")
+    assert "export" in capsys.readouterr().err
+    app(["spend", "--at", str(tmp_path), "--by", "day"], result_action="return_value")
+    assert "videos" in capsys.readouterr().out
