@@ -159,8 +159,7 @@ async def generate_videos(
         for pipeline in pipelines if account_slots else ():
             await ensure_limit(pipeline, account_slots)
         free = await unclaimed(pipelines[0].ledger, batch.items)
-        await check_balances(pipelines, batch.items, free)
-        expect(batch.items, free)
+        await _begin(pipelines, batch.items, free)
         maker = Maker(
             steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
             collect=wait == "collect",
@@ -191,6 +190,11 @@ def labelled(pipelines: Sequence[Pipeline], tags: Sequence[str], cost_center: st
     if problems:
         raise InvalidRequestError("The labels cannot be used; nothing was sent.", problems=problems)
     return [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in pipelines]
+
+
+async def _begin(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
+    await check_balances(pipelines, items, free)
+    expect(items, free)
 
 
 async def check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
