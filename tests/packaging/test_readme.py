@@ -234,6 +234,8 @@ def test_the_batch_makes_every_row_once(reader: Reader, capsys: pytest.CaptureFi
     for _ in range(2):
         reader.run_python(BATCH)
     assert f"2 videos: 2 saved s3://{reader.bucket}/" in capsys.readouterr().out
+    for line in shell("genvideo check"):
+        reader.run_line(line)
     assert reader.sim.billed == 2
     reader.run_line("genvideo ledger show cities-oslo --at s3://my-videos/clips")
 
@@ -300,7 +302,7 @@ def background(words: list[str]) -> Generator[None, None, None]:
 def test_no_command_is_left_out() -> None:
     """The words above name every shell block once; a new block needs a test."""
     named = ["make demo", "make test", "[media]", "genvideo demo", "block register", "genvideo models", "--to videos"]
-    named += ["--env", "ledger list", "ledger adopt", "genvideo simulate"]
+    named += ["genvideo check", "--env", "ledger list", "ledger adopt", "genvideo simulate"]
     tried = [fence for fence in fences(ENGLISH, "sh") if fence.text.splitlines() != first_hour()]
     assert [fence for fence in tried if sum(word in fence.text for word in named) != 1] == []
     assert len(tried) == len(named)
