@@ -26,7 +26,7 @@ from prefect.logging.handlers import APILogHandler
 from prefect.settings.base import PrefectBaseSettings, build_settings_config
 from pydantic_settings import SettingsConfigDict
 
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, printable, shorten
 from prefect_genvideo.ledger.budget import Reached
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
@@ -302,6 +302,10 @@ def observed(observer: Observer) -> Generator[None]:
         _observers.remove(observer)
 
 
+# Characters of a prompt in an event.
+_LONGEST_PROMPT = 300
+
+
 def announce(event: Event, record: LedgerRecord) -> None:
     """Emit `genvideo.<event>` for automations.
 
@@ -322,6 +326,10 @@ def announce(event: Event, record: LedgerRecord) -> None:
         exclude_none=True,
         include={"key", "state", "provider", "model", "account", "task_id", "reason", "seconds", "resolution", "cost"},
     )
+    prompt = record.request.get("prompt")
+    if isinstance(prompt, str) and prompt:
+        # A stranger's text: bounded and printable, and whoever uses it in an automation must treat it as such.
+        facts["prompt"] = shorten(printable(prompt), _LONGEST_PROMPT)
     if record.stored is not None:
         facts |= {"uri": record.stored.uri, "manifest_uri": record.stored.manifest_uri, "size": record.stored.size}
     related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]

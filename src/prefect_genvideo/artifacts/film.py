@@ -6,7 +6,7 @@ import asyncio
 
 from prefect.artifacts import acreate_markdown_artifact
 
-from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, plain, play
+from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
 from prefect_genvideo.artifacts.video import picture_of, play_links
 from prefect_genvideo.errors import shorten
 from prefect_genvideo.models import StoredVideo
@@ -63,8 +63,10 @@ def film_markdown(
         )
     ]
     table = grid({"": "right", "Shot": "left", "What it shows": "left"}, rows)
-    return "\n\n".join(filter(None, (play(links[0], "Play the film"), facts, f"Film: {code(film.uri)}", table)))
+    return "\n\n".join(
+        filter(None, (play(links[0], "Play the film"), facts, f"Film: {code(film.uri)}", table, lives(*links)))
+    )
 
 
 def _told(shot: StoredVideo, prompt: str, link: PlayLink | None) -> str:
-    return " · ".join(filter(None, (plain(shorten(prompt, 200)), play(link, "play"), code(shot.task_id))))
+    return " · ".join(filter(None, (plain(shorten(prompt, 200)), play(link), code(shot.task_id))))

@@ -17,13 +17,13 @@ _ADDRESS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|!~&$])")
 # At the beginning of a line: lists and underlined headings.
 _BLOCK = re.compile(r"\A(\d*)([-+=.)])")
-# Characters of a key that pages and command lines still show whole.
-_LONGEST_KEY = 80
+# Characters of a key that a card in the list of artifacts still shows whole.
+_LONGEST_KEY = 36
 _HASH = 8
 
 
 def artifact_key(kind: str, name: str) -> str:
-    """Return a key as Prefect wants it: lower-case letters, digits and dashes, at most 80.
+    """Return a key as Prefect wants it: lower-case letters, digits and dashes, at most 36.
 
     Names that differ have keys that differ: what a key cannot hold, e.g. Chinese, is stood for by a hash.
 
@@ -64,17 +64,20 @@ def anchor(text: str, url: str) -> str:
     return f"[{text}]({quote(url, safe=':/?&=%~+,;@')})"
 
 
-def play(link: PlayLink | None, text: str = "Play the video") -> str:
-    """A link that plays a video, with its life where it has one; empty without a link.
+def play(link: PlayLink | None, text: str = "play") -> str:
+    """A link that plays a video; empty without one.
 
     Args:
         link: The link.
         text: What it says.
     """
-    if link is None:
-        return ""
-    life = f" (this link lives for {link.hours:g} h)" if link.hours else ""
-    return anchor(text, link.url) + life
+    return anchor(text, link.url) if link else ""
+
+
+def lives(*links: PlayLink | None) -> str:
+    """A sentence on the life of a page's links; empty where they do not die."""
+    hours = next((link.hours for link in links if link and link.hours), None)
+    return f"Links on this page live for {hours:g} h." if hours else ""
 
 
 def grid(head: Mapping[str, str], rows: list[list[str]]) -> str:

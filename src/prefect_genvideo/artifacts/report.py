@@ -8,14 +8,15 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from prefect.artifacts import acreate_image_artifact, acreate_table_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from prefect_genvideo.artifacts.markdown import Table, artifact_key, cells, plain
-from prefect_genvideo.artifacts.video import thumbnail
+from prefect_genvideo.artifacts.markdown import Table, artifact_key, cells, code, grid, lives, plain, play
+from prefect_genvideo.artifacts.video import play_links, thumbnail
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.runtime import run_logger
 
 # Rows of a table in the UI; the files beside the ledger have all of them.
@@ -36,6 +37,8 @@ async def show_table(table: Table, key: str, description: str) -> None:
     await _try(acreate_table_artifact(table=shown, key=key, description=plain(told)), "shown")
 
 
+# Rows on a batch's page; a page of more is slow to read and to open.
+_LISTED = 200
 # Covers on one sheet; more cannot be told apart on a screen.
 _ON_SHEET = 60
 
@@ -67,17 +70,31 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
         The report, with its URI if it was stored. A store or server that fails here costs the report, not the batch.
     """
     name = name or report.key
+    links = await _links(pipeline, report)
+    if pipeline.links.lasting:
+        rows = [
+            row.model_copy(update={"link": link.url if link else None})
+            for row, link in zip(report.rows, links, strict=True)
+        ]
+        report = report.model_copy(update={"rows": rows})
     stored = report.model_copy(update={"report_uri": pipeline.ledger.store.uri(f"{_folder(name)}/report.json")})
     data = stored.model_dump_json(indent=2, exclude_none=True).encode()
     path = f"{_folder(name)}/report.json"
     if await _try(pipeline.ledger.store.put(path, data, content_type="application/json"), "stored"):
         report = stored
-    table = acreate_table_artifact(
-        table=cells(report.table()), key=artifact_key("batch", name), description=report.summary()
-    )
+    told = f"{name} · {report.summary()}"
+    table = acreate_table_artifact(table=cells(report.table()), key=artifact_key("batch", name), description=told)
     await _try(table, "shown")
-    await _try(_show_covers(pipeline, report, name), "shown with its covers")
+    await _try(_show_covers(pipeline, report, name, links), "shown with its covers")
     return report
+
+
+async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | None]:
+    """What plays each row's video; presigned ones only for the rows that are shown."""
+    shown = report.rows if pipeline.links.lasting else report.rows[:_LISTED]
+    found = iter(await play_links(pipeline, [row.video for row in shown if row.video]))
+    links = [next(found) if row.video else None for row in shown]
+    return [*links, *[None] * (len(report.rows) - len(shown))]
 
 
 async def _try(step: Coroutine[Any, Any, object], done: str) -> bool:
@@ -91,16 +108,47 @@ async def _try(step: Coroutine[Any, Any, object], done: str) -> bool:
     return True
 
 
-async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str) -> None:
+async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links: list[PlayLink | None]) -> None:
+    """One page for the batch: its covers, and each row with its prompt and a link that plays it."""
     sheet = await _contact_sheet(pipeline, report)
-    if sheet is None:
-        return
-    await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
-    shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
-    if shown is not None:
-        await acreate_image_artifact(
-            image_url=shown, key=artifact_key("contact-sheet", name), description=report.summary()
-        )
+    shown = None
+    if sheet is not None:
+        await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
+        shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
+    await acreate_markdown_artifact(
+        markdown=batch_markdown(report, links, shown),
+        key=artifact_key("videos", name),
+        description=f"{name} · {report.summary()}",
+    )
+
+
+def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str | None) -> str:
+    """The page of a batch.
+
+    Args:
+        report: What became of the rows.
+        links: What plays each row's video.
+        sheet: Data URL of the covers.
+    """
+    shown = list(zip(report.rows, links, strict=True))[:_LISTED]
+    rows = [[str(row.number), row.state, plain(shorten(row.prompt, 160)), play(link), _why(row)] for row, link in shown]
+    head = {"Row": "right", "State": "left", "Prompt": "left", "Video": "left", "What to do": "left"}
+    if not any(row[-1] for row in rows):
+        del head["What to do"]
+    more = len(report.rows) - len(shown)
+    parts = (
+        f"![covers]({sheet})" if sheet else "",
+        f"{report.summary()}. {plain(report.advice())}".strip(),
+        grid(head, [row[: len(head)] for row in rows]),
+        lives(*links),
+        f"The report has {more} more rows." if more > 0 else "",
+        f"Report: {code(report.report_uri)}" if report.report_uri else "",
+    )
+    return "\n\n".join(filter(None, parts))
+
+
+def _why(row: BatchRow) -> str:
+    return plain(". ".join(filter(None, (shorten(row.reason, 160).rstrip("."), row.next_step))))
 
 
 async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | None:
@@ -113,7 +161,7 @@ async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | Non
     async def cover(row: BatchRow) -> tuple[bytes | None, str]:
         async with places:
             picture = await pipeline.pictures.cover(pipeline.ledger.store, row.video) if row.video else None
-        return picture, f"{row.number} · {row.state}\n{shorten(row.reason, 80)}"
+        return picture, f"{row.number} · {row.state}\n{shorten(row.reason or row.prompt, 80)}"
 
     pictures = await asyncio.gather(*(cover(row) for row in rows))
     try:

@@ -8,7 +8,7 @@ import io
 import anyio.to_thread
 from prefect.artifacts import acreate_markdown_artifact
 
-from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, plain, play
+from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
 from prefect_genvideo.errors import shorten
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import StoredVideo, VideoRequest
@@ -128,7 +128,7 @@ def video_markdown(video: StoredVideo, request: VideoRequest, picture: str | Non
     # The first fact is the table's head: an empty one would be shown as a bar.
     first, *others = facts.items()
     table = grid(dict.fromkeys(first, "left"), [list(fact) for fact in others])
-    return "\n\n".join(filter(None, (shown, prompt, play(link), places, table)))
+    return "\n\n".join(filter(None, (shown, prompt, play(link, "Play the video"), places, table, lives(link))))
 
 
 def _number(value: float) -> str:

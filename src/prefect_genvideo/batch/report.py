@@ -58,6 +58,7 @@ class BatchRow(BaseModel):
         state: `saved`; `pending` (submitted, collected later); `failed`; `unknown` (a person decides); `skipped` (not
             sent, since the account was stopped or the budget spent).
         error: Class of the error, which says what to do; see `prefect_genvideo.errors`.
+        link: What opens the video, where that is a lasting address and no secret.
         seconds: From the start of the row to its end.
         attempts: Requests tried, the fallbacks included.
         video: The saved video; `reused` when an earlier or another run paid for it.
@@ -73,6 +74,7 @@ class BatchRow(BaseModel):
     error: str | None = None
     task_id: str | None = None
     uri: str | None = None
+    link: str | None = None
     seconds: float = 0.0
     attempts: int = 0
     video: StoredVideo | None = None
@@ -139,12 +141,14 @@ class BatchReport(BaseModel):
             {
                 "row": row.number,
                 "state": row.state,
+                "prompt": shorten(row.prompt, 60),
                 "reason": shorten(row.reason, 200),
                 "next": row.next_step,
-                "video": row.uri or "",
                 "seconds": round(row.seconds, 1),
                 "attempts": row.attempts,
                 "model": row.model,
+                "link": row.link or "",
+                "video": row.uri or "",
                 "task id": row.task_id or "",
                 "key": row.key,
             }

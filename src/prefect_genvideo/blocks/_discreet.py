@@ -9,14 +9,29 @@ from abc import ABC
 from typing import Any, cast
 
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, ModelWrapValidatorHandler, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import ConfigDict, GetJsonSchemaHandler, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
 _NOT_SHOWN = "(not shown)"
 # What Prefect adds to the data of a block that it dumps.
 _DUMPED = frozenset({"_block_document_id", "_block_document_name", "_is_anonymous"})
 # What pydantic calls a kind of block whose errors come through the validator below.
 _WRAPPER = "function-wrap["
+
+
+def plain_form(core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+    """The schema of a form. Prefect's pages show backticks as they are, so descriptions are without.
+
+    Args:
+        core_schema: Of a model.
+        handler: Makes the model's JSON schema.
+    """
+    schema = handler(core_schema)
+    for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+        if "description" in field:
+            field["description"] = field["description"].replace("`", "")
+    return schema
 
 
 class DiscreetBlock(Block, ABC):  # with ABC among its bases, a class is no block type of its own
@@ -26,6 +41,10 @@ class DiscreetBlock(Block, ABC):  # with ABC among its bases, a class is no bloc
     """
 
     model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return plain_form(core_schema, handler)
 
     @model_validator(mode="before")
     @classmethod

@@ -7,9 +7,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationInfo, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    GetJsonSchemaHandler,
+    SecretStr,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
+from pydantic.json_schema import JsonSchemaValue
+from pydantic_core import CoreSchema
 
-from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks._discreet import DiscreetBlock, plain_form
 from prefect_genvideo.blocks._given import Given, Secret
 from prefect_genvideo.ledger.store import Ledger, Sleep
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
@@ -80,6 +91,10 @@ class BucketPlace(BaseModel):
         default="STANDARD", title="Storage class", description="Storage class of the videos."
     )
 
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return plain_form(core_schema, handler)
+
     @field_validator("bucket")
     @classmethod
     def _bucket_is_a_name(cls, value: str) -> str:
@@ -122,6 +137,10 @@ class FolderPlace(BaseModel):
         validate_default=True,
         description="Folder; made when missing. `~` is the home folder. A run's worker takes full paths only.",
     )
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return plain_form(core_schema, handler)
 
     @field_validator("path")
     @classmethod

@@ -22,6 +22,7 @@ from prefect_genvideo.blocks.session import Credentials, Destination, open_pipel
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, redact, shorten, shown
 from prefect_genvideo.finance import shortfalls
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
+from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
 from prefect_genvideo.models import Problem, VideoRequest
@@ -79,7 +80,7 @@ async def generate_row(label: str, work: RowWork) -> State[RowOutcome]:
     return Failed(message=f"{type(outcome.error).__name__}: {outcome.error}", data=outcome)
 
 
-@flow(name="generate-videos", persist_result=False)
+@flow(name="generate-videos", flow_run_name=batch_name, persist_result=False)
 async def generate_videos(
     requests: str | list[VideoRequest | dict[str, Any]],
     credentials: Credentials,
@@ -103,23 +104,23 @@ async def generate_videos(
     """Generate a batch: a manifest or a list of requests. A rerun of the same run does only what is missing.
 
     Args:
-        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or `s3://` URI), or a list of requests.
+        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or s3:// URI), or a list of requests.
         credentials: Whose account pays for rows that name no provider of their own.
         destination: Where videos, ledger and report go.
         max_in_flight: Generations under way at most in this run.
         account_slots: Generations under way at most for the account over all runs and workers; 0 is no shared limit.
-        fail_on: When the run fails: on `any` bad video, on a `share` above `failed_share`, or `never`.
-        failed_share: Share of bad videos that is accepted with `fail_on = share`, 0-1.
+        fail_on: When the run fails: on any bad video, on a share above failed_share, or never.
+        failed_share: Share of bad videos that is accepted with fail_on = share, 0-1.
         budget: Caps on generations and seconds of video per run and per day; 0 is no cap.
-        wait: `finish` waits and saves; `collect` only submits, and the scheduled reconcile flow fetches the videos.
+        wait: finish waits and saves; collect only submits, and the scheduled reconcile flow fetches the videos.
         idempotency_key: Key of the batch, e.g. a date; rows without a key of their own are keyed below it. Empty: the
             flow run is the key.
-        rows: Only these rows of the list, e.g. `201-400`; empty: all.
+        rows: Only these rows of the list, e.g. 201-400; empty: all.
         more_credentials: Accounts of other providers that rows or their fallbacks name.
-        approval: Whether a person is asked before anything is paid: `none`, `above` an amount, or `always`.
-        approve_above: With `approval = above`: ask where the plan may cost more, e.g. `50 CNY`, or nobody knows.
+        approval: Whether a person is asked before anything is paid: none, above an amount, or always.
+        approve_above: With approval = above: ask where the plan may cost more, e.g. 50 CNY, or nobody knows.
         approval_hours: Hours within which somebody has to answer; then the run ends as Cancelled.
-        plan: Hash of a plan made by `plan_videos`, which must still hold; the batch's key is taken from it.
+        plan: Hash of a plan made by plan_videos, which must still hold; the batch's key is taken from it.
         tags: Free words that every record carries beside its row's own; bills and FOCUS files group by them.
         cost_center: Who bears the cost; every record carries it.
 

@@ -62,21 +62,21 @@ async def generate_video(
     """Generate one video and land it in the destination. Paid once, whatever is retried, rerun or crashes.
 
     Args:
-        prompt: What the video shows. References are named `@image1`, `@video1`, `@audio1` in the order given below.
-        model: Model name. Sudashui: `sd-2-fast-720p`, `sd-2-720p`, `sd-2-1080p` (or `sd-api-2-…`). SenseAudio:
-            `doubao-seedance-2-0-260128`, `Seedance-Pro-1.5`, `SenseAudio-Video-1.0`. Others pass unchecked.
-        credentials: Whose account pays: a saved block, or the name of one, `sudashui-credentials/NAME`.
-        destination: Where the video goes: a saved block, or the name of one, `s3-video-destination/NAME`. By its name
-            an `s3-bucket/NAME` of prefect-aws is taken too.
+        prompt: What the video shows. References are named @image1, @video1, @audio1 in the order given below.
+        model: Model name. Sudashui: sd-2-fast-720p, sd-2-720p, sd-2-1080p (or sd-api-2-…). SenseAudio:
+            doubao-seedance-2-0-260128, Seedance-Pro-1.5, SenseAudio-Video-1.0. Others pass unchecked.
+        credentials: Whose account pays: a saved block, or the name of one, sudashui-credentials/NAME.
+        destination: Where the video goes: a saved block, or the name of one, s3-video-destination/NAME. By its name
+            an s3-bucket/NAME of prefect-aws is taken too.
         duration: Seconds; 0 takes the model's default. Sudashui 4-15, SenseAudio by model.
-        aspect_ratio: Width to height. `21:9` and `adaptive` are for Sudashui only.
+        aspect_ratio: Width to height. 21:9 and adaptive are for Sudashui only.
         resolution: For SenseAudio; at Sudashui the model name decides.
-        images: Reference images: http(s) links, `s3://` URIs or paths on the worker.
+        images: Reference images: http(s) links, s3:// URIs or paths on the worker.
         videos: Reference videos, likewise.
         audios: Reference audios, likewise.
         first_frame: Image that the video starts with; not together with references.
         last_frame: Image that the video ends with.
-        options: Fields of the vendor, e.g. `{"generate_audio": true, "camera_fixed": false}`.
+        options: Fields of the vendor, e.g. {"generate_audio": true, "camera_fixed": false}.
         idempotency_key: One key stands for one paid video, e.g. an event's id. Empty: this flow run is the key, so
             that a retry never pays again and a new run makes a new video.
         reuse_hours: Take a video that any run has made of the same request at most so many hours ago, instead of paying

@@ -11,11 +11,12 @@ from prefect_genvideo.artifacts import artifact_key, show_table
 from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
+from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
 
 
-@flow(name="plan-videos", persist_result=False)
+@flow(name="plan-videos", flow_run_name=batch_name, persist_result=False)
 async def plan_videos(
     requests: str | list[VideoRequest | dict[str, Any]],
     credentials: Credentials,
@@ -28,12 +29,12 @@ async def plan_videos(
     """Plan a batch: what each row and all will cost, what is reused, how long it takes. Sends no create.
 
     Args:
-        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or `s3://` URI), or a list of requests.
+        requests: A manifest (JSONL, JSON, CSV, YAML; a path, http(s) link or s3:// URI), or a list of requests.
         credentials: Whose account pays for rows that name no provider of their own.
         destination: Where videos, ledger and plan go.
         max_in_flight: Generations under way at most, for the expected time.
         idempotency_key: Key of the batch; empty: this flow run is the key. Applying the plan takes it from there.
-        rows: Only these rows of the list, e.g. `201-400`; empty: all.
+        rows: Only these rows of the list, e.g. 201-400; empty: all.
         more_credentials: Accounts of other providers that rows or their fallbacks name.
 
     Returns:

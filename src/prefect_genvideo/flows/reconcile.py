@@ -6,11 +6,12 @@ from prefect.artifacts import acreate_table_artifact
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.flows.approval import end_overdue
+from prefect_genvideo.flows.names import upkeep_name
 from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
 from prefect_genvideo.runtime import run_logger
 
 
-@flow(name="reconcile-videos", persist_result=False)
+@flow(name="reconcile-videos", flow_run_name=upkeep_name, persist_result=False)
 async def reconcile_videos(
     credentials: Credentials, destination: Destination, fail_on_unknown: bool = False, at_once: int = 8
 ) -> list[ReconciledRow]:

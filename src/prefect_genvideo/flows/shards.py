@@ -14,11 +14,12 @@ from prefect_genvideo.batch.report import BatchReport
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.flows.batch import FailOn, judge
+from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
 
 
-@flow(name="generate-videos-sharded", persist_result=False)
+@flow(name="generate-videos-sharded", flow_run_name=batch_name, persist_result=False)
 async def generate_videos_sharded(
     manifest: str,
     credentials: str,
@@ -37,16 +38,16 @@ async def generate_videos_sharded(
     Resumable: every row keeps its key whatever shard it lies in, so a rerun pays only for what is missing.
 
     Args:
-        manifest: Manifest that every worker can read: an http(s) link or an `s3://` URI, or a path they share.
-        credentials: Name of the saved credentials block, `block-type-slug/name`.
-        destination: Name of the saved destination block, `block-type-slug/name`.
-        deployment: The batch deployment, `generate-videos/NAME`.
+        manifest: Manifest that every worker can read: an http(s) link or an s3:// URI, or a path they share.
+        credentials: Name of the saved credentials block, block-type-slug/name.
+        destination: Name of the saved destination block, block-type-slug/name.
+        deployment: The batch deployment, generate-videos/NAME.
         shard_size: Rows per shard.
         shards_in_flight: Shards that run at the same time.
         max_in_flight: Generations under way at most per shard.
         account_slots: Generations under way at most for the account over all shards; 0 is no shared limit.
         fail_on: When this run fails; the shards themselves never do for bad videos.
-        failed_share: Share of bad videos that is accepted with `fail_on = share`, 0-1.
+        failed_share: Share of bad videos that is accepted with fail_on = share, 0-1.
         idempotency_key: Key of the batch; empty: this flow run is the key.
 
     Returns:

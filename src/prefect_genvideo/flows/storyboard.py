@@ -21,6 +21,7 @@ from prefect_genvideo.blocks.session import (
 )
 from prefect_genvideo.errors import InvalidRequestError, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
+from prefect_genvideo.flows.names import film_name
 from prefect_genvideo.media import require_media
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
@@ -88,7 +89,7 @@ async def join_film(shots: list[StoredVideo], destination: AnyDestination, name:
     return await join_shots(target.get_store(), shots, name)
 
 
-@flow(name="storyboard", persist_result=False)
+@flow(name="storyboard", flow_run_name=film_name, persist_result=False)
 async def storyboard(
     shots: list[Shot],
     credentials: Credentials,
@@ -108,7 +109,7 @@ async def storyboard(
         credentials: Whose account pays.
         destination: Where shots, film and manifests go.
         model: Model of shots that name none. Where it takes a first frame alone (Seedance at SenseAudio) shots go on
-            from it exactly; else (Sudashui) the frame is the first reference, `@image1` in the prompt.
+            from it exactly; else (Sudashui) the frame is the first reference, @image1 in the prompt.
         duration: Seconds of shots that name none.
         aspect_ratio: Width to height of the film.
         resolution: For SenseAudio; at Sudashui the model name decides.

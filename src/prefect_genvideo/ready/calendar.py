@@ -8,10 +8,11 @@ from prefect import flow
 from prefect_genvideo.batch import BatchReport, due_slots
 from prefect_genvideo.blocks import resolve_destination
 from prefect_genvideo.flows import generate_videos
+from prefect_genvideo.flows.names import scheduled_name
 from prefect_genvideo.runtime import get_settings
 
 
-@flow(name="content-calendar")
+@flow(name="content-calendar", flow_run_name=scheduled_name)
 async def content_calendar(
     manifest: str,
     credentials: str = "sudashui-credentials/production",
@@ -24,13 +25,13 @@ async def content_calendar(
     """Make the videos that the calendar wants now.
 
     Args:
-        manifest: The calendar: a link, an `s3://` URI or a path on the worker. Rows without `due` are never made.
+        manifest: The calendar: a link, an s3:// URI or a path on the worker. Rows without due are never made.
         credentials: Saved credentials block.
         destination: Saved destination block.
         look_back_hours: How far to look back; longer than the schedule's interval, so that missed runs are caught up.
         max_in_flight: Generations under way at most in this run.
         account_slots: Generations under way at most for the account over all runs; 0 is no shared limit.
-        wait: `collect` submits and ends; the scheduled `reconcile` fetches the videos.
+        wait: collect submits and ends; the scheduled reconcile fetches the videos.
 
     Returns:
         The batch's report; None when nothing was due.

@@ -36,9 +36,9 @@ async def storyboard_film(
     """Make a film. Run it again with a mended prompt and only that shot and those that follow from it are made anew.
 
     Args:
-        title: Name of the film; one title stands for one film. `{week}` and `{date}` are filled in from the run's
+        title: Name of the film; one title stands for one film. {week} and {date} are filled in from the run's
             scheduled time, e.g. 2026-W48 and 2026-11-23, so that a schedule makes a new film each time.
-        shots: The shots in order, e.g. `{"prompt": "A lighthouse at dawn"}`, `{"prompt": "The lamp", "cut": true}`.
+        shots: The shots in order, e.g. {"prompt": "A lighthouse at dawn"}, {"prompt": "The lamp", "cut": true}.
         credentials: Saved credentials block.
         destination: Saved destination block.
         model: Model of shots that name none.

@@ -39,10 +39,10 @@ async def on_request(
         event_id: The event's id, which is the idempotency key. Empty, as when a person starts it: the run is the key.
         credentials: Saved credentials block.
         destination: Saved destination block.
-        defaults: What the payload does not say, and all it may not say, e.g. `{"model": "sd-2-fast-720p"}`.
-        s3_prefixes: Places in S3 that the payload may name references from, e.g. `s3://shop-photos/new/`.
+        defaults: What the payload does not say, and all it may not say, e.g. {"model": "sd-2-fast-720p"}.
+        s3_prefixes: Places in S3 that the payload may name references from, e.g. s3://shop-photos/new/.
         max_duration: Longest video in seconds that an event may ask for; 0 is no ceiling.
-        budget: Caps of the account's day, whoever asks, e.g. `{"day_generations": 200}`; 0 is no cap.
+        budget: Caps of the account's day, whoever asks, e.g. {"day_generations": 200}; 0 is no cap.
 
     Raises:
         InvalidRequestError: The payload cannot be used, or the budget is spent. Nothing was sent.

@@ -5,10 +5,11 @@ from prefect.artifacts import acreate_table_artifact
 
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.flows import reconcile_videos
+from prefect_genvideo.flows.names import upkeep_name
 from prefect_genvideo.pipeline.reconcile import ReconciledRow
 
 
-@flow(name="reconcile")
+@flow(name="reconcile", flow_run_name=upkeep_name)
 async def reconcile(
     credentials: str = "sudashui-credentials/production",
     destination: str = "s3-video-destination/production",
