@@ -104,8 +104,11 @@ async def test_what_people_find_in_the_morning(place: Place) -> None:
     assert table[0]["video"] == report.rows[0].uri
     assert "Real human faces" in table[1]["reason"]
     assert table[1]["task id"] == report.rows[1].task_id
-    assert shown["image"]["data"].startswith("data:image/jpeg;base64,")
-    assert shown["image"]["description"] == "2 videos: 1 saved, 1 failed"
+    assert [row["prompt"] for row in table] == ["a", "bad"]
+    page = shown["markdown"]["data"]
+    assert page.startswith("![covers](data:image/jpeg;base64,")
+    assert "Real human faces" in page
+    assert {one["description"] for one in shown.values()} == {"batch · 2 videos: 1 saved, 1 failed"}
     stored = place.objects("_reports/batch/")
     assert stored["_reports/batch/contact-sheet.jpg"].startswith(b"\xff\xd8\xff")
     assert report.report_uri == f"s3://{place.destination.bucket}/_reports/batch/report.json"

@@ -69,7 +69,7 @@ def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("block", "first"), [(S3Destination, "bucket"), (LocalDestination, "path")])
 def test_forms_ask_for_the_place_first(block: type[Block], first: str) -> None:
-    """The bucket or folder comes first, then the ledger, then how videos are named and opened; forms sort by position."""
+    """The bucket or folder comes first, then the ledger, then how videos are named and opened."""
     fields = block.model_json_schema()["properties"]
     order = sorted(fields, key=lambda name: fields[name]["position"])
     shared = order[order.index("ledger") :]
