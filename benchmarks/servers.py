@@ -18,6 +18,7 @@ import httpx
 
 S3_KEY = "BENCHMARKBENCHMARK"
 BUCKET = "benchmark"
+PREFECT_APP = "prefect.server.api.server:create_app"
 #: CPU seconds a second that a Prefect server without work uses at most.
 _RESTING = 0.12
 _SIMULATOR = """
@@ -89,33 +90,34 @@ def free_port() -> int:
 
 
 @contextmanager
-def running(simulator: str, *, prefect: bool = True, ui: bool = False) -> Generator[Servers]:
+def running(simulator: str, *, prefect: bool = True, ui: bool = False, api: str = PREFECT_APP) -> Generator[Servers]:
     """Run the servers for the length of the context.
 
     Args:
         simulator: JSON of `SimulatorConfig` fields.
         prefect: Whether a Prefect server is wanted too; it takes some 20 s to start.
         ui: Whether the Prefect server serves its pages.
+        api: Factory of the Prefect server's app, `module:name`.
     """
     with ExitStack() as stack:
         folder = Path(
             stack.enter_context(tempfile.TemporaryDirectory(prefix="genvideo-bench-", ignore_cleanup_errors=True))
         )
-        sim, s3, api = free_port(), free_port(), free_port()
+        sim, s3, port = free_port(), free_port(), free_port()
         stack.enter_context(_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log"))
         moto = [sys.executable, "-m", "prefect_genvideo.simulator.object_store", str(s3)]
         stack.enter_context(_process(moto, folder / "s3.log"))
-        pid = stack.enter_context(_prefect(folder, api, ui)) if prefect else 0
+        pid = stack.enter_context(_prefect(folder, port, ui, api)) if prefect else 0
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{sim}/_sim/state").status_code == 200, "simulator")
         wait_for(lambda: httpx.put(f"http://127.0.0.1:{s3}/{BUCKET}").status_code == 200, "S3 server")
-        url = f"http://127.0.0.1:{api}/api" if prefect else ""
+        url = f"http://127.0.0.1:{port}/api" if prefect else ""
         if prefect:
             wait_for(lambda: httpx.get(f"{url}/health").status_code == 200, "Prefect server")
         yield Servers(f"http://127.0.0.1:{sim}", f"http://127.0.0.1:{s3}", url, pid, folder)
 
 
 @contextmanager
-def _prefect(folder: Path, port: int, ui: bool) -> Generator[int]:
+def _prefect(folder: Path, port: int, ui: bool, api: str) -> Generator[int]:
     settings = {
         "PREFECT_HOME": str(folder / "server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -124,7 +126,7 @@ def _prefect(folder: Path, port: int, ui: bool) -> Generator[int]:
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "ERROR",
     }
-    command = [sys.executable, "-m", "uvicorn", "--factory", "prefect.server.api.server:create_app"]
+    command = [sys.executable, "-m", "uvicorn", "--factory", api]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
     with _process(command, folder / "prefect.log", settings) as process:
         yield process
