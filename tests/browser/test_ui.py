@@ -1,4 +1,4 @@
-"""Prefect's UI in a real browser: the forms that the blocks and flows become, and what a finished run shows.
+"""Prefect's V2 UI in a real browser: the forms that the blocks and flows become, and what a finished run shows.
 
 Run by `make browser`, which installs Chromium and Selenium; skipped elsewhere. With SCREENSHOTS=1 the pictures
 of the README are taken anew.
@@ -42,7 +42,8 @@ async def main(simulator, s3, bucket, key):
     )
     await payer.save("simulator")
     target = S3Destination(
-        bucket=bucket, endpoint_url=s3, region="us-east-1", access_key_id=key, secret_access_key=key
+        bucket=bucket, endpoint_url=s3, region="us-east-1", access_key_id=key, secret_access_key=key,
+        link="presigned",
     )
     await target.save("my-videos")
     async with get_client() as client:
@@ -150,8 +151,9 @@ def test_the_block_form_says_what_each_field_is(ui: Ui) -> None:
     """Somebody who never saw the code can fill it in."""
     slug = "sudashui-credentials"
     kind = httpx.get(f"{ui.servers.prefect}/block_types/slug/{slug}").raise_for_status().json()["slug"]
-    text = ui.open(f"/blocks/catalog/{kind}/create", "API address")
-    for words in ("Block Name", "API key of the provider", "Address that reference files are uploaded to"):
+    text = ui.open(f"/v2/blocks/catalog/{kind}/create", "API address")
+    assert "`" not in text
+    for words in ("API key of the provider", "Address that reference files are uploaded to"):
         assert words in text
 
 
@@ -175,16 +177,23 @@ def test_the_run_form_starts_a_run_and_the_run_shows_its_video(ui: Ui) -> None:
     assert ui.servers.state()["billed"] == 1
 
     ui.browser.set_window_size(1300, 1500)
-    text = ui.open(f"/runs/flow-run/{run['id']}", "Saved s3://")
+    text = ui.open(f"/v2/runs/flow-run/{run['id']}", "Saved s3://")
     assert f"{PROMPT} · sd-2-fast-720p" in text
     ui.picture("run.png")
     shown = ui.api("/artifacts/filter", {"artifacts": {"type": {"any_": ["markdown"]}}})[0]
-    text = ui.open(f"/artifacts/artifact/{shown['id']}", "SHA-256")
+    text = ui.open(f"/v2/artifacts/artifact/{shown['id']}", "SHA-256")
     assert "by this run" in text
-    cover = ui.elements("img[src^='data:image/jpeg']")
-    assert cover
-    assert ui.browser.execute_script("return arguments[0].naturalWidth", cover[0]) > 0
+    assert "live for 24 h" in text
+    preview = ui.until("the moving preview", lambda: ui.elements("img[src^='data:image/webp']"))[0]
+    ui.until("a picture", lambda: ui.browser.execute_script("return arguments[0].naturalWidth", preview))
+    first = preview.screenshot_as_png
+    ui.until("another picture", lambda: preview.screenshot_as_png != first)
     ui.picture("artifact.png")
+    link = next(one for one in ui.elements("a") if one.text == "Play the video").get_attribute("href")
+    assert link.startswith(ui.servers.s3)
+    ui.browser.get(link)
+    script = "const v = document.querySelector('video'); if (v) { v.muted = true; v.play(); return v.currentTime }"
+    ui.until("a video that plays", lambda: (ui.browser.execute_script(script) or 0) > 0.5)
 
 
 def _work(servers: Servers) -> None:

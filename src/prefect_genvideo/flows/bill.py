@@ -28,10 +28,10 @@ async def bill_videos(
 
     Args:
         credentials: Whose bill.
-        destination: Where the ledger is; bill and FOCUS file are stored in `_bills` beside it.
-        month: e.g. `2026-11`, UTC; empty: the current one.
+        destination: Where the ledger is; bill and FOCUS file are stored in _bills beside it.
+        month: e.g. 2026-11, UTC; empty: the current one.
         bill_file: Bill that a person has exported, CSV or JSON; empty: the account's own log, where there is one.
-        currency: Of rows of the file that name none, e.g. `CNY`.
+        currency: Of rows of the file that name none, e.g. CNY.
         by: What spending is added up by.
         fail_on_difference: End as Failed when bill and ledger disagree, so that alerts fire.
 
