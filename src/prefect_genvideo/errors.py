@@ -125,6 +125,17 @@ def shorten(text: str, limit: int = 60) -> str:
     return line if len(line) <= limit else line[: limit - 1] + "…"
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its words, e.g. `1 video`, `1,200 videos`.
+
+    Args:
+        number: How many.
+        one: The words behind 1.
+        many: The words behind other numbers; `one` and an s when not given.
+    """
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def shown(value: object) -> str:
     """Return a value as it may appear in an error: one line of at most 80 characters without secrets."""
     try:

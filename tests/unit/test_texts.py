@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 
-from prefect_genvideo.errors import InvalidRequestError, printable, redact, shorten, shown
+from prefect_genvideo.batch.model import Manifest, RowProblem
+from prefect_genvideo.batch.report import BatchReport, BatchRow
+from prefect_genvideo.errors import InvalidRequestError, counted, printable, redact, shorten, shown
 from prefect_genvideo.models import Problem, duration_or_default
+from tests.packaging.sources import SRC
 
 
 @pytest.mark.parametrize(
@@ -116,3 +122,74 @@ def test_no_secret_gets_through(text: str) -> None:
 def test_what_is_no_secret_stays(text: str, safe: str) -> None:
     """The sentence around a link too."""
     assert redact(text) == safe
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (("video",), ["0 videos", "1 video", "2 videos", "1,200 videos"]),
+        (("rule is", "rules are"), ["0 rules are", "1 rule is", "2 rules are", "1,200 rules are"]),
+    ],
+)
+def test_numbers_agree_with_their_words(words: tuple[str, ...], told: list[str]) -> None:
+    """As people write them, at none, one, some and many."""
+    assert [counted(number, *words) for number in (0, 1, 2, 1200)] == told
+
+
+VIDEO = BatchRow(number=1, key="k", model="m", provider="p", state="saved")
+MESSAGES: dict[str, tuple[Callable[[int], str], list[str]]] = {
+    "report": (
+        lambda count: BatchReport(key="k", rows=[VIDEO] * count).summary(),
+        ["0 videos: none wanted", "1 video: 1 saved", "2 videos: 2 saved"],
+    ),
+    "manifest": (
+        lambda count: refusal(Manifest("a.csv", [], [RowProblem(1, None, Problem("model", "x", "y"))] * count).check),
+        [
+            "",
+            "The manifest a.csv has 1 problem; nothing was sent.",
+            "The manifest a.csv has 2 problems; nothing was sent.",
+        ],
+    ),
+    "advice": (
+        lambda count: BatchReport(key="k", rows=[VIDEO.model_copy(update={"state": "pending"})] * count).advice(),
+        ["", "Row 1: fetched by the reconcile flow.", "Rows 1, 1: fetched by the reconcile flow."],
+    ),
+}
+"""Messages that count something, with what they say of none, one and two."""
+
+
+def refusal(check: Callable[[], None]) -> str:
+    """The first line of what is refused; empty when nothing is."""
+    try:
+        check()
+    except InvalidRequestError as error:
+        return str(error).splitlines()[0]
+    return ""
+
+
+@pytest.mark.parametrize("name", MESSAGES)
+def test_messages_agree_with_their_numbers(name: str) -> None:
+    """One video is not `1 videos`."""
+    say, told = MESSAGES[name]
+    assert [say(count) for count in range(3)] == told
+
+
+BY_HAND = re.compile(
+    r"""\{len\([^{}]*\)(?::,)?\}\ [a-z]+s\b          # {len(rows)} videos
+    |['"]s['"]\ if|(?:''|"")\ if\ [^{}]*==\ 1\ else\ ['"]s  # '' if one else 's'
+    |%d\ [a-z]+s\b""",
+    re.X,
+)
+# Numbers that are never 1: limits, and lengths that are over a limit.
+NEVER_ONE = re.compile(r"_MAX_|_ROWS_SHOWN|characters|%d bytes")
+
+
+def test_no_plural_is_made_by_hand() -> None:
+    """A message that counts takes `counted`."""
+    lines = [
+        f"{path.relative_to(SRC)}: {line.strip()}"
+        for path in sorted(SRC.rglob("*.py"))
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if BY_HAND.search(line) and not NEVER_ONE.search(line)
+    ]
+    assert lines == []

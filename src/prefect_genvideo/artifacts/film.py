@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
 from prefect_genvideo.artifacts.video import picture_of, play_links
-from prefect_genvideo.errors import shorten
+from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
@@ -37,7 +37,7 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         await acreate_markdown_artifact(
             film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links]),
             key=artifact_key("film", film.sha256[:12]),
-            description=shorten(f"{name} · film of {len(film.shots)} shots, {film.seconds:.1f} s", 140),
+            description=shorten(f"{name} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s", 140),
         )
     except Exception as error:
         run_logger().warning("The film's artifact could not be made: %s", type(error).__name__)
@@ -55,7 +55,7 @@ def film_markdown(
         links: What plays the film, then what plays each shot.
     """
     joined = f"by encoding again: {plain(film.reason)}" if film.reencoded else "without encoding again"
-    facts = f"{film.seconds:.1f} s, {film.size:,} bytes, {len(film.shots)} shots joined {joined}."
+    facts = f"{film.seconds:.1f} s, {film.size:,} bytes, {counted(len(film.shots), 'shot')} joined {joined}."
     rows = [
         [str(number), f"![shot {number}]({picture})" if picture else "", _told(shot, prompt, link)]
         for number, (shot, prompt, picture, link) in enumerate(

@@ -10,7 +10,7 @@ from uuid import UUID
 from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
 from prefect_genvideo.artifacts.markdown import plain
-from prefect_genvideo.errors import shorten
+from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.pipeline.wait import Look
 from prefect_genvideo.runtime import task_run_id
 
@@ -80,7 +80,7 @@ def _words(look: Look, error: BaseException | None) -> str:
     if look.first_in is not None:
         return f"submitted, first check in {look.first_in:.0f} s"
     state = look.generation.state if look.generation else "not asked yet"
-    words = f"{state}, {look.waited:.0f} s waited, {look.asked} question{'' if look.asked == 1 else 's'}"
+    words = f"{state}, {look.waited:.0f} s waited, {counted(look.asked, 'question')}"
     if look.generation is not None and look.generation.reason:
         words += f"; {shorten(look.generation.reason, _LONGEST_WORDS)}"
     if look.trouble:

@@ -14,7 +14,7 @@ from typing import Any, Literal, TypeVar, cast
 
 from prefect_genvideo.batch._encoding import decode
 from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem, unusable
-from prefect_genvideo.errors import printable
+from prefect_genvideo.errors import counted, printable
 from prefect_genvideo.models import Problem
 from prefect_genvideo.plain_yaml import parse_yaml
 
@@ -263,7 +263,9 @@ def _csv_row(number: int, cells: list[str], columns: list[tuple[str, str]]) -> R
     fields: dict[str, Any] = {}
     inner: dict[str, dict[str, Any]] = {"vars": {}, "options": {}}
     if any(cell.strip() for cell in cells[len(columns) :]):
-        problems.append(problem("(line)", f"{len(cells)} cells", f"the header has {len(columns)}; is a quote missing?"))
+        problems.append(
+            problem("(line)", counted(len(cells), "cell"), f"the header has {len(columns)}; is a quote missing?")
+        )
     for (where, name), cell in zip(columns, cells, strict=False):
         text = cell.strip()
         if not text:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Literal, get_args
 
-from prefect_genvideo.errors import InvalidRequestError, shorten, shown
+from prefect_genvideo.errors import InvalidRequestError, counted, shorten, shown
 from prefect_genvideo.models import Problem, VideoRequest
 
 Numbering = Literal["line", "row"]
@@ -147,7 +147,7 @@ class Manifest:
         """
         if self.problems:
             more = f", and {self.unlisted} more" if self.unlisted else ""
-            count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
+            count = counted(len(self.problems), "problem")
             name = shorten(self.name, 100) or "in memory"
             raise InvalidRequestError(
                 f"The manifest {name} has {count}{more}; nothing was sent.",

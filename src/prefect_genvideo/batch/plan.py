@@ -15,7 +15,7 @@ import anyio.to_thread
 
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Manifest, ManifestRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten, shown
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten, shown
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.media.inspect import MediaInfo
@@ -266,7 +266,7 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
     everything, name = [*in_file, *problems], shorten(manifest.name, 100) or "the list"
     if everything:
         count = len(everything) + manifest.unlisted
-        more, broken = count - _SHOWN, "1 rule is" if count == 1 else f"{count} rules are"
+        more, broken = count - _SHOWN, counted(count, "rule is", "rules are")
         raise InvalidRequestError(
             f"{broken} broken in {name}; nothing was sent." + (f" The first {_SHOWN} of them:" if more > 0 else ""),
             problems=everything[:_SHOWN],

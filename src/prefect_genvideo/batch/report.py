@@ -8,14 +8,14 @@ from typing import Final, Literal
 
 from pydantic import BaseModel, Field, computed_field
 
-from prefect_genvideo.errors import GenVideoError, shorten
+from prefect_genvideo.errors import GenVideoError, counted, shorten
 from prefect_genvideo.models import StoredVideo
 
 RowState = Literal["saved", "pending", "failed", "unknown", "skipped"]
 
 _RETRY: Final = "retry the run"
-_MEND: Final = "mend the row, since the same request is refused again, and run with the batch's key"
-_ENDED: Final = "a new try may cost again: change the row or its key, or genvideo ledger release KEY"
+_MEND: Final = "mend and run with the batch's key, since the same request is refused again"
+_ENDED: Final = "a new try may cost again: another request or key, or genvideo ledger release KEY"
 _ACCOUNT: Final = "see to the account, then retry the run"
 _PERSON: Final = "a person decides: genvideo ledger show KEY"
 # What the ledger makes of a rerun after each error, by the error's class; `prefect_genvideo.errors` says why.
@@ -40,8 +40,8 @@ _NEXT_BY_ERROR: Final[Mapping[str, str]] = {
 }
 _NEXT_BY_STATE: Final[Mapping[RowState, str]] = {
     "saved": "",
-    "pending": "the reconcile flow fetches it",
-    "failed": "see its reason; a retry of the run pays for nothing twice",
+    "pending": "fetched by the reconcile flow",
+    "failed": "see the reason; a retry of the run pays for nothing twice",
     "unknown": _PERSON,
     "skipped": _RETRY,
 }
@@ -119,7 +119,7 @@ class BatchReport(BaseModel):
         words = [
             f"{count} {state}{self._earlier(count) if state == 'saved' else ''}" for state, count in self.counts.items()
         ]
-        return f"{len(self.rows)} video{'' if len(self.rows) == 1 else 's'}: {', '.join(words) or 'none wanted'}"
+        return f"{counted(len(self.rows), 'video')}: {', '.join(words) or 'none wanted'}"
 
     def _earlier(self, saved: int) -> str:
         """How many of the saved ones cost this run nothing."""
@@ -159,7 +159,7 @@ class BatchReport(BaseModel):
 def _rows(numbers: list[int]) -> str:
     named = ", ".join(map(str, numbers[:_NAMED]))
     more = f" and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else ""
-    return f"Row{'' if len(numbers) == 1 else 's'} {named}{more}"
+    return f"{'Row' if len(numbers) == 1 else 'Rows'} {named}{more}"
 
 
 class BatchFailedError(GenVideoError):

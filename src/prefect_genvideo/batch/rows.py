@@ -26,7 +26,7 @@ from prefect_genvideo.batch.model import (
     problem,
     unusable,
 )
-from prefect_genvideo.errors import printable
+from prefect_genvideo.errors import counted, printable
 from prefect_genvideo.models import Problem
 
 # In English, whatever the machine's locale.
@@ -131,7 +131,9 @@ class _Reader:
             return {}, 0
         known = cast("Mapping[Any, Any]", given)
         if len(known) > _MAX_FIELDS:
-            faults.append(Fault(problem("(row)", f"{len(known)} fields", f"must have at most {_MAX_FIELDS} fields")))
+            faults.append(
+                Fault(problem("(row)", counted(len(known), "field"), f"must have at most {_MAX_FIELDS} fields"))
+            )
             return {}, 0
         found: dict[str, Any] = {}
         total = 0

@@ -10,7 +10,7 @@ import anyio
 
 from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, give, run, say
 from prefect_genvideo.cli.targets import credentials_from, destination_from
-from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.errors import InvalidRequestError, counted, shown
 from prefect_genvideo.models import Problem
 
 if TYPE_CHECKING:
@@ -69,7 +69,8 @@ def bill(
         table.show()
         say(found.summary())
         if export:
-            told = f"{len(focus.rows)} charges; {focus.unknown} videos of unknown cost are not in a FOCUS file"
+            without = counted(focus.unknown, "video")
+            told = f"{counted(len(focus.rows), 'charge')}; {without} of unknown cost not in a FOCUS file"
             complain(f"{export}: {told}.", "yellow")
 
     run(work(), output)

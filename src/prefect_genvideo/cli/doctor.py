@@ -17,7 +17,7 @@ from cyclopts import Parameter
 
 from prefect_genvideo.cli.console import FAILED, WORDS, Output, give, run
 from prefect_genvideo.cli.targets import credentials_from, destination_from
-from prefect_genvideo.errors import GenVideoError, redact
+from prefect_genvideo.errors import GenVideoError, counted, redact
 from prefect_genvideo.storage.base import ObjectStore
 
 Verdict = Literal["ok", "warn", "bad"]
@@ -156,7 +156,7 @@ async def _account(name: str, credentials: str | None) -> AsyncIterator[Finding]
             todo = "try again later" if error.retryable else "check the key, and the address where it is your own"
             yield Finding(what, "bad", f"{client.base_url}: {error} ({error.reason or type(error).__name__})", todo)
         else:
-            yield Finding(what, "ok", f"{client.base_url} offers {len(offered)} models")
+            yield Finding(what, "ok", f"{client.base_url} offers {counted(len(offered), 'model')}")
         yield await _clock(client.base_url)
 
 

@@ -15,7 +15,7 @@ from cyclopts.validators import Number
 from prefect_genvideo.batch import BatchFailedError, BatchReport, Manifest, load_manifest
 from prefect_genvideo.cli.console import FAILED, WORDS, Output, Rows, complain, give, run, say
 from prefect_genvideo.cli.targets import credentials_from, destination_from, provider_of
-from prefect_genvideo.errors import InvalidRequestError, shorten
+from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
 from prefect_genvideo.providers import get_provider, provider_names
@@ -117,10 +117,12 @@ def check(manifest: Path, /, *, provider: str | None = None, output: Output = WO
                     estimates.append(client.estimate(request))
         if problems or found.unlisted:
             count = len(problems) + found.unlisted
-            raise InvalidRequestError(f"{count} rules are broken in {manifest}.", problems=problems)
+            raise InvalidRequestError(
+                f"{counted(count, 'rule is', 'rules are')} broken in {manifest}.", problems=problems
+            )
         total = total_of(estimates)
         give(
-            f"{len(found.rows)} videos, every rule kept. Cost: {_told(total)}",
+            f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",
             {
                 "rows": len(found.rows),
                 "cost": [one.model_dump(mode="json") for one in total.sums],

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from pydantic import TypeAdapter, ValidationError
 
-from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.errors import InvalidRequestError, counted, shown
 from prefect_genvideo.finance.bill import Charge
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import Money
@@ -56,7 +56,7 @@ def read_bill_file(path: str, currency: str = "") -> list[Charge]:
         except ValueError as error:
             problems.append(Problem(f"row {number}", "(not given)", str(error), path))
     if problems:
-        told = f"{len(problems)} rows of the bill cannot be read:"
+        told = f"{counted(len(problems), 'row')} of the bill cannot be read:"
         raise InvalidRequestError(told, problems=problems[:_MAX_PROBLEMS])
     return charges
 

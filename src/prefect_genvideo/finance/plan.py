@@ -12,7 +12,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from prefect_genvideo.batch.plan import Batch, Item, unclaimed
-from prefect_genvideo.errors import DestinationError, GenVideoError, shorten
+from prefect_genvideo.errors import DestinationError, GenVideoError, counted, shorten
 from prefect_genvideo.finance.balance import AccountBalance, balances_of
 from prefect_genvideo.ledger.history import Durations
 from prefect_genvideo.ledger.listing import Found, records_of
@@ -173,8 +173,7 @@ class Plan(BaseModel):
     def summary(self) -> str:
         """One line for people, e.g. `10 videos: 8 new, 2 reused; expected 40 CNY, at most 48 CNY; about 12 min`."""
         counts = ", ".join(f"{len(rows)} {name}" for name in _STANDINGS if (rows := self.of(name)))
-        many = f"{len(self.rows)} video{'' if len(self.rows) == 1 else 's'}"
-        return f"{many}: {counts}; {self.sums}; about {minutes(self.elapsed)}"
+        return f"{counted(len(self.rows), 'video')}: {counts}; {self.sums}; about {minutes(self.elapsed)}"
 
     def table(self) -> list[dict[str, str | int | float]]:
         """Rows for a table artifact."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from pydantic import ValidationError
 
-from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted
 from prefect_genvideo.finance.plan import Plan, PlannedAttempt, PlannedRow
 from prefect_genvideo.models import Problem
 from prefect_genvideo.storage import ObjectStore
@@ -103,8 +103,8 @@ def check_plan(planned: Plan, now: Plan) -> None:
     if problems:
         shown = problems[:_SHOWN]
         raise PlanDriftError(
-            f"The batch is not the one that was planned ({planned.hash[:12]}): {len(problems)} "
-            f"change{'' if len(problems) == 1 else 's'}; nothing was sent. Plan it again, and start a new run.",
+            f"The batch is not the one that was planned ({planned.hash[:12]}): "
+            f"{counted(len(problems), 'change')}; nothing was sent. Plan it again, and start a new run.",
             problems=shown,
         )
 

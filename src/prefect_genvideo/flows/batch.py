@@ -19,7 +19,15 @@ from prefect_genvideo.artifacts import publish
 from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, redact, shorten, shown
+from prefect_genvideo.errors import (
+    GenVideoError,
+    InvalidRequestError,
+    UnknownOutcomeError,
+    counted,
+    redact,
+    shorten,
+    shown,
+)
 from prefect_genvideo.finance import shortfalls
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.flows.names import batch_name
@@ -150,9 +158,8 @@ async def generate_videos(
             allow_local=settings.allow_local_files,
             allow_private=settings.allow_private,
         )
-        logger.info(
-            "%d videos wanted, checked before the first one costs money. Batch key: %s", len(batch.items), batch.key
-        )
+        wanted = counted(len(batch.items), "video")
+        logger.info("%s wanted, checked before the first one costs money. Batch key: %s", wanted, batch.key)
         allowed = batch if gate.is_open else await passed(gate, batch, pipelines, max_in_flight)
         if isinstance(allowed, str):
             return cast("Any", Cancelled(message=allowed))

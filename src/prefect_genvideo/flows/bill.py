@@ -7,7 +7,7 @@ from prefect import flow
 
 from prefect_genvideo.artifacts import artifact_key, show_table
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import GenVideoError, counted
 from prefect_genvideo.finance.bill import Bill, SpendBy, SpendRow, is_of, month_of, sent_at, spend_by
 from prefect_genvideo.finance.billing import account_records, bill_of
 from prefect_genvideo.finance.focus import as_csv, focus_rows
@@ -54,8 +54,9 @@ async def bill_videos(
         store = pipeline.ledger.store
         await store.put(f"{place}.json", bill.model_dump_json(indent=1).encode(), content_type="application/json")
         await store.put(f"{place}.focus.csv", as_csv(focus.rows), content_type="text/csv")
-    told = "%s. %s.focus.csv has %d charges; %d videos of unknown cost are not in it."
-    logger.info(told, bill.summary(), place, len(focus.rows), focus.unknown)
+    charges, without = counted(len(focus.rows), "charge"), counted(focus.unknown, "video")
+    told = "%s. %s.focus.csv has %s; %s of unknown cost not in it."
+    logger.info(told, bill.summary(), place, charges, without)
     await show_table(bill.table(), artifact_key("bill", f"{bill.provider}-{wanted}"), bill.summary())
     spent = spend_table(spend_by(own, by))
     await show_table(spent, artifact_key("spend", f"{bill.provider}-{by}"), f"Spent in {wanted} by {by}")

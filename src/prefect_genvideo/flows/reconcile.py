@@ -4,7 +4,7 @@ from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
-from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.errors import UnknownOutcomeError, counted
 from prefect_genvideo.flows.approval import end_overdue
 from prefect_genvideo.flows.names import upkeep_name
 from prefect_genvideo.pipeline.reconcile import ReconciledRow, reconcile
@@ -33,10 +33,14 @@ async def reconcile_videos(
     async with open_pipeline(credentials, destination) as pipeline:
         report = await reconcile(pipeline, at_once=at_once)
         if late := await end_overdue(pipeline.ledger.store):
-            logger.warning("%d runs were not approved in time and are cancelled; nothing was sent for them.", late)
+            logger.warning(
+                "%s not approved in time and cancelled; nothing was sent.", counted(late, "run was", "runs were")
+            )
     for row in report.rows:
         logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
-    logger.info("Reconciled %d unfinished records: %s", len(report.rows), report.counts or "nothing was left behind")
+    logger.info(
+        "Reconciled %s: %s", counted(len(report.rows), "unfinished record"), report.counts or "nothing was left behind"
+    )
     table = [row.model_dump(mode="json", exclude_none=True) for row in report.rows]
     await acreate_table_artifact(
         table=table or [{"outcome": "nothing left behind"}],
@@ -45,8 +49,9 @@ async def reconcile_videos(
     )
     unknown = [row.key for row in report.rows if row.outcome == "unknown"]
     if unknown and fail_on_unknown:
+        waiting = counted(len(unknown), "generation waits", "generations wait")
         raise UnknownOutcomeError(
-            f"{len(unknown)} generations wait for a person, see `genvideo ledger list`: {', '.join(unknown[:20])}",
+            f"{waiting} for a person, see `genvideo ledger list`: {', '.join(unknown[:20])}",
             reason="unknown outcome",
         )
     return report.rows

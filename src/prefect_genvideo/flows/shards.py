@@ -12,7 +12,7 @@ from prefect_genvideo.artifacts import publish, read_report
 from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.batch.report import BatchReport
 from prefect_genvideo.blocks.session import open_pipeline
-from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.errors import DestinationError, counted
 from prefect_genvideo.flows.batch import FailOn, judge
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -71,7 +71,13 @@ async def generate_videos_sharded(
         )
         total = len(batch.items)
         spans = [(first, min(first + shard_size, total + 1) - 1) for first in range(1, total + 1, shard_size)]
-        logger.info("%d videos in %d shards of %s. Batch key: %s", total, len(spans), deployment, batch.key)
+        logger.info(
+            "%s in %s of %s. Batch key: %s",
+            counted(total, "video"),
+            counted(len(spans), "shard"),
+            deployment,
+            batch.key,
+        )
         common: dict[str, Any] = {
             "requests": manifest,
             "credentials": credentials,

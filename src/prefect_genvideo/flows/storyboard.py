@@ -19,7 +19,7 @@ from prefect_genvideo.blocks.session import (
     open_pipeline,
     resolve_destination,
 )
-from prefect_genvideo.errors import InvalidRequestError, shorten
+from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.flows.names import film_name
 from prefect_genvideo.media import require_media
@@ -135,7 +135,7 @@ async def storyboard(
             done.append(await generate_shot(label, request, before, f"{key}-shot-{number}", credentials, destination))
         joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
         film = await anyio.to_thread.run_sync(joined.result)
-        logger.info("Film of %d shots, %.1f s: %s", len(done), film.seconds, film.uri)
+        logger.info("Film of %s, %.1f s: %s", counted(len(done), "shot"), film.seconds, film.uri)
         await show_film(pipeline, film, idempotency_key or "Film", [request.prompt for request in requests])
     return film
 

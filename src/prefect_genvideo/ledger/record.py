@@ -27,7 +27,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, redact
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, redact
 from prefect_genvideo.models import Generation, Problem, StoredVideo
 from prefect_genvideo.polling import history_key
 from prefect_genvideo.prices.facts import MoneyFacts
@@ -208,7 +208,7 @@ def read_record(data: bytes, path: str, uri: str) -> LedgerRecord:
                 raise DestinationError(
                     f"{what}: {told}. Upgrade prefect-genvideo here; nothing was sent.", reason=told
                 ) from None
-        told = f"{what} ({error.error_count()} faults); mend or remove it by hand, nothing was sent."
+        told = f"{what} ({counted(error.error_count(), 'fault')}); mend or remove it by hand, nothing was sent."
         raise DestinationError(told, reason="unreadable record") from None
     if file_name(record.key) != path.rpartition("/")[2]:
         raise DestinationError(

@@ -22,6 +22,7 @@ from prefect_genvideo.errors import (
     NoVideoError,
     TaskLostError,
     UnknownOutcomeError,
+    counted,
 )
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
@@ -100,7 +101,7 @@ class Pipeline:
         in_thread = anyio.to_thread.run_sync(self.problems, request, references) if request.assets() else None
         problems = await in_thread if in_thread else self.problems(request)
         if problems:
-            broken = "a rule is" if len(problems) == 1 else f"{len(problems)} rules are"
+            broken = counted(len(problems), "rule is", "rules are")
             raise InvalidRequestError(
                 f"{self.client.title} would refuse this request, {broken} broken; nothing was sent.",
                 problems=problems,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+from prefect_genvideo.errors import counted
 from prefect_genvideo.providers.rules import Broken, Check, Wanted
 
 _KINDS = {
@@ -31,7 +32,7 @@ def references_exist() -> Check:
         for found, kind, number in _references(request.prompt):
             count = len(given[kind])
             if found == f"@{kind}{number}" and not 1 <= number <= count:
-                yield "prompt", f"{found} with {count} {kind}s"
+                yield "prompt", f"{found} with {counted(count, kind)}"
 
     return check
 

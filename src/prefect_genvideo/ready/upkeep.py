@@ -3,7 +3,7 @@
 from prefect import flow
 from prefect.artifacts import acreate_table_artifact
 
-from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.errors import UnknownOutcomeError, counted
 from prefect_genvideo.flows import reconcile_videos
 from prefect_genvideo.flows.names import upkeep_name
 from prefect_genvideo.pipeline.reconcile import ReconciledRow
@@ -40,8 +40,10 @@ async def reconcile(
     )
     first = [row.key for row in undecided if row.first]
     if first and fail_on_unknown:
+        waiting = counted(len(undecided), "generation waits", "generations wait")
         raise UnknownOutcomeError(
-            f"{len(undecided)} generations wait for a person, new: {', '.join(first[:20])}", reason="unknown outcome"
+            f"{waiting} for a person, new: {', '.join(first[:20])}",
+            reason="unknown outcome",
         )
     return {outcome: sum(row.outcome == outcome for row in rows) for outcome in {row.outcome for row in rows}}
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 from uuid import uuid4
 
-from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.errors import DestinationError, counted
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
 from prefect_genvideo.storage.s3.client import StartLine, other_body
 from prefect_genvideo.storage.threads import finish
@@ -273,7 +273,8 @@ class Probe:
                 await self._store.call("delete_object", key)
             except DestinationError as error:
                 # Locked buckets and roles without s3:DeleteObject keep everything; nothing that is needed deletes.
-                logger.warning("%d probes of one byte stay in the store: %s", len(self._keys) - number, error)
+                left = counted(len(self._keys) - number, "probe of one byte stays", "probes of one byte stay")
+                logger.warning("%s in the store: %s", left, error)
                 return
 
     def _new_key(self) -> str:
