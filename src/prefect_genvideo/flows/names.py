@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from prefect.runtime import flow_run
 
-from prefect_genvideo.errors import printable, shorten
+from prefect_genvideo.errors import counted, printable, shorten
 
 # Characters of one part of a name; lists of runs show two or three of them.
 _LONGEST = 60
@@ -51,7 +51,7 @@ def film_name() -> str:
     shots = given.get("shots") or ()
     key = str(given.get("idempotency_key") or "")
     first = _prompt(shots[0]) if shots else ""
-    return run_name("film", key or first, f"{len(shots)} shot{'' if len(shots) == 1 else 's'}")
+    return run_name("film", key or first, counted(len(shots), "shot"))
 
 
 def scheduled_name() -> str:
@@ -64,7 +64,7 @@ def _wanted(requests: object) -> str:
     if isinstance(requests, str):
         return place_name(requests)
     listed = cast("Sequence[Any]", requests) if isinstance(requests, list | tuple) else ()
-    count = f"{len(listed)} video{'' if len(listed) == 1 else 's'}"
+    count = counted(len(listed), "video")
     return run_name(count, _prompt(listed[0]) if listed else "")
 
 
