@@ -202,8 +202,8 @@ def as_parquet(rows: Iterable[Mapping[str, Cell]]) -> bytes:
         InvalidRequestError: The extra `finops` is not installed.
     """
     try:
-        import pyarrow as pa  # pyright: ignore[reportMissingImports]
-        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports]
+        import pyarrow as pa  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
     except ImportError:
         line = 'pip install "prefect-genvideo[finops]"'
         raise InvalidRequestError(f"Parquet needs more than is installed: {line}", reason="extra finops") from None
