@@ -7,6 +7,7 @@ import io
 import json
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.finance.bill import Bill, SpendBy, charges_of, make_bill, month_of, spend_by
 from prefect_genvideo.finance.bill_files import read_bill_file
-from prefect_genvideo.finance.focus import COLUMNS, as_csv, focus_rows, odd_currencies
+from prefect_genvideo.finance.focus import COLUMNS, as_csv, as_parquet, focus_rows, odd_currencies
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.prices import Money, MoneyFacts, Posting
 from prefect_genvideo.providers.money import CHARGE, REFUND, AccountLog, LogRow
@@ -200,6 +201,18 @@ def refunded() -> LedgerRecord:
         refund=Posting(amount=cny("0.5"), at=NOON + timedelta(minutes=5)),
     )
     return paid(7, None, money=facts, tags=("ads",), cost_center="c1")
+
+
+def test_a_parquet_file_has_the_rows_of_the_csv_file() -> None:
+    """Money as decimals, times in UTC, every column of the standard in its order."""
+    rows = focus_rows([refunded(), paid(2, None, money=None)], titles={"sudashui": "Sudashui"}, month="2026-11").rows
+    parquet: Any = import_module("pyarrow.parquet")  # it has no types
+    table = parquet.read_table(io.BytesIO(as_parquet(rows)))
+    assert table.column_names == list(COLUMNS)
+    read, plain = table.to_pylist(), focus(refunded())
+    assert [row["BilledCost"] for row in read] == [Decimal(row["BilledCost"]) for row in plain]
+    assert {str(row["ChargePeriodStart"].tzinfo) for row in read} == {"UTC"}
+    assert [row["Tags"] for row in read] == [row["Tags"] for row in plain]
 
 
 def test_a_refund_is_a_negative_row_of_usage() -> None:

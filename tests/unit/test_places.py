@@ -20,7 +20,7 @@ TABLE = """
 23 22 0:21 / /tmp rw shared:1 - tmpfs tmpfs rw
 24 22 8:1 / /data rw - ext4 /dev/sda1 rw
 25 22 0:22 / /data/scratch rw - tmpfs tmpfs rw
-26 22 8:1 /var/lib/kubelet/pods/1b/volumes/kubernetes.io~empty-dir/work /work rw - ext4 /dev/sda1 rw
+26 22 8:1 /var/lib/kubelet/pods/1b/volumes/kubernetes.io~empty-dir/pod /pod rw - ext4 /dev/sda1 rw
 27 22 8:1 /var/lib/docker/volumes/%s/_data /nameless rw - ext4 /dev/sda1 rw
 28 22 8:1 /var/lib/docker/volumes/videos/_data /named rw - ext4 /dev/sda1 rw
 29 22 8:1 /var/lib/kubelet/pods/1b/volumes/kubernetes.io~csi/pvc-1/mount /claimed rw - ext4 /dev/sdb rw
@@ -62,7 +62,7 @@ def test_a_run_s_process_takes_a_whole_folder(tmp_path: Path, monkeypatch: pytes
         ("/tmp/videos", "tmpfs"),
         ("/data/videos", None),
         ("/data/scratch/x", "tmpfs"),
-        ("/work/videos", "emptyDir"),
+        ("/pod/videos", "emptyDir"),
         ("/nameless", "anonymous volume"),
         ("/named", None),
         ("/claimed/videos", None),
