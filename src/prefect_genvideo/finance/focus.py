@@ -14,6 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
+from importlib import import_module
+from typing import Any, cast
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.finance.bill import sent_at
@@ -202,16 +204,15 @@ def as_parquet(rows: Iterable[Mapping[str, Cell]]) -> bytes:
         InvalidRequestError: The extra `finops` is not installed.
     """
     try:
-        import pyarrow as pa  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
-        import pyarrow.parquet as pq  # pyright: ignore[reportMissingImports, reportMissingTypeStubs]
+        pa, pq = (cast("Any", import_module(name)) for name in ("pyarrow", "pyarrow.parquet"))  # they have no types
     except ImportError:
         line = 'pip install "prefect-genvideo[finops]"'
         raise InvalidRequestError(f"Parquet needs more than is installed: {line}", reason="extra finops") from None
-    kinds = {_TEXT: pa.string(), _TIME: pa.timestamp("us", tz="UTC"), _DECIMAL: pa.decimal128(18, _PLACES)}  # pyright: ignore
-    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])  # pyright: ignore
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)  # pyright: ignore
+    kinds = {_TEXT: pa.string(), _TIME: pa.timestamp("us", tz="UTC"), _DECIMAL: pa.decimal128(18, _PLACES)}
+    schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
+    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
     file = io.BytesIO()
-    pq.write_table(table, file)  # pyright: ignore
+    pq.write_table(table, file)
     return file.getvalue()
 
 
