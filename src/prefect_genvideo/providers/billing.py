@@ -35,7 +35,7 @@ class Billing(ModelKnowledge):
     tells_money: ClassVar[bool] = False
     price_table: PriceTable = _NOTHING
     listed: PriceList | None = None
-    _estimates: tuple[date, dict[Billable, Estimate]] | None = None
+    _estimates: tuple[date, PriceTable, dict[Billable, Estimate]] | None = None
 
     def estimate(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Estimate:
         """Return what a request will cost. Uses no network, and never raises.
@@ -58,11 +58,12 @@ class Billing(ModelKnowledge):
     def _by_table(self, wanted: Billable) -> Estimate:
         """By the user's table; rows of a batch are much alike, so that the answers are kept."""
         today = datetime.now(timezone.utc).date()
-        if self._estimates is None or self._estimates[0] != today or len(self._estimates[1]) >= _KEPT_ESTIMATES:
-            self._estimates = (today, {})
-        kept = self._estimates[1]
+        known, table = self._estimates, self.price_table
+        if known is None or known[0] != today or known[1] is not table or len(known[2]) >= _KEPT_ESTIMATES:
+            known = self._estimates = (today, table, {})
+        kept = known[2]
         if wanted not in kept:
-            kept[wanted] = estimate(self.price_table, wanted, on=today)
+            kept[wanted] = estimate(table, wanted, on=today)
         return kept[wanted]
 
     def billable(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Billable:
