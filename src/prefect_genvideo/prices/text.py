@@ -10,7 +10,8 @@ from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import Money
 
-_MONEY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,18})?)\s*([A-Za-z][A-Za-z0-9 _.-]{0,29}?)\s*")
+# A digit in the currency is a slip in the amount: `1e3 CNY`, `5 CNY 5`.
+_MONEY = re.compile(r"\s*([0-9]{1,15}(?:\.[0-9]{1,18})?)\s*([A-Za-z][A-Za-z _.-]{0,29}?)\s*")
 
 
 def parse_money(text: str) -> Money:
