@@ -45,7 +45,8 @@ test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narro
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
 
 test-next: ## Run what Prefect 3.9 could break, on it
-	$(MAKE) --no-print-directory VENV=.venv-3.9 LOCK=requirements-3.9.lock COVERAGE=0 test ARGS="$(or $(ARGS),$(ON_NEXT))"
+	$(MAKE) --no-print-directory VENV=.venv-3.9 LOCK=requirements-3.9.lock COVERAGE=0 test \
+		ARGS="$(or $(ARGS),$(ON_NEXT) -m 'not browser')"
 
 check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .

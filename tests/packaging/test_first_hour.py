@@ -26,7 +26,8 @@ from tests.fixtures.prefect import kill_marked, template_file
 from tests.packaging.markdown import first_hour
 from tests.packaging.sources import ROOT, built
 
-pytestmark = pytest.mark.timeout(600)
+# It runs where a new user's installation is tried: on Prefect's newest version, by `make test-next`.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 PATIENCE_S = 300
 MARK = "GENVIDEO_FIRST_HOUR"
