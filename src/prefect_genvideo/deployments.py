@@ -145,7 +145,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Block):
         saved = value._block_document_id  # pyright: ignore[reportPrivateUsage] - the only place where a block keeps it
         return {"document": str(saved)} if saved else fingerprints(value)
-    return value
+    # A default of 24 comes back from the server as 24.0.
+    return float(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def main(

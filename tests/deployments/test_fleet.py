@@ -91,7 +91,7 @@ def test_one_command_brings_everything_up(fleet: Fleet) -> None:
         ["created", DESTINATION],
         ["created", "video-job/simulator-teaser"],
     ]
-    assert [words[0] for words in lines[6:-1]] == ["deployed"] * 9
+    assert [words[0] for words in lines[6:-1]] == ["deployed"] * 12
     assert fleet.simulator.key not in fleet.said
     assert fleet.s3.secret_access_key not in fleet.said
 
@@ -99,7 +99,7 @@ def test_one_command_brings_everything_up(fleet: Fleet) -> None:
 def test_all_deployments_are_there_and_pin_no_folder_of_the_deployer(fleet: Fleet) -> None:
     """Flows are named by their module; nothing is pulled."""
     found = [each for each in fleet.api("/deployments/filter", {}) if each["work_pool_name"] == "genvideo"]
-    assert len({each["flow_id"] for each in found}) == 7, fleet.said
+    assert len({each["flow_id"] for each in found}) == 10, fleet.said
     for deployment in found:
         assert not deployment["pull_steps"]
         assert deployment["path"] in (None, ".", "")

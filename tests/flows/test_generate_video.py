@@ -79,8 +79,8 @@ async def test_the_run_shows_what_it_does(place: Place) -> None:
     text = shown["markdown"]["data"]
     for fact in (video.uri, video.manifest_uri, "568×320 pixels", "by this run", "1,656,000"):
         assert fact in text
-    cover = text.partition("](data:image/jpeg;base64,")[2].partition(")")[0]
-    assert base64.b64decode(cover).startswith(b"\xff\xd8\xff")
+    preview = base64.b64decode(text.partition("](data:image/webp;base64,")[2].partition(")")[0])
+    assert (preview[:4], preview[8:16], b"ANIM" in preview) == (b"RIFF", b"WEBPVP8X", True)
     told = await logs(run_id, "Saved s3://")
     assert f"Sudashui accepted task {video.task_id}" in told
     assert f"Task {video.task_id}: succeeded" in told
