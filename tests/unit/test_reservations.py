@@ -210,6 +210,19 @@ async def test_nothing_is_claimed_under_a_reservation_of_yesterday(monkeypatch: 
     assert await left(store) == ["b", "c"]
 
 
+async def test_what_has_ended_under_a_reservation_of_yesterday_counts_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is closed when its last rows are reserved anew, and is not closed again when the run ends."""
+    store = MemoryStore()
+    ledger = Ledger(store)
+    ledger.reservations.expect(ACCOUNT, dict.fromkeys("ab", 4.0))
+    await save(ledger, await claim(ledger, "a"))
+    late(monkeypatch, 13)
+    await save(ledger, await claim(ledger, "b"))
+    await ledger.finish()
+    assert opened(store) == []
+    assert await spent(store) == Spent(2, 8.0)
+
+
 async def test_a_key_that_is_claimed_again_is_reserved_again() -> None:
     """It was refused, its reservation was closed, and the same run wants it once more."""
     store = MemoryStore()

@@ -172,7 +172,7 @@ class Reservations:
         rest = {one: held.seconds.pop(one) for one in list(held.seconds) if one == key or one not in held.claimed}
         held.claimed &= held.seconds.keys()
         if held.claimed <= held.ended:
-            await self._empty(held)
+            await self._drop(held)
         prices = {key: price for key, price in held.prices.items() if key in rest}
         renewed = Held("", held.account, rest, prices, unpaid=held.unpaid & rest.keys())
         self._own |= dict.fromkeys(rest, renewed)
@@ -235,13 +235,15 @@ class Reservations:
 
     async def _close(self, held: Held) -> None:
         async with held.lock:
-            if held.claimed - held.ended:
-                return  # a key was claimed once more while we waited
-            for key in [key for key, one in self._own.items() if one is held]:
-                del self._own[key]
-            self._found = [one for one in self._found if one is not held]
-            if held.path:
-                await self._empty(held)
+            if not held.claimed - held.ended:  # else a key was claimed once more while we waited
+                await self._drop(held)
+
+    async def _drop(self, held: Held) -> None:
+        """Look after it no more, and close it where it was written."""
+        self._own = {key: one for key, one in self._own.items() if one is not held}
+        self._found = [one for one in self._found if one is not held]
+        if held.path:
+            await self._empty(held)
 
     async def _empty(self, held: Held) -> None:
         """Write what was really spent, and leave nothing where that is nothing."""
