@@ -10,16 +10,18 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.errors import GenerationFailedError, UnknownOutcomeError
+from prefect_genvideo.errors import DestinationError, GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.pipeline import heal
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.budgets import CallBudget
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.simulator import Fault, Simulator
 from tests.fixtures.money import TEMPLATE, MemoryStore, VirtualTime
 
@@ -265,3 +267,54 @@ async def test_a_refund_names_the_only_task_there_is(till: Till) -> None:
     record = await till.record()
     assert record.money is not None
     assert (record.task_id, record.money.quota) == (till.sim.tasks[-1].task_id, 0)
+
+
+async def test_a_cost_that_breaks_stops_no_other(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A fault of our own in one record is told of it alone."""
+    till.sim.money(absent=["log"])
+    strange = (await till.make("a")).task_id
+    await till.make("b")
+    for key in ("a", "b"):
+        await till.later(key, minutes=3)
+    read = till.pipeline.client.get
+
+    async def get(task_id: str) -> Generation:
+        if task_id == strange:
+            raise LookupError("strange")
+        return await read(task_id)
+
+    monkeypatch.setattr(till.pipeline.client, "get", get)
+    report = await till.reconcile()
+    assert {row.key: row.outcome for row in report.rows} == {"a": "trouble", "b": "settled"}
+
+
+async def test_a_search_that_breaks_stops_no_other(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That create waits for a person, as before; the other one's video is fetched."""
+    till.sim.money(task_ids=True, log_delay_s=60)
+    strange = (await till.lose("a")).request_id
+    await till.lose("b")
+    till.sim.money(log_delay_s=0, clock_ahead_s=120)
+    look = till.pipeline.client.find_created
+
+    async def find(lost: LostCreate) -> FoundCreate:
+        if lost.request_id == strange:
+            raise LookupError("strange")
+        return await look(lost)
+
+    monkeypatch.setattr(till.pipeline.client, "find_created", find)
+    report = await till.reconcile()
+    assert {row.key: row.outcome for row in report.rows} == {"a": "unknown", "b": "saved"}
+
+
+async def test_a_ledger_that_cannot_be_listed_stops_no_healing(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is exact by its id needs no other record."""
+    till.sim.money(task_ids=True, log_delay_s=60)
+    await till.lose()
+    till.sim.money(log_delay_s=0, clock_ahead_s=120)
+
+    async def nothing(ledger: Ledger) -> AsyncIterator[Any]:
+        raise DestinationError("the store is down", retryable=True)
+        yield ledger
+
+    monkeypatch.setattr(heal, "every_record", nothing)
+    assert [row.outcome for row in (await till.reconcile()).rows] == ["saved"]

@@ -9,14 +9,14 @@ import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.errors import GenVideoError, redact
 from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.ledger.lost import lost_create, take_up
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.pipeline.money import request_of
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.providers.lost import Span
+from prefect_genvideo.providers.lost import LostCreate, Span
 from prefect_genvideo.providers.money import AccountLog, NotTold
 
 # Seconds by which the clock of another machine may be off; ours and the provider's are measured against each other.
@@ -52,7 +52,11 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
         The records as they are now, in the same order.
     """
     if isinstance(log, AccountLog):
-        known = await _known(pipeline)
+        try:
+            known = await _known(pipeline)
+        except GenVideoError as error:  # what is exact by its id needs no other record
+            pipeline.say(f"The ledger could not be read for what it knows of other creates: {error}")
+            known = _Known(complete=False)
         return [await _one(pipeline, entry, log, known) for entry in lost]
     pipeline.say(f"{pipeline.client.title} does not tell the account's log ({log.reason}).")
     return [await _one(pipeline, entry, None, _Known(complete=False)) for entry in lost]
@@ -60,6 +64,17 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
 
 async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: _Known) -> Entry:
     record = entry.record
+    try:
+        create = _create(pipeline, record, log, known)
+        return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
+    except Exception as error:  # whatever it is: the record stays as it is, a person decides, and the others go on
+        told = str(error) if isinstance(error, GenVideoError) else redact(f"{type(error).__name__}: {error}")
+        pipeline.say(f"The lost create of key {record.key!r} could not be looked for: {told}")
+        return entry
+
+
+def _create(pipeline: Pipeline, record: LedgerRecord, log: AccountLog | None, known: _Known) -> LostCreate:
+    """What is known of a lost create, and of those that it could be taken for."""
     create = lost_create(
         record,
         request_of(record),
@@ -69,15 +84,11 @@ async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: 
         known_task_ids=frozenset(known.task_ids),
         key_is_ours=pipeline.key_is_ours and known.complete,
     )
-    if log is not None:
-        rivals = tuple(_span(other, log) for other in known.open if _is_rival(other, record))
-        mine = create.span(log.read_at, log.clock_ahead)
-        create = replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
-    try:
-        return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
-    except GenVideoError as error:
-        pipeline.say(f"The lost create of key {record.key!r} could not be looked for: {error}")
-        return entry
+    if log is None:
+        return create
+    rivals = tuple(_span(other, log) for other in known.open if _is_rival(other, record))
+    mine = create.span(log.read_at, log.clock_ahead)
+    return replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
 
 
 async def _known(pipeline: Pipeline) -> _Known:

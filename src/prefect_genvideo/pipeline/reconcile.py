@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
+from typing import TypeVar
 
 import anyio
 from pydantic import BaseModel
@@ -21,6 +23,8 @@ from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_onc
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import by_content
 from prefect_genvideo.providers.money import AccountLog, NotTold
+
+Told = TypeVar("Told")
 
 NO_VIDEO_LIMIT = timedelta(days=7)
 """How long a task that is reported as done is asked for its link before it counts as ended without a video."""
@@ -124,14 +128,18 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
     record = found.record
     if not _is_ours(pipeline, record):
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
+    if record.state == "unknown":
+        return await _apart(record, _for_a_person(pipeline, found, record.reason))
+    return await _apart(record, (_settle_intent if record.state == "intent" else _fetch)(pipeline, found))
+
+
+async def _apart(record: LedgerRecord, work: Awaitable[Told]) -> Told | ReconciledRow:
+    """Work on one record. Whatever it holds, the others' videos are paid for and wait."""
     try:
-        if record.state == "unknown":
-            return await _for_a_person(pipeline, found, record.reason)
-        return await (_settle_intent if record.state == "intent" else _fetch)(pipeline, found)
+        return await work
     except GenVideoError as error:
         return _row(record, "trouble", str(error))
     except Exception as error:
-        # Whatever one record holds, the others' videos are paid for and wait.
         hint = "please report it with this record's key; the others went on"
         return _row(record, "trouble", redact(f"internal error, {type(error).__name__}: {error}; {hint}"))
 
@@ -150,19 +158,18 @@ async def _settled(pipeline: Pipeline, owing: list[Entry], log: AccountLog | Not
 
     Those of which that is still so are looked at again the next time, and not spoken of.
     """
-    rows = list[ReconciledRow]()
-    for entry in owing:
-        record = entry.record
-        told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
-        told = told or await cost_after_end(pipeline.client, record)
-        try:
-            now = (await pipeline.ledger.move(entry, record.state, **told)).record if told else record
-        except GenVideoError as error:
-            rows.append(_row(record, "trouble", f"its cost could not be recorded: {error}"))
-            continue
-        if now.money is not None and now.money.final:
-            rows.append(_row(now, "settled", f"cost {now.money.spent or 'not known'}"))
-    return rows
+    rows = [await _apart(entry.record, _owing(pipeline, entry, log)) for entry in owing]
+    return [row for row in rows if row is not None]
+
+
+async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) -> ReconciledRow | None:
+    record = entry.record
+    told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
+    told = told or await cost_after_end(pipeline.client, record)
+    now = (await pipeline.ledger.move(entry, record.state, **told)).record if told else record
+    if now.money is None or not now.money.final:
+        return None
+    return _row(now, "settled", f"cost {now.money.spent or 'not known'}")
 
 
 async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
