@@ -7,14 +7,15 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from prefect_genvideo.errors import DestinationError, GenVideoError
+from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.finance.bill import Bill, charges_of, make_bill
 from prefect_genvideo.finance.bill_files import read_bill_file
 from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.pipeline.money import log_once, quota_per_unit
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.providers.money import AccountLog, NotTold, Site
+from prefect_genvideo.providers.money import NotTold
 
 
 async def records_in(ledger: Ledger) -> tuple[list[LedgerRecord], list[str]]:
@@ -58,27 +59,8 @@ async def bill_of(
     if bill_file:
         charges = await anyio.to_thread.run_sync(read_bill_file, bill_file, currency)
         return made(charges, source=Path(bill_file).name)
-    log, why = await _log(pipeline)
-    if log is None:
-        return made([], source=f"nothing: the log is not told ({why})")
-    per_unit = client.price_table.quota_per_unit
-    if per_unit is None:
-        site = await _site(pipeline)
-        per_unit = site.quota_per_unit if isinstance(site, Site) else None
-    charges = charges_of(log, records, per_unit, client.unit)
+    log = await log_once(client)
+    if isinstance(log, NotTold):
+        return made([], source=f"nothing: the log is not told ({log.reason})")
+    charges = charges_of(log, records, await quota_per_unit(client), client.unit)
     return made(charges, source="log", covers_from=log.oldest if log.truncated else None)
-
-
-async def _log(pipeline: Pipeline) -> tuple[AccountLog | None, str]:
-    try:
-        log = await pipeline.client.account_log()
-    except GenVideoError as error:
-        return None, error.reason or str(error)
-    return (None, log.reason) if isinstance(log, NotTold) else (log, "")
-
-
-async def _site(pipeline: Pipeline) -> Site | NotTold:
-    try:
-        return await pipeline.client.site()
-    except GenVideoError as error:
-        return NotTold(error.reason or str(error))

@@ -39,14 +39,14 @@ class Budget(BaseModel):
         run_seconds: Seconds of video per flow run.
         day_generations: Creates per day.
         day_seconds: Seconds of video per day.
-        run_money: Money per flow run, e.g. `50 CNY`. A create counts with the most it may cost, until its cost is known.
+        run_money: Money per flow run, e.g. `50 CNY`. A create counts with the most it may cost until that is known.
         day_money: Money per day.
         month_money: Money per month.
         unknown_price: A create whose price is not known is refused under a cap in money, or assumed to cost
             `assumed_money`.
         assumed_money: The most that a create of unknown price is assumed to cost.
         warn_share: Share of a cap at which `genvideo.budget.reached` is told, once; 0 never.
-    """  # noqa: E501 - one line an attribute
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -147,7 +147,7 @@ async def booked(
         final: Whether nothing more is expected to move.
         charge: What was taken at first, where it is known otherwise.
     """
-    per_unit, before = await _quota_per_unit(client), _of(record)
+    per_unit, before = await quota_per_unit(client), _of(record)
     told = _postings(money, per_unit, client.unit)
     cost = None if money.cost is None else money_of(money.cost, per_unit, client.unit)
     told |= {} if charge is None or "charge" in told else {"charge": charge}
@@ -190,7 +190,8 @@ async def log_once(client: VideoClient) -> AccountLog | NotTold:
         return NotTold(error.reason or str(error))
 
 
-async def _quota_per_unit(client: VideoClient) -> Decimal | None:
+async def quota_per_unit(client: VideoClient) -> Decimal | None:
+    """Return how many of the provider's figures make a unit: as the user states it, else as the provider tells it."""
     if client.price_table.quota_per_unit is not None:
         return client.price_table.quota_per_unit
     try:

@@ -248,17 +248,6 @@ class PriceTable(BaseModel):
         """What one unit of a gateway costs, where the user states it."""
         return self.exchange.get("unit")
 
-    def in_words(self, model: str, on: date) -> str:
-        """Return the prices of a model in a line for people; empty where it has none.
-
-        Args:
-            model: The model's name.
-            on: Day (UTC).
-        """
-        found = self.candidates(model, on)
-        shown = [f"{price} {price.currency or self.currency}" for price in found[:3]]
-        return ", ".join(shown) + (" …" if len(found) > 3 else "")
-
 
 def _named(price: Price) -> int:
     """How many conditions a price names."""

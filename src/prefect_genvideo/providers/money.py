@@ -12,7 +12,7 @@ from datetime import datetime, timezone
 from decimal import ROUND_DOWN, Decimal
 from typing import Literal, TypeVar
 
-from prefect_genvideo.prices.amounts import EXACT, Money, money_of, places
+from prefect_genvideo.prices.amounts import EXACT, Money, money_of
 
 CHARGE, REFUND, ERROR = 2, 6, 5
 """Types of a log's row that say something of a generation: a charge or supplement, money given back, a failed call."""
@@ -360,14 +360,3 @@ def _last(values: Iterable[T | None]) -> T | None:
     """The last one that is told."""
     told = [value for value in values if value is not None]
     return told[-1] if told else None
-
-
-def units_of(quota: int | Decimal, site: Site | NotTold) -> Decimal | None:
-    """Return whole figures as units; None where the gateway does not say how many make one.
-
-    Args:
-        quota: The gateway's figures.
-        site: How it counts.
-    """
-    per_unit = site.quota_per_unit if isinstance(site, Site) else None
-    return None if per_unit is None else places(EXACT.divide(Decimal(quota), per_unit))
