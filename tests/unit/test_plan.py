@@ -14,7 +14,7 @@ from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.finance import Plan, PlanDriftError, check_plan, make_plan, read_plan, save_plan
 from prefect_genvideo.finance.plan import hash_of, minutes
-from prefect_genvideo.finance.plans import path_of
+from prefect_genvideo.finance.plan_file import path_of
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import Maker
 from prefect_genvideo.polling import History, history_key

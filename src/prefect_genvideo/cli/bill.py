@@ -47,8 +47,8 @@ def bill(
     async def work() -> None:
         from prefect_genvideo.blocks.session import open_pipeline
         from prefect_genvideo.finance.bill import is_of, month_of, sent_at
-        from prefect_genvideo.finance.billing import account_records, bill_of
         from prefect_genvideo.finance.focus import focus_rows
+        from prefect_genvideo.finance.sources import account_records, bill_of
 
         wanted, kind = month_of(month), _kind(export)
         async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
@@ -122,7 +122,7 @@ def spend(*, at: str, by: By = "model", month: str = "", output: Output = WORDS)
         from prefect_genvideo.blocks import VideoDestination
         from prefect_genvideo.blocks.session import resolve
         from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
-        from prefect_genvideo.finance.billing import records_in
+        from prefect_genvideo.finance.sources import records_in
 
         wanted = month_of(month)
         target = await resolve(destination_from(at), VideoDestination, "at")

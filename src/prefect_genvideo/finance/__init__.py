@@ -2,7 +2,7 @@
 
 from prefect_genvideo.finance.balance import AccountBalance, balances_of, shortfalls
 from prefect_genvideo.finance.plan import Plan, PlannedAttempt, PlannedRow, Sums, learn_prices, make_plan
-from prefect_genvideo.finance.plans import PlanDriftError, check_plan, read_plan, save_plan
+from prefect_genvideo.finance.plan_file import PlanDriftError, check_plan, read_plan, save_plan
 
 __all__ = [
     "AccountBalance",

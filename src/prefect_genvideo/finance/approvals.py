@@ -12,7 +12,7 @@ from pydantic import BaseModel, Field, ValidationError
 from prefect_genvideo.batch.plan import Item
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.finance.plan import Plan
-from prefect_genvideo.finance.plans import FOLDER
+from prefect_genvideo.finance.plan_file import FOLDER
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.storage import ObjectStore

@@ -9,8 +9,8 @@ from prefect_genvideo.artifacts import artifact_key, show_table
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, counted
 from prefect_genvideo.finance.bill import Bill, SpendBy, SpendRow, is_of, month_of, sent_at, spend_by
-from prefect_genvideo.finance.billing import account_records, bill_of
 from prefect_genvideo.finance.focus import as_csv, focus_rows
+from prefect_genvideo.finance.sources import account_records, bill_of
 from prefect_genvideo.runtime import run_logger
 
 

@@ -1,4 +1,4 @@
-"""Brings ledger and bill together: the records of an account, and what its provider or a file says of them."""
+"""Where a bill comes from, and what it is held against: an account's log or a file, and the records of a ledger."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import anyio.to_thread
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.finance.bill import Bill, charges_of, make_bill
-from prefect_genvideo.finance.bill_files import read_bill_file
+from prefect_genvideo.finance.bill_file import read_bill_file
 from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
