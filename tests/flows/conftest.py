@@ -17,6 +17,7 @@ from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, Sudash
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.make import Steps, make_video
+from prefect_genvideo.providers.budgets import budget_of
 from prefect_genvideo.runtime import derive_key
 from prefect_genvideo.simulator import Simulator
 from tests.fixtures.prefect import PrefectServer
@@ -150,6 +151,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Place:
     """A place of this test's own."""
+    budget_of.cache_clear()  # all tests of a process ask one host, and would share its bucket of calls
     return Place(sim, s3)
 
 

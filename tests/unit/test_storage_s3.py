@@ -209,6 +209,13 @@ async def test_a_missing_bucket_is_not_a_missing_object(s3: S3Server) -> None:
         assert [info async for info in store.list()] == []
 
 
+async def test_a_bucket_that_is_not_there_keeps_no_probe(s3: S3Server, caplog: pytest.LogCaptureFixture) -> None:
+    """The error says what is wrong; that there is nothing to remove is no news."""
+    with pytest.raises(DestinationError):
+        await s3.store(bucket="no-such-bucket").conditional_writes()
+    assert caplog.records == []
+
+
 async def test_a_wrong_secret_is_named_and_not_shown(strict_s3: S3Server) -> None:
     """The text says which credentials to check and holds none of them."""
     store = strict_s3.store(secret_access_key="very-secret-value")

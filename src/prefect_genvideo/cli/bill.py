@@ -47,7 +47,7 @@ def bill(
     async def work() -> None:
         from prefect_genvideo.blocks.session import open_pipeline
         from prefect_genvideo.finance.bill import is_of, month_of, sent_at
-        from prefect_genvideo.finance.focus import focus_rows
+        from prefect_genvideo.finance.focus import focus_rows, odd_currencies
         from prefect_genvideo.finance.sources import account_records, bill_of
 
         wanted, kind = month_of(month), _kind(export)
@@ -72,6 +72,10 @@ def bill(
             without = counted(focus.unknown, "video")
             told = f"{counted(len(focus.rows), 'charge')}; {without} of unknown cost not in a FOCUS file"
             complain(f"{export}: {told}.", "yellow")
+            if odd := odd_currencies(focus.rows):
+                complain(
+                    f"No currency of ISO 4217, so that readers take it for a virtual one: {', '.join(odd)}", "yellow"
+                )
 
     run(work(), output)
 
