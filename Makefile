@@ -18,8 +18,9 @@ endif
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,90)
 
-# Test files run side by side, in their order: those that start whole installations come early.
-WORKERS ?= 2
+# Test files run side by side, in their order: those that start whole installations come early. Tests mostly wait for
+# servers and workers, so two cores carry four of them.
+WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 # What Prefect's next version can break: the steps as tasks, forms, serving, deployments, and a new user's first hour; not
