@@ -1,0 +1,224 @@
+"""Prefect's UI with real servers behind it, as a person sees it: what tests open, press, fill in and wait for."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from benchmarks.servers import BUCKET, S3_KEY, Servers
+
+ROOT = Path(__file__).parents[2]
+PICTURES = ROOT / "docs" / "img"
+POOL = "browser"
+CREDENTIALS = "sudashui-credentials/simulator"
+"""Saved block of the account that pays, at the simulator."""
+DESTINATION = "s3-video-destination/my-videos"
+"""Saved block of the destination, whose links are presigned."""
+PRESET = "teaser"
+"""Name of a saved Video Job."""
+DEPLOYED = ("generate_video", "generate_videos", "reconcile_videos", "run_preset", "storyboard")
+"""Flows of `prefect_genvideo.flows` that are deployed, each by its module path."""
+# A worker looks for runs every 2 s, starts a process that imports Prefect, and the machine may be busy.
+PATIENCE = 120.0
+T = TypeVar("T")
+
+_SETUP = """
+import asyncio, sys
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolCreate
+from prefect.flows import EntrypointType
+from prefect_genvideo import S3Destination, SudashuiCredentials, VideoJob, flows
+
+async def main(simulator, s3, bucket, key, pool, preset, *names):
+    payer = SudashuiCredentials(
+        api_key="sk-sim-demo", base_url=simulator + "/sudashui", files_url=simulator + "/sudashui-files"
+    )
+    await payer.save("simulator")
+    target = S3Destination(
+        bucket=bucket, endpoint_url=s3, region="us-east-1", access_key_id=key, secret_access_key=key,
+        link="presigned",
+    )
+    await target.save("my-videos")
+    teaser = VideoJob(
+        credentials=payer, destination=target, model="sd-2-fast-720p", duration=4, aspect_ratio="9:16",
+        prompt="{prompt}. Studio light, slow orbit, no text",
+    )
+    await teaser.save(preset)
+    async with get_client() as client:
+        await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
+    for name in names:
+        flow = getattr(flows, name)
+        made = await flow.ato_deployment(pool, work_pool_name=pool, entrypoint_type=EntrypointType.MODULE_PATH)
+        print(name, await made.aapply())
+
+asyncio.run(main(*sys.argv[1:]))
+"""
+
+
+@dataclass
+class Ui:
+    """The servers, a browser, and what is deployed.
+
+    Attributes:
+        servers: Simulator, S3 and Prefect.
+        browser: Selenium's driver.
+        deployments: Ids of the deployments by the flow's name in Python.
+    """
+
+    servers: Servers
+    browser: Any
+    deployments: Mapping[str, str]
+
+    def api(self, path: str, body: dict[str, Any]) -> Any:
+        """POST to Prefect's API."""
+        return httpx.post(f"{self.servers.prefect}{path}", json=body, timeout=30).raise_for_status().json()
+
+    def open(self, path: str, shows: str) -> str:
+        """Open a page and return its text once it shows what it should."""
+        self.browser.get(self.servers.prefect.removesuffix("/api") + path)
+        return self.until(shows, lambda: text if shows in (text := self.text()) else "")
+
+    def text(self) -> str:
+        """What the page says now."""
+        return str(self.browser.execute_script("return document.body ? document.body.innerText : ''"))
+
+    def elements(self, selector: str) -> list[Any]:
+        """Elements of the page, by CSS selector."""
+        return list(self.browser.find_elements("css selector", selector))
+
+    def until(self, what: str, look: Callable[[], T], seconds: float = 60) -> T:
+        """Return the first true result of `look`."""
+        deadline = time.monotonic() + seconds
+        while not (found := look()):
+            assert time.monotonic() < deadline, f"the page never showed {what!r}; it says: {self.text()[:2000]}"
+            time.sleep(0.3)
+        return found
+
+    def picture(self, name: str, height: int = 0) -> None:
+        """Take a picture for the documentation when that was asked for.
+
+        Args:
+            name: File below `docs/img`.
+            height: Pixels from the top that are kept; 0: the whole window.
+        """
+        if os.environ.get("SCREENSHOTS"):
+            time.sleep(2)
+            save_small(self.browser.get_screenshot_as_png(), PICTURES / name, height)
+
+    def pick(self, option: str) -> None:
+        """Choose a saved block in the first picker that is still empty."""
+        empty = next(one for one in self.elements("select, button, [role=combobox]") if "None" in one.text)
+        empty.click()
+        found = f"//*[normalize-space(text())='{option}']"
+        shown = self.until(
+            option, lambda: [one for one in self.browser.find_elements("xpath", found) if one.is_displayed()]
+        )
+        shown[-1].click()
+
+    def press(self, button: str) -> None:
+        """Press the button that says this."""
+        found = self.until(button, lambda: [one for one in self.elements("button") if one.text.strip() == button])
+        found[0].click()
+
+    def start(self, flow: str, **parameters: object) -> str:
+        """Start a run of a deployment without its form; the id of the run.
+
+        Args:
+            flow: The flow's name in Python.
+            parameters: Of the run.
+        """
+        made = self.api(f"/deployments/{self.deployments[flow]}/create_flow_run", {"parameters": parameters})
+        return str(made["id"])
+
+    def newest(self) -> dict[str, Any]:
+        """The flow run that was made last."""
+        return self.until("a run", lambda: self.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"}))[0]
+
+    def run(self, run: str) -> dict[str, Any]:
+        """What Prefect knows of a flow run."""
+        return httpx.get(f"{self.servers.prefect}/flow_runs/{run}").raise_for_status().json()
+
+    def reaches(self, run: str, state: str, seconds: float = PATIENCE) -> dict[str, Any]:
+        """Return a flow run once it is in the state of this name."""
+        return self.until(state, lambda: found if (found := self.run(run))["state_name"] == state else {}, seconds)
+
+    def artifact(self, run: str, kind: str, prefix: str = "") -> dict[str, Any]:
+        """The newest artifact of a flow run.
+
+        Args:
+            run: Id of the flow run.
+            kind: Type: `markdown`, `table` or `progress`.
+            prefix: What its key begins with.
+        """
+        wanted = {"artifacts": {"type": {"any_": [kind]}, "flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
+        found = [
+            one for one in self.api("/artifacts/filter", wanted) if not prefix or (one["key"] or "").startswith(prefix)
+        ]
+        assert found, f"the run has no {kind} artifact with a key of {prefix}…"
+        return found[0]
+
+
+def save_small(picture: bytes, path: Path, height: int = 0) -> None:
+    """Write a screenshot with a palette, a third of its size.
+
+    Args:
+        picture: PNG.
+        path: Where to.
+        height: Pixels from the top that are kept; 0: all.
+    """
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(picture)) as shot:
+        kept = shot.convert("RGB").crop((0, 0, shot.width, min(height or shot.height, shot.height)))
+        kept.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+
+
+def deploy(servers: Servers) -> dict[str, str]:
+    """Save the blocks, make the work pool and deploy the flows; ids of the deployments by the flows' names."""
+    arguments = [servers.simulator, servers.s3, BUCKET, S3_KEY, POOL, PRESET, *DEPLOYED]
+    made = subprocess.run(
+        [sys.executable, "-c", _SETUP, *arguments],
+        env=servers.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=180,
+    )
+    return dict(line.split() for line in made.stdout.splitlines() if line.startswith(DEPLOYED))
+
+
+@contextmanager
+def working(servers: Servers) -> Generator[None]:
+    """Run a process worker meanwhile."""
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
+    settings = {
+        "PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "1",
+        "PREFECT_WORKER_QUERY_SECONDS": "2",
+        "PREFECT_LOGGING_LEVEL": "INFO",
+    }
+    with (servers.folder / "worker.log").open("wb") as log:
+        process = subprocess.Popen(
+            command,
+            env=servers.environment() | settings,
+            cwd=servers.folder,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            from tests.fixtures.prefect import end
+
+            end(process)
