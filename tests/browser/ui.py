@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
+import pytest
 
 from benchmarks.servers import BUCKET, S3_KEY, Servers
+from tests.fixtures.prefect import end
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / "docs" / "img"
@@ -175,13 +178,10 @@ def save_small(picture: bytes, path: Path, height: int = 0) -> None:
         path: Where to.
         height: Pixels from the top that are kept; 0: all.
     """
-    import io
-
-    from PIL import Image
-
-    with Image.open(io.BytesIO(picture)) as shot:
-        kept = shot.convert("RGB").crop((0, 0, shot.width, min(height or shot.height, shot.height)))
-        kept.quantize(128, dither=Image.Dither.NONE).save(path, optimize=True)
+    pillow: Any = pytest.importorskip("PIL.Image")
+    shot = pillow.open(io.BytesIO(picture))
+    kept = shot.convert("RGB").crop((0, 0, shot.width, min(height or shot.height, shot.height)))
+    kept.quantize(128, dither=pillow.Dither.NONE).save(path, optimize=True)
 
 
 def deploy(servers: Servers) -> dict[str, str]:
@@ -219,6 +219,4 @@ def working(servers: Servers) -> Generator[None]:
         try:
             yield
         finally:
-            from tests.fixtures.prefect import end
-
             end(process)
