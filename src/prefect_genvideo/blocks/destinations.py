@@ -90,6 +90,13 @@ class BucketPlace(BaseModel):
     storage_class: Literal["STANDARD", "STANDARD_IA", "ONEZONE_IA", "INTELLIGENT_TIERING", "GLACIER_IR"] = Field(
         default="STANDARD", title="Storage class", description="Storage class of the videos."
     )
+    object_tags: bool = Field(
+        default=False,
+        title="Object tags",
+        description=(
+            "Give videos, covers and manifests their tags and cost center as S3 object tags. Needs s3:PutObjectTagging."
+        ),
+    )
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
@@ -123,6 +130,7 @@ class BucketPlace(BaseModel):
             sse=None if self.encryption == "none" else self.encryption,
             sse_kms_key_id=self.kms_key_id or None,
             storage_class=None if self.storage_class == "STANDARD" else self.storage_class,
+            object_tags=self.object_tags,
         )
 
 

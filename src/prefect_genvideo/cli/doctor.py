@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from prefect_genvideo.cli.console import FAILED, WORDS, Output, give, run
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, counted, redact
-from prefect_genvideo.storage.base import ObjectStore
+from prefect_genvideo.storage.base import TAGS_REFUSED, ObjectStore
 
 Verdict = Literal["ok", "warn", "bad"]
 # S3 refuses requests whose clock is a quarter of an hour off; signed links and leases suffer earlier.
@@ -205,7 +205,11 @@ async def _destination(at: str) -> AsyncIterator[Finding]:
     try:
         keeps, lacks = await store.conditional_writes(), await store.shortcomings()
     except GenVideoError as error:
-        yield Finding("conditional writes", "bad", redact(str(error)), "the ledger needs them")
+        refused = error.reason == TAGS_REFUSED
+        what, todo = (
+            ("object tags", "see the page Stores") if refused else ("conditional writes", "the ledger needs them")
+        )
+        yield Finding(what, "bad", redact(str(error)), todo)
         return
     if keeps and not lacks:
         yield Finding("conditional writes", "ok", "tried, with several writers at once")

@@ -371,7 +371,7 @@ class Pipeline:
         try:
             stored = await save_generation(
                 self.client,
-                self.ledger.store,
+                self.ledger.store.tagged(Labels(record.tags, record.cost_center).pairs()),
                 job,
                 fetch_cover=self.client.fetch_picture,
                 pictures=self.pictures,

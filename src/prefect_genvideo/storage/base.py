@@ -23,6 +23,9 @@ from prefect_genvideo.errors import DestinationError
 DAY = 24 * 3600.0
 """Seconds after which what a process has begun and not ended counts as left behind."""
 
+TAGS_REFUSED = "object tags refused"
+"""Reason of the `DestinationError` of a store that was to give its objects tags and takes none."""
+
 
 class PreconditionFailedError(DestinationError):
     """A conditional write lost: the object exists already, or is not the one that was read."""
@@ -216,6 +219,11 @@ class ObjectStore(ABC):
     async def shortcomings(self) -> tuple[str, ...]:
         """What the store was seen not to keep, in words; raises as `conditional_writes`."""
         return ()
+
+    def tagged(self, tags: Mapping[str, str]) -> ObjectStore:
+        """This store, giving what it writes beside the ledger these object tags; itself where it keeps none."""
+        del tags
+        return self
 
     def other_bucket(self, bucket: str) -> ObjectStore | None:
         """Another bucket of the same account, to read from; None where there is no such thing."""

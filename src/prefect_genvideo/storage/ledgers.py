@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
+from copy import copy
 
 import anyio
 
@@ -128,6 +129,12 @@ class StoreAround(ObjectStore):
     async def shortcomings(self) -> tuple[str, ...]:
         """What the ledger's store was seen not to keep."""
         return await self._ledger.shortcomings()
+
+    def tagged(self, tags: Mapping[str, str]) -> ObjectStore:
+        """The same stores, with object tags on what goes beside the ledger."""
+        store = copy(self)
+        store._videos = self._videos.tagged(tags)
+        return store
 
     def other_bucket(self, bucket: str) -> ObjectStore | None:
         """Another bucket of the videos' account."""

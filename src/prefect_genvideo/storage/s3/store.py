@@ -15,6 +15,7 @@ from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix
 from prefect_genvideo.storage.s3.addressing import known_route
 from prefect_genvideo.storage.s3.calls import BucketCalls, dated_by
 from prefect_genvideo.storage.s3.client import Connection, prepare
+from prefect_genvideo.storage.s3.object_tags import tagging, try_tags
 from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
 from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Promises
 from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings
@@ -48,6 +49,7 @@ class S3Store(BucketCalls, ObjectStore):
         sse_kms_key_id: Key for `aws:kms`.
         storage_class: Of videos, e.g. `STANDARD_IA`; None is the bucket's default, which small objects always have.
         addressing: Where the bucket's name goes: `virtual` (host name), `path`, or `auto`: as the store wants it.
+        object_tags: Whether `tagged` gives objects their tags, which needs s3:PutObjectTagging.
         lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
         part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds four of them at most.
 
@@ -69,6 +71,7 @@ class S3Store(BucketCalls, ObjectStore):
         sse_kms_key_id: str | None = None,
         storage_class: str | None = None,
         addressing: Addressing = "auto",
+        object_tags: bool = False,
         lender: Hashable = None,
         part_size: int = MIN_PART_SIZE,
     ) -> None:
@@ -88,6 +91,8 @@ class S3Store(BucketCalls, ObjectStore):
         self._foreign = False
         self._storage_class = _given(StorageClass=storage_class)
         self._part_size = part_size
+        self._object_tags = object_tags
+        self._tagging: dict[str, str] = {}
         self._bucket_seen = False
         self._probing = asyncio.Lock()
 
@@ -104,6 +109,16 @@ class S3Store(BucketCalls, ObjectStore):
         prepare(client)
         store._given = client
         return store
+
+    def tagged(self, tags: Mapping[str, str]) -> S3Store:
+        """This store with object tags on all that is no ledger's; as many as S3 takes, if any are wanted."""
+        store = copy(self)
+        store._tagging = _given(Tagging=tagging(tags) if self._object_tags else None)
+        return store
+
+    def _facts(self, key: str, content_type: str) -> dict[str, str]:
+        lasting = self._tagging | (self._storage_class if content_type.startswith("video/") else {})
+        return {"ContentType": content_type, **({} if key.startswith("_") else lasting)}
 
     def other_bucket(self, bucket: str) -> S3Store:
         """Another bucket of the same account and endpoint, to read from: any key that exists there can be named."""
@@ -160,12 +175,10 @@ class S3Store(BucketCalls, ObjectStore):
         if_absent: bool = False,
         if_match: str | None = None,
     ) -> str:
-        """Write a small object at once and return its ETag.
-
-        A conditional write is marked with an id of its own. When the client's retry of a write whose answer was lost
-        finds the condition broken, the mark tells our own write from somebody else's.
-        """
-        params: dict[str, Any] = {"ContentType": content_type}
+        """Write a small object at once and return its ETag."""
+        # A conditional write is marked with an id of its own. When the client's retry of a write whose answer was lost
+        # finds the condition broken, the mark tells our own write from somebody else's.
+        params: dict[str, Any] = self._facts(key, content_type)
         answer: dict[str, Any] | None
         if not if_absent and if_match is None:
             answer = await self.send_body("put_object", key, data, **params)
@@ -275,11 +288,10 @@ class S3Store(BucketCalls, ObjectStore):
         """Begin a streamed write: one PUT when it fits a part, else a multipart upload."""
         if if_absent:
             await self._tried_or_assumed()
-        for_good = content_type.startswith("video/") and not key.startswith("_")
         upload = S3Upload(
             self,
             key,
-            options={"ContentType": content_type, **self._encryption, **(self._storage_class if for_good else {})},
+            options={**self._facts(key, content_type), **self._encryption},
             metadata=metadata or {},
             part_size=self._part_size,
             if_absent=if_absent,
@@ -299,7 +311,7 @@ class S3Store(BucketCalls, ObjectStore):
 
     @property
     def promises(self) -> Promises:
-        """What the store keeps, as far as it has been tried in this process."""
+        """What the store keeps, as tried in this process."""
         return known(self._identity) or ASSUMED
 
     @property
@@ -320,14 +332,12 @@ class S3Store(BucketCalls, ObjectStore):
             if found is None:
                 found = await find_out(self, note=note)
                 remember(self._identity, found)
+            if self._object_tags:
+                await try_tags(self, self._identity)
         return found
 
     async def _tried_or_assumed(self) -> Promises:
-        """What the store keeps, for a condition that is needed now.
-
-        A process that takes up what another has paid for may be the first to ask; where asking is not permitted,
-        Amazon's own manners are assumed rather than leaving a paid task unrecorded.
-        """
+        """What the store keeps; Amazon's own manners where asking is not permitted: a paid task is to be recorded."""
         try:
             return await self.tried()
         except DestinationError as error:

@@ -1,0 +1,100 @@
+"""Object tags: what S3 takes of them, and whether a store takes any."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Hashable, Mapping
+from functools import lru_cache
+from urllib.parse import urlencode
+from uuid import uuid4
+
+from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.storage.base import TAGS_REFUSED
+from prefect_genvideo.storage.s3.promises import PROBES, Requests
+from prefect_genvideo.storage.threads import finish
+
+logger = logging.getLogger(__name__)
+
+MOST_TAGS = 10
+"""Tags of one object (Amazon S3 User Guide, "Categorizing your objects using tags")."""
+LONGEST_NAME = 128
+"""Characters of a tag's key, by the same source."""
+LONGEST_VALUE = 256
+"""Characters of a tag's value, by the same source."""
+# Beside letters, digits and blanks, which every service that reads tags takes.
+_MARKS = frozenset("+-=._:/@")
+# Names that begin so are Amazon's own.
+_RESERVED = "aws:"
+# Stores whose answer a process remembers.
+_MOST_STORES = 64
+_taken: dict[Hashable, None] = {}
+
+
+def tagging(tags: Mapping[str, str]) -> str:
+    """Return the tags that S3 takes as its header has them, `name=value&…`; each that does not fit is told once.
+
+    Args:
+        tags: Values by name, the most wanted first.
+    """
+    fitting = {name: value for name, value in tags.items() if _fits(name, value)}
+    kept = dict(list(fitting.items())[:MOST_TAGS])
+    for name in tags:
+        if name not in kept:
+            _leave_out(name)
+    return urlencode(kept)
+
+
+def _fits(name: str, value: str) -> bool:
+    sized = 0 < len(name) <= LONGEST_NAME and len(value) <= LONGEST_VALUE
+    plain = all(char.isalnum() or char == " " or char in _MARKS for char in name + value)
+    # Blanks at an end do not survive every store, and two names would become one.
+    return sized and plain and name == name.strip() and not name.lower().startswith(_RESERVED)
+
+
+@lru_cache(maxsize=1_000)
+def _leave_out(name: str) -> None:
+    logger.warning(
+        "No object tag %r: S3 takes %s of %s letters, digits, blanks and + - = . _ : / @ (values: %s). "
+        "The ledger has it all the same.",
+        name,
+        MOST_TAGS,
+        LONGEST_NAME,
+        LONGEST_VALUE,
+    )
+
+
+async def try_tags(store: Requests, identity: Hashable) -> None:
+    """See that a store takes object tags, once per process.
+
+    Args:
+        store: The store.
+        identity: Of the store: settings, bucket and prefix.
+
+    Raises:
+        DestinationError: It refuses them, or a permission is missing; nothing was spent.
+    """
+    if identity in _taken:
+        return
+    key = f"{PROBES}0-{uuid4().hex}"
+    try:
+        await store.send_body("put_object", key, b"1", Tagging="genvideo=probe")
+    except DestinationError as error:
+        if error.retryable:
+            raise
+        raise DestinationError(
+            f"{store.uri('')} takes no object tags ({error.reason}): grant s3:PutObjectTagging, or switch "
+            f"`object_tags` of the destination off. {error}",
+            status_code=error.status_code,
+            reason=TAGS_REFUSED,
+        ) from error
+    await finish(_removed(store, key))
+    _taken[identity] = None
+    if len(_taken) > _MOST_STORES:
+        del _taken[next(iter(_taken))]
+
+
+async def _removed(store: Requests, key: str) -> None:
+    try:
+        await store.call("delete_object", key)
+    except DestinationError as error:  # roles without s3:DeleteObject keep everything; a later sweep removes it
+        logger.info("A probe of one byte stays in the store: %s", error)
