@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import anyio
+import anyio.lowlevel
 import anyio.to_thread
 
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
@@ -32,6 +33,8 @@ DeriveKey = Callable[[str], Awaitable[str]]
 _SHOWN = 200
 # Characters that the names of a batch's records must share for a listing to be worth while.
 _SHARED = 4
+# Rows that are checked before others of the event loop have their turn, some 10 ms.
+_BETWEEN_PAUSES = 50
 _UNKNOWN = Estimate()
 _SPAN = re.compile(r"([0-9]{1,9})-([0-9]{1,9})")
 
@@ -221,24 +224,37 @@ async def _check(
 
     async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            attempts, judged, problems = list[Attempt](), list[Judged](), list[Problem]()
-            for number, (request, provider, on) in enumerate(_alternatives(row)):
-                pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
-                if isinstance(pipeline, Problem):
-                    broken.append(pipeline)
-                else:
-                    attempts.append(Attempt(pipeline, request, idempotency_key="", on=on, tags=row.tags))
-                    found, broken = await _check_attempt(attempts[-1], allow_local)
-                    judged.append(found)
-                place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
-                problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
-            results[index] = ((row, attempts, judged), problems)
+            results[index] = await _check_row(manifest, row, pipelines, allow_local)
 
     async with anyio.create_task_group() as group:
         for index, row in enumerate(manifest.rows):
-            group.start_soon(one, index, row)
+            if any(request.assets() for request, *_ in _alternatives(row)):
+                group.start_soon(one, index, row)
+                continue
+            # Nothing is waited for: a task for each of many rows would cost more than the check.
+            results[index] = await _check_row(manifest, row, pipelines, allow_local)
+            if index % _BETWEEN_PAUSES == 0:
+                await anyio.lowlevel.checkpoint()
     ordered = [results[index] for index in sorted(results)]
     return [checked for checked, _ in ordered], [problem for _, problems in ordered for problem in problems]
+
+
+async def _check_row(
+    manifest: Manifest, row: ManifestRow, pipelines: Sequence[Pipeline], allow_local: bool
+) -> tuple[_Checked, list[Problem]]:
+    attempts, judged, problems = list[Attempt](), list[Judged](), list[Problem]()
+    for number, (request, provider, on) in enumerate(_alternatives(row)):
+        pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
+        if isinstance(pipeline, Problem):
+            broken.append(pipeline)
+        else:
+            attempts.append(Attempt(pipeline, request, idempotency_key="", on=on, tags=row.tags))
+            found, broken = await _check_attempt(attempts[-1], allow_local)
+            judged.append(found)
+        if broken:
+            place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
+            problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
+    return (row, attempts, judged), problems
 
 
 async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[Judged, list[Problem]]:

@@ -12,13 +12,16 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from importlib.util import find_spec
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
-from rich.table import Table
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, printable
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 # Keys and reasons are shown as they are: `a:100:b` holds no emoji, and `[x]` is no markup.
 err = Console(stderr=True, highlight=False, soft_wrap=True, emoji=False, markup=False)
@@ -91,16 +94,20 @@ def _shown(text: object) -> str:
     return "\n".join(printable(line) for line in str(text).split("\n"))
 
 
-def say_json(facts: Mapping[str, Any], indent: int | None = None, console: Console = out) -> None:
+def say_json(facts: Mapping[str, Any] | BaseModel, indent: int | None = None, console: Console = out) -> None:
     """Print an object as JSON, readable and harmless: characters that are not printable are escaped as JSON does.
 
     Args:
-        facts: The object.
+        facts: The object; a model without its fields that are None.
         indent: Blanks a level; None: one line.
         console: Where to.
     """
-    text = json.dumps(facts, ensure_ascii=False, indent=indent, default=str)
-    console.print("".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text))
+    if isinstance(facts, Mapping):
+        text = json.dumps(facts, ensure_ascii=False, indent=indent, default=str)
+    else:
+        text = facts.model_dump_json(indent=indent, exclude_none=True)
+    escapes = {char: json.dumps(char)[1:-1] for char in set(text) if not char.isprintable() and char != "\n"}
+    console.out(text.translate(str.maketrans(escapes)), highlight=False)
 
 
 class Rows:
@@ -112,7 +119,7 @@ class Rows:
 
     def __init__(self, *columns: str) -> None:
         self._columns = columns
-        self._table = Table(*columns, box=None)
+        self._rows = list[tuple[str, ...]]()
 
     def add(self, *cells: str, facts: Mapping[str, Any] | None = None) -> None:
         """Add a row.
@@ -123,13 +130,22 @@ class Rows:
         """
         if _output.get().json:
             say_json(facts or dict(zip(self._columns, cells, strict=True)))
-        self._table.add_row(*(printable(cell) for cell in cells))
+        else:
+            self._rows.append(tuple(map(printable, cells)))
 
     def show(self) -> None:
         """Print the table with nothing cut, however narrow the terminal is: keys are there to be copied."""
-        if not _output.get().json:
-            self._table.width = out.measure(self._table, options=out.options.update(max_width=10_000)).maximum
-            out.print(self._table)
+        if _output.get().json:
+            return
+        # Rich's own table takes 1 ms a row, which is too much for a batch.
+        widths = [max(map(cell_len, column)) for column in zip(self._columns, *self._rows, strict=True)]
+        heading, *lines = (
+            " ".join(f" {set_cell_size(cell, width)}" for cell, width in zip(row, widths, strict=True)) + " "
+            for row in (self._columns, *self._rows)
+        )
+        out.out(heading, style="bold", highlight=False)
+        if lines:
+            out.out("\n".join(lines), highlight=False)
 
 
 @contextmanager

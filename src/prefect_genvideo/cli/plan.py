@@ -51,7 +51,7 @@ def plan(
             pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
             found = await _planned(manifest, pipelines, key or f"plan-{uuid4().hex[:12]}", rows, max_in_flight)
         if output.json:
-            say_json(found.model_dump(mode="json", exclude_none=True))
+            say_json(found)
         else:
             _show(found)
 
