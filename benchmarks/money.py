@@ -24,11 +24,13 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.money_cells import Cell, all_cells, field_cells, quick_cells
+from benchmarks.money_cells import Cell, all_cells, dealt, field_cells, quick_cells
 from benchmarks.money_runner import CLIP_BYTES, Bench, Outcome, as_rows, summed
 from benchmarks.servers import running
 
-SIMULATOR = json.dumps({"polls_to_finish": 2, "clip_bytes": CLIP_BYTES})
+SIMULATOR = json.dumps({
+    "clock": "time", "duration_kind": "fixed", "duration_median_s": 0.3, "refresh_s": 0, "clip_bytes": CLIP_BYTES
+})  # fmt: skip
 CROWD = 20
 PEER_FIGURES = ("billed_per_wanted_max", "billed_per_wanted_one_run_max", "delivered_per_billed", "lost", "cells")
 
@@ -42,8 +44,8 @@ def main() -> int:
     parser.add_argument("--only", default="", help="cells whose name holds this text")
     parser.add_argument("--json", type=Path, help="write every cell to this file")
     given = parser.parse_args()
-    cells = [cell for cell in (quick_cells() if given.quick else all_cells()) if given.only in cell.name]
-    field = [cell for cell in field_cells() if given.only in cell.name and not given.quick]
+    cells = [cell for cell in dealt(quick_cells() if given.quick else all_cells()) if given.only in cell.name]
+    field = [cell for cell in dealt(field_cells()) if given.only in cell.name and not given.quick]
     ours, sound = measure(cells, field, prefect=given.prefect, file=given.json)
     report: dict[str, Any] = {"ours": ours}
     if not given.no_peers and not given.quick:
@@ -83,9 +85,8 @@ def measure(
 
 
 def _say(cell: Cell, outcome: Outcome) -> None:
-    print(
-        f"{cell.name:<60} {mark(outcome)}  {outcome.runs} runs  {' '.join(outcome.errors)}", file=sys.stderr, flush=True
-    )
+    said = f"{mark(outcome)}  {outcome.runs} runs  {cell.purse}: {outcome.sums}  {' '.join(outcome.errors)}"
+    print(f"{cell.name:<60} {said}", file=sys.stderr, flush=True)
 
 
 def mark(outcome: Outcome) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from itertools import combinations_with_replacement
+from itertools import combinations_with_replacement, cycle
 from typing import Any
 
 from prefect_genvideo.simulator.dialects import dialects
@@ -21,7 +21,8 @@ class Fault:
         times: How often.
         params: Of the simulator's fault.
         ends_run: Whether the run that meets it ends with an error.
-        unknown: Whether it takes an answer off the wire, so that a person has to decide.
+        unknown: Whether it takes an answer off the wire, so that a person may have to decide.
+        fails: Whether the task that it hits ends without a video, and is paid back.
     """
 
     meaning: str
@@ -31,6 +32,7 @@ class Fault:
     params: dict[str, Any] = field(default_factory=dict[str, Any], hash=False)
     ends_run: bool = False
     unknown: bool = False
+    fails: bool = False
 
 
 FAULTS: dict[str, Fault] = {
@@ -49,6 +51,21 @@ FAULTS: dict[str, Fault] = {
     "cut": Fault("the download ends half way", "cut", "download"),
     "expired": Fault("the video's link is refused once", "expired_link", "download"),
 }
+ENDS_BADLY: dict[str, Fault] = {"moderation": Fault("accepted, ended without a video", "moderation", fails=True)}
+"""Faults that leave nothing to deliver: their cells are of the table `ends badly`."""
+
+#: How a cell's money is handled: price and settlement by a manner of the gateway, its log by the age of its tree.
+PURSES: dict[str, dict[str, Any]] = {
+    "fixed": {},
+    "dearer": {"settles_at": 1.25},
+    "cheaper": {"settles_at": 0.37},
+    "the same": {"settles_at": 1.0},
+    "no log": {"settles_at": 1.1, "absent": ["log"]},
+}
+#: Whether a charge's row names its task: no tree of upstream did up to 2026-08, newer ones and forks do.
+TREES: dict[str, dict[str, Any]] = {"of 2026-08": {}, "newer": {"task_ids": True}}
+#: A price that is no round figure, and seconds until money moves after a task's end.
+HANDLED: dict[str, Any] = {"price": 0.8283331, "settle_delay_s": 0.3}
 
 #: Moments of `kill -9`, in the order of a run. Only in three of them may a create be on the wire.
 KILLS: dict[str, str] = {
@@ -85,6 +102,7 @@ class Order:
         after: Whether the write is done and only its answer is lost.
         times: How often that write fails; 0 is for good.
         dialect: `operation name`: a manner of the field in which the provider answers this run.
+        freed: Whether a person frees the key before it, so that it may pay again.
     """
 
     fault: str = "none"
@@ -93,6 +111,7 @@ class Order:
     after: bool = False
     times: int = 1
     dialect: str = ""
+    freed: bool = False
 
 
 @dataclass(frozen=True)
@@ -105,6 +124,9 @@ class Cell:
         column: Its column there.
         orders: Runs, one after the other; more follow until the video is delivered.
         unknown: Whether it may need a person.
+        fails: Whether its last task ends without a video.
+        purse: Name in `PURSES`.
+        tree: Name in `TREES`.
     """
 
     table: str
@@ -112,16 +134,39 @@ class Cell:
     column: str
     orders: tuple[Order, ...]
     unknown: bool = False
+    fails: bool = False
+    purse: str = "fixed"
+    tree: str = "of 2026-08"
 
     @property
     def name(self) -> str:
-        """Unique, and its idempotency key."""
+        """What happens in it."""
         return f"{self.table} | {self.row} | {self.column}"
+
+    @property
+    def paid(self) -> int:
+        """Creates that may be accepted: one, and one more for every time that a person frees the key."""
+        return 1 + sum(order.freed for order in self.orders)
+
+    @property
+    def handled(self) -> dict[str, Any]:
+        """How its money is handled."""
+        return {**HANDLED, **TREES[self.tree], **PURSES[self.purse]}
 
 
 def all_cells() -> list[Cell]:
     """The whole matrix."""
-    return [*_first_run(), *_rerun(), *_killed_twice(), *_store_down(), *_repeated()]
+    return [*_first_run(), *_rerun(), *_killed_twice(), *_store_down(), *_repeated(), *_ended_badly()]
+
+
+def dealt(cells: Iterable[Cell]) -> list[Cell]:
+    """Deal the purses to cells in turn; what may need a person is played under both trees.
+
+    Args:
+        cells: What is to be played.
+    """
+    turns = [replace(cell, purse=purse) for cell, purse in zip(cells, cycle(PURSES), strict=False)]
+    return [*turns, *(replace(cell, tree="newer", table=f"{cell.table}, newer tree") for cell in turns if cell.unknown)]
 
 
 def quick_cells() -> list[Cell]:
@@ -130,7 +175,7 @@ def quick_cells() -> list[Cell]:
     worst = {("lost after", "polling"), ("lost after", "claiming"), ("cut", "saving"), ("timeout", "before saved")}
     chosen = [cell for cell in _rerun() if (cell.row, cell.column) in worst]
     down = [cell for cell in _store_down() if cell.column in ("once", "answer lost") or cell.row == "record submitted"]
-    return [*plain, *chosen, *down, *_repeated()]
+    return [*plain, *chosen, *down, *_repeated(), *_ended_badly()]
 
 
 def _first_run() -> Iterator[Cell]:
@@ -194,6 +239,17 @@ def field_cells() -> list[Cell]:
                 Cell("field", row, "before record", (replace(said, kill="before record"), said, Order()), True)
             )
     return cells
+
+
+def _ended_badly() -> Iterator[Cell]:
+    """The task ends without a video and is paid back; then a person frees the key, and it is made again."""
+    table, failing = "ends badly", Order("moderation")
+    for kill in ("", "before record", "recorded", "polling", "closing"):
+        orders = (replace(failing, kill=kill), Order())
+        yield Cell(table, "moderation", kill or "no kill", orders, kill in UNKNOWN_KILLS, fails=True)
+    yield Cell(table, "moderation", "freed", (failing, Order(freed=True)))
+    yield Cell(table, "none", "freed while it runs", (Order(kill="polling"), Order(freed=True)))
+    yield Cell(table, "none", "freed, and lost", (Order(kill="polling"), Order("lost after", freed=True)), unknown=True)
 
 
 def _repeated() -> Iterator[Cell]:

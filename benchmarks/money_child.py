@@ -8,18 +8,22 @@ import os
 import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import Any
 
 import httpx
 
 from benchmarks.money_cells import Order
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.finance.bill import month_of
+from prefect_genvideo.finance.sources import account_records, bill_of
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.pipeline import money as settlement
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
@@ -34,6 +38,10 @@ CLOSED = "http://127.0.0.1:9"
 """Nobody listens there."""
 SHORT_TIMEOUT = 1.5
 LONG_TIMEOUT = 60.0
+SETTLED_AFTER = 1.0
+"""Seconds after an end from which its money is taken to rest; the plugin waits minutes."""
+LOOKS = 5
+_TOLD = {"key", "state", "task_id", "money"}
 
 tls_context()  # made once before the processes are forked: 80 ms of CPU each otherwise
 
@@ -142,6 +150,9 @@ class FusedUpload(Upload):
     async def restart(self) -> None:
         await self._upload.restart()
 
+    async def digest(self) -> str:
+        return await self._upload.digest()
+
     async def commit(self) -> ObjectInfo:
         return await self._store.watched("video", self._upload.commit())
 
@@ -214,6 +225,8 @@ async def pipeline_at(place: Place, order: Order) -> AsyncGenerator[Pipeline, No
 async def make(place: Place, order: Order) -> dict[str, Any]:
     """From the beginning to the saved video, as every run does it."""
     async with pipeline_at(place, order) as pipeline:
+        if order.freed:
+            await release(pipeline.ledger, KEY, force=True)
         submission = await pipeline.create(place.request, pipeline.draft(KEY, place.request, {}))
         done = await pipeline.wait(submission.entry)
         video = await pipeline.save(await pipeline.ledger.existing(KEY), done)
@@ -227,4 +240,28 @@ async def decide(place: Place, found: str) -> dict[str, Any]:
             await release(pipeline.ledger, KEY)
             return {"released": True}
         await adopt(pipeline.ledger, KEY, found)
-        return {"adopted": found, "reconciled": (await reconcile(pipeline)).counts}
+        return {"adopted": found}
+
+
+async def upkeep(place: Place) -> dict[str, Any]:
+    """What machines do without a run: reconcile until nothing moves any more, then the month's bill.
+
+    Returns:
+        `records` of the account and its `bill`.
+    """
+    settlement.QUIET = settlement.LOG_QUIET = timedelta(seconds=SETTLED_AFTER)
+    async with pipeline_at(place, Order()) as pipeline:
+        keeper = replace(pipeline, key_is_ours=True)
+        for _ in range(LOOKS):
+            await reconcile(keeper)
+            records, troubles = await account_records(pipeline)
+            if troubles:
+                return {"error": "; ".join(troubles)}
+            if not any(record.money_is_open for record in records):
+                break
+            await asyncio.sleep(SETTLED_AFTER)
+        bill = await bill_of(pipeline, records, month_of(""))
+    return {
+        "records": [record.model_dump(mode="json", include=_TOLD) for record in records],
+        "bill": bill.model_dump(mode="json"),
+    }

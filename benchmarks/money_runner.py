@@ -13,8 +13,9 @@ from functools import partial
 from typing import Any
 
 from benchmarks import money_child
-from benchmarks.money_cells import FAULTS, Cell, Order
+from benchmarks.money_cells import ENDS_BADLY, FAULTS, Cell, Order
 from benchmarks.money_child import KEY, Place
+from benchmarks.money_sums import Sums, compared, totals
 from benchmarks.processes import Console, Forks
 from benchmarks.servers import BUCKET, Servers
 from prefect_genvideo.ledger.store import Ledger
@@ -22,6 +23,8 @@ from prefect_genvideo.storage import S3Store
 
 PROVIDER_KEY = "sk-sim-demo"
 STUCK_SECONDS = 150.0
+SETTLING_SECONDS = 20.0
+"""How long a provider's money may take to rest."""
 ROUNDS = 4
 """How often a person may have to decide in one cell."""
 CLIP_BYTES = 65_536
@@ -44,6 +47,8 @@ class Outcome:
         adopted: Tasks a person tied to the key.
         released: How often a person freed the key.
         errors: Other errors that runs ended with.
+        alone: What the three sums were before a person decided; the same as `sums` where none had to.
+        sums: What they are in the end.
     """
 
     billed: int = 0
@@ -55,16 +60,24 @@ class Outcome:
     adopted: int = 0
     released: int = 0
     errors: list[str] = field(default_factory=list[str])
+    alone: Sums = field(default_factory=Sums)
+    sums: Sums = field(default_factory=Sums)
+
+    @property
+    def needed_person(self) -> bool:
+        """Whether a person had to decide."""
+        return bool(self.adopted or self.released)
 
     def problems(self, cell: Cell) -> list[str]:
         """Promises that were not kept."""
         wanted = {
-            "billed more than once": self.billed <= 1,
-            "not delivered": self.delivered == 1,
-            "a person was needed and should not have been": cell.unknown or not (self.adopted or self.released),
+            "billed more than once": self.billed <= cell.paid,
+            "not delivered": self.delivered == (not cell.fails),
+            "a person was needed and should not have been": cell.unknown or not self.needed_person,
             "stuck": "stuck" not in self.errors,
         }
-        return [problem for problem, holds in wanted.items() if not holds]
+        broken = [problem for problem, holds in wanted.items() if not holds]
+        return [*broken, *self.alone.problems("before a person decided"), *self.sums.problems("in the end")]
 
 
 class Bench:
@@ -96,7 +109,7 @@ class Bench:
             "secret_access_key": "money-money",
             "region": "us-east-1",
         }
-        return Place(f"{self.servers.simulator}/sudashui", PROVIDER_KEY, s3, f"({number}) {cell}")
+        return Place(f"{self.servers.simulator}/sudashui", f"{PROVIDER_KEY}-{number}", s3, f"({number}) {cell}")
 
     def play_all(self, cells: Sequence[Cell], said: Callable[[Cell, Outcome], None]) -> dict[Cell, Outcome]:
         """Play cells, a few at a time.
@@ -122,19 +135,38 @@ class Bench:
             start: Runs one process to its end and returns what it said; the plain steps by default.
         """
         place, outcome = self.place(cell.name), Outcome()
+        self._console.tell("money", {"bucket": 0})
+        self._console.tell("money", {"account": place.key, **cell.handled})
         start = start or partial(self._fork, money_child.make)
         for order in cell.orders:
             self._arm(order, place)
             _take_in(start(place, order), outcome)
+        outcome.sums = outcome.alone = self._keep_up(place, outcome)
         self._count(place, outcome)
         outcome.by_machine = outcome.delivered
         for _ in range(ROUNDS):
-            if outcome.delivered:
+            if outcome.delivered or (cell.fails and not outcome.alone.undecided):
                 break
             self._decide(place, outcome)
             _take_in(start(place, Order()), outcome)
             self._count(place, outcome)
+            outcome.sums = self._keep_up(place, outcome)
+            if cell.fails and not outcome.sums.undecided:
+                break
         return outcome
+
+    def _keep_up(self, place: Place, outcome: Outcome) -> Sums:
+        """Upkeep by machines once the provider's money rests; the three sums after it."""
+        bills = self._console.bills(place.key)
+        deadline = time.monotonic() + SETTLING_SECONDS
+        while not all(bill["settled"] for bill in bills.values()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+            bills = self._console.bills(place.key)
+        answer = self._fork(money_child.upkeep, place)
+        if "error" in answer:
+            outcome.errors.append(f"upkeep: {answer['error']}")
+            return Sums(broken=answer["error"])
+        return compared(bills, answer["records"], answer["bill"])
 
     def crowd(self, size: int) -> dict[str, int | float]:
         """So many processes that want one key at the same moment."""
@@ -159,7 +191,7 @@ class Bench:
         if spoken:
             self._console.tell("dialect", spoken)
         self._dialect = op
-        fault = FAULTS[order.fault]
+        fault = FAULTS.get(order.fault) or ENDS_BADLY[order.fault]
         if fault.kind:
             facts = {"kind": fault.kind, "op": fault.op, "times": fault.times, "params": fault.params}
             self._console.tell("faults", {**facts, "match": place.prompt})
@@ -229,12 +261,23 @@ def summed(results: dict[Cell, Outcome]) -> dict[str, Any]:
         "cells": len(results),
         "runs": sum(outcome.runs for outcome in results.values()),
         "killed": sum(outcome.killed for outcome in results.values()),
+        "money": totals(outcome.sums for outcome in results.values()),
+        "before_a_person": totals(outcome.alone for outcome in results.values()),
+        "healed": {tree: _healed(results, tree) for tree in dict.fromkeys(cell.tree for cell in results)},
     }
+
+
+def _healed(results: dict[Cell, Outcome], tree: str) -> dict[str, Any]:
+    """Of cells that lost an answer: how many machines brought to their end, and how many a person."""
+    lost = [outcome for cell, outcome in results.items() if cell.unknown and cell.tree == tree]
+    machine = sum(not outcome.needed_person for outcome in lost)
+    share = round(machine / len(lost), 3) if lost else None
+    return {"lost": len(lost), "by_machine": machine, "by_a_person": len(lost) - machine, "share": share}
 
 
 def as_rows(results: dict[Cell, Outcome]) -> list[dict[str, Any]]:
     """Every cell as plain data."""
     return [
-        {"table": cell.table, "row": cell.row, "column": cell.column, **asdict(outcome)}
+        {"table": cell.table, "row": cell.row, "column": cell.column, "purse": cell.purse, **asdict(outcome)}
         for cell, outcome in results.items()
     ]

@@ -115,6 +115,15 @@ class Console:
         """
         self._http.post(f"/_sim/{path}", json=facts).raise_for_status()
 
+    def bills(self, account: str) -> dict[str, dict[str, Any]]:
+        """What each task of a key was charged and what moved later, by task id.
+
+        Args:
+            account: The key.
+        """
+        found: dict[str, dict[str, Any]] = self._http.get("/_sim/money").raise_for_status().json()["bills"]
+        return {task_id: bill for task_id, bill in found.items() if bill["account"] == account}
+
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
         self._http.delete("/_sim/faults").raise_for_status()

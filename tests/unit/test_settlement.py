@@ -11,6 +11,9 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, UnknownOutcomeError
+from prefect_genvideo.finance.bill import month_of
+from prefect_genvideo.finance.sources import bill_of
+from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
@@ -216,6 +219,32 @@ async def test_elimination_only_where_the_key_is_ours(till: Till, ours: bool, ou
     lost = await till.lose(fault="lost_after")
     assert lost.request_id is None
     assert (await till.reconcile(key_is_ours=ours)).counts == {outcome: 1}
+
+
+async def test_a_create_healed_by_elimination_keeps_the_id_of_its_call(till: Till) -> None:
+    """Its charge does not name its task, the settlement does: then the charge is tied to the task all the same."""
+    till.sim.money(settles_at=1.25)
+    await till.lose(fault="lost_after")
+    till.sim.finish(till.sim.tasks[0].task_id)
+    till.sim.state.settle()
+    assert (await till.reconcile(key_is_ours=True)).counts == {"saved": 1}
+    record = await till.record()
+    assert record.request_id == till.sim.purse.bills[till.sim.tasks[0].task_id].request_id
+
+
+async def test_an_adopted_task_is_tied_to_the_charge_that_was_found_for_it(till: Till) -> None:
+    """Of the charge alone nobody could tell the task; a person did, and the bill then agrees."""
+    await till.lose(fault="lost_after")
+    assert (await till.reconcile(key_is_ours=True)).counts == {"unknown": 1}
+    await adopt(till.pipeline.ledger, "k", till.sim.tasks[0].task_id)
+    assert (await till.reconcile()).counts == {"saved": 1}
+    await till.later(minutes=11)
+    assert (await till.reconcile()).counts == {"settled": 1}
+    record = await till.record()
+    assert record.money is not None
+    assert (record.money.quota, record.money.basis) == (PRICE, "log")
+    bill = await bill_of(till.pipeline, [record], month_of(""))
+    assert bill.counts == {"agrees": 1}
 
 
 async def test_what_cannot_be_told_apart_is_left_to_a_person(till: Till) -> None:

@@ -232,3 +232,20 @@ def test_the_log_holds_other_calls_too(gateway: Gateway) -> None:
     """Text calls of the same key."""
     gateway.sim.purse.add_call("sk-sim-demo", "gpt-x", 1200)
     assert [row["model_name"] for row in gateway.rows()] == ["gpt-x"]
+
+
+def test_one_key_may_be_handled_in_another_way(gateway: Gateway) -> None:
+    """Its price, its settlement and its log; every bill says what was taken and what moved, over HTTP as well."""
+    changes = {"account": "sk-sim-other", "price": 0.5, "settles_at": 0.25, "absent": ["log"]}
+    assert gateway.http.post(f"{gateway.sim.url}/_sim/money", json=changes).status_code == 200
+    other = Gateway(gateway.sim, "sk-sim-other")
+    with other.http:
+        paid, cheap = gateway.ended(), other.ended()
+        assert other.get("/api/log/token").status_code == 404
+    bills = httpx.get(f"{gateway.sim.url}/_sim/money").json()["bills"]
+    assert {task_id: (bill["pre_charged"], bill["moved"], bill["settled"]) for task_id, bill in bills.items()} == {
+        paid: (PRICE, 0, True),
+        cheap: (1_000_000, -750_000, True),
+    }
+    assert gateway.sim.money().settles_at is None
+    assert gateway.sim.money("sk-sim-other", settles_at=2.0).settles_at == 2.0

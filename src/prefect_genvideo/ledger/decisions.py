@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timezone
+from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.clocks import quiet_for
@@ -33,7 +34,11 @@ async def adopt(ledger: Ledger, key: str, task_id: str, *, force: bool = False) 
     if record.state in PAID and record.task_id != task_id:
         entry = await release(ledger, key, force=force)
         reason += f" with task {record.task_id}"
-    return await ledger.move(entry, "submitted", task_id=task_id, reason=reason, moderation=False, submitted_at=now)
+    facts: dict[str, Any] = {"task_id": task_id, "reason": reason, "moderation": False, "submitted_at": now}
+    charge = record.money.charge if record.money is not None else None
+    if record.state == "unknown" and record.request_id is None and charge is not None:
+        facts["request_id"] = charge.identity  # the charge that was found for the lost create is this task's
+    return await ledger.move(entry, "submitted", **facts)
 
 
 async def release(ledger: Ledger, key: str, *, force: bool = False) -> Entry:

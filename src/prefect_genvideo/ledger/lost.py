@@ -104,6 +104,7 @@ async def take_up(
             task_id=task_id,
             submitted_at=lost.sent_at,
             reason=None,
+            request_id=held.record.request_id or found.request_id,
             money=_booked(held.record, found),
         )
     if not found.evidence:

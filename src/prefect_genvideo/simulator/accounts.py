@@ -181,7 +181,7 @@ class Accounts:
     def _refused(self, request: Request, endpoint: str) -> Response | None:
         """An address that is not there, or a bucket that is empty: a refusal has no body."""
         manner = self.state.purse.manner
-        if endpoint in manner.absent:
+        if endpoint in self.state.purse.manner_of(request.state.account).absent:
             return self._absent(request)
         wait = self.state.purse.refused_for(request.client.host if request.client else "")
         if wait is None:

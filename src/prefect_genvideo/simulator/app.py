@@ -224,14 +224,17 @@ class _Control:
             return _bad(str(problem))
 
     async def show_money(self, request: Request) -> Response:
+        self._state.settle()
         return JSONResponse(self._state.purse.snapshot())
 
     async def choose_money(self, request: Request) -> Response:
         changes = await _json(request)
         if not isinstance(changes, dict):
             return _bad("send an object of settings")
+        chosen = cast("dict[str, Any]", changes)
+        account = chosen.pop("account", None)
         try:
-            self._state.purse.choose(cast("dict[str, Any]", changes))
+            self._state.purse.choose(chosen, account if account is None else str(account))
         except (ValueError, TypeError) as problem:
             return _bad(str(problem))
         return JSONResponse(self._state.purse.snapshot())

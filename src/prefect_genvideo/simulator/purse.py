@@ -122,6 +122,7 @@ class Bill:
     Attributes:
         pre_charged: Taken when it was accepted.
         quota: The task's own figure, as its row shows it.
+        moved: What was taken later; negative where it was given back.
         settled: Whether nothing moves any more.
     """
 
@@ -129,6 +130,7 @@ class Bill:
     pre_charged: int
     quota: int
     request_id: str
+    moved: int = 0
     settled: bool = False
 
 
@@ -148,20 +150,33 @@ class Purse:
         """Forget everything."""
         with self._lock:
             self.manner = MoneyManner()
+            self._own: dict[str, MoneyManner] = {}
             self.used: dict[str, int] = {}
             self.logs: dict[str, list[LogEntry]] = {}
             self.bills: dict[str, Bill] = {}
             self._calls: dict[str, deque[float]] = {}
 
-    def choose(self, changes: Mapping[str, Any]) -> MoneyManner:
+    def choose(self, changes: Mapping[str, Any], account: str | None = None) -> MoneyManner:
         """Change how money is handled while running; what has happened stays.
+
+        Args:
+            changes: Attributes of `MoneyManner`.
+            account: The only key that is handled so: prices, settlements, balance and log; clock, bucket, site and
+                price list are those of all.
 
         Raises:
             ValueError: A name or a value is not known.
         """
         with self._lock:
+            if account is not None:
+                self._own[account] = self.manner_of(account).changed(changes)
+                return self._own[account]
             self.manner = self.manner.changed(changes)
             return self.manner
+
+    def manner_of(self, account: str) -> MoneyManner:
+        """Return how a key's money is handled."""
+        return self._own.get(account, self.manner)
 
     @property
     def now(self) -> float:
@@ -174,20 +189,21 @@ class Purse:
         at = datetime.fromtimestamp(now + self.manner.local_ids * 3600, tz=timezone.utc)
         return f"{at:%Y%m%d%H%M%S}{int(now % 1 * 1e9):09d}{_PREFIX}{secrets.token_hex(4)}"
 
-    def price_of(self, model: str, seconds: float) -> int:
+    def price_of(self, model: str, seconds: float, account: str = "") -> int:
         """What a create costs at first, cut to a whole figure after each step.
 
         Args:
             model: Name of the model.
             seconds: Length of the clip.
+            account: The key that pays.
         """
-        manner = self.manner
+        manner = self.manner_of(account)
         once = int(manner.prices.get(model, manner.price) * (manner.quota_per_unit or 500_000) * manner.group_ratio)
         return int(once * seconds) if manner.price_per == "second" else once
 
     def left(self, account: str) -> int | None:
         """What is left on a key; None where it has no limit."""
-        granted = self.manner.granted
+        granted = self.manner_of(account).granted
         return None if granted is None else granted - self.used.get(account, 0)
 
     def lacks(self, account: str, price: int) -> bool:
@@ -208,17 +224,18 @@ class Purse:
             request_id: Id of the create's call.
         """
         with self._lock:
-            price = self.price_of(task.wanted.model, task.wanted.seconds)
+            manner = self.manner_of(task.account)
+            price = self.price_of(task.wanted.model, task.wanted.seconds, task.account)
             self.bills[task.task_id] = Bill(task.account, price, price, request_id)
             other: dict[str, Any] = {
                 "is_task": True,
                 "request_path": "/v1/video/generations",
                 **self._price_facts(task),
             }
-            if self.manner.task_ids:
+            if manner.task_ids:
                 other["task_id"] = task.task_id
             action = "referenceGenerate" if task.wanted.images else "textGenerate"
-            if self.manner.consume_log:
+            if manner.consume_log:
                 self._write(task.account, CONSUME, price, task.wanted.model, f"操作 {action}", request_id, other)
             self.used[task.account] = self.used.get(task.account, 0) + price
 
@@ -233,22 +250,24 @@ class Purse:
                 bill = self.bills.get(task.task_id)
                 if bill is None or bill.settled or not task.done or task.done_at is None:
                     continue
-                if self._clock() >= task.done_at + self.manner.settle_delay_s:
+                if self._clock() >= task.done_at + self.manner_of(task.account).settle_delay_s:
                     bill.settled = True
                     self._settle(task, bill)
 
     def _settle(self, task: Task, bill: Bill) -> None:
-        share = 0.0 if task.failed else self.manner.settles_at
+        manner = self.manner_of(task.account)
+        share = 0.0 if task.failed else manner.settles_at
         if share is None:
             return
         actual = int(bill.pre_charged * share)
         difference = actual - bill.pre_charged
-        if not task.failed or self.manner.zeroes_quota:
+        if not task.failed or manner.zeroes_quota:
             bill.quota = actual
         if difference == 0:
             return
+        bill.moved = difference
         self.used[task.account] += difference
-        if not self.manner.refund_rows:
+        if not manner.refund_rows:
             return
         other: dict[str, Any] = {**self._price_facts(task), "task_id": task.task_id}
         if task.failed:
@@ -260,9 +279,10 @@ class Purse:
         self._write(task.account, kind, abs(difference), task.wanted.model, content, self.new_id(), {**other, **more})
 
     def _price_facts(self, task: Task) -> dict[str, Any]:
-        price = self.manner.prices.get(task.wanted.model, self.manner.price)
-        by_tokens = self.manner.settles_at is not None
-        return {"group_ratio": self.manner.group_ratio, "model_price": -1 if by_tokens else price}
+        manner = self.manner_of(task.account)
+        price = manner.prices.get(task.wanted.model, manner.price)
+        by_tokens = manner.settles_at is not None
+        return {"group_ratio": manner.group_ratio, "model_price": -1 if by_tokens else price}
 
     def add_call(self, account: str, model: str, quota: int) -> None:
         """Log a call that made no video: text, for instance.
@@ -280,39 +300,16 @@ class Purse:
         self, account: str, kind: int, quota: int, model: str, content: str, request_id: str, other: dict[str, Any]
     ) -> None:
         now = self.now
-        entry = LogEntry(kind, quota, now, now + self.manner.log_delay_s, model, content, request_id, other)
+        shows_at = now + self.manner_of(account).log_delay_s
+        entry = LogEntry(kind, quota, now, shows_at, model, content, request_id, other)
         self.logs.setdefault(account, []).append(entry)
 
     def rows(self, account: str) -> list[dict[str, Any]]:
         """The rows that a key's log shows, newest first."""
         with self._lock:
-            now = self.now
+            now, manner = self.now, self.manner_of(account)
             shown = [entry for entry in reversed(self.logs.get(account, [])) if entry.shows_at <= now]
-            return [self._row(place, entry) for place, entry in enumerate(shown[: self.manner.log_rows], 1)]
-
-    def _row(self, place: int, entry: LogEntry) -> dict[str, Any]:
-        row = {
-            "id": place,
-            "user_id": 7,
-            "created_at": int(entry.at),
-            "type": entry.type,
-            "content": entry.content,
-            "username": "user-a",
-            "token_name": "key-a",
-            "model_name": entry.model,
-            "quota": entry.quota,
-            "prompt_tokens": 0,
-            "completion_tokens": 0,
-            "use_time": 0,
-            "is_stream": False,
-            "channel": 3,
-            "channel_name": "",
-            "token_id": 11,
-            "group": "default",
-            "ip": "",
-            "other": json.dumps(entry.other, ensure_ascii=False, sort_keys=True),
-        }
-        return row | ({"request_id": entry.request_id} if self.manner.row_ids else {})
+            return [_row(place, entry, manner) for place, entry in enumerate(shown[: manner.log_rows], 1)]
 
     def refused_for(self, host: str) -> float | None:
         """Take a call of the bucket; the seconds to wait where it is empty, else None.
@@ -331,6 +328,32 @@ class Purse:
             return None
 
     def snapshot(self) -> dict[str, Any]:
-        """Everything worth asserting, as JSON types; `net` is what each key's bills come to."""
+        """Everything worth asserting, as JSON types; `bills` by task, with what was taken first and moved later."""
         with self._lock:
-            return {"used": dict(self.used), "manner": asdict(self.manner)}
+            bills = {task_id: asdict(bill) for task_id, bill in self.bills.items()}
+            return {"used": dict(self.used), "bills": bills, "manner": asdict(self.manner)}
+
+
+def _row(place: int, entry: LogEntry, manner: MoneyManner) -> dict[str, Any]:
+    row = {
+        "id": place,
+        "user_id": 7,
+        "created_at": int(entry.at),
+        "type": entry.type,
+        "content": entry.content,
+        "username": "user-a",
+        "token_name": "key-a",
+        "model_name": entry.model,
+        "quota": entry.quota,
+        "prompt_tokens": 0,
+        "completion_tokens": 0,
+        "use_time": 0,
+        "is_stream": False,
+        "channel": 3,
+        "channel_name": "",
+        "token_id": 11,
+        "group": "default",
+        "ip": "",
+        "other": json.dumps(entry.other, ensure_ascii=False, sort_keys=True),
+    }
+    return row | ({"request_id": entry.request_id} if manner.row_ids else {})

@@ -156,11 +156,12 @@ class Simulator:
         """Balances, bills and logs of all keys."""
         return self.state.purse
 
-    def money(self, **changes: Any) -> MoneyManner:
+    def money(self, account: str | None = None, **changes: Any) -> MoneyManner:
         """Handle money in another way while running, e.g. `money(absent=["log"], settles_at=1.05)`.
 
         Args:
-            changes: Attributes of `MoneyManner`.
+            account: The only key that is handled so; see `Purse.choose`.
+            **changes: Attributes of `MoneyManner`.
 
         Returns:
             How it is handled now.
@@ -168,7 +169,7 @@ class Simulator:
         Raises:
             ValueError: A name or a value is not known.
         """
-        return self.state.purse.choose(changes)
+        return self.state.purse.choose(changes, account)
 
     def advance(self, task_id: str) -> Task:
         """Move a task one stage on."""

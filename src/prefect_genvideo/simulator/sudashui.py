@@ -123,7 +123,7 @@ class Sudashui:
         if not isinstance(wanted, Wanted):
             return respond(wanted)
         purse, account = self.state.purse, request.state.account
-        if purse.lacks(account, purse.price_of(wanted.model, wanted.seconds)):
+        if purse.lacks(account, purse.price_of(wanted.model, wanted.seconds, account)):
             return respond(_NO_MONEY)
         task = self.state.accept("sudashui", account, wanted)
         purse.charge(task, request.state.request_id)
