@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import select
-import socket
 import ssl
 from collections.abc import AsyncIterator, Generator, Iterable, Mapping
-from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
 import httpcore
 import httpx
 
+from prefect_genvideo.providers.connection import connect
 from prefect_genvideo.providers.ssrf import Guard, public_addresses
 
 # A host with more addresses is not better reachable, and each one that hangs takes a share of the time to connect.
 _ADDRESSES_TRIED = 4
-# Bytes that are taken from a connection at once: what asyncio reads in one step, which would else be handed on in four.
-_READ = 256 * 1024
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -182,8 +178,6 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     def __init__(self, guard: Guard | None) -> None:
         self._guard = guard
-        # httpcore defines the class twice, for environments without anyio; its type is the base's in both.
-        self._plain = cast("type[httpcore.AsyncNetworkBackend]", httpcore.AnyIOBackend)()
 
     async def connect_tcp(
         self,
@@ -194,13 +188,13 @@ class _Backend(httpcore.AsyncNetworkBackend):
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
         if self._guard is None or self._guard.trusts(host):
-            return _Stream(await self._plain.connect_tcp(host, port, timeout, local_address, socket_options))
+            return await connect(host, port, timeout, local_address, socket_options)
         addresses = await self._checked(host, port, timeout)
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
-                return _Stream(await self._plain.connect_tcp(address, port, share, local_address, socket_options))
+                return await connect(address, port, share, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore.ConnectError(f"{host} has no address")
@@ -214,48 +208,6 @@ class _Backend(httpcore.AsyncNetworkBackend):
 
     async def sleep(self, seconds: float) -> None:
         await anyio.sleep(seconds)
-
-
-class _Stream(httpcore.AsyncNetworkStream):
-    """A connection that is cheap to use: httpcore reads 64 KiB at a time, and asks each idle one before every request.
-
-    Args:
-        plain: The connection as its library made it.
-    """
-
-    def __init__(self, plain: httpcore.AsyncNetworkStream) -> None:
-        self._plain = plain
-        self._socket = plain.get_extra_info("socket")  # anyio makes a table of a dozen facts for it each time
-
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        return await self._plain.read(max(max_bytes, _READ), timeout)
-
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:
-        await self._plain.write(buffer, timeout)
-
-    async def aclose(self) -> None:
-        await self._plain.aclose()
-
-    async def start_tls(
-        self, ssl_context: ssl.SSLContext, server_hostname: str | None = None, timeout: float | None = None
-    ) -> httpcore.AsyncNetworkStream:
-        return _Stream(await self._plain.start_tls(ssl_context, server_hostname, timeout))
-
-    def get_extra_info(self, info: str) -> Any:
-        if info == "is_readable":  # an idle connection that can be read has been closed by its server
-            return _is_readable(self._socket)
-        return self._socket if info == "socket" else self._plain.get_extra_info(info)
-
-
-def _is_readable(connection: socket.socket | None) -> bool:
-    descriptor = -1 if connection is None else connection.fileno()
-    if descriptor < 0:
-        return True
-    if not hasattr(select, "poll"):  # Windows
-        return bool(select.select([descriptor], [], [], 0)[0])
-    poll = select.poll()
-    poll.register(descriptor, select.POLLIN)
-    return bool(poll.poll(0))
 
 
 @contextlib.contextmanager
