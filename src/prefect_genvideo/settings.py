@@ -55,3 +55,9 @@ class GenVideoSettings(BaseModel):
         default="warn",
         description="What a batch does before its first create that the balance of the key may not pay to its end.",
     )
+    assets: Literal["auto", "always", "never"] = Field(
+        default="auto",
+        description="When runs tell Prefect of saved videos, films and reports as assets; auto: on Prefect Cloud.",
+    )
+    asset_owners: str = Field(default="", description="Owners of the assets, with commas between them.")
+    asset_tags: str = Field(default="", description="Tags of the assets, with commas between them.")

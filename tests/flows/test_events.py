@@ -8,7 +8,7 @@ import pytest
 
 from prefect_genvideo.errors import GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.simulator import Fault
-from tests.fixtures.runs import events, flow_run_of
+from tests.fixtures.runs import events, flow_run_of, told_of
 from tests.flows.conftest import Place
 
 KEY = "sk-sim-"
@@ -35,6 +35,7 @@ async def test_a_video_tells_of_each_step(place: Place) -> None:
     assert (facts["uri"], facts["manifest_uri"], facts["size"]) == (video.uri, video.manifest_uri, video.size)
     assert KEY not in str([*made, saved])
     assert "?expires=" not in str([*made, saved])
+    assert await told_of(video.uri) == []  # assets are shown by Prefect Cloud alone
 
 
 async def test_a_failure_tells_why(place: Place) -> None:

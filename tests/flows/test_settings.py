@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from prefect import flow
 
 from prefect_genvideo.blocks import S3Destination, SudashuiCredentials
 from prefect_genvideo.blocks.session import open_pipeline
@@ -23,13 +24,16 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.decisions import release
 from prefect_genvideo.ledger.listing import every_record
+from prefect_genvideo.pipeline.hooks import Lineage
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.runtime import asset_teller
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import Fault
 from tests.conftest import free_port
 from tests.fixtures.file_server import running_file_server
 from tests.fixtures.mp4 import mp4
+from tests.fixtures.runs import materialized
 from tests.flows.batches import make, wanted
 from tests.flows.conftest import Place
 
@@ -196,6 +200,40 @@ async def balance_check(place: Place, folder: Path) -> None:
         patch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_BALANCE_CHECK", "warn")
         place.sim.money(granted=50_000_000)
         assert (await make(place, wanted("a", "b"))).counts == {"saved": 2}
+
+
+async def told(place: Place) -> dict[str, Any]:
+    """What Prefect is told of an object that a flow run says it made."""
+    uri = f"s3://{place.destination.bucket}/made.mp4"
+
+    @flow
+    def telling() -> None:
+        if (tell := asset_teller()) is not None:
+            tell(Lineage(uri, "made"))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_ASSETS", "always")
+        telling()
+    return await materialized(uri)
+
+
+@effect("always")
+async def assets(place: Place, folder: Path) -> None:
+    """A server that shows no assets is told of them all the same."""
+    run: Any = flow(place.straight)
+    assert await materialized((await run()).uri)
+
+
+@effect("video team, ops")
+async def asset_owners(place: Place, folder: Path) -> None:
+    """They stand in the asset's properties."""
+    assert (await told(place))["resource"]["prefect.asset.owners"] == '["video team", "ops"]'
+
+
+@effect("launch,spring")
+async def asset_tags(place: Place, folder: Path) -> None:
+    """They stand among the asset's facts."""
+    assert (await told(place))["payload"]["tags"] == ["launch", "spring"]
 
 
 @pytest.mark.parametrize("name", GenVideoSettings.model_fields)

@@ -14,7 +14,7 @@ from prefect_genvideo.flows.storyboard import storyboard
 from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm
 from prefect_genvideo.simulator import Fault
 from tests.fixtures.expected import refusing
-from tests.fixtures.runs import artifacts, flow_run_of, task_runs
+from tests.fixtures.runs import artifacts, flow_run_of, materialized, related, task_runs
 from tests.flows.conftest import Place
 
 
@@ -49,8 +49,12 @@ def frames(place: Place) -> list[str]:
     return [hashlib.sha256(data).hexdigest() for data in kept.values()]
 
 
-async def test_each_shot_begins_where_the_one_before_ended(place: Place) -> None:
-    """Three shots, the third one a cut: one frame is handed on, and the film is joined bit by bit."""
+async def test_each_shot_begins_where_the_one_before_ended(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three shots, the third one a cut: one frame is handed on, and the film is joined bit by bit.
+
+    The film is an asset made from its shots. A rerun that finds it joined makes nothing, and so tells of nothing.
+    """
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_ASSETS", "always")
     shots = ("a wave rises", "it breaks", Shot(prompt="the beach", cut=True))
     state = await film_of(place, *shots, return_state=True)
     film: StoredFilm = await state.aresult()
@@ -68,8 +72,12 @@ async def test_each_shot_begins_where_the_one_before_ended(place: Place) -> None
     (shown,) = await artifacts(run_id)
     assert film.uri in shown["data"]
     assert "without encoding again" in shown["data"]
-    assert await film_of(place, *shots) == film
+    assert await film_of(place, *shots) == film.model_copy(update={"reused": True})
     assert (place.sim.billed, place.sim.downloads) == (3, 3)
+    made = await materialized(film.uri)
+    assert sorted(related(made, "asset")) == sorted(shot.uri for shot in film.shots)
+    assert made["resource"]["prefect.asset.description"] == f"Film of 3 shots, {film.seconds:.1f} s"
+    assert all([await materialized(shot.uri) for shot in film.shots])
 
 
 async def test_a_failed_shot_is_made_again_alone(place: Place) -> None:

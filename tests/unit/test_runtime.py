@@ -11,10 +11,9 @@ from uuid import uuid4
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from prefect_genvideo import runtime as runs
 from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.record import file_name
-from prefect_genvideo.runtime import derive_key, flow_attempt, flow_run_id, task_run_id
+from prefect_genvideo.runtime import derive_key, flow_attempt, flow_run_id, runs, task_run_id
 
 CAT, DOG = "c" * 64, "d" * 64
 

@@ -15,6 +15,7 @@ from prefect_genvideo.artifacts.video import play_links, thumbnail
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import file_name
+from prefect_genvideo.pipeline.lineage import tell_report
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.runtime import run_logger
@@ -82,6 +83,7 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
     path = f"{_folder(name)}/report.json"
     if await _try(pipeline.ledger.store.put(path, data, content_type="application/json"), "stored"):
         report = stored
+        tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
     told = f"{name} · {report.summary()}"
     table = acreate_table_artifact(table=cells(report.table()), key=artifact_key("batch", name), description=told)
     await _try(table, "shown")

@@ -26,7 +26,16 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.runtime import announce, announce_budget, flow_attempt, get_settings, run_ids, say, warn
+from prefect_genvideo.runtime import (
+    announce,
+    announce_budget,
+    asset_teller,
+    flow_attempt,
+    get_settings,
+    run_ids,
+    say,
+    warn,
+)
 from prefect_genvideo.storage import ObjectStore
 
 
@@ -199,6 +208,7 @@ def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | No
         links=target.get_links(),
         say=say,
         announce=announce,
+        lineage=asset_teller(),
         run_ids=run_ids,
     )
 

@@ -25,6 +25,7 @@ from prefect_genvideo.flows.names import film_name
 from prefect_genvideo.media import require_media
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
+from prefect_genvideo.pipeline.lineage import tell_film
 from prefect_genvideo.pipeline.make import Steps, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, going_on, join_shots, problems_going_on
@@ -136,7 +137,10 @@ async def storyboard(
         joined: PrefectFuture[StoredFilm] = cast("Any", join_film).submit(done, destination, key)
         film = await anyio.to_thread.run_sync(joined.result)
         logger.info("Film of %s, %.1f s: %s", counted(len(done), "shot"), film.seconds, film.uri)
-        await show_film(pipeline, film, idempotency_key or "Film", [request.prompt for request in requests])
+        name = idempotency_key or "Film"
+        if not film.reused:
+            await tell_film(pipeline, film, name)
+        await show_film(pipeline, film, name, [request.prompt for request in requests])
     return film
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
 
 from prefect_genvideo.ledger.record import LedgerRecord
 
@@ -12,6 +13,30 @@ Event = Literal[
     "generation.submitted", "generation.succeeded", "generation.failed", "generation.unknown", "video.saved"
 ]
 Announce = Callable[[Event, LedgerRecord], None]
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """An object of the destination and what it was made from. Without secrets: links are lasting ones or none.
+
+    Attributes:
+        uri: The object, e.g. `s3://bucket/key`.
+        name: What people know it by.
+        description: What it is.
+        link: What opens it.
+        upstream: URIs of what it was made from.
+        facts: What else is worth knowing, JSON values.
+    """
+
+    uri: str
+    name: str
+    description: str = ""
+    link: str | None = None
+    upstream: tuple[str, ...] = ()
+    facts: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+TellLineage = Callable[[Lineage], None]
 
 
 class RunIds(NamedTuple):

@@ -31,8 +31,9 @@ from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of,
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
-from prefect_genvideo.pipeline.hooks import Announce, RunIds, Say, silent
+from prefect_genvideo.pipeline.hooks import Announce, RunIds, Say, TellLineage, silent
 from prefect_genvideo.pipeline.labels import NO_LABELS, Labels
+from prefect_genvideo.pipeline.lineage import tell_video
 from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.pictures import Pictures
@@ -64,6 +65,7 @@ class Pipeline:
         labels: What its records carry for bills.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
+        lineage: Told of every video, film and report with what it was made from; None: nobody wants to know.
         links: How links to the videos are made.
         pictures: Covers of what was saved just now.
         run_ids: Says which flow and task run the work is done for.
@@ -85,6 +87,7 @@ class Pipeline:
     labels: Labels = NO_LABELS
     say: Say = silent
     announce: Announce = silent
+    lineage: TellLineage | None = None
     links: PlayLinks = field(default_factory=PlayLinks)
     pictures: Pictures = field(default_factory=Pictures)
     run_ids: Callable[[], RunIds] = RunIds
@@ -353,7 +356,7 @@ class Pipeline:
         kept = await self.kept(entry)
         if kept is not None:
             return kept
-        record = entry.record
+        record, store = entry.record, self.ledger.store
         object_key = record.video_key or object_key_of(self.key_template, record, generation)
         job = SaveJob(
             generation=generation,
@@ -368,25 +371,20 @@ class Pipeline:
         began = datetime.now(timezone.utc)
         # One write for both facts: until it is made, `submitted` already leads a later run to the same video.
         outcome = outcome_of(generation) if record.state == "submitted" else {}
+        place = store.tagged(Labels(record.tags, record.cost_center).pairs())
         try:
             stored = await save_generation(
-                self.client,
-                self.ledger.store.tagged(Labels(record.tags, record.cost_center).pairs()),
-                job,
-                fetch_cover=self.client.fetch_picture,
-                pictures=self.pictures,
-                sleep=self.sleep,
+                self.client, place, job, fetch_cover=self.client.fetch_picture, pictures=self.pictures, sleep=self.sleep
             )
         except GenVideoError:
             if outcome:
                 await self._record(entry, "succeeded", **outcome)
             raise
         outcome |= await cost_after_end(self.client, record, generation, stored.duration)
-        saved = await self._record(
-            entry, "saved", stored=stored, video_key=self.ledger.store.relative_key(stored.key), **outcome
-        )
+        saved = await self._record(entry, "saved", stored=stored, video_key=store.relative_key(stored.key), **outcome)
         if saved is not None:
             self.announce("video.saved", saved.record)
+            await tell_video(self, saved.record)
         verb = "Verified" if stored.saved_at and stored.saved_at < began else "Saved"
         self.say(f"{verb} {stored.uri} ({stored.size:,} bytes, sha256 {stored.sha256[:12]}…).")
         return stored

@@ -81,6 +81,7 @@ class StoredFilm(BaseModel):
         reason: Why they had to be.
         manifest_uri: The JSON document beside the film.
         shots: The shots, each with a file and manifest of its own.
+        reused: Whether an earlier run had joined it.
     """
 
     uri: str
@@ -93,6 +94,7 @@ class StoredFilm(BaseModel):
     reason: str = ""
     manifest_uri: str
     shots: list[StoredVideo]
+    reused: bool = False
 
 
 def going_on(pipeline: Pipeline, request: VideoRequest, frame: str) -> VideoRequest:
@@ -181,7 +183,7 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
     key = f"films/{file_name(name).removesuffix('.json')}-{recipe}.mp4"
     manifest_key = f"{key.removesuffix('.mp4')}.json"
     if (done := await store.get(manifest_key)) is not None:
-        return StoredFilm.model_validate_json(done[0])
+        return StoredFilm.model_validate_json(done[0]).model_copy(update={"reused": True})
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         clips = [Path(folder) / f"{number}.mp4" for number in range(len(shots))]
         for shot, clip in zip(shots, clips, strict=True):

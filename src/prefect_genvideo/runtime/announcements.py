@@ -1,0 +1,98 @@
+"""Events of Prefect that automations react to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import asdict
+
+from prefect.events import emit_event
+
+from prefect_genvideo.errors import printable, shorten
+from prefect_genvideo.ledger.budget import Reached
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.pipeline.hooks import Event
+from prefect_genvideo.runtime.logs import run_logger
+from prefect_genvideo.runtime.runs import flow_run_id
+
+Observer = Callable[[Event, LedgerRecord], None]
+_observers: list[Observer] = []
+
+
+@contextmanager
+def observed(observer: Observer) -> Generator[None]:
+    """Have `observer` called in this process for every event of a generation, before it is emitted."""
+    _observers.append(observer)
+    try:
+        yield
+    finally:
+        _observers.remove(observer)
+
+
+# Characters of a prompt in an event.
+_LONGEST_PROMPT = 300
+
+
+def announce(event: Event, record: LedgerRecord) -> None:
+    """Emit `genvideo.<event>` for automations.
+
+    Args:
+        event: What happened.
+        record: To which generation.
+
+    Resource ids: `genvideo.generation.<provider>.<task id>` (before there is a task id: `genvideo.key.<key>`), or
+    `genvideo.video.<provider>.<task id>` for `genvideo.video.saved`.
+    """
+    for observer in _observers:
+        observer(event, record)
+    family = event.partition(".")[0]
+    name = f"{family}.{record.provider}.{record.task_id}" if record.task_id else f"key.{record.key}"
+    run = flow_run_id() or record.flow_run_id
+    facts = record.model_dump(
+        mode="json",
+        exclude_none=True,
+        include={"key", "state", "provider", "model", "account", "task_id", "reason", "seconds", "resolution", "cost"},
+    )
+    prompt = record.request.get("prompt")
+    if isinstance(prompt, str) and prompt:
+        # A stranger's text: bounded and printable, and whoever uses it in an automation must treat it as such.
+        facts["prompt"] = shorten(printable(prompt), _LONGEST_PROMPT)
+    if record.stored is not None:
+        facts |= {"uri": record.stored.uri, "manifest_uri": record.stored.manifest_uri, "size": record.stored.size}
+    related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
+    emit_event(
+        event=f"genvideo.{event}",
+        resource={
+            "prefect.resource.id": f"genvideo.{name}",
+            "prefect.resource.name": record.key,
+            "genvideo.provider": record.provider,
+            "genvideo.model": record.model,
+            "genvideo.key": record.key,
+        },
+        related=related if run else [],
+        payload=facts,
+    )
+
+
+def announce_budget(reached: Reached) -> None:
+    """Warn in the run's log, and emit `genvideo.budget.reached` for automations.
+
+    Args:
+        reached: Which cap, and how far.
+
+    Resource id: `genvideo.budget.<account>.<cap>`.
+    """
+    when = f" of {reached.period}" if reached.period else " of this run"
+    run_logger().warning("Budget %s%s: %s of %s is spent.", reached.cap, when, reached.spent, reached.limit)
+    run = flow_run_id()
+    emit_event(
+        event="genvideo.budget.reached",
+        resource={
+            "prefect.resource.id": f"genvideo.budget.{reached.account}.{reached.cap}",
+            "genvideo.provider": reached.provider,
+        },
+        related=[{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
+        if run
+        else [],
+        payload=asdict(reached),
+    )
