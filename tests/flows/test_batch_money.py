@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 
+from prefect_genvideo.batch import BatchReport
 from prefect_genvideo.ledger.budget import Budget
 from prefect_genvideo.simulator import Fault
+from tests.fixtures.runs import artifacts, flow_run_of
 from tests.flows.batches import SENSE_MODEL, bill, make, sense, states, wanted
 from tests.flows.conftest import Place
 
@@ -100,3 +103,18 @@ async def test_a_day_s_budget_counts_what_other_runs_have_sent(place: Place) -> 
     assert "at most 3; it frees up at 2" in report.rows[3].reason
     assert "00:00 UTC" in report.rows[3].reason
     assert place.sim.billed == 3
+
+
+async def test_a_tag_s_budget_is_that_of_the_run_and_of_the_row(place: Place) -> None:
+    """Whoever bears it: rows of the tag are skipped when its money is spent, the others go on, and the UI shows it."""
+    budget = Budget(tag_month_money={"spring": "2 CNY"}, unknown_price="assume", assumed_money="1 CNY")
+    rows = [*wanted("a", tags=["spring"]), *wanted("b"), *wanted("c", "d", tags=["spring"])]
+    state = await make(place, rows, budget=budget, max_in_flight=1, return_state=True)
+    report: BatchReport = await state.aresult()
+    assert states(report) == {"a": "saved", "b": "saved", "c": "saved", "d": "skipped"}
+    assert "budget.tag_month_money = 3 CNY with this one: at most 2 CNY for spring" in report.rows[3].reason
+    tables = [json.loads(one["data"]) for one in await artifacts(flow_run_of(state)) if one["type"] == "table"]
+    (shown,) = [table for table in tables if "cap" in table[0]]
+    assert [(row["cap"], row["of"], row["spent"]) for row in shown] == [("tag_month_money", "spring", "2 CNY")]
+    again = await make(place, wanted("e"), budget=budget, tags=["spring"], idempotency_key="later")
+    assert again.counts == {"skipped": 1}

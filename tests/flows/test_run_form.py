@@ -8,7 +8,7 @@ import pytest
 from prefect.blocks.core import Block
 from prefect.utilities.callables import parameter_schema
 
-from prefect_genvideo import LocalDestination, S3Destination, generate_video, reconcile_videos
+from prefect_genvideo import LocalDestination, S3Destination, generate_video, generate_videos, reconcile_videos
 
 REQUIRED = ["prompt", "model", "credentials", "destination"]
 CHOICES = ["duration", "aspect_ratio", "resolution", "images", "videos", "audios", "first_frame", "last_frame"]
@@ -75,3 +75,11 @@ def test_forms_ask_for_the_place_first(block: type[Block], first: str) -> None:
     shared = order[order.index("ledger") :]
     assert (order[0], shared[:4]) == (first, ["ledger", "key_template", "ledger_mode", "link_template"])
     assert set(shared[4:]) <= {"link", "link_hours"}
+
+
+def test_a_budget_s_caps_are_fields_of_one_type_each() -> None:
+    """Numbers, texts, a choice, and names with amounts; nothing that the form can only take as free JSON."""
+    fields = parameter_schema(generate_videos).model_dump()["definitions"]["Budget"]["properties"]
+    assert not [name for name, field in fields.items() if "anyOf" in field or "description" not in field]
+    for name in ("tag_month_money", "cost_center_month_money"):
+        assert (fields[name]["type"], fields[name]["additionalProperties"]) == ("object", {"type": "string"})

@@ -13,7 +13,8 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect_genvideo.artifacts.markdown import Table, artifact_key, cells, code, grid, lives, plain, play
 from prefect_genvideo.artifacts.video import play_links, thumbnail
 from prefect_genvideo.batch.report import BatchReport, BatchRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten
+from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.pipeline.lineage import tell_report
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -36,6 +37,23 @@ async def show_table(table: Table, key: str, description: str) -> None:
     told = f"{description} (the first {_ROWS_SHOWN} of {len(table)} rows)" if more > 0 else description
     shown = cells(table[:_ROWS_SHOWN]) or [{"row": "none"}]
     await _try(acreate_table_artifact(table=shown, key=key, description=plain(told)), "shown")
+
+
+async def show_budget(guard: BudgetGuard | None, name: str) -> None:
+    """Show how far caps are spent of which a share is reached; nothing while there are none.
+
+    Args:
+        guard: Of the run's account.
+        name: Of the batch, for the artifact's key.
+    """
+    if guard is None or not guard.near:
+        return
+    table: Table = [
+        {"cap": one.cap, "of": one.label, "period": one.period or "this run", "spent": one.spent, "limit": one.limit}
+        for one in guard.near.values()
+    ]
+    counted_caps = counted(len(table), "cap")
+    await show_table(table, artifact_key("budget", name), f"{counted_caps} of the budget nearly or wholly spent")
 
 
 # Rows on a batch's page; a page of more is slow to read and to open.

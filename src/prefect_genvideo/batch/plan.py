@@ -17,6 +17,7 @@ import anyio.to_thread
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Manifest, ManifestRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten, shown
+from prefect_genvideo.ledger.marks import Label, labels_in
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.media.inspect import MediaInfo
@@ -172,6 +173,7 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
     """
     pipelines = dict[int, Pipeline]()
     seconds, prices = dict[int, dict[str, float]](), dict[int, dict[str, Money]]()
+    labels = dict[int, dict[str, tuple[Label, ...]]]()
     for item in items:
         first = item.alternatives[0]
         key, pipeline = first.idempotency_key, first.pipeline
@@ -181,8 +183,12 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         seconds.setdefault(id(pipeline), {})[key] = pipeline.client.effective(first.request).duration or 0.0
         if (price := _most(item)) is not None:
             prices.setdefault(id(pipeline), {})[key] = price
+        if named := labels_in(*pipeline.labels.beside(item.tags)):
+            labels.setdefault(id(pipeline), {})[key] = named
     for number, pipeline in pipelines.items():
-        pipeline.ledger.reservations.expect(pipeline.client.account, seconds[number], prices.get(number))
+        pipeline.ledger.reservations.expect(
+            pipeline.client.account, seconds[number], prices.get(number), labels.get(number)
+        )
 
 
 def _most(item: Item) -> Money | None:

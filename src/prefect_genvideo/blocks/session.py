@@ -185,6 +185,8 @@ async def open_pipeline(
             _OPEN.reset(token)
             with anyio.CancelScope(shield=True), anyio.move_on_after(_FINISHING):
                 await pipeline.ledger.finish()
+                if pipeline.budget is not None:
+                    await pipeline.budget.finish()
 
 
 def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:

@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from prefect_genvideo.artifacts import publish
+from prefect_genvideo.artifacts import publish, show_budget
 from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
@@ -119,7 +119,7 @@ async def generate_videos(
         account_slots: Generations under way at most for the account over all runs and workers; 0 is no shared limit.
         fail_on: When the run fails: on any bad video, on a share above failed_share, or never.
         failed_share: Share of bad videos that is accepted with fail_on = share, 0-1.
-        budget: Caps on generations and seconds of video per run and per day; 0 is no cap.
+        budget: Caps on generations, seconds of video and money per run, day, month, tag and cost center; 0 is no cap.
         wait: finish waits and saves; collect only submits, and the scheduled reconcile flow fetches the videos.
         idempotency_key: Key of the batch, e.g. a date; rows without a key of their own are keyed below it. Empty: the
             flow run is the key.
@@ -175,7 +175,10 @@ async def generate_videos(
         )
         async with cancellation_notice(*pipelines):
             report = await _run(batch, maker, max_in_flight)
-        report = await publish(pipelines[0], report, name=f"{batch.key}-{rows}" if rows else batch.key)
+        name = f"{batch.key}-{rows}" if rows else batch.key
+        report = await publish(pipelines[0], report, name=name)
+        for pipeline in pipelines:
+            await show_budget(pipeline.budget, f"{name}-{pipeline.client.name}")
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report

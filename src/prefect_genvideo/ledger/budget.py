@@ -1,11 +1,11 @@
-"""Caps on what a run, a day and a month may cost an account, counted from the ledger and checked before each create."""
+"""Caps on what a run, a day, a month and a tag may cost, counted from the ledger and checked before each create."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from prefect_genvideo.errors import DestinationError, InvalidRequestError
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
+from prefect_genvideo.ledger.allowances import Allowances, LabelCap
+from prefect_genvideo.ledger.marks import Label
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.reservations import FOLDER
-from prefect_genvideo.ledger.spent import Spent, one_create, price_of
+from prefect_genvideo.ledger.spent import Spent, in_name, one_create, price_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
@@ -29,6 +31,8 @@ _NOTHING = Spent(0, 0.0)
 _SOURCE = "budget of this run"
 
 Scope = Literal["run", "day", "month"]
+# Labels that one budget caps; a share is an object of its own.
+_MOST_LABELS = 200
 
 
 class Budget(BaseModel):
@@ -42,6 +46,9 @@ class Budget(BaseModel):
         run_money: Money per flow run, e.g. `50 CNY`. A create counts with the most it may cost until that is known.
         day_money: Money per day.
         month_money: Money per month.
+        tag_month_money: Money per month and tag, of all accounts in the destination: `{"campaign-x": "50 CNY"}`. Strict
+            over all runs that have the cap.
+        cost_center_month_money: The same per cost center.
         unknown_price: A create whose price is not known is refused under a cap in money, or assumed to cost
             `assumed_money`.
         assumed_money: The most that a create of unknown price is assumed to cost.
@@ -57,6 +64,13 @@ class Budget(BaseModel):
     run_money: str = Field(default="", description="Money per flow run, e.g. `50 CNY`; empty is no limit.")
     day_money: str = Field(default="", description="Money per UTC day and account; empty is no limit.")
     month_money: str = Field(default="", description="Money per UTC month and account; empty is no limit.")
+    tag_month_money: dict[str, str] = Field(
+        default_factory=dict,
+        description='Money per UTC month and tag, e.g. {"campaign-x": "50 CNY"}; empty is no limit.',
+    )
+    cost_center_month_money: dict[str, str] = Field(
+        default_factory=dict, description='Money per UTC month and cost center, e.g. {"marketing": "500 CNY"}.'
+    )
     unknown_price: Literal["refuse", "assume"] = Field(
         default="refuse", description="What becomes of a create of unknown price under a cap in money."
     )
@@ -68,11 +82,23 @@ class Budget(BaseModel):
     def _is_money(cls, value: str) -> str:
         return str(parse_money(value)) if value.strip() else ""
 
+    @field_validator("tag_month_money", "cost_center_month_money")
+    @classmethod
+    def _are_money(cls, value: dict[str, str]) -> dict[str, str]:
+        if len(value) > _MOST_LABELS:
+            raise ValueError(f"at most {_MOST_LABELS} caps, not {len(value)}")
+        for name in value:
+            if not 0 < len(name) <= 200:
+                raise ValueError(f"a name of 1 to 200 characters is wanted, not {shown(name)}")
+        return {name: str(parse_money(text)) for name, text in value.items()}
+
     @model_validator(mode="after")
     def _is_whole(self) -> Budget:
         if self.unknown_price == "assume" and not self.assumed_money:
             raise ValueError("assumed_money: an amount is wanted, e.g. 5 CNY, where an unknown price is assumed")
-        currencies = {cap.currency for cap in (*self.money.values(), self.assumed) if cap is not None}
+        currencies = {
+            cap.currency for cap in (*self.money.values(), *self.labels.values(), self.assumed) if cap is not None
+        }
         if len(currencies) > 1:
             raise ValueError(f"amounts are wanted in one currency, not in {', '.join(sorted(currencies))}")
         return self
@@ -82,6 +108,18 @@ class Budget(BaseModel):
         """The caps in money, by what they are for."""
         stated: dict[Scope, str] = {"run": self.run_money, "day": self.day_money, "month": self.month_money}
         return {scope: parse_money(text) for scope, text in stated.items() if text}
+
+    @property
+    def labels(self) -> dict[Label, Money]:
+        """The caps of tags and cost centers."""
+        stated = {Label("tag", name): text for name, text in self.tag_month_money.items()}
+        stated |= {Label("cost_center", name): text for name, text in self.cost_center_month_money.items()}
+        return {label: parse_money(text) for label, text in stated.items()}
+
+    @property
+    def currency(self) -> str | None:
+        """The currency of all caps in money; None where there is none."""
+        return next((cap.currency for cap in (*self.money.values(), *self.labels.values())), None)
 
     @property
     def assumed(self) -> Money | None:
@@ -99,6 +137,8 @@ class BudgetLimits(TypedDict, total=False):
     run_money: str
     day_money: str
     month_money: str
+    tag_month_money: dict[str, str]
+    cost_center_month_money: dict[str, str]
     unknown_price: Literal["refuse", "assume"]
     assumed_money: str
     warn_share: float
@@ -126,6 +166,7 @@ class Reached:
         account: Fingerprint of the account.
         provider: Name of the provider.
         period: The day or month, `2026-11-22` or `2026-11`; empty for a run.
+        label: The tag or cost center, where the cap is of one.
     """
 
     cap: str
@@ -134,6 +175,7 @@ class Reached:
     account: str
     provider: str
     period: str = ""
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -145,6 +187,7 @@ class _Cap:
     wanted: Decimal
     limit: Decimal
     currency: str = ""
+    label: Label | None = None
 
     def shown(self, value: Decimal) -> str:
         return f"{plain(value)} {self.currency}".strip()
@@ -159,13 +202,16 @@ class BudgetGuard:
     """Counts what one run sends for one account, beside what the ledger says the day and month have seen of others.
 
     Exact within a run. Runs on several machines see what others have reserved after at most 20 s, so together they may
-    go over a day's cap by what they reserve in that time. A day and a month are counted by listings of names.
+    go over a day's or an account's month's cap by what they reserve in that time; never over that of a tag or a cost
+    center, see `Allowances`. A day and a month are counted by listings of names.
 
     Attributes:
         ledger: Where the creates are counted.
         budget: The caps.
         now: Wall clock (UTC), a seam for tests.
         reached: Told when a share of a cap is reached: once a run, and once a day or month over all runs.
+        run: What this run has sent.
+        near: How the caps stand of which this run has seen a share reached, whoever was told of it.
     """
 
     ledger: Ledger
@@ -173,27 +219,38 @@ class BudgetGuard:
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     reached: Callable[[Reached], None] = _silent
     run: Spent = field(default_factory=lambda: Spent(0, 0.0))
+    near: dict[str, Reached] = field(default_factory=dict[str, Reached])
     _own: dict[str, Spent] = field(default_factory=dict[str, Spent])
     _others: dict[str, tuple[float, Spent]] = field(default_factory=dict[str, "tuple[float, Spent]"])
-    _told: set[str] = field(default_factory=set[str])
+    _labels: Allowances = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self._labels = Allowances(self.ledger, self.budget.labels)
 
     async def reserve(self, draft: LedgerRecord) -> None:
         """Count a create that is about to be sent.
 
         Raises:
             BudgetError: It would go over a cap, or its price is not known; it is not counted.
+            DestinationError: What others have spent cannot be read; it is not counted.
         """
         async with self._lock:
-            day, mine = _day(draft), _cost(draft)
+            day, mine = _day(draft), self._cost(draft)
             spent: dict[Scope, Spent] = {"run": self.run + mine}
             cap = self.budget
             if cap.day_generations or cap.day_seconds or cap.day_money:
                 spent["day"] = await self._counted(day, draft.account) + mine
             if cap.month_money:
                 spent["month"] = await self._counted(day[:8], draft.account) + mine
+            elsewhere = await self._labels.elsewhere(draft)
             caps = list(self._caps(spent))
-            problems = [*self._unknown(draft, mine, spent), *self._over(caps)]
+            problems = [*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)]
+            if elsewhere and not problems:
+                others = {label: self._most(known) for label, known in elsewhere.items()}
+                taken = await self._labels.take(draft, self._most(mine), others)
+                caps += map(_cap_of, taken)
+                problems = [*self._over([_cap_of(one) for one in taken if not one.fits])]
             if problems:
                 raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
             self._add(day, mine)
@@ -203,7 +260,24 @@ class BudgetGuard:
 
     def refund(self, draft: LedgerRecord) -> None:
         """Take back a create that made nothing."""
-        self._add(_day(draft), _NOTHING - _cost(draft))
+        self._add(_day(draft), _NOTHING - self._cost(draft))
+        self._labels.give_back(draft.key)
+
+    async def finish(self) -> None:
+        """Give back what this run has taken out of the caps of labels and not spent."""
+        await self._labels.finish()
+
+    def _cost(self, draft: LedgerRecord) -> Spent:
+        """What a create costs at most; in another currency than that of the caps nobody knows."""
+        price, currency = price_of(draft.money), self.budget.currency
+        same = price is None or currency is None or not price.amount or in_name(price.currency) == in_name(currency)
+        return one_create(draft.seconds, price if same else None)
+
+    def _most(self, spent: Spent) -> Decimal:
+        """What creates cost at most in the currency of the caps, with those of unknown price as they are assumed."""
+        assumed = self.budget.assumed
+        known = spent.in_currency(self.budget.currency or "")
+        return known if assumed is None else EXACT.add(known, assumed.amount * spent.unpriced)
 
     def _add(self, day: str, mine: Spent) -> None:
         self.run += mine
@@ -230,21 +304,20 @@ class BudgetGuard:
             if limit:
                 yield _Cap(name, scope, Decimal(f"{wanted:g}"), Decimal(f"{limit:g}"))
         for scope, money in cap.money.items():
-            known = spent[scope].in_currency(money.currency)
-            assumed = cap.assumed.amount * spent[scope].unpriced if cap.assumed else Decimal(0)
-            yield _Cap(f"{scope}_money", scope, EXACT.add(known, assumed), money.amount, money.currency)
+            yield _Cap(f"{scope}_money", scope, self._most(spent[scope]), money.amount, money.currency)
 
-    def _unknown(self, draft: LedgerRecord, mine: Spent, spent: dict[Scope, Spent]) -> Iterator[Problem]:
+    def _unknown(
+        self, draft: LedgerRecord, mine: Spent, spent: dict[Scope, Spent], elsewhere: Mapping[Label, Spent]
+    ) -> Iterator[Problem]:
         """Why a cap in money cannot be held where prices are not known."""
         cap = self.budget
-        if not cap.money or cap.unknown_price == "assume":
+        if not (cap.money or elsewhere) or cap.unknown_price == "assume":
             return
-        (currency,) = {money.currency for money in cap.money.values()}
-        known = mine.priced and (not mine.money or mine.in_currency(currency))
-        if not known:
-            limit = f"a price in {currency} that is known at most, or unknown_price: assume"
+        counts = [*(spent[scope].unpriced for scope in cap.money), *(one.unpriced for one in elsewhere.values())]
+        if not mine.priced:
+            limit = f"a price in {cap.currency} that is known at most, or unknown_price: assume"
             yield Problem("budget.unknown_price", draft.model, limit, _SOURCE)
-        elif others := max(spent[scope].unpriced for scope in cap.money):
+        elif others := max(counts):
             limit = "none in this period, or unknown_price: assume"
             yield Problem("budget.unknown_price", f"{others} creates of unknown price", limit, _SOURCE)
 
@@ -258,22 +331,24 @@ class BudgetGuard:
         }
         for cap in caps:
             if cap.wanted > cap.limit:
-                limit = f"at most {cap.shown(cap.limit)}; {when[cap.scope]}"
+                whose = f" for {shown(cap.label.name)}" if cap.label else ""
+                limit = f"at most {cap.shown(cap.limit)}{whose}; {when[cap.scope]}"
                 yield Problem(f"budget.{cap.name}", f"{cap.shown(cap.wanted)} with this one", limit, _SOURCE)
 
     async def _tell(self, cap: _Cap, draft: LedgerRecord) -> None:
         period = {"run": "", "day": _day(draft), "month": _day(draft)[:7]}[cap.scope]
-        if (name := f"{cap.name}/{period}") in self._told:
+        whose = cap.label.name if cap.label else ""
+        known = (name := f"{cap.name}/{period}/{whose}") in self.near
+        spent, limit = cap.shown(cap.wanted), cap.shown(cap.limit)
+        reached = self.near[name] = Reached(cap.name, spent, limit, draft.account, draft.provider, period, whose)
+        if known or (period and not await self._is_first(cap, period, "all" if cap.label else draft.account)):
             return
-        self._told.add(name)
-        if period and not await self._is_first(cap, period, draft.account):
-            return
-        told = Reached(cap.name, cap.shown(cap.wanted), cap.shown(cap.limit), draft.account, draft.provider, period)
-        self.reached(told)
+        self.reached(reached)
 
     async def _is_first(self, cap: _Cap, period: str, account: str) -> bool:
         """Whether no other run has told of it: the first one leaves a mark. In doubt it is told again."""
-        mark = hashlib.sha256(f"{cap.shown(cap.limit)} {self.budget.warn_share}".encode()).hexdigest()[:8]
+        whose = f" {cap.label}" if cap.label else ""
+        mark = hashlib.sha256(f"{cap.shown(cap.limit)} {self.budget.warn_share}{whose}".encode()).hexdigest()[:8]
         path = f"{FOLDER}/_budgets/{period}/{account}/{cap.name}~{mark}"
         try:
             if self.ledger.weak and await self.ledger.store.head(path):
@@ -286,8 +361,8 @@ class BudgetGuard:
         return True
 
 
-def _cost(draft: LedgerRecord) -> Spent:
-    return one_create(draft.seconds, price_of(draft.money))
+def _cap_of(one: LabelCap) -> _Cap:
+    return _Cap(one.name, "month", one.wanted.amount, one.limit.amount, one.limit.currency, one.label)
 
 
 def _day(draft: LedgerRecord) -> str:

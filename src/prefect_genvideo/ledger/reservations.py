@@ -16,6 +16,7 @@ from datetime import datetime, timedelta, timezone
 from pydantic import BaseModel, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.marks import Label, labels_of, marked_in, names_with
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.spent import Spent, one_create, price_of, spent_in, total
 from prefect_genvideo.prices.amounts import Money
@@ -65,6 +66,8 @@ class Held:
         account: Fingerprint of the account.
         seconds: Seconds of video by idempotency key.
         prices: The most that a create costs, by idempotency key, where it is known.
+        labels: Tags and cost centers by idempotency key, where there are some.
+        further: Further objects whose names hold the marks that the first has no room for.
         expires_at: See `Reservation`.
         claimed: Keys that were, or may have been, claimed under it.
         ended: Keys with nothing left to do.
@@ -77,6 +80,8 @@ class Held:
     account: str
     seconds: dict[str, float]
     prices: dict[str, Money] = field(default_factory=dict[str, Money])
+    labels: dict[str, tuple[Label, ...]] = field(default_factory=dict[str, "tuple[Label, ...]"])
+    further: list[str] = field(default_factory=list[str])
     path: str = ""
     begun: str = ""
     expires_at: datetime = _NEVER
@@ -101,6 +106,20 @@ class Held:
         """What these of its keys cost."""
         return total(one_create(self.seconds[key], self.prices.get(key)) for key in keys)
 
+    def marked(self, keys: Iterable[str], but: Collection[str]) -> dict[str, Spent]:
+        """What these of its keys cost by mark.
+
+        Args:
+            keys: Idempotency keys.
+            but: Marks that are left out.
+        """
+        found = dict[str, Spent]()
+        for key in keys:
+            for mark in [label.mark for label in self.labels.get(key, ()) if label.mark not in but]:
+                cost = one_create(None, self.prices.get(key))
+                found[mark] = found[mark] + cost if mark in found else cost
+        return found
+
 
 class Reservations:
     """Writes and reads the reservations of one ledger.
@@ -108,28 +127,42 @@ class Reservations:
     Args:
         store: Where the ledger is.
         on_trouble: Called with a message when a reservation could not be closed, which costs a look and no more.
+
+    Attributes:
+        apart: Marks of labels that this process counts elsewhere, so that its names need not say them.
+        on_settled: Called with a key and what it has cost in the end.
     """
 
     def __init__(self, store: ObjectStore, on_trouble: Callable[[str], None]) -> None:
         self._store = store
         self._on_trouble = on_trouble
+        self.apart: frozenset[str] = frozenset()
+        self.on_settled: Callable[[str, Money], None] | None = None
         self._own: dict[str, Held] = {}
         self._found: list[Held] = []
         self._paths: set[str] = set()
 
-    def expect(self, account: str, seconds: Mapping[str, float], prices: Mapping[str, Money] | None = None) -> None:
+    def expect(
+        self,
+        account: str,
+        seconds: Mapping[str, float],
+        prices: Mapping[str, Money] | None = None,
+        labels: Mapping[str, tuple[Label, ...]] | None = None,
+    ) -> None:
         """Announce keys that will be claimed in about this order, so that they are reserved many at once.
 
         Args:
             account: Fingerprint of the account that pays for them.
             seconds: Seconds of video by idempotency key.
             prices: The most that a create costs, by idempotency key, where it is known.
+            labels: Tags and cost centers by idempotency key, where there are some.
         """
-        keys, known = list(seconds), prices or {}
+        keys, known, labelled = list(seconds), prices or {}, labels or {}
         for first in range(0, len(keys), _TOGETHER):
             some = keys[first : first + _TOGETHER]
             priced = {key: known[key] for key in some if key in known}
-            held = Held("", account, {key: seconds[key] for key in some}, priced)
+            marked = {key: labelled[key] for key in some if key in labelled}
+            held = Held("", account, {key: seconds[key] for key in some}, priced, marked)
             self._own |= dict.fromkeys(held.seconds, held)
 
     async def cover(self, record: LedgerRecord, *, counted: bool = True) -> None:
@@ -160,6 +193,7 @@ class Reservations:
         held = Held("", record.account, {record.key: (record.seconds or 0.0) if counted else 0.0})
         if (price := price_of(record.money)) is not None:
             held.prices[record.key] = price
+        held.labels[record.key] = labels_of(record)
         if not counted:
             held.unpaid.add(record.key)
         self._own[record.key] = held
@@ -174,23 +208,27 @@ class Reservations:
         if held.claimed <= held.ended:
             await self._drop(held)
         prices = {key: price for key, price in held.prices.items() if key in rest}
-        renewed = Held("", held.account, rest, prices, unpaid=held.unpaid & rest.keys())
+        labels = {key: labels for key, labels in held.labels.items() if key in rest}
+        renewed = Held("", held.account, rest, prices, labels, unpaid=held.unpaid & rest.keys())
         self._own |= dict.fromkeys(rest, renewed)
         return renewed
 
     async def _write(self, held: Held, day: str) -> Held:
         if held.day != day:
             held.day = day
-            held.begun = self._path(held, held.spent(held.seconds.keys() - held.unpaid))
+            held.begun, *held.further = self._paths_of(held, held.seconds.keys() - held.unpaid, uuid.uuid4().hex)
         held.expires_at = datetime.now(timezone.utc) + _EXPIRES
+        for path in held.further:
+            await self._store.put(path, b"", content_type="application/json")
         await self._put(held.begun, held.expires_at, held.seconds)
         held.path = held.begun
         return held
 
-    def _path(self, held: Held, spent: Spent) -> str:
-        name = f"{uuid.uuid4().hex}~{spent.name}"
-        self._paths.add(path := f"{RESERVED}/{held.day}/{held.account}/{name}")
-        return path
+    def _paths_of(self, held: Held, keys: Collection[str], begin: str) -> list[str]:
+        names = names_with(begin, held.spent(keys), held.marked(keys, self.apart))
+        paths = [f"{RESERVED}/{held.day}/{held.account}/{name}" for name in names]
+        self._paths.update(paths)
+        return paths
 
     async def _put(self, path: str, expires_at: datetime, keys: Iterable[str]) -> None:
         content = Reservation(expires_at=expires_at, keys=list(keys)).model_dump_json(indent=1).encode()
@@ -204,6 +242,8 @@ class Reservations:
             unpaid: It is proven that its create made nothing.
             cost: What it has cost in the end, where that is known; it takes the place of what was expected at most.
         """
+        if cost is not None and self.on_settled is not None:
+            self.on_settled(key, cost)
         mine = self._own.get(key)
         for held in [*([mine] if mine else []), *(one for one in self._found if key in one.seconds)]:
             held.ended.add(key)
@@ -247,14 +287,18 @@ class Reservations:
 
     async def _empty(self, held: Held) -> None:
         """Write what was really spent, and leave nothing where that is nothing."""
-        reserved = spent_in(held.path)
-        spent = reserved if held.found else held.spent(held.claimed - held.unpaid)
-        path = held.path if spent == reserved else self._path(held, spent)
+        paid = held.claimed - held.unpaid
+        if held.found:
+            now = [held.path] if spent_in(held.path).generations else []
+        else:
+            begin = held.path.rpartition("/")[2].partition("~")[0]
+            now = self._paths_of(held, paid, begin) if paid else []
         try:
-            if spent.generations:
-                await self._store.put(path, b"", content_type="application/json")
-            if path != held.path or not spent.generations:
-                await self._store.delete(held.path)
+            for path in reversed(now):  # the first, which is the open one where nothing has changed, comes last
+                if path not in held.further:
+                    await self._store.put(path, b"", content_type="application/json")
+            for path in {held.path, *held.further}.difference(now):
+                await self._store.delete(path)
         except DestinationError as error:
             self._on_trouble(f"A reservation stays open, reconciling closes it: {error}")
 
@@ -271,6 +315,19 @@ class Reservations:
                 if info.key.split("/")[-2] == account and info.key not in self._paths:
                     total += spent_in(info.key)
         return total
+
+    async def marked(self, month: str, marks: Collection[str]) -> dict[str, Spent]:
+        """What labels have cost in a month on all accounts, where the names say it.
+
+        Args:
+            month: UTC month, `2026-11`.
+            marks: Of the labels.
+        """
+        found = dict.fromkeys(marks, Spent(0, 0.0))
+        async for info in self._store.list(f"{RESERVED}/{month}-"):
+            for mark, spent in marked_in(info.key, marks).items():
+                found[mark] += spent
+        return found
 
     async def open(self) -> AsyncIterator[Held | DestinationError]:
         """Every reservation that may have unfinished keys; one that cannot be read comes as the error it is.

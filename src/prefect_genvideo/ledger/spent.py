@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -116,11 +116,17 @@ def spent_in(path: str) -> Spent:
     if not told or not parts:
         seconds = counts.removesuffix("s")
         return Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
-    priced = next((int(found[1]) for part in parts[1:] if (found := _PRICED.fullmatch(part))), 0)
-    return Spent(int(told[1]), float(told[2]), tuple(sorted(_amounts(parts[1:]), key=lambda one: one.currency)), priced)
+    return Spent(int(told[1]), float(told[2]), amounts_in(parts[1:]), priced_in(parts[1:]))
 
 
-def _amounts(parts: Iterable[str]) -> Iterator[Money]:
-    for part in parts:
-        if found := _MONEY.fullmatch(part):
-            yield Money(amount=Decimal(found[1]), currency=found[2])
+def amounts_in(parts: Iterable[str]) -> tuple[Money, ...]:
+    """Return the amounts among the parts of a name, in the order of their currencies."""
+    told = [found for part in parts if (found := _MONEY.fullmatch(part))]
+    return tuple(
+        sorted((Money(amount=Decimal(one[1]), currency=one[2]) for one in told), key=lambda money: money.currency)
+    )
+
+
+def priced_in(parts: Iterable[str]) -> int:
+    """Return how many creates the parts of a name call priced."""
+    return next((int(found[1]) for part in parts if (found := _PRICED.fullmatch(part))), 0)

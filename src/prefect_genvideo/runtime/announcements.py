@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from prefect.events import emit_event
 
-from prefect_genvideo.errors import printable, shorten
+from prefect_genvideo.errors import printable, shorten, shown
 from prefect_genvideo.ledger.budget import Reached
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.pipeline.hooks import Event
@@ -80,16 +80,18 @@ def announce_budget(reached: Reached) -> None:
     Args:
         reached: Which cap, and how far.
 
-    Resource id: `genvideo.budget.<account>.<cap>`.
+    Resource id: `genvideo.budget.<account>.<cap>`; with `genvideo.label` where the cap is of a tag or cost center.
     """
     when = f" of {reached.period}" if reached.period else " of this run"
-    run_logger().warning("Budget %s%s: %s of %s is spent.", reached.cap, when, reached.spent, reached.limit)
+    whose = f" for {shown(reached.label)}" if reached.label else ""
+    run_logger().warning("Budget %s%s%s: %s of %s is spent.", reached.cap, whose, when, reached.spent, reached.limit)
     run = flow_run_id()
     emit_event(
         event="genvideo.budget.reached",
         resource={
             "prefect.resource.id": f"genvideo.budget.{reached.account}.{reached.cap}",
             "genvideo.provider": reached.provider,
+            **({"genvideo.label": reached.label} if reached.label else {}),
         },
         related=[{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
         if run

@@ -19,11 +19,13 @@ from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, Precondi
 
 LEDGER = "_ledger"
 """Folder of the ledger in a store."""
+SHARED = f"{LEDGER}/_shared"
+"""Folder of small objects that several processes change under conditions, as they do with records."""
 CREATE_ONLY_MARK = f"{LEDGER}/_create-only"
 """Object that says how the records beside it are kept, so that no process takes them for missing."""
 # A record lies directly in the folder; markers and histories in folders of their own are replaced without conditions.
-_RECORD = re.compile(rf"{LEDGER}/[^/]+\.json")
-_VERSION = re.compile(rf"({LEDGER}/[^/]+\.json)/(\d{{4}})")
+_RECORD = re.compile(rf"{LEDGER}/(?:_shared/)?[^/]+\.json")
+_VERSION = re.compile(rf"({_RECORD.pattern})/(\d{{4}})")
 _MOST_VERSIONS = 9999
 # Seconds to wait for a listing that does not show yet what a write has met.
 _LISTING_PAUSES = (0.1, 0.4, 1.0, 2.0)
