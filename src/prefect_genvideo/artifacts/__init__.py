@@ -3,7 +3,7 @@
 from prefect_genvideo.artifacts.film import show_film
 from prefect_genvideo.artifacts.markdown import artifact_key, plain
 from prefect_genvideo.artifacts.progress import ProgressArtifact
-from prefect_genvideo.artifacts.report import publish, read_report, show_budget, show_table
+from prefect_genvideo.artifacts.report import publish, read_report, show_budgets, show_table
 from prefect_genvideo.artifacts.video import show_reuse, show_video, video_markdown
 
 __all__ = [
@@ -12,7 +12,7 @@ __all__ = [
     "plain",
     "publish",
     "read_report",
-    "show_budget",
+    "show_budgets",
     "show_film",
     "show_reuse",
     "show_table",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import anyio
@@ -39,21 +39,28 @@ async def show_table(table: Table, key: str, description: str) -> None:
     await _try(acreate_table_artifact(table=shown, key=key, description=plain(told)), "shown")
 
 
-async def show_budget(guard: BudgetGuard | None, name: str) -> None:
+async def show_budgets(guards: Sequence[BudgetGuard], name: str) -> None:
     """Show how far caps are spent of which a share is reached; nothing while there are none.
 
     Args:
-        guard: Of the run's account.
+        guards: Of a run's accounts.
         name: Of the batch, for the artifact's key.
     """
-    if guard is None or not guard.near:
-        return
     table: Table = [
-        {"cap": one.cap, "of": one.label, "period": one.period or "this run", "spent": one.spent, "limit": one.limit}
+        {
+            "provider": one.provider,
+            "cap": one.cap,
+            "of": one.label,
+            "period": one.period or "this run",
+            "spent": one.spent,
+            "limit": one.limit,
+        }
+        for guard in guards
         for one in guard.near.values()
     ]
-    counted_caps = counted(len(table), "cap")
-    await show_table(table, artifact_key("budget", name), f"{counted_caps} of the budget nearly or wholly spent")
+    if table:
+        told = f"{counted(len(table), 'cap')} of the budget nearly or wholly spent"
+        await show_table(table, artifact_key("budget", name), told)
 
 
 # Rows on a batch's page; a page of more is slow to read and to open.

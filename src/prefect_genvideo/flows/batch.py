@@ -15,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from prefect_genvideo.artifacts import publish, show_budget
+from prefect_genvideo.artifacts import publish, show_budgets
 from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
@@ -175,10 +175,7 @@ async def generate_videos(
         )
         async with cancellation_notice(*pipelines):
             report = await _run(batch, maker, max_in_flight)
-        name = f"{batch.key}-{rows}" if rows else batch.key
-        report = await publish(pipelines[0], report, name=name)
-        for pipeline in pipelines:
-            await show_budget(pipeline.budget, f"{name}-{pipeline.client.name}")
+        report = await _published(pipelines, report, f"{batch.key}-{rows}" if rows else batch.key)
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
@@ -225,6 +222,11 @@ async def check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], f
         raise InvalidRequestError("The batch may not be paid to its end; nothing was sent.", problems=problems)
     for problem in problems:
         run_logger().warning("The batch may not be paid to its end: %s", problem)
+
+
+async def _published(pipelines: Sequence[Pipeline], report: BatchReport, name: str) -> BatchReport:
+    await show_budgets([pipeline.budget for pipeline in pipelines if pipeline.budget], name)
+    return await publish(pipelines[0], report, name=name)
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:

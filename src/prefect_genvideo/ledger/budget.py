@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -245,18 +245,22 @@ class BudgetGuard:
                 spent["month"] = await self._counted(day[:8], draft.account) + mine
             elsewhere = await self._labels.elsewhere(draft)
             caps = list(self._caps(spent))
-            problems = [*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)]
-            if elsewhere and not problems:
-                others = {label: self._most(known) for label, known in elsewhere.items()}
-                taken = await self._labels.take(draft, self._most(mine), others)
-                caps += map(_cap_of, taken)
-                problems = [*self._over([_cap_of(one) for one in taken if not one.fits])]
-            if problems:
-                raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
+            self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)], draft)
+            others = {label: self._most(known) for label, known in elsewhere.items()}
+            taken = await self._labels.take(draft, self._most(mine), others)
+            self._refuse(list(self._over(_cap_of(one) for one in taken if not one.fits)), draft)
             self._add(day, mine)
-            for cap_now in caps:
-                if cap.warn_share and cap_now.wanted >= cap_now.limit * Decimal(str(cap.warn_share)):
-                    await self._tell(cap_now, draft)
+            await self._tell_of([*caps, *map(_cap_of, taken)], draft)
+
+    def _refuse(self, problems: list[Problem], draft: LedgerRecord) -> None:
+        if problems:
+            raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
+
+    async def _tell_of(self, caps: list[_Cap], draft: LedgerRecord) -> None:
+        share = Decimal(str(self.budget.warn_share))
+        for cap in caps:
+            if share and cap.wanted >= cap.limit * share:
+                await self._tell(cap, draft)
 
     def refund(self, draft: LedgerRecord) -> None:
         """Take back a create that made nothing."""
@@ -321,7 +325,7 @@ class BudgetGuard:
             limit = "none in this period, or unknown_price: assume"
             yield Problem("budget.unknown_price", f"{others} creates of unknown price", limit, _SOURCE)
 
-    def _over(self, caps: list[_Cap]) -> Iterator[Problem]:
+    def _over(self, caps: Iterable[_Cap]) -> Iterator[Problem]:
         now = self.now()
         first = (now.replace(day=1) + timedelta(days=32)).strftime("%Y-%m-01 00:00 UTC")
         when: dict[Scope, str] = {
