@@ -197,6 +197,7 @@ def request_trigger(
     trigger: dict[str, Any] = {
         "expect": {event},
         "match": match or {"prefect.resource.id": "*"},
+        "description": f"Each event {event} becomes one video.",
         "posture": "Reactive",
         "threshold": 1,
         "within": within,

@@ -93,10 +93,17 @@ def test_there_are_schedules_of_all_three_kinds_each_in_a_zone() -> None:
         assert ZoneInfo(schedule["timezone"])
 
 
+def test_deployments_can_be_told_apart() -> None:
+    """By flow and name together, as lists show them, and by what their pages say they are for."""
+    names = [name_of(each) for each in DEPLOYMENTS]
+    assert len(set(names)) == len(names)
+    assert len({each["description"] for each in DEPLOYMENTS}) == len(names)
+
+
 @pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: str(trigger["name"]))
 def test_a_trigger_is_one_that_prefect_reads(trigger: dict[str, Any]) -> None:
-    """Names differ too: an automation is found by its name in the UI."""
-    DeploymentEventTrigger.model_validate(trigger)
+    """Names differ too: an automation is found by its name in the UI, and says there what it is for."""
+    assert DeploymentEventTrigger.model_validate(trigger).description.endswith(".")
     assert [other["name"] for other in TRIGGERS].count(trigger["name"]) == 1
 
 

@@ -20,8 +20,9 @@ def resource(event: dict[str, Any]) -> dict[str, str]:
 
 
 async def test_a_video_tells_of_each_step(place: Place) -> None:
-    """Submitted, succeeded, saved: all of one generation, tied to the flow run, with the facts as payload."""
-    state = await place.ended(idempotency_key="event-1")
+    """Submitted, succeeded, saved: all of one generation, tied to the flow run, with prompt and facts as payload."""
+    prompt = "一只猫\x1b[2J " + "x" * 400
+    state = await place.ended(idempotency_key="event-1", prompt=prompt)
     video = await state.aresult()
     made = await events("genvideo.generation.", f"genvideo.generation.sudashui.{video.task_id}", 2)
     assert [event["event"] for event in made] == ["genvideo.generation.submitted", "genvideo.generation.succeeded"]
@@ -32,6 +33,9 @@ async def test_a_video_tells_of_each_step(place: Place) -> None:
     assert (labels["genvideo.provider"], labels["genvideo.model"]) == ("sudashui", video.model)
     assert f"prefect.flow-run.{flow_run_of(state)}" in [related["prefect.resource.id"] for related in saved["related"]]
     facts = saved["payload"]
+    for event in (*made, saved):
+        told = event["payload"]["prompt"]
+        assert (told[:13], len(told)) == ("一只猫\\x1b[2J xx", 300)
     assert (facts["uri"], facts["manifest_uri"], facts["size"]) == (video.uri, video.manifest_uri, video.size)
     assert KEY not in str([*made, saved])
     assert "?expires=" not in str([*made, saved])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
@@ -44,8 +43,12 @@ async def test_what_was_left_behind_is_fetched(place: Place) -> None:
     assert rows["item-0"].uri == f"s3://{place.destination.bucket}/{next(iter(place.videos()))}"
     assert rows["item-2"].task_id == waiting
     assert "genvideo ledger adopt KEY TASK_ID" in rows["item-3"].detail
-    (table,) = await artifacts(flow_run_of(state))
-    assert (table["type"], len(json.loads(table["data"]))) == ("table", 4)
+    (page,) = await artifacts(flow_run_of(state))
+    assert (page["type"], page["key"]) == ("markdown", "reconciled-videos")
+    assert [f"| {outcome} | item" in page["data"] for outcome in ("saved", "failed", "waiting", "unknown")] == [
+        True
+    ] * 4
+    assert page["description"].startswith("4 unfinished generations: ")
     assert "Reconciled 4 unfinished records" in await logs(flow_run_of(state), "Reconciled")
 
     again = await reconcile_videos(place.sudashui, place.destination)
@@ -77,8 +80,9 @@ async def test_one_unknown_outcome_makes_one_red_run_and_stands_in_an_artifact_u
             await run(**names)
         assert await run(**names) == await run(**names)
     state = await run(**names, return_state=True)
-    found = {table["key"]: json.loads(table["data"]) for table in await artifacts(flow_run_of(state))}
-    assert [row["key"] for row in found["generations-to-decide"]] == ["lost-1", "lost-2"]
+    (page,) = [one for one in await artifacts(flow_run_of(state)) if one["key"] == "generations-to-decide"]
+    assert page["description"] == "2 generations wait for a person"
+    assert [page["data"].count(f"Key: `{key}`") for key in ("lost-1", "lost-2")] == [1, 1]
     assert await state.aresult() == {"unknown": 2}
 
 

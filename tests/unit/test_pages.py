@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from prefect_genvideo import S3Destination, SudashuiCredentials
 from prefect_genvideo.artifacts import artifact_key
 from prefect_genvideo.artifacts.film import film_markdown
+from prefect_genvideo.artifacts.ledger import decisions_markdown, in_order, reconciled_markdown
 from prefect_genvideo.artifacts.report import batch_markdown
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.flows import generate_video, reconcile_videos
 from prefect_genvideo.flows.names import place_name, run_name
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.pipeline.play import PlayLink
+from prefect_genvideo.pipeline.reconcile import ReconciledRow
 from prefect_genvideo.pipeline.storyboard import StoredFilm
 from tests.unit.test_strangers_texts import HOSTILE, parsed
 
@@ -93,6 +95,44 @@ def test_a_film_page_links_to_film_and_shots_alone(text: str) -> None:
     assert hrefs == ["https://cdn.example/f.mp4", "https://cdn.example/1.mp4"]
     assert [token.attrs["src"] for token in tokens if token.type == "image"] == ["data:image/jpeg;base64,AA=="]
     assert count == 3
+
+
+def reconciled(outcome: str, text: str, link: bool = False) -> ReconciledRow:
+    """A row of a reconciliation whose every text is somebody else's."""
+    return ReconciledRow(
+        key=text, provider="p", model=text, task_id=text, outcome=outcome, detail=text, prompt=text,
+        object_key="a.mp4" if link else None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_pages_of_the_ledger_link_to_videos_alone(text: str) -> None:
+    """Prompts, keys and reasons make neither rows nor links; what a person decides has its key, to be copied."""
+    rows = [reconciled("unknown", text), reconciled("saved", text, link=True)]
+    page = reconciled_markdown(rows, [None, PlayLink("https://cdn.example/a.mp4", 2)], 3)
+    tokens, count = tables(page)
+    assert [token.attrs["href"] for token in tokens if token.type == "link_open"] == ["https://cdn.example/a.mp4"]
+    assert [token for token in tokens if token.type in ("image", "html_block", "html_inline")] == []
+    assert count == 3
+    assert "live for 2 h" in page
+    assert "1 more" in page
+    tokens, count = tables(decisions_markdown(rows[:1]))
+    assert [token for token in tokens if token.type in ("image", "html_block", "html_inline", "link_open")] == []
+    assert count == 0
+
+
+def test_a_decision_shows_the_key_whole_and_the_prompt_in_chinese() -> None:
+    """The key goes into a form; however long it is, nothing of it is cut."""
+    key = f"event-{'8d7f6e5d' * 8}"
+    page = decisions_markdown([reconciled("unknown", "一只猫发现大海").model_copy(update={"key": key})])
+    assert f"`{key}`" in page
+    assert "一只猫发现大海" in page
+
+
+def test_what_waits_comes_first_on_a_page_of_the_ledger() -> None:
+    """However many others there are."""
+    rows = [reconciled(outcome, outcome) for outcome in ("waiting", "saved", "unknown", "trouble")]
+    assert [row.outcome for row in in_order(rows)] == ["unknown", "trouble", "saved", "waiting"]
 
 
 def test_forms_have_no_backticks() -> None:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import asyncio
 
-from prefect.artifacts import acreate_markdown_artifact
-
 from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
+from prefect_genvideo.artifacts.pages import show_page
 from prefect_genvideo.artifacts.video import picture_of, play_links
 from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.models import StoredVideo
@@ -34,11 +33,9 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         [link] = await pipeline.links.of(store, [store.relative_key(film.key)])
         links = await play_links(pipeline, film.shots)
         pictures = await asyncio.gather(*(picture_of(pipeline, shot, _WIDTH) for shot in film.shots[:_PICTURED]))
-        await acreate_markdown_artifact(
-            film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links]),
-            key=artifact_key("film", film.sha256[:12]),
-            description=shorten(f"{name} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s", 140),
-        )
+        page = film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links])
+        told = f"{shorten(name, 140)} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s"
+        await show_page(page, artifact_key("film", film.sha256[:12]), told)
     except Exception as error:
         run_logger().warning("The film's artifact could not be made: %s", type(error).__name__)
 

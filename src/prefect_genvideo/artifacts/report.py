@@ -3,40 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import anyio
 import anyio.to_thread
-from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
-from prefect_genvideo.artifacts.markdown import Table, artifact_key, cells, code, grid, lives, plain, play
+from prefect_genvideo.artifacts.markdown import Table, artifact_key, code, grid, lives, plain, play
+from prefect_genvideo.artifacts.pages import attempt, show_page, show_table
 from prefect_genvideo.artifacts.video import play_links, thumbnail
 from prefect_genvideo.batch.report import BatchReport, BatchRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten
+from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.record import file_name
 from prefect_genvideo.pipeline.lineage import tell_report
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.runtime import run_logger
-
-# Rows of a table in the UI; the files beside the ledger have all of them.
-_ROWS_SHOWN = 1_000
-
-
-async def show_table(table: Table, key: str, description: str) -> None:
-    """Create a table artifact. Its failure is logged, and nothing more.
-
-    Args:
-        table: The rows; those beyond the first thousand are left to the files.
-        key: See `artifact_key`.
-        description: What the table says, in a line.
-    """
-    more = len(table) - _ROWS_SHOWN
-    told = f"{description} (the first {_ROWS_SHOWN} of {len(table)} rows)" if more > 0 else description
-    shown = cells(table[:_ROWS_SHOWN]) or [{"row": "none"}]
-    await _try(acreate_table_artifact(table=shown, key=key, description=plain(told)), "shown")
 
 
 async def show_budgets(guards: Sequence[BudgetGuard], name: str) -> None:
@@ -106,13 +88,12 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
     stored = report.model_copy(update={"report_uri": pipeline.ledger.store.uri(f"{_folder(name)}/report.json")})
     data = stored.model_dump_json(indent=2, exclude_none=True).encode()
     path = f"{_folder(name)}/report.json"
-    if await _try(pipeline.ledger.store.put(path, data, content_type="application/json"), "stored"):
+    storing = pipeline.ledger.store.put(path, data, content_type="application/json")
+    if await attempt(storing, "The report could not be stored"):
         report = stored
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
-    told = f"{name} · {report.summary()}"
-    table = acreate_table_artifact(table=cells(report.table()), key=artifact_key("batch", name), description=told)
-    await _try(table, "shown")
-    await _try(_show_covers(pipeline, report, name, links), "shown with its covers")
+    await show_table(report.table(), artifact_key("batch", name), f"{name} · {report.summary()}")
+    await attempt(_show_covers(pipeline, report, name, links), "The report could not be shown with its covers")
     return report
 
 
@@ -124,17 +105,6 @@ async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | Non
     return [*links, *[None] * (len(report.rows) - len(shown))]
 
 
-async def _try(step: Coroutine[Any, Any, object], done: str) -> bool:
-    """Do one step of publishing; whether it worked. One that fails leaves the others their chance."""
-    try:
-        await step
-    except Exception as error:
-        told = str(error) if isinstance(error, DestinationError) else type(error).__name__
-        run_logger().warning("The report could not be %s: %s", done, told)
-        return False
-    return True
-
-
 async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links: list[PlayLink | None]) -> None:
     """One page for the batch: its covers, and each row with its prompt and a link that plays it."""
     sheet = await _contact_sheet(pipeline, report)
@@ -142,11 +112,8 @@ async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links
     if sheet is not None:
         await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
         shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
-    await acreate_markdown_artifact(
-        markdown=batch_markdown(report, links, shown),
-        key=artifact_key("videos", name),
-        description=f"{name} · {report.summary()}",
-    )
+    page = batch_markdown(report, links, shown)
+    await show_page(page, artifact_key("videos", name), f"{name} · {report.summary()}")
 
 
 def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str | None) -> str:

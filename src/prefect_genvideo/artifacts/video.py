@@ -6,9 +6,9 @@ import base64
 import io
 
 import anyio.to_thread
-from prefect.artifacts import acreate_markdown_artifact
 
 from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
+from prefect_genvideo.artifacts.pages import show_page
 from prefect_genvideo.errors import shorten
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import StoredVideo, VideoRequest
@@ -29,11 +29,9 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
     """
     try:
         [link] = await play_links(pipeline, [video])
-        await acreate_markdown_artifact(
-            markdown=video_markdown(video, request, await picture_of(pipeline, video), link),
-            key=artifact_key("video", video.task_id),
-            description=shorten(f"{request.prompt or 'Video'} · {video.model}", 140),
-        )
+        page = video_markdown(video, request, await picture_of(pipeline, video), link)
+        told = f"{shorten(request.prompt or 'Video', 140)} · {video.model}"
+        await show_page(page, artifact_key("video", video.task_id), told)
     except Exception as error:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)
 
@@ -41,11 +39,9 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
 async def show_reuse(record: LedgerRecord) -> None:
     """Say in the run's artifacts that nothing was paid, since its key had a task already."""
     try:
-        await acreate_markdown_artifact(
-            markdown=f"Nothing was paid: task {code(record.task_id or '')} of {code(record.key)} is used again.\n",
-            key=artifact_key("reused", record.task_id or record.key),
-            description="An earlier run has paid for this generation.",
-        )
+        page = f"Nothing was paid: task {code(record.task_id or '')} of {code(record.key)} is used again.\n"
+        told = f"Paid for earlier: {shorten(str(record.request.get('prompt') or record.key), 140)}"
+        await show_page(page, artifact_key("reused", record.task_id or record.key), told)
     except Exception as error:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)
 

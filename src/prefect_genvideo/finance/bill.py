@@ -12,12 +12,14 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from prefect_genvideo.errors import InvalidRequestError, shown
+from prefect_genvideo.errors import InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import EXACT, Money, money_of
 from prefect_genvideo.providers.money import AccountLog
 
+# Characters of a prompt in a line.
+_PROMPT = 60
 _MONTH = re.compile(r"20[0-9]{2}-(?:0[1-9]|1[0-2])")
 
 LineKind = Literal["agrees", "difference", "charge without video", "video without charge", "not covered"]
@@ -55,6 +57,7 @@ class BillLine(BaseModel):
         billed: What the bill says that it costs.
         recorded: What the ledger says; None: unknown, which is never 0.
         at: When it was sent, or charged.
+        prompt: The beginning of what the video shows; empty for a charge without one.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -62,6 +65,7 @@ class BillLine(BaseModel):
     kind: LineKind
     provider: str
     model: str = ""
+    prompt: str = ""
     key: str | None = None
     task_id: str | None = None
     request_id: str | None = None
@@ -120,6 +124,7 @@ class Bill(BaseModel):
         return [
             {
                 "kind": line.kind,
+                "prompt": line.prompt,
                 "billed": str(line.billed or "none"),
                 "ledger": str(line.recorded or ("unknown" if line.key else "none")),
                 "model": line.model,
@@ -267,6 +272,7 @@ def _line(record: LedgerRecord, charge: Charge | None, told: bool, covers_from: 
         kind=kind,
         provider=record.provider,
         model=record.model,
+        prompt=shorten(str(record.request.get("prompt") or ""), _PROMPT),
         key=record.key,
         task_id=record.task_id,
         request_id=record.request_id,

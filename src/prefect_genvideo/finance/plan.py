@@ -180,13 +180,13 @@ class Plan(BaseModel):
         return [
             {
                 "row": row.number,
+                "prompt": shorten(row.prompt, 60),
                 "standing": row.standing,
                 "expected": str(row.expected) if row.standing == "new" else "0",
                 "at most": _most(row) if row.standing == "new" else "0",
                 "minutes": round(row.elapsed / 60, 1),
                 "model": row.attempts[0].model,
                 "fallbacks": ", ".join(attempt.model for attempt in row.attempts[1:]),
-                "prompt": row.prompt,
                 "note": row.why or row.expected.note,
                 "key": row.attempts[0].key,
             }

@@ -1,8 +1,8 @@
 """Fetch what was paid for and left behind."""
 
 from prefect import flow
-from prefect.artifacts import acreate_table_artifact
 
+from prefect_genvideo.artifacts import show_reconciled
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import UnknownOutcomeError, counted
 from prefect_genvideo.flows.approval import end_overdue
@@ -36,16 +36,12 @@ async def reconcile_videos(
             logger.warning(
                 "%s not approved in time and cancelled; nothing was sent.", counted(late, "run was", "runs were")
             )
+        counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
+        await show_reconciled(pipeline, report.rows, counts)
     for row in report.rows:
         logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
     logger.info(
-        "Reconciled %s: %s", counted(len(report.rows), "unfinished record"), report.counts or "nothing was left behind"
-    )
-    table = [row.model_dump(mode="json", exclude_none=True) for row in report.rows]
-    await acreate_table_artifact(
-        table=table or [{"outcome": "nothing left behind"}],
-        key="reconciled-videos",
-        description="Unfinished generations and what became of them.",
+        "Reconciled %s: %s", counted(len(report.rows), "unfinished record"), counts or "nothing was left behind"
     )
     unknown = [row.key for row in report.rows if row.outcome == "unknown"]
     if unknown and fail_on_unknown:

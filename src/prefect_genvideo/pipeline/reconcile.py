@@ -11,7 +11,7 @@ from typing import TypeVar
 import anyio
 from pydantic import BaseModel
 
-from prefect_genvideo.errors import GenVideoError, TaskLostError, redact
+from prefect_genvideo.errors import GenVideoError, TaskLostError, redact, shorten
 from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.lost import settle_intent, told_of
@@ -31,6 +31,8 @@ NO_VIDEO_LIMIT = timedelta(days=7)
 
 TELL_AGAIN = timedelta(days=1)
 """How often people are told of an outcome that waits for them."""
+# Characters of a prompt in a row.
+_LONGEST_PROMPT = 300
 
 
 class ReconciledRow(BaseModel):
@@ -40,6 +42,8 @@ class ReconciledRow(BaseModel):
         outcome: `saved` (fetched now), `failed` (the provider ended it), `waiting` (still on its way), `unknown` (a
             person decides), `rejected` (nothing was made, the key is free), `settled` (its cost is final now), `other`
             (of another provider or account), `trouble` (could not be told or saved).
+        prompt: What the video shows.
+        object_key: Key of a video that was saved now, relative to the store's prefix.
         age: Seconds since the record was made.
         detail: Why, or what to do.
         first: With `unknown`: nobody was told of it before.
@@ -52,6 +56,8 @@ class ReconciledRow(BaseModel):
     outcome: str
     detail: str = ""
     uri: str | None = None
+    prompt: str = ""
+    object_key: str | None = None
     age: float = 0.0
     first: bool = False
 
@@ -231,7 +237,9 @@ async def _saved(pipeline: Pipeline, entry: Entry, now: Generation) -> Reconcile
     if entry.record.state == "submitted":
         await pipeline.succeeded(now, entry)
     stored = await pipeline.save(entry, now)
-    return _row(entry.record, "saved", f"{stored.size:,} bytes").model_copy(update={"uri": stored.uri})
+    return _row(entry.record, "saved", f"{stored.size:,} bytes").model_copy(
+        update={"uri": stored.uri, "object_key": pipeline.ledger.store.relative_key(stored.key)}
+    )
 
 
 async def _without_video(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
@@ -266,5 +274,6 @@ def _row(record: LedgerRecord, outcome: str, detail: str) -> ReconciledRow:
         task_id=record.task_id,
         outcome=outcome,
         detail=detail,
+        prompt=shorten(str(record.request.get("prompt") or ""), _LONGEST_PROMPT),
         age=(datetime.now(timezone.utc) - record.created_at).total_seconds(),
     )

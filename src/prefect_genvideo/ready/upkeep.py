@@ -1,12 +1,11 @@
 """Scheduled: fetch what a crash, a deadline or a lost link left behind. Sends no create, so it costs nothing."""
 
 from prefect import flow
-from prefect.artifacts import acreate_table_artifact
 
+from prefect_genvideo.artifacts import show_decisions
 from prefect_genvideo.errors import UnknownOutcomeError, counted
 from prefect_genvideo.flows import reconcile_videos
 from prefect_genvideo.flows.names import upkeep_name
-from prefect_genvideo.pipeline.reconcile import ReconciledRow
 
 
 @flow(name="reconcile", flow_run_name=upkeep_name)
@@ -33,11 +32,7 @@ async def reconcile(
     """
     rows = await reconcile_videos(credentials, destination)
     undecided = [row for row in rows if row.outcome == "unknown"]
-    await acreate_table_artifact(
-        table=[_decision(row) for row in undecided] or [{"key": "nothing waits for a person"}],
-        key="generations-to-decide",
-        description="Creates whose fate is not known: look into the provider's console, then adopt or release.",
-    )
+    await show_decisions(undecided)
     first = [row.key for row in undecided if row.first]
     if first and fail_on_unknown:
         waiting = counted(len(undecided), "generation waits", "generations wait")
@@ -46,7 +41,3 @@ async def reconcile(
             reason="unknown outcome",
         )
     return {outcome: sum(row.outcome == outcome for row in rows) for outcome in {row.outcome for row in rows}}
-
-
-def _decision(row: ReconciledRow) -> dict[str, str]:
-    return {"key": row.key, "model": row.model, "age": f"{row.age / 3600:.1f} h", "why and what to do": row.detail}

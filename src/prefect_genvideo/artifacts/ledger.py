@@ -1,0 +1,107 @@
+"""Records of the ledger on pages: what became of unfinished generations, and what waits for a person."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect_genvideo.artifacts.markdown import code, grid, lives, plain, play
+from prefect_genvideo.artifacts.pages import attempt, show_page
+from prefect_genvideo.errors import counted, shorten
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.play import PlayLink
+from prefect_genvideo.pipeline.reconcile import ReconciledRow
+
+# Rows on a page; more are slow to read and to open.
+_LISTED = 200
+# What people look for first comes first; other outcomes follow.
+_ORDER = ("unknown", "trouble", "saved", "failed", "rejected", "waiting")
+_BY_HAND = ("unknown", "trouble")
+_WAYS = (
+    "Look for each in the provider's console. If its task is there, run `adopt-task` with the key and the task's id; "
+    "if nothing was made, run `release-key`."
+)
+
+
+async def show_reconciled(pipeline: Pipeline, rows: Sequence[ReconciledRow], counts: str) -> None:
+    """Show what a reconciliation found. A failure is logged, and nothing more.
+
+    Args:
+        pipeline: Whose destination has the videos.
+        rows: The unfinished records.
+        counts: How many of them ended how, in words.
+    """
+
+    async def work() -> None:
+        shown = in_order(rows)[:_LISTED]
+        keys = [row.object_key for row in shown if row.object_key]
+        found = iter(await pipeline.links.of(pipeline.ledger.store, keys))
+        links = [next(found) if row.object_key else None for row in shown]
+        told = f"{counted(len(rows), 'unfinished generation')}: {counts}" if rows else "Nothing was left behind"
+        await show_page(reconciled_markdown(shown, links, len(rows)), "reconciled-videos", told)
+
+    await attempt(work(), "What was reconciled could not be shown")
+
+
+async def show_decisions(rows: Sequence[ReconciledRow]) -> None:
+    """Show what waits for a person. A failure is logged, and nothing more.
+
+    Args:
+        rows: Records of unknown fate.
+    """
+    waiting = counted(len(rows), "generation waits", "generations wait") if rows else "Nothing waits"
+    step = show_page(decisions_markdown(rows), "generations-to-decide", f"{waiting} for a person")
+    await attempt(step, "What waits for a person could not be shown")
+
+
+def reconciled_markdown(rows: Sequence[ReconciledRow], links: Sequence[PlayLink | None], total: int) -> str:
+    """The page of a reconciliation.
+
+    Args:
+        rows: The records that are shown.
+        links: What plays each one's video.
+        total: How many there are.
+    """
+    if not rows:
+        return "Nothing was left behind."
+    table = [
+        [row.outcome, _name(row), play(link), plain(shorten(row.detail, 160))]
+        for row, link in zip(rows, links, strict=True)
+    ]
+    head = {"Outcome": "left", "Prompt": "left", "Video": "left", "Detail": "left"}
+    by_hand = [row for row in rows if row.outcome in _BY_HAND]
+    more = f"The ledger has {total - len(rows)} more." if total > len(rows) else ""
+    return "\n\n".join(filter(None, (grid(head, table), more, lives(*links), *_by_hand(by_hand))))
+
+
+def decisions_markdown(rows: Sequence[ReconciledRow]) -> str:
+    """The page of what waits for a person: each with its prompt and the key that is to be copied.
+
+    Args:
+        rows: Records of unknown fate.
+    """
+    if not rows:
+        return "Nothing waits for a person."
+    more = f"The ledger has {len(rows) - _LISTED} more." if len(rows) > _LISTED else ""
+    return "\n\n".join(filter(None, (*_by_hand(rows[:_LISTED]), more)))
+
+
+def _by_hand(rows: Sequence[ReconciledRow]) -> list[str]:
+    """Records with their keys. Not in a table: a column of keys would leave none for the rest."""
+    lines: list[str] = []
+    for number, row in enumerate(rows, start=1):
+        lines += [
+            f"**{number}\\.** {_name(row)} · {plain(row.model)} · {row.age / 3600:.1f} h old",
+            f"Key: {code(row.key)}" + (f" · task: {code(row.task_id)}" if row.task_id else ""),
+            plain(shorten(row.detail, 1000)),
+        ]
+    return [_WAYS, *lines] if lines else []
+
+
+def _name(row: ReconciledRow) -> str:
+    return plain(shorten(row.prompt, 160)) or "(no prompt)"
+
+
+def in_order(rows: Sequence[ReconciledRow]) -> list[ReconciledRow]:
+    """Rows as people look for them: what they have to decide first."""
+    ranks = {outcome: rank for rank, outcome in enumerate(_ORDER)}
+    return sorted(rows, key=lambda row: ranks.get(row.outcome, len(ranks)))
