@@ -55,6 +55,12 @@ class GenVideoSettings(BaseModel):
         default="warn",
         description="What a batch does before its first create that the balance of the key may not pay to its end.",
     )
+    money_calls: int = Field(
+        default=16,
+        ge=0,
+        le=1000,
+        description="Questions about balance and log a host gets in 20 minutes, from all runs with one ledger; 0: any.",
+    )
     assets: Literal["auto", "always", "never"] = Field(
         default="auto",
         description="When runs tell Prefect of saved videos, films and reports as assets; auto: on Prefect Cloud.",

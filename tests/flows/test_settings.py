@@ -202,6 +202,19 @@ async def balance_check(place: Place, folder: Path) -> None:
         assert (await make(place, wanted("a", "b"))).counts == {"saved": 2}
 
 
+@effect(2)
+async def money_calls(place: Place, folder: Path) -> None:
+    """The third question about the balance is not sent, whichever run asks it."""
+    for asked in range(3):
+        async with open_pipeline(place.sudashui, place.destination) as pipeline:
+            if asked < 2:
+                await pipeline.client.balance()
+                continue
+            with pytest.raises(RateLimitedError):
+                await pipeline.client.balance()
+    assert place.sim.calls["usage"] == 2
+
+
 async def told(place: Place) -> dict[str, Any]:
     """What Prefect is told of an object that a flow run says it made."""
     uri = f"s3://{place.destination.bucket}/made.mp4"

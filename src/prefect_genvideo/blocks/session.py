@@ -192,6 +192,7 @@ async def open_pipeline(
 def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:
     settings = get_settings()
     ledger = target.get_ledger(say=warn)
+    client.share_calls(ledger.shared_store, settings.money_calls)
     return Pipeline(
         client=client,
         ledger=ledger,

@@ -21,10 +21,10 @@ from pydantic import BaseModel, Field
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.marks import Label, labels_of
 from prefect_genvideo.ledger.record import LedgerRecord, file_name
-from prefect_genvideo.ledger.shared import SharedObject
 from prefect_genvideo.ledger.spent import Spent, in_name
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
+from prefect_genvideo.storage.shared import SharedObject
 
 # How long it is believed that nothing is left, and how long the names of others are.
 _FRESH = 20.0

@@ -31,6 +31,7 @@ from prefect_genvideo.ledger.record import (
 from prefect_genvideo.ledger.reservations import FOLDER, Reservations
 from prefect_genvideo.polling import Backoff
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
+from prefect_genvideo.storage.ledgers import CreateOnlyStore
 
 # Nothing is paid before a claim, so a store that is down fails it soon: seconds.
 _CLAIM_PATIENCE = 20.0
@@ -108,6 +109,11 @@ class Ledger:
             if len(self._sent) > _REMEMBERED:
                 del self._sent[next(iter(self._sent))]
         return entry
+
+    @property
+    def shared_store(self) -> ObjectStore | None:
+        """The store, for small objects that are written often under conditions; None where it does not keep these."""
+        return None if self.weak or isinstance(self.store, CreateOnlyStore) else self.store
 
     def path(self, key: str) -> str:
         """Key of the record in the store."""

@@ -17,6 +17,7 @@ from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.knowledge import ModelKnowledge
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.money import AccountLog, Balance, NotTold, PriceList, Site, ToldClip, ToldCost
+from prefect_genvideo.storage import ObjectStore
 
 _NOTHING = PriceTable()
 # Estimates that are remembered of a day.
@@ -84,6 +85,15 @@ class Billing(ModelKnowledge):
         """What a request costs by the provider's own list; None where the list does not tell."""
         del wanted, listed
         return None
+
+    def share_calls(self, store: ObjectStore | None, calls: int) -> None:
+        """Say where rare questions are counted together with other processes.
+
+        Args:
+            store: One that keeps conditional writes; None where the ledger's does not.
+            calls: At most in the provider's window, for all of them; 0 is no limit of our own.
+        """
+        del store, calls
 
     # What the provider tells. Read rarely: these addresses share a small budget of calls.
 

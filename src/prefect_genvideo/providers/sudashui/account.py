@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from datetime import datetime, timezone
@@ -11,21 +12,24 @@ from urllib.parse import urlsplit
 
 import anyio
 
-from prefect_genvideo.errors import GenVideoError, RateLimitedError
+from prefect_genvideo.errors import DestinationError, GenVideoError, RateLimitedError
 from prefect_genvideo.models import Generation
 from prefect_genvideo.prices.amounts import EXACT, Estimate, Money, money_of, places, plain
 from prefect_genvideo.prices.estimate import Billable
 from prefect_genvideo.providers.answers import JsonObject, as_object, as_text
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.providers.budgets import CallBudget, budget_of
+from prefect_genvideo.providers.budgets import CallBudget, SharedCalls, budget_of
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.money import AccountLog, Balance, ListedPrice, NotTold, PriceList, Site, ToldCost
 from prefect_genvideo.providers.sudashui import money
 from prefect_genvideo.providers.sudashui.lost import resolve
+from prefect_genvideo.storage import ObjectStore
 
 CALLS = 16
 """Of the 20 calls that a host allows in `money.WINDOW` seconds, those that we take: its console shares the bucket."""
+# Those that a process takes which cannot count together with others, though there are some.
+_ALONE = 4
 # Seconds for which an address that is not offered is not asked again, and for which the site's units are believed.
 _REMEMBERED = 3600.0
 # Addresses that take from the bucket.
@@ -34,6 +38,8 @@ _RARE = frozenset({money.USAGE, money.LOG})
 _SHARED_LOG = 20.0
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
 
 
 class SudashuiAccount(VideoClient):
@@ -47,6 +53,9 @@ class SudashuiAccount(VideoClient):
     tells_money: ClassVar[bool] = True
 
     _call_budget: CallBudget | None = None
+    _shared_calls: SharedCalls | None = None
+    _calls: int = CALLS
+    _counts_alone: bool = False
     _log: tuple[float, AccountLog] | None = None
     _site: tuple[float, Site] | None = None
 
@@ -54,12 +63,49 @@ class SudashuiAccount(VideoClient):
     def call_budget(self) -> CallBudget:
         """The bucket of calls for balance and log, shared with all clients of the process that ask the same host."""
         if self._call_budget is None:
-            self._call_budget = budget_of(urlsplit(self.base_url).netloc, CALLS, money.WINDOW)
+            self._call_budget = budget_of(self._host, self._calls, money.WINDOW)
         return self._call_budget
 
     @call_budget.setter
     def call_budget(self, budget: CallBudget) -> None:
         self._call_budget = budget
+
+    def share_calls(self, store: ObjectStore | None, calls: int) -> None:
+        """Count questions about balance and log together with all that keep their ledger in this store.
+
+        Args:
+            store: The ledger's; without one, or while it fails, a process takes a few calls and no more.
+            calls: At most in `money.WINDOW` seconds; 0 is no limit of our own.
+        """
+        self._calls, self._counts_alone = calls, store is None
+        known = self._shared_calls
+        if store is not None and (known is None or known.store is not store or known.calls != calls):
+            self._shared_calls = SharedCalls(store, self._host, calls, money.WINDOW)
+
+    @property
+    def _host(self) -> str:
+        return urlsplit(self.base_url).netloc
+
+    async def _take_call(self) -> None:
+        if self._calls == 0:
+            return
+        self.call_budget.take(self.name)
+        if self._shared_calls is not None:
+            try:
+                await self._shared_calls.take(self.name)
+                return
+            except DestinationError as error:
+                logger.warning("Questions about money are counted in this process alone: %s", error)
+        if self._shared_calls is not None or self._counts_alone:
+            budget_of(self._host, min(_ALONE, self._calls), money.WINDOW).take(self.name)
+
+    async def _close_calls(self, seconds: float) -> None:
+        self.call_budget.close(seconds)
+        if self._shared_calls is not None:
+            try:
+                await self._shared_calls.close(seconds)
+            except DestinationError as error:
+                logger.warning("That %s takes no questions now was not told to others: %s", self._host, error)
 
     async def balance(self) -> Balance | NotTold:
         """Return what is left on the key; by the dashboard's figures where the gateway is too old to tell it."""
@@ -222,13 +268,13 @@ class SudashuiAccount(VideoClient):
         if absent is not None and time.monotonic() - absent[0] <= _REMEMBERED:
             return absent[1], Reply()
         if path in _RARE:
-            self.call_budget.take(self.name)
+            await self._take_call()
         reply = await self._exchange("GET", path, with_key=with_key)
         try:
             answer = money.told(reply, self.title, self.name, with_key=with_key)
         except RateLimitedError as error:
             if path in _RARE:
-                self.call_budget.close(error.retry_after or money.WINDOW)
+                await self._close_calls(error.retry_after or money.WINDOW)
             raise
         if isinstance(answer, NotTold) and (reply.status >= 400 or reply.json is None):
             self._absent[path] = (time.monotonic(), answer)

@@ -1,4 +1,4 @@
-"""Small objects beside the ledger that several processes change, each by a conditional write of what it has read."""
+"""Small objects in a store that several processes change, each by a conditional write of what it has read."""
 
 from __future__ import annotations
 
@@ -30,14 +30,29 @@ class SharedObject(Generic[S]):
         empty: What it says while it is not there.
         guarded: Whether the store keeps conditions; without them the last of two writers at once wins.
         tries: Writes that are tried where others come between.
+        timed: Whether its age is asked for with each reading, and what was read before is never believed.
+
+    Attributes:
+        age: Seconds since what `change` is given was written, by the store's clock; None where it does not tell.
     """
 
-    def __init__(self, store: ObjectStore, name: str, empty: S, *, guarded: bool = True, tries: int = _TRIES) -> None:
+    def __init__(
+        self,
+        store: ObjectStore,
+        name: str,
+        empty: S,
+        *,
+        guarded: bool = True,
+        tries: int = _TRIES,
+        timed: bool = False,
+    ) -> None:
         self.path = f"{SHARED}/{name}.json"
         self._store = store
         self._empty = empty
         self._guarded = guarded
         self._tries = tries
+        self._timed = timed
+        self.age: float | None = None
         self._seen: tuple[S, str | None] | None = None
 
     async def change(self, change: Callable[[S], S]) -> S:
@@ -51,7 +66,7 @@ class SharedObject(Generic[S]):
             DestinationError: The store failed, the object cannot be read, or others write it all the time.
         """
         for attempt in range(self._tries):
-            content, etag = self._seen or await self._read()
+            content, etag = await self._read() if self._timed or self._seen is None else self._seen
             wanted = change(content)
             if wanted == content:
                 return content
@@ -78,6 +93,8 @@ class SharedObject(Generic[S]):
 
     async def _read(self) -> tuple[S, str | None]:
         found = await self._store.get(self.path)
+        # Should it be written anew between the two, the write that follows is refused and this begins again.
+        self.age = await self._store.age(self.path) if found is not None and self._timed else None
         if found is None:
             return self._empty, None
         try:
