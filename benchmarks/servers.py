@@ -13,6 +13,7 @@ from collections.abc import Callable, Generator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -104,9 +105,11 @@ def running(simulator: str, *, prefect: bool = True, ui: bool = False, api: str 
             stack.enter_context(tempfile.TemporaryDirectory(prefix="genvideo-bench-", ignore_cleanup_errors=True))
         )
         sim, s3, port = free_port(), free_port(), free_port()
-        stack.enter_context(_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log"))
+        stack.enter_context(
+            running_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log")
+        )
         moto = [sys.executable, "-m", "prefect_genvideo.simulator.object_store", str(s3)]
-        stack.enter_context(_process(moto, folder / "s3.log"))
+        stack.enter_context(running_process(moto, folder / "s3.log"))
         pid = stack.enter_context(_prefect(folder, port, ui, api)) if prefect else 0
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{sim}/_sim/state").status_code == 200, "simulator")
         wait_for(lambda: httpx.put(f"http://127.0.0.1:{s3}/{BUCKET}").status_code == 200, "S3 server")
@@ -117,7 +120,17 @@ def running(simulator: str, *, prefect: bool = True, ui: bool = False, api: str 
 
 
 @contextmanager
-def _prefect(folder: Path, port: int, ui: bool, api: str) -> Generator[int]:
+def prefect_server(folder: Path, settings: Mapping[str, str]) -> Generator[Servers]:
+    """Run a Prefect server alone, with settings of its own."""
+    port = free_port()
+    with _prefect(folder, port, False, PREFECT_APP, settings) as process:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_for(lambda: httpx.get(f"{url}/health").status_code == 200, "Prefect server")
+        yield Servers("", "", url, process, folder)
+
+
+@contextmanager
+def _prefect(folder: Path, port: int, ui: bool, api: str, more: Mapping[str, str] | None = None) -> Generator[int]:
     settings = {
         "PREFECT_HOME": str(folder / "server"),
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -125,19 +138,35 @@ def _prefect(folder: Path, port: int, ui: bool, api: str) -> Generator[int]:
         "PREFECT_SERVER_UI_API_URL": f"http://127.0.0.1:{port}/api",
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_LEVEL": "ERROR",
+        **(more or {}),
     }
     command = [sys.executable, "-m", "uvicorn", "--factory", api]
     command += ["--host", "127.0.0.1", "--port", str(port), "--log-level", "warning"]
-    with _process(command, folder / "prefect.log", settings) as process:
+    with running_process(command, folder / "prefect.log", settings) as process:
         yield process
 
 
 @contextmanager
-def _process(command: list[str], log: Path, settings: Mapping[str, str] | None = None) -> Generator[int]:
+def running_process(
+    command: list[str], log: Path, settings: Mapping[str, str] | None = None, **options: Any
+) -> Generator[int]:
+    """Run a process in a session of its own for the length of the context; yields its id.
+
+    Args:
+        command: What to run.
+        log: Takes its output.
+        settings: Added to its environment, which has none of ours for Prefect and AWS.
+        options: Of `subprocess.Popen`.
+    """
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "AWS_"))}
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command, env={**kept, **(settings or {})}, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
+            command,
+            env={**kept, **(settings or {})},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            **options,
         )
     try:
         yield process.pid

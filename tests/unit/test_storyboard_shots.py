@@ -131,7 +131,7 @@ async def test_shots_become_one_film_without_encoding_again(pipelines: Pipelines
     assert manifest is not None
     assert [shot["task_id"] for shot in json.loads(manifest[0])["shots"]] == [shot.task_id for shot in shots]
     await store.delete(store.relative_key(film.key))
-    assert await join_shots(store, shots, "summer") == film
+    assert await join_shots(store, shots, "summer") == film.model_copy(update={"reused": True})
 
 
 async def test_other_shots_are_another_film(pipelines: Pipelines) -> None:
