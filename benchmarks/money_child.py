@@ -249,7 +249,7 @@ async def upkeep(place: Place) -> dict[str, Any]:
     Returns:
         `records` of the account and its `bill`.
     """
-    settlement.QUIET = settlement.LOG_QUIET = timedelta(seconds=SETTLED_AFTER)
+    settlement.QUIET = settlement.LOG_QUIET = settlement.LONGEST = timedelta(seconds=SETTLED_AFTER)
     async with pipeline_at(place, Order()) as pipeline:
         keeper = replace(pipeline, key_is_ours=True)
         for _ in range(LOOKS):

@@ -12,8 +12,8 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.finance.bill import month_of
-from prefect_genvideo.finance.sources import bill_of
-from prefect_genvideo.ledger.decisions import adopt
+from prefect_genvideo.finance.sources import account_records, bill_of
+from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
@@ -245,6 +245,66 @@ async def test_an_adopted_task_is_tied_to_the_charge_that_was_found_for_it(till:
     assert (record.money.quota, record.money.basis) == (PRICE, "log")
     bill = await bill_of(till.pipeline, [record], month_of(""))
     assert bill.counts == {"agrees": 1}
+
+
+async def test_a_task_that_is_given_up_is_still_paid_for(till: Till) -> None:
+    """A person frees its key, and another one is made: both stand in the ledger and in the bill, to the last unit."""
+    till.sim.money(settles_at=1.25)
+    pipeline = till.pipeline
+    await pipeline.create(REQUEST, pipeline.draft("k", REQUEST, {}))
+    given_up = till.sim.tasks[0].task_id
+    await release(pipeline.ledger, "k", force=True)
+    await till.make()
+    till.sim.finish(given_up)
+    await till.later(minutes=11)
+    assert (await till.reconcile()).counts == {"settled": 2}
+    records, troubles = await account_records(pipeline)
+    assert troubles == []
+    assert {record.task_id: record.money and record.money.quota for record in records} == {
+        task.task_id: 2_070_000 for task in till.sim.tasks
+    }
+    assert (await bill_of(pipeline, records, month_of(""))).counts == {"agrees": 2}
+    assert await open_keys(till) == []
+
+
+async def test_a_run_that_dies_while_it_gives_a_task_up_does_not_double_it(till: Till) -> None:
+    """The task has a record of its own already, and the freed key still names it: it counts once."""
+    pipeline = till.pipeline
+    await pipeline.create(REQUEST, pipeline.draft("k", REQUEST, {}))
+    freed = await release(pipeline.ledger, "k", force=True)
+    await pipeline.ledger.set_aside(freed.record)
+    await pipeline.ledger.set_aside(freed.record)
+    records, _ = await account_records(pipeline)
+    assert [record.key for record in records] == [f"task-sudashui-{freed.record.task_id}"]
+
+
+async def test_another_task_for_a_key_does_not_take_over_the_money_of_the_first(till: Till) -> None:
+    """A person ties another task to it by force: each keeps its own charge."""
+    pipeline = till.pipeline
+    await pipeline.create(REQUEST, pipeline.draft("k", REQUEST, {}))
+    other = await pipeline.client.create(REQUEST)
+    adopted = (await adopt(pipeline.ledger, "k", other, force=True)).record
+    assert (adopted.request_id, adopted.money) == (None, None)
+    till.sim.finish(till.sim.tasks[0].task_id)
+    assert (await till.reconcile()).counts == {"saved": 1}
+    records, _ = await account_records(pipeline)
+    assert {record.task_id for record in records} == {task.task_id for task in till.sim.tasks}
+    assert (await bill_of(pipeline, records, month_of(""))).sums("billed")[0].amount == Decimal("9.936")
+
+
+async def test_what_was_taken_first_is_known_from_the_settlement_alone(till: Till) -> None:
+    """Its own row is not tied to the task: nothing is billed twice, and charge and supplement make the cost."""
+    till.sim.money(settles_at=1.25)
+    await till.lose(fault="lost_after")
+    await adopt(till.pipeline.ledger, "k", till.sim.tasks[0].task_id)
+    assert (await till.reconcile()).counts == {"saved": 1}
+    await till.later(minutes=11)
+    assert (await till.reconcile()).counts == {"settled": 1}
+    record = await till.record()
+    assert record.money is not None
+    assert (record.money.charge and record.money.charge.quota, record.money.quota) == (PRICE, 2_070_000)
+    bill = await bill_of(till.pipeline, [record], month_of(""))
+    assert (bill.counts, bill.sums("billed")) == ({"agrees": 1}, bill.sums("recorded"))
 
 
 async def test_what_cannot_be_told_apart_is_left_to_a_person(till: Till) -> None:

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Literal
 
@@ -16,10 +16,12 @@ from prefect_genvideo.errors import InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import EXACT, Money, money_of
-from prefect_genvideo.providers.money import AccountLog
+from prefect_genvideo.providers.money import AccountLog, LogRow, TaskMoney, is_first
 
 # Characters of a prompt in a line.
 _PROMPT = 60
+# What the clocks of a provider and of two machines may be apart.
+_CLOCKS = timedelta(minutes=5)
 _MONTH = re.compile(r"20[0-9]{2}-(?:0[1-9]|1[0-2])")
 
 LineKind = Literal["agrees", "difference", "charge without video", "video without charge", "not covered"]
@@ -186,19 +188,55 @@ def charges_of(
         per_unit: The gateway's figures that make one unit; None: not known.
         unit: What one unit costs the user; None: not known.
     """
-    found, claimed = list[Charge](), set[int]()
-    for record in records:
-        told = log.task(record.task_id or "", record.request_id)
-        claimed |= {id(row) for row in told.rows}
-        if told.cost is not None:
-            first = told.rows[0].at if told.rows else None
-            amount = money_of(told.cost, per_unit, unit)
-            found.append(Charge(amount, first, record.model, record.task_id, record.request_id, told.cost))
-    for row in log.rows:
-        if row.is_video and row.net and id(row) not in claimed:
-            amount = money_of(row.net, per_unit, unit)
-            found.append(Charge(amount, row.at, row.model, row.task_id, row.request_id, row.net))
-    return found
+    tasks = [(record, log.task(record.task_id or "", record.request_id)) for record in records]
+    free, found = _unclaimed(log, [told for _, told in tasks]), list[Charge]()
+    for record, told in tasks:
+        first = _untied(log, record, told, free)
+        cost = told.cost if first is None else first.net + sum(row.net for row in told.rows)
+        if first is not None:
+            free.remove(first)
+        if cost is not None:
+            amount, rows = money_of(cost, per_unit, unit), told.rows if first is None else (first,)
+            found.append(Charge(amount, _at(rows), record.model, record.task_id, record.request_id, cost))
+    return [*found, *(_of_row(row, money_of(row.net, per_unit, unit)) for row in free)]
+
+
+def _of_row(row: LogRow, amount: Money) -> Charge:
+    return Charge(amount, row.at, row.model, row.task_id, row.request_id, row.net)
+
+
+def _at(rows: Sequence[LogRow]) -> datetime | None:
+    return rows[0].at if rows else None
+
+
+def _unclaimed(log: AccountLog, tasks: Iterable[TaskMoney]) -> list[LogRow]:
+    """Rows of videos that are of none of these tasks."""
+    claimed = {id(row) for told in tasks for row in told.rows}
+    return [row for row in log.rows if row.is_video and row.net and id(row) not in claimed]
+
+
+def _untied(log: AccountLog, record: LedgerRecord, told: TaskMoney, free: Sequence[LogRow]) -> LogRow | None:
+    """The first charge of a task that nothing ties to it: neither names the row its task, nor is the call's id known.
+
+    Such a task was adopted by a person. A row that nobody else has, of the same model, figure and time is as good as
+    its own: among equal ones it does not matter for a bill whose is whose.
+    """
+    by_id = log.has_request_ids and record.request_id is not None
+    if record.task_id is None or by_id or any(map(is_first, told.rows)):
+        return None
+    recorded = None if record.money is None else record.money.quota
+    wanted = (record.model, recorded if told.charged is None else told.charged)
+    alike = (row for row in reversed(free) if (row.model, row.quota) == wanted and _is_nameless(row))
+    return next((row for row in alike if _is_about(row.at, record)), None)
+
+
+def _is_nameless(row: LogRow) -> bool:
+    return is_first(row) and row.task_id is None
+
+
+def _is_about(moment: datetime | None, record: LedgerRecord) -> bool:
+    """Whether a create of a record may have been charged then."""
+    return moment is not None and record.created_at - _CLOCKS <= moment <= sent_at(record) + _CLOCKS
 
 
 def make_bill(
@@ -226,7 +264,9 @@ def make_bill(
     own = [record for record in records if record.key in found and is_of(sent_at(record), month)]
     lines = [_line(record, found[record.key], bool(charges), covers_from) for record in own]
     known = {id(charge) for charge in found.values()}
-    lines += [_stray(one, provider) for one in charges if id(one) not in known and is_of(one.at, month)]
+    # One without a time may be of any month: shown too often is better than never.
+    strays = (one for one in charges if id(one) not in known and (one.at is None or is_of(one.at, month)))
+    lines += [_stray(one, provider) for one in strays]
     truncated = covers_from is not None and f"{covers_from:%Y-%m}" >= month
     ordered = tuple(sorted(lines, key=_place))
     return Bill(month=month, provider=provider, account=account, source=source, truncated=truncated, lines=ordered)

@@ -11,7 +11,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.finance.bill import Bill, charges_of, make_bill
 from prefect_genvideo.finance.bill_file import read_bill_file
 from prefect_genvideo.ledger.listing import every_record
-from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.record import LedgerRecord, key_of_task
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.money import log_once, quota_per_unit
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -30,7 +30,20 @@ async def records_in(ledger: Ledger) -> tuple[list[LedgerRecord], list[str]]:
             troubles.append(str(found))
         else:
             records.append(found.record)
-    return records, troubles
+    return _each_task_once(records), troubles
+
+
+def _each_task_once(records: list[LedgerRecord]) -> list[LedgerRecord]:
+    """Without what stands twice: a run may die after a given-up task's own record and before its key's next claim."""
+    keys = {(record.account, record.key) for record in records}
+    return [record for record in records if (record.account, _aside(record)) not in keys]
+
+
+def _aside(record: LedgerRecord) -> str:
+    """Key of the record of its own that a given-up task has beside this one; empty for this one itself."""
+    over = record.task_id is not None and record.state in ("rejected", "failed")
+    aside = key_of_task(record.provider, record.task_id or "") if over else ""
+    return "" if aside == record.key else aside
 
 
 async def account_records(pipeline: Pipeline) -> tuple[list[LedgerRecord], list[str]]:

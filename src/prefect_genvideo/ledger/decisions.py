@@ -35,6 +35,9 @@ async def adopt(ledger: Ledger, key: str, task_id: str, *, force: bool = False) 
         entry = await release(ledger, key, force=force)
         reason += f" with task {record.task_id}"
     facts: dict[str, Any] = {"task_id": task_id, "reason": reason, "moderation": False, "submitted_at": now}
+    if record.task_id != task_id and record.submitted_at is not None:
+        await ledger.set_aside(record)
+        facts |= {"money": None, "request_id": None}  # those of the task before
     charge = record.money.charge if record.money is not None else None
     if record.state == "unknown" and record.request_id is None and charge is not None:
         facts["request_id"] = charge.identity  # the charge that was found for the lost create is this task's

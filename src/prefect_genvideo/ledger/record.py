@@ -141,9 +141,18 @@ class LedgerRecord(BaseModel):
         return (self.provider, self.task_id) == (generation.provider, generation.task_id)
 
     @property
+    def was_given_up(self) -> bool:
+        """Whether a person gave its task up, which is paid for all the same."""
+        return self.state == "rejected" and self.task_id is not None and self.submitted_at is not None
+
+    @property
     def money_is_open(self) -> bool:
-        """Whether its real cost has been read and may still change; for a week after its end."""
-        if self.money is None or self.money.final or self.money.reads == 0:
+        """Whether its real cost has been read and may still change; for a week after its end.
+
+        What a task costs that was given up is still to be read.
+        """
+        was_read = self.money is not None and self.money.reads > 0
+        if not (was_read or self.was_given_up) or (self.money is not None and self.money.final):
             return False
         return datetime.now(timezone.utc) - (self.finished_at or self.created_at) < _MONEY_MOVES
 
@@ -166,6 +175,15 @@ def key_of_task(provider: str, task_id: str) -> str:
     """
     known = task_id if len(task_id) <= 200 else hashlib.sha256(task_id.encode()).hexdigest()
     return f"task-{provider}-{known}"
+
+
+def given_up(record: LedgerRecord) -> LedgerRecord:
+    """Return the record of its own that a paid task gets when its key is given to another one."""
+    key = key_of_task(record.provider, record.task_id or "")
+    reason = f"given up for another task of key {record.key!r}; {record.reason}"
+    state = "failed" if record.state == "failed" else "rejected"
+    facts = {"key": key, "state": state, "claim": uuid.uuid4().hex, "reason": redact(reason, 1000)}
+    return record.model_copy(update=facts)
 
 
 def file_name(key: str) -> str:

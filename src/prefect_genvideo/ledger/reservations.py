@@ -165,12 +165,13 @@ class Reservations:
             held = Held("", account, {key: seconds[key] for key in some}, priced, marked)
             self._own |= dict.fromkeys(held.seconds, held)
 
-    async def cover(self, record: LedgerRecord, *, counted: bool = True) -> None:
+    async def cover(self, record: LedgerRecord, *, counted: bool = True, anew: bool = False) -> None:
         """Reserve a create before its record is written; those that are expected with it are reserved along.
 
         Args:
             record: The intent.
             counted: Whether it counts to what the day costs.
+            anew: Whether another process may have closed the reservation that this one has.
 
         Raises:
             DestinationError: The store failed; nothing may be sent.
@@ -181,7 +182,7 @@ class Reservations:
             async with held.lock:
                 if self._own.get(key) is not held:
                     continue  # it was closed or split while we waited for it
-                if not held.takes(day, datetime.now(timezone.utc)):
+                if anew or not held.takes(day, datetime.now(timezone.utc)):
                     held = await self._write(await self._split(held, key), day)
                 if counted and (key not in held.claimed or key in held.ended):
                     held.unpaid.discard(key)

@@ -26,6 +26,7 @@ from prefect_genvideo.ledger.record import (
     Move,
     check_key,
     file_name,
+    given_up,
     read_record,
 )
 from prefect_genvideo.ledger.reservations import FOLDER, Reservations
@@ -172,7 +173,30 @@ class Ledger:
             await self.reservations.ended(draft.key, unpaid=True)
         return claimed
 
+    async def set_aside(self, record: LedgerRecord) -> None:
+        """Keep a record of a paid task that is given up, before its key is given to another one: its money is spent.
+
+        Args:
+            record: As it stands; nothing happens where it has no paid task.
+
+        Raises:
+            DestinationError: The store failed.
+        """
+        if record.task_id is None or record.submitted_at is None:
+            return
+        kept = given_up(record)
+        if kept.key == record.key:
+            return
+        await self.reservations.cover(kept, counted=False)
+        try:
+            path = self.path(kept.key)
+            await self.store.put(path, kept.to_bytes(), content_type="application/json", if_absent=not self.weak)
+        except PreconditionFailedError:
+            return  # an earlier try has written it, and its money may have been read since
+
     async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
+        if held is not None and held.record.task_id != draft.task_id:
+            await self.set_aside(held.record)
         # Reserved first: a crash between the two leaves a reservation without a record, never the reverse.
         await self.reservations.cover(draft)
         data = draft.to_bytes()
@@ -299,7 +323,7 @@ class Ledger:
         """Write a move that is allowed; whether it is made now, and the record as it stands."""
         record = entry.record
         if record.state in SETTLED and move.state not in SETTLED:
-            await self.reservations.cover(record, counted=False)
+            await self.reservations.cover(record, counted=False, anew=True)
         moved = move.applied_to(record)
         path, condition = self.path(record.key), None if self.weak else entry.etag
         try:

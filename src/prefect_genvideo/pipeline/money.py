@@ -17,7 +17,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.prices.amounts import Money, money_of
 from prefect_genvideo.prices.facts import Basis, MoneyFacts, Posting
-from prefect_genvideo.providers.money import AccountLog, LogRow, NotTold, Site, TaskMoney
+from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, NotTold, Site, TaskMoney
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
@@ -26,6 +26,8 @@ QUIET = timedelta(minutes=2)
 """How long after its end a task's own figure is believed: settlements follow the end within seconds."""
 LOG_QUIET = timedelta(minutes=10)
 """How long after its end a log without another row of the task is believed."""
+LONGEST = timedelta(hours=25)
+"""How long a task that nobody watches any more may run: gateways end one after a day."""
 
 
 # What is larger is no figure of an account.
@@ -120,11 +122,12 @@ async def cost_by_log(client: VideoClient, record: LedgerRecord, log: AccountLog
         Attributes of the record to set; none where the log does not tell of the task.
     """
     money = log.task(record.task_id or "", record.request_id)
-    if money.charged is None or money.cost is None:
+    if money.cost is None:
         return {}
-    moved = money.actual is not None or money.refunded >= money.charged
+    moved = money.actual is not None or 0 < (money.charged or 0) <= money.refunded
     # A failure that is not given back may still be, and a cut or older log may not show it.
     quiet = record.state == "saved" and _is_past(record.finished_at, LOG_QUIET)
+    quiet = quiet or (record.was_given_up and _is_past(record.submitted_at, LONGEST))
     return await booked(client, record, money, basis="log", final=moved or quiet)
 
 
@@ -170,16 +173,22 @@ def _postings(money: TaskMoney, per_unit: Decimal | None, unit: Money | None) ->
     taken = [row for row in money.rows if row.net > 0]
     first = [row for row in taken if not row.is_settlement][:1]
     parts = {
-        "charge": (first, money.charged or 0),
-        "refund": ([row for row in money.rows if row.net < 0], money.refunded),
-        "supplement": ([row for row in taken if row not in first], money.supplement),
+        # What was taken first may be known from the settlement alone, where its own row is not tied to the task.
+        "charge": (first, money.charged if money.rows else None),
+        "refund": _sum_of([row for row in money.rows if row.net < 0], money.refunded),
+        "supplement": _sum_of([row for row in taken if row not in first], money.supplement),
     }
-    return {name: _posting(rows, total, per_unit, unit) for name, (rows, total) in parts.items() if rows}
+    return {name: _posting(rows, total, per_unit, unit) for name, (rows, total) in parts.items() if total is not None}
+
+
+def _sum_of(rows: list[LogRow], total: int) -> tuple[list[LogRow], int | None]:
+    return rows, total if rows else None
 
 
 def _posting(rows: list[LogRow], total: int, per_unit: Decimal | None, unit: Money | None) -> Posting:
     """One movement, of the rows that make it up."""
-    return Posting(quota=total, amount=money_of(total, per_unit, unit), at=rows[-1].at, identity=rows[-1].request_id)
+    last = rows[-1] if rows else LogRow(CHARGE, total)
+    return Posting(quota=total, amount=money_of(total, per_unit, unit), at=last.at, identity=last.request_id)
 
 
 async def log_once(client: VideoClient) -> AccountLog | NotTold:

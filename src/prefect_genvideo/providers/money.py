@@ -221,6 +221,7 @@ class TaskMoney:
         refunded: Given back altogether.
         supplement: Taken later.
         actual: The final figure of the last settlement; None where there was none.
+        since: What was moved after that settlement.
         reason: Of a refund.
         rows: The rows, oldest first.
     """
@@ -229,6 +230,7 @@ class TaskMoney:
     refunded: int = 0
     supplement: int = 0
     actual: int | None = None
+    since: int = 0
     reason: str | None = None
     rows: tuple[LogRow, ...] = ()
 
@@ -236,7 +238,7 @@ class TaskMoney:
     def cost(self) -> int | None:
         """What the task costs by what is known; None while the first charge is not tied to it."""
         if self.actual is not None:
-            return self.actual
+            return self.actual + self.since
         return None if self.charged is None else self.charged + self.supplement - self.refunded
 
 
@@ -275,12 +277,14 @@ class AccountLog:
         truncated: Whether older rows may be missing: the list is as long as it ever is.
         clock_ahead: Seconds that the provider's clock is ahead of ours; None where not told.
         read_at: When it was read, by our clock.
+        unread: Entries that cannot be read, e.g. a charge without its figure; they are in no sum.
     """
 
     rows: tuple[LogRow, ...] = ()
     truncated: bool = False
     clock_ahead: float | None = None
     read_at: datetime = field(default_factory=lambda: datetime.now(timezone.utc))
+    unread: int = 0
 
     @property
     def net_quota(self) -> int:
@@ -316,8 +320,8 @@ class AccountLog:
         return any(task_id in named for task_id in failed)
 
     def charge_of(self, request_id: str) -> LogRow | None:
-        """Return the charge of a create, by the id of its answer."""
-        return next((row for row in self.rows if _is_first(row) and row.request_id == request_id), None)
+        """Return the charge of a create, by the id of its answer; the oldest where a fork writes more with that id."""
+        return next((row for row in reversed(self.rows) if is_first(row) and row.request_id == request_id), None)
 
     def task(self, task_id: str, request_id: str | None = None) -> TaskMoney:
         """Return what the log says of a task.
@@ -326,10 +330,9 @@ class AccountLog:
             task_id: The provider's id.
             request_id: Of its create's answer, which ties the first charge to it.
         """
-        rows = [row for row in self.rows if row.task_id == task_id]
-        first = (self.charge_of(request_id) if request_id else None) or next(filter(_is_first, rows), None)
-        if first is not None and first not in rows:
-            rows.append(first)
+        rows = [row for row in reversed(self.rows) if _is_of(row, task_id, request_id)]  # oldest first
+        tied = self.charge_of(request_id) if request_id else None
+        first = tied if tied in rows else next(filter(is_first, rows), None)
         return _summed(first, sorted(rows, key=lambda row: row.at or self.read_at))
 
     def tasks(self) -> dict[str, TaskMoney]:
@@ -337,23 +340,36 @@ class AccountLog:
         return {task_id: self.task(task_id) for task_id in dict.fromkeys(row.task_id for row in self.rows) if task_id}
 
 
-def _is_first(row: LogRow) -> bool:
+def _is_of(row: LogRow, task_id: str, request_id: str | None) -> bool:
+    """Whether a row is of a task: it names the task, or else its create's call."""
+    return row.task_id == task_id or (row.task_id is None and request_id is not None and row.request_id == request_id)
+
+
+def is_first(row: LogRow) -> bool:
+    """Whether a row is what a create was charged at first."""
     return row.type == CHARGE and not row.is_settlement
 
 
 def _summed(first: LogRow | None, rows: list[LogRow]) -> TaskMoney:
     """The money of one task, from its rows, oldest first."""
     later = [row for row in rows if row is not first]
-    pre_charged = _last(row.pre_charged for row in later)
+    pre_charged = next((row.pre_charged for row in later if row.pre_charged is not None), None)
     return TaskMoney(
         charged=pre_charged if first is None else first.quota,
         # A fork lowers by a negative charge what upstream lowers by a refund.
         refunded=sum(max(-row.net, 0) for row in later),
         supplement=sum(max(row.net, 0) for row in later),
         actual=_last(row.actual for row in later),
+        since=_since_settled(later),
         reason=_last(row.reason or None for row in later),
         rows=tuple(rows),
     )
+
+
+def _since_settled(rows: list[LogRow]) -> int:
+    """What was moved after the last settlement."""
+    settled = max((place for place, row in enumerate(rows) if row.actual is not None), default=len(rows))
+    return sum(row.net for row in rows[settled + 1 :])
 
 
 def _last(values: Iterable[T | None]) -> T | None:
