@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -26,6 +29,7 @@ from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.budgets import CallBudget
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.simulator import Fault, Simulator
+from prefect_genvideo.storage import CreateOnlyStore, LocalStore
 from tests.fixtures.money import TEMPLATE, MemoryStore, VirtualTime
 
 REQUEST = VideoRequest(model="sd-2-720p", prompt="a cat", duration=4)
@@ -221,6 +225,53 @@ async def test_elimination_only_where_the_key_is_ours(till: Till, ours: bool, ou
     assert (await till.reconcile(key_is_ours=ours)).counts == {outcome: 1}
 
 
+class CountingFolder(LocalStore):
+    """Counts what is read."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.read_keys: list[str] = []
+
+    async def get(self, key: str) -> tuple[bytes, str] | None:
+        self.read_keys.append(key)
+        return await super().get(key)
+
+
+@pytest.mark.parametrize("create_only", [False, True])
+@pytest.mark.parametrize(("ours", "read"), [(False, 1), (True, 21)])
+async def test_records_that_ended_before_the_log_begins_are_not_read(
+    till: Till, tmp_path: Path, ours: bool, read: int, create_only: bool
+) -> None:
+    """Unless a create would be taken up by elimination: then every record may claim its task, once."""
+    folder = CountingFolder(tmp_path)
+    ledger = Ledger(CreateOnlyStore(folder) if create_only else folder)
+    till.pipeline = replace(till.pipeline, ledger=ledger)
+    earlier = time.time() - 40 * 86_400
+    for number in range(21):
+        old = LedgerRecord.model_validate(
+            {
+                "key": f"old-{number}",
+                "state": "saved",
+                "provider": "sudashui",
+                "model": REQUEST.model,
+                "account": till.pipeline.client.account,
+                "fingerprint": "f",
+                "task_id": f"task_old_{number}",
+                "request_id": f"20260101000000{number:025}",
+            }
+        )
+        await ledger.store.put(ledger.path(old.key), old.to_bytes())
+    written = [path for path in tmp_path.rglob("*") if path.is_file() and "old-" in str(path)]
+    for path in written:
+        os.utime(path, (earlier, earlier))
+    await ledger.move(await ledger.existing("old-0"), "saved", reason="looked at")
+    till.sim.money(task_ids=True)
+    await till.lose(fault="lost_after")
+    folder.read_keys.clear()
+    assert (await till.reconcile(key_is_ours=ours)).counts == {"saved" if ours else "unknown": 1}
+    assert len({key for key in folder.read_keys if "old-" in key}) == read
+
+
 async def test_a_create_healed_by_elimination_keeps_the_id_of_its_call(till: Till) -> None:
     """Its charge does not name its task, the settlement does: then the charge is tied to the task all the same."""
     till.sim.money(settles_at=1.25)
@@ -401,7 +452,7 @@ async def test_a_ledger_that_cannot_be_listed_stops_no_healing(till: Till, monke
     await till.lose()
     till.sim.money(log_delay_s=0, clock_ahead_s=120)
 
-    async def nothing(ledger: Ledger) -> AsyncIterator[Any]:
+    async def nothing(ledger: Ledger, since: Any = None) -> AsyncIterator[Any]:
         raise DestinationError("the store is down", retryable=True)
         yield ledger
 

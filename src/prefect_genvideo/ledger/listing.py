@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from datetime import datetime
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.record import LedgerState
@@ -15,15 +16,20 @@ _AT_ONCE = 16
 Found = Entry | DestinationError
 
 
-async def every_record(ledger: Ledger) -> AsyncIterator[Found]:
+async def every_record(ledger: Ledger, since: datetime | None = None) -> AsyncIterator[Found]:
     """Every record in the store, in key order; an unreadable one comes as the error it is.
+
+    Args:
+        ledger: Whose records.
+        since: Only those written since then by the store's clock, and those of which a listing does not tell.
 
     Raises:
         DestinationError: The store cannot be listed.
     """
     paths = list[str]()
     async for info in ledger.store.list(f"{FOLDER}/"):
-        if info.key.endswith(".json") and info.key.count("/") == 1:
+        old = since is not None and info.modified is not None and info.modified < since
+        if info.key.endswith(".json") and info.key.count("/") == 1 and not old:
             paths.append(info.key)
         if len(paths) == _AT_ONCE:
             for _, found in await _read(ledger, paths):

@@ -8,9 +8,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 
 from prefect_genvideo.errors import GenVideoError, redact
-from prefect_genvideo.ledger.listing import every_record
+from prefect_genvideo.ledger.listing import every_record, unfinished
 from prefect_genvideo.ledger.lost import lost_create, take_up
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
@@ -21,6 +22,8 @@ from prefect_genvideo.providers.money import AccountLog, NotTold
 
 # Seconds by which the clock of another machine may be off; ours and the provider's are measured against each other.
 _OTHER_CLOCK, _OWN_CLOCK = 120.0, 5.0
+# Clocks of a store and of a provider differ by seconds or, where one is wrong, by a time zone.
+_SLACK = timedelta(hours=26)
 
 
 @dataclass
@@ -31,13 +34,15 @@ class _Known:
         request_ids: Of creates whose answers came.
         task_ids: Of their tasks.
         open: Creates whose charge cannot be told by an id: lost ones, those under way, and tasks adopted by hand.
-        complete: Whether every record could be read.
+        complete: Whether every record that was wanted could be read.
+        whole: Whether all were wanted, not those of the log's time alone.
     """
 
     request_ids: set[str] = field(default_factory=set[str])
     task_ids: set[str] = field(default_factory=set[str])
     open: list[LedgerRecord] = field(default_factory=list[LedgerRecord])
     complete: bool = True
+    whole: bool = True
 
 
 async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotTold) -> list[Entry]:
@@ -52,14 +57,24 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
         The records as they are now, in the same order.
     """
     if isinstance(log, AccountLog):
-        try:
-            known = await _known(pipeline)
-        except GenVideoError as error:  # what is exact by its id needs no other record
-            pipeline.say(f"The ledger could not be read for what it knows of other creates: {error}")
-            known = _Known(complete=False)
+        known = await _known(pipeline, log)
+        if not known.whole and await _some_by_elimination(pipeline, lost, log, known):
+            known = await _known(pipeline)  # nothing is taken up by elimination that any record might claim
         return [await _one(pipeline, entry, log, known) for entry in lost]
     pipeline.say(f"{pipeline.client.title} does not tell the account's log ({log.reason}).")
     return [await _one(pipeline, entry, None, _Known(complete=False)) for entry in lost]
+
+
+async def _some_by_elimination(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog, known: _Known) -> bool:
+    """Whether a create would be taken up that is not certain by its id alone."""
+    for entry in lost:
+        try:
+            found = await pipeline.client.find_created(_create(pipeline, entry.record, log, known))
+        except Exception:  # noqa: S112 - it is told of when it is looked for in earnest
+            continue
+        if found.outcome == "found" and found.certainty != "exact":
+            return True
+    return False
 
 
 async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: _Known) -> Entry:
@@ -91,22 +106,39 @@ def _create(pipeline: Pipeline, record: LedgerRecord, log: AccountLog | None, kn
     return replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
 
 
-async def _known(pipeline: Pipeline) -> _Known:
-    known = _Known()
-    async for found in every_record(pipeline.ledger):
-        if not isinstance(found, Entry):
-            known.complete = False
-            continue
-        record = found.record
-        if (record.provider, record.account) != (pipeline.client.name, pipeline.client.account):
-            continue
-        if record.task_id is not None:
-            known.task_ids.add(record.task_id)
-        if record.request_id is not None and record.task_id is not None:
-            known.request_ids.add(record.request_id)
-        elif record.task_id is not None or record.state in ("unknown", "intent"):
-            known.open.append(record)
+async def _known(pipeline: Pipeline, log: AccountLog | None = None) -> _Known:
+    """What the ledger knows of other creates: all of it, or what may concern a log.
+
+    A log holds a thousand rows, a ledger any number of records. Those that have ended before its oldest row was written
+    are not read: whatever was created since was recorded since.
+    """
+    since = None
+    if log is not None and log.oldest is not None:
+        since = log.oldest - timedelta(seconds=log.clock_ahead or 0.0) - _SLACK
+    known, seen = _Known(whole=since is None), set[str]()
+    try:
+        for records in (unfinished(pipeline.ledger), every_record(pipeline.ledger, since)):
+            async for found in records:
+                if not isinstance(found, Entry):
+                    known.complete = False
+                elif found.record.key not in seen:
+                    seen.add(found.record.key)
+                    _add(known, pipeline, found.record)
+    except GenVideoError as error:  # what is exact by its id needs no other record
+        pipeline.say(f"The ledger could not be read for what it knows of other creates: {error}")
+        return _Known(complete=False)
     return known
+
+
+def _add(known: _Known, pipeline: Pipeline, record: LedgerRecord) -> None:
+    if (record.provider, record.account) != (pipeline.client.name, pipeline.client.account):
+        return
+    if record.task_id is not None:
+        known.task_ids.add(record.task_id)
+    if record.request_id is not None and record.task_id is not None:
+        known.request_ids.add(record.request_id)
+    elif record.task_id is not None or record.state in ("unknown", "intent"):
+        known.open.append(record)
 
 
 def _is_rival(other: LedgerRecord, record: LedgerRecord) -> bool:

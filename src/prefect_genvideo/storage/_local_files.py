@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import contextmanager
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO, cast
 from uuid import uuid4
@@ -127,7 +128,9 @@ class Directory:
                 if name.startswith(OWN_NAMES) or path.is_symlink():
                     continue
                 with contextlib.suppress(FileNotFoundError):  # deleted meanwhile
-                    yield ObjectInfo(path.relative_to(root).as_posix(), path.stat().st_size, "")
+                    facts = path.stat()
+                    written = datetime.fromtimestamp(facts.st_mtime, timezone.utc)
+                    yield ObjectInfo(path.relative_to(root).as_posix(), facts.st_size, "", modified=written)
 
     def sweep(self, older_than: float) -> int:
         """Remove temporary files below the root that have not been touched for so many seconds; returns how many."""

@@ -14,6 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 
 import anyio
@@ -46,12 +47,14 @@ class ObjectInfo:
         size: Bytes.
         etag: Opaque version of the content, without quotes. May be empty in listings.
         metadata: User metadata, lower-case names, where the store keeps any. Empty in listings.
+        modified: When it was written, by the store's clock, where a listing tells.
     """
 
     key: str
     size: int
     etag: str
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    modified: datetime | None = None
 
 
 class Upload(ABC):

@@ -229,13 +229,16 @@ class CreateOnlyStore(StoreAround):
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`; a record once, whatever number of versions it has."""
-        last = ""
+        last: ObjectInfo | None = None
         async for info in self._store.list(prefix):
             found = _VERSION.fullmatch(info.key)
             key = found[1] if found else info.key
-            if key != last:
-                yield ObjectInfo(key, info.size, "")
-            last = key
+            if last is not None and last.key != key:
+                yield last
+            size = last.size if last is not None and last.key == key else info.size
+            last = ObjectInfo(key, size, "", modified=info.modified)
+        if last is not None:
+            yield last
 
     async def delete(self, key: str) -> None:
         """Remove an object; of a record all versions, the highest last, so that a broken removal changes nothing."""

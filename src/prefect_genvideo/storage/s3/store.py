@@ -248,7 +248,7 @@ class S3Store(BucketCalls, ObjectStore):
             for item in items:
                 name = item.get("Key", "")[len(root) :]
                 if name and not name.endswith("/"):  # consoles make such objects to show folders
-                    yield ObjectInfo(name, item.get("Size", 0), plain_etag(item))
+                    yield ObjectInfo(name, item.get("Size", 0), plain_etag(item), modified=item.get("LastModified"))
             if not answer.get("IsTruncated"):
                 return
             if not items:
