@@ -8,10 +8,10 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 14))
+SUPPORTED := import sys; sys.exit(not (3, 10) <= sys.version_info[:2] < (3, 15))
 ifndef PYTHON
 # Each candidate is run, not just found: a version manager's shim exists without its interpreter.
-PYTHON := $(shell for candidate in python3.11 python3.12 python3.13 python3.10 python3 python; do \
+PYTHON := $(shell for candidate in python3.11 python3.12 python3.13 python3.14 python3.10 python3 python; do \
 	$$candidate -c '$(SUPPORTED)' 2>/dev/null && { echo $$candidate; break; }; done)
 endif
 
@@ -73,7 +73,7 @@ docs: $(INSTALLED) ## Build the documentation into site/
 
 # Pins that still fit stay; UPGRADE=--upgrade takes the newest of everything. Without the machine's
 # own settings, only files of the public index are hashed.
-lock: $(INSTALLED) ## Pin and hash every dependency, with Prefect 3.8 for Python 3.10 to 3.13 and with 3.9 for 3.11 to 3.13
+lock: $(INSTALLED) ## Pin and hash every dependency, with Prefect 3.8 for Python 3.10 to 3.14 and with 3.9 for 3.11 to 3.14
 	$(PIP) install --quiet --target $(VENV)/lock --upgrade uv
 	echo '-e .[media,simulator]' | $(VENV)/lock/bin/uv pip compile - --group dev --no-config --quiet \
 		--universal --python-version 3.10 --generate-hashes --no-annotate --no-emit-package prefect-genvideo \
@@ -96,7 +96,7 @@ $(INSTALLED): $(LOCK) pyproject.toml | $(BIN)/pip
 # Debian splits `ensurepip` from Python; with pip alone, virtualenv does as well.
 $(BIN)/pip:
 	@$(or $(PYTHON),false) -c '$(SUPPORTED)' || { \
-		echo "Python 3.10, 3.11, 3.12 or 3.13 is needed; name one: make PYTHON=/path/to/python"; exit 1; }
+		echo "Python 3.10, 3.11, 3.12, 3.13 or 3.14 is needed; name one: make PYTHON=/path/to/python"; exit 1; }
 	@rm -rf $(VENV); $(PYTHON) -m venv $(VENV) >/dev/null 2>&1 || { rm -rf $(VENV); tools=$$(mktemp -d); \
 		$(PYTHON) -m pip install --quiet --target "$$tools" virtualenv \
 		&& PYTHONPATH="$$tools" $(PYTHON) -m virtualenv --quiet $(VENV); made=$$?; rm -rf "$$tools"; test $$made = 0; } || { \

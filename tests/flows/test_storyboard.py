@@ -82,7 +82,7 @@ async def test_each_shot_begins_where_the_one_before_ended(place: Place, monkeyp
 
 async def test_a_failed_shot_is_made_again_alone(place: Place) -> None:
     """The second of three is refused. Mended, and with the same key, only it and the third are paid."""
-    place.sim.faults.add(Fault("moderation", "create", match="bad"))
+    place.sim.faults.add(Fault("moderation", "create", match="bad two"))
     with pytest.raises(GenerationFailedError):
         await film_of(place, "one", "bad two", "three")
     assert place.sim.billed == 2

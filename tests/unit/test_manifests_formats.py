@@ -333,7 +333,7 @@ BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
         ("&a [*a]", "names itself"),
         ("*nobody", "names nothing"),
         ("[" * 40 + "]" * 40, "nested deeper"),
-        ("[" * 100_000, "nested deeper"),
+        ("[" * 100_000, "nest"),
         ("- " * 50_000, "nested deeper"),
         ("&a [&b [" + "[" * 25 + "]" * 25 + "], [[[[[[[*b]]]]]]]]", "nested deeper"),
         ("!!python/object/apply:os.system ['true']", "tag"),
