@@ -28,7 +28,7 @@ SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 ON_NEXT := $(patsubst %,tests/flows/test_%.py,generate_video tasks serving run_form on_request) \
 	tests/deployments/test_prefect_yaml.py tests/deployments/test_project.py tests/packaging/test_first_hour.py
 
-.PHONY: help setup demo simulator test test-next test-slow browser check format docs lock clean
+.PHONY: help setup demo simulator test test-next test-slow browser check format docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -70,6 +70,15 @@ format: $(INSTALLED) ## Format, and fix what can be fixed
 docs: $(INSTALLED) ## Build the documentation into site/
 	@$(PIP) install --quiet 'pip>=25.1' && $(PIP) install --quiet --group docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+# The wheel is tried where nothing else is, not even what it depends on.
+dist: $(INSTALLED) ## Build wheel and source archive into dist/, check both and import the wheel
+	rm -rf dist && $(BIN)/hatchling build -d dist
+	@$(PIP) install --quiet --target $(VENV)/twine --upgrade 'twine>=6.1' # reads the metadata as the index does
+	PYTHONPATH=$(VENV)/twine $(BIN)/python -m twine check --strict dist/*
+	@tried=$$(mktemp -d); $(PIP) install --quiet --no-deps --no-index --target "$$tried" dist/*.whl \
+		&& $(BIN)/python -I -S -c 'import sys; sys.path.insert(0, sys.argv[1]); import prefect_genvideo as p; print(p.__file__)' "$$tried"; \
+		found=$$?; rm -rf "$$tried"; exit $$found
 
 # Pins that still fit stay; UPGRADE=--upgrade takes the newest of everything. Without the machine's
 # own settings, only files of the public index are hashed.

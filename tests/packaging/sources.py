@@ -21,15 +21,16 @@ PACKAGE = "prefect_genvideo"
 BUILD = "import sys, hatchling.build as build; print(getattr(build, 'build_' + sys.argv[1])(sys.argv[2]))"
 
 
-def built(kind: str, folder: Path) -> Path:
+def built(kind: str, folder: Path, source: Path = ROOT) -> Path:
     """Build the wheel or the sdist with the installed backend, as a front end does, and return its file.
 
     Args:
         kind: `wheel` or `sdist`.
         folder: Where the file goes.
+        source: What is built.
     """
     command = [sys.executable, "-c", BUILD, kind, str(folder)]
-    result = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True)
+    result = subprocess.run(command, cwd=source, check=True, capture_output=True, text=True)
     return folder / result.stdout.split()[-1]
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import configparser
 import re
+import subprocess
+import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
@@ -67,6 +69,32 @@ def test_the_source_archive_is_enough_to_test_and_rebuild(tmp_path: Path) -> Non
     wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements.lock"}
     assert wanted | {f"src/{PACKAGE}/__init__.py", "tests/conftest.py"} <= names
     assert not [name for name in names if name.startswith((".venv", "dist", ".git/")) or "__pycache__" in name]
+
+
+def test_the_wheel_is_found_where_nothing_else_is(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """Importing the package needs none of its dependencies, and what it registers is found beside it."""
+    wheel.extractall(tmp_path)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from importlib.metadata import distributions; import prefect_genvideo\n"
+        "(found,) = distributions(path=[sys.argv[1]])\n"
+        "print(prefect_genvideo.__file__, found.version, *sorted({point.group for point in found.entry_points}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-c", program, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    groups = ("console_scripts", "prefect.collections", "prefect_genvideo.credentials", "prefect_genvideo.providers")
+    where = tmp_path / PACKAGE / "__init__.py"
+    assert done.stdout.split() == [str(where), PROJECT["project"]["version"], *groups]
+
+
+def test_the_source_archive_builds_the_same_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+    """A distributor who builds from it ships the same files."""
+    with tarfile.open(built("sdist", tmp_path)) as archive:
+        archive.extractall(tmp_path, filter="data")
+    (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
+    with zipfile.ZipFile(built("wheel", tmp_path, unpacked)) as rebuilt:
+        assert sorted(rebuilt.namelist()) == sorted(wheel.namelist())
 
 
 def test_the_version_is_the_newest_of_the_changelog() -> None:
