@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
+from contextvars import ContextVar
 
 import anyio
 import pytest
@@ -80,3 +83,28 @@ async def test_an_error_of_cancelled_work_is_not_left_over() -> None:
     go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
+
+
+def test_a_forked_child_has_threads_of_its_own() -> None:
+    """The parent's do not run in it: work that waited for them would wait for ever."""
+    script = """
+import asyncio, os
+from prefect_genvideo.storage.threads import in_thread
+
+asyncio.run(in_thread(os.getpid))
+child = os.fork()
+if not child:
+    os._exit(0 if asyncio.run(in_thread(os.getpid)) == os.getpid() else 1)
+raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+    command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]  # threads and forks, since Python 3.12
+    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+
+
+async def test_work_sees_the_callers_context() -> None:
+    """What is set for one request is not seen by another one's thread."""
+    mark: ContextVar[str] = ContextVar("mark")
+    mark.set("ours")
+    assert await in_thread(mark.get) == "ours"
+    assert await in_thread(lambda: mark.set("theirs")) is not None
+    assert mark.get() == "ours"
