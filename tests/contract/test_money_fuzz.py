@@ -16,6 +16,7 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import AccountLog, LostCreate, NotTold, PriceList, Reply
 from prefect_genvideo.providers.answers import names, parse_json
 from prefect_genvideo.providers.sudashui import money
+from prefect_genvideo.providers.sudashui.log import log_of
 from prefect_genvideo.providers.sudashui.lost import resolve
 
 NAMES = st.sampled_from(
@@ -47,7 +48,7 @@ READERS: tuple[Callable[[dict[str, Any]], object], ...] = (
     money.shown_use,
     money.site_of,
     money.prices_of,
-    lambda answer: money.log_of(answer, None),
+    lambda answer: log_of(answer, None),
 )
 NOW = datetime(2026, 11, 27, tzinfo=timezone.utc)
 LOST = LostCreate(VideoRequest(model="sd-2-720p"), NOW, NOW + timedelta(minutes=1), key_is_ours=True)
@@ -81,7 +82,7 @@ ROW = st.dictionaries(NAMES, PLAIN, max_size=8).map(
 def test_any_log_is_judged(rows: list[dict[str, Any]], request_id: str | None) -> None:
     """The sum is a whole number, every task has its money, and a verdict that names a task names one."""
     content = json.dumps({"success": True, "data": rows}).encode()
-    log = money.log_of(parse_json(content), None)
+    log = log_of(parse_json(content), None)
     assert isinstance(log, AccountLog)
     assert log.net_quota == sum(row.net for row in log.rows)
     for told in log.tasks().values():

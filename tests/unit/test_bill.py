@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.finance.bill import Bill, SpendBy, charges_of, make_bill, month_of, spend_by
+from prefect_genvideo.finance.bill import Bill, Charge, SpendBy, charges_of, make_bill, month_of, spend_by
 from prefect_genvideo.finance.bill_file import read_bill_file
 from prefect_genvideo.finance.focus import COLUMNS, as_csv, as_parquet, focus_rows, odd_currencies
 from prefect_genvideo.ledger.record import LedgerRecord
@@ -260,3 +260,47 @@ def test_virtual_currencies_are_told() -> None:
     unit = MoneyFacts(cost=Decimal(1), currency="unit", final=True)
     made = focus_rows([paid(1, None, money=unit), paid(2, 5)], titles={}, month="2026-11")
     assert odd_currencies(made.rows) == ["unit"]
+
+
+@pytest.mark.parametrize(
+    ("rows", "charges"),
+    [
+        pytest.param("t,4.5,\nt,-4.5,\n", {("t", "CNY"): "0"}, id="charged and given back"),
+        pytest.param("t,4.5,\nu,1,\nt,0.25,\n", {("t", "CNY"): "4.75", ("u", "CNY"): "1"}, id="a supplement"),
+        pytest.param("t,4.5,CNY\nt,2,USD\n", {("t", "CNY"): "4.5", ("t", "USD"): "2"}, id="two currencies"),
+        pytest.param('t,"1,234.50",\n', {("t", "CNY"): "1234.5"}, id="thousands"),
+        pytest.param("t,0.1234567890123456,\n", {("t", "CNY"): "0.1234567890123456"}, id="many places"),
+    ],
+)
+def test_rows_of_a_bill_file_are_added_up(tmp_path: Path, rows: str, charges: dict[tuple[str, str], str]) -> None:
+    """One charge a task and currency, to the last digit."""
+    file = tmp_path / "bill.csv"
+    file.write_bytes(f"任务ID,金额,币种\n{rows}".encode("gb18030"))
+    found = read_bill_file(str(file), "CNY")
+    assert {(charge.task_id, charge.amount.currency): charge.amount.amount for charge in found} == {
+        name: Decimal(amount) for name, amount in charges.items()
+    }
+
+
+def test_a_comma_that_may_be_a_decimal_point_is_refused(tmp_path: Path) -> None:
+    """`1,5` is not fifteen."""
+    file = tmp_path / "bill.csv"
+    file.write_text('task_id,amount\nt,"1,5"\n')
+    with pytest.raises(InvalidRequestError) as refused:
+        read_bill_file(str(file), "CNY")
+    assert [problem.field for problem in refused.value.problems] == ["row 1: amount"]
+
+
+def test_numbers_in_a_bill_as_json_are_kept_as_they_are_written(tmp_path: Path) -> None:
+    """Not as binary fractions of them."""
+    file = tmp_path / "bill.json"
+    file.write_text('[{"task_id": 7, "amount": 12345678901234567.89, "currency": "CNY"}]')
+    (charge,) = read_bill_file(str(file))
+    assert (charge.task_id, charge.amount.amount) == ("7", Decimal("12345678901234567.89"))
+
+
+def test_charges_without_a_time_stand_in_the_bill() -> None:
+    """A file that was exported for a month need not say when; a charge that nobody knows is not hidden."""
+    stray = Charge(Money(amount=Decimal(3), currency="CNY"), None, "m", "task_x")
+    bill = make_bill([], [stray], month="2026-11", provider="senseaudio", account="a", source="bill.csv")
+    assert bill.counts == {"charge without video": 1}

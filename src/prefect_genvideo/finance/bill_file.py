@@ -5,7 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -31,14 +33,19 @@ NAMES: Mapping[str, tuple[str, ...]] = {
 }
 """Names that a column may have, in any case; the first one that is there counts."""
 _MOMENT = TypeAdapter(datetime)
+# Commas are read where they part thousands; `1,5` is half of something or fifteen, nobody can tell.
+_THOUSANDS = re.compile(r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?")
 
 
 def read_bill_file(path: str, currency: str = "") -> list[Charge]:
     """Read a bill that was exported by hand.
 
     Args:
-        path: CSV with a head, or a JSON list of objects; UTF-8.
+        path: CSV with a head, or a JSON list of objects; UTF-8, or GB 18030 as Chinese consoles write it.
         currency: Of rows that name none.
+
+    Returns:
+        One charge a task and currency: what several rows say of it is added up, refunds as they are signed.
 
     Raises:
         InvalidRequestError: It cannot be read, or rows lack a task id or an amount; all of them are named.
@@ -58,7 +65,17 @@ def read_bill_file(path: str, currency: str = "") -> list[Charge]:
     if problems:
         told = f"{counted(len(problems), 'row')} of the bill cannot be read:"
         raise InvalidRequestError(told, problems=problems[:_MAX_PROBLEMS])
-    return charges
+    return _added_up(charges)
+
+
+def _added_up(charges: list[Charge]) -> list[Charge]:
+    """One charge a task and currency, at the time of its first row."""
+    found = dict[tuple[str | None, str], Charge]()
+    for charge in charges:
+        name = (charge.task_id, charge.amount.currency)
+        first = found.get(name)
+        found[name] = charge if first is None else replace(first, amount=first.amount + charge.amount)
+    return list(found.values())
 
 
 def _first(fields: Mapping[str, Any], names: Sequence[str]) -> str:
@@ -68,12 +85,20 @@ def _first(fields: Mapping[str, Any], names: Sequence[str]) -> str:
 def _charge(found: Mapping[str, str], currency: str) -> Charge:
     if not found["task_id"]:
         raise ValueError("a task id is wanted")
-    amount = found["amount"].replace(",", "")
+    amount = found["amount"]
+    amount = amount.replace(",", "") if _THOUSANDS.fullmatch(amount) else amount
     money = Money.model_validate({"amount": amount, "currency": found["currency"] or currency})
     at = _MOMENT.validate_python(found["at"]) if found["at"] else None
     if at is not None and at.tzinfo is None:
         at = at.replace(tzinfo=timezone.utc)
     return Charge(money, at, found["model"][:200], found["task_id"][:1024])
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return data.decode("gb18030")
 
 
 def _rows(path: str) -> list[Mapping[str, Any]]:
@@ -82,8 +107,9 @@ def _rows(path: str) -> list[Mapping[str, Any]]:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ValueError(f"larger than {_MAX_BYTES} bytes")
-        text = data.decode("utf-8-sig")
-        rows = json.loads(text) if text.lstrip().startswith("[") else list(csv.DictReader(io.StringIO(text)))
+        text = _decoded(data)
+        is_json = text.lstrip().startswith("[")  # its numbers are kept as they are written
+        rows = json.loads(text, parse_float=str, parse_int=str) if is_json else list(csv.DictReader(io.StringIO(text)))
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in cast("list[Any]", rows)):
             raise ValueError("not a list of objects")
         found = cast("list[Mapping[str, Any]]", rows)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import anyio.to_thread
 
-from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.errors import DestinationError, counted
 from prefect_genvideo.finance.bill import Bill, charges_of, make_bill
 from prefect_genvideo.finance.bill_file import read_bill_file
 from prefect_genvideo.ledger.listing import every_record
@@ -76,4 +76,5 @@ async def bill_of(
     if isinstance(log, NotTold):
         return made([], source=f"nothing: the log is not told ({log.reason})")
     charges = charges_of(log, records, await quota_per_unit(client), client.unit)
-    return made(charges, source="log", covers_from=log.oldest if log.truncated else None)
+    source = f"log, of which {counted(log.unread, 'row')} cannot be read" if log.unread else "log"
+    return made(charges, source=source, covers_from=log.oldest if log.truncated else None)

@@ -28,6 +28,7 @@ _MAX_URL = 8192
 _MAX_HOST = 253
 # Characters of a task's id; names of long-running operations have hundreds.
 _MAX_ID = 1024
+_FIGURE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?")
 _PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FULL_IDS = tuple(
@@ -104,6 +105,13 @@ def as_word(value: Any) -> str:
     return as_text(value)
 
 
+def as_flag(value: Any) -> bool | None:
+    """Return a yes or no, also one that was written as a number or a word; None for anything else."""
+    if isinstance(value, bool):
+        return value
+    return {"true": True, "1": True, "false": False, "0": False}.get(as_word(value).lower())
+
+
 def as_id(value: Any) -> str | None:
     """Return a task id, or None when the value cannot be one."""
     word = as_word(value)
@@ -115,6 +123,11 @@ def as_number(value: Any) -> float | None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         return None
     return float(value)
+
+
+def as_figure(value: Any) -> float | None:
+    """Return a number that is not negative, also one that was written as a text, or None."""
+    return as_number(float(value) if isinstance(value, str) and _FIGURE.fullmatch(value) else value)
 
 
 def as_percent(value: Any) -> int | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from prefect_genvideo.errors import TransientError, redact
 from prefect_genvideo.models import NO_REASON, Generation, GenerationState
-from prefect_genvideo.providers.answers import as_number, as_object
+from prefect_genvideo.providers.answers import as_figure, as_object
 from prefect_genvideo.providers.classify import is_refusal
 from prefect_genvideo.providers.evidence import Relation, Task, find_task, keyed
 from prefect_genvideo.providers.http import Reply
@@ -85,7 +85,7 @@ def read_generation(reply: Reply, task_id: str, provider: str, manners: Manners,
         started_at=task.started_at,
         finished_at=task.finished_at,
         answered_at=reply.answered_at,
-        cost=as_number(keyed(task.row).get("quota")),
+        cost=as_figure(keyed(task.row).get("quota")),
         raw=as_object(answer),
     )
 

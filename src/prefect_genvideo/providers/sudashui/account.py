@@ -23,6 +23,7 @@ from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.money import AccountLog, Balance, ListedPrice, NotTold, PriceList, Site, ToldCost
 from prefect_genvideo.providers.sudashui import money
+from prefect_genvideo.providers.sudashui.log import log_of
 from prefect_genvideo.providers.sudashui.lost import resolve
 from prefect_genvideo.storage import ObjectStore
 
@@ -172,7 +173,7 @@ class SudashuiAccount(VideoClient):
             return answer
         now = datetime.now(timezone.utc)
         ahead = None if reply.answered_at is None else (reply.answered_at - now).total_seconds()
-        found = money.log_of(answer, ahead, now)
+        found = log_of(answer, ahead, now)
         if isinstance(found, AccountLog):
             self._log = (began, found)
         return found

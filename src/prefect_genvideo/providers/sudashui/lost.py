@@ -13,7 +13,7 @@ from datetime import timedelta
 
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate, Span
 from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney
-from prefect_genvideo.providers.sudashui.money import time_in, time_of
+from prefect_genvideo.providers.sudashui.log import time_in, time_of
 
 SETTLE_TIME = timedelta(minutes=10)
 """How long after giving up a row may still appear: the gateway goes on when its client has gone."""
@@ -89,6 +89,8 @@ class _Looked:
             return "log proves nothing"
         if self.is_cut:
             return "window not covered"
+        if self.log.unread:
+            return "rows cannot be read"
         if lacks_charges(self.log, self.lost.known_request_ids):
             return "consume rows missing"
         if self.log.read_at < (self.lost.gave_up_at or self.log.read_at) + SETTLE_TIME:
@@ -236,6 +238,7 @@ def _nothing(why: str, request_id: str | None = None) -> str:
         "log proves nothing": "the log has no charge at all: it may be empty, cleaned or switched off",
         "window not covered": "the log is cut, and its oldest row is younger than the create",
         "consume rows missing": "the log lacks charges that are known to have been made; it is late or switched off",
+        "rows cannot be read": "the log has rows that cannot be read, of which one may be its charge",
         "too early": f"no charge yet; it may still come until {SETTLE_TIME.seconds // 60} minutes after giving up",
     }
     return f"{words[why]}{f' (request id {request_id})' if request_id else ''}. Nothing can be concluded."
