@@ -129,7 +129,16 @@ class Ui:
 
     def press(self, button: str) -> None:
         """Press the button that says this."""
-        found = self.until(button, lambda: [one for one in self.elements("button") if one.text.strip() == button])
+        self.choose(button, "button")
+
+    def choose(self, option: str, selector: str) -> None:
+        """Press what says this among elements that just opened, e.g. a menu's.
+
+        Args:
+            option: What it says.
+            selector: CSS selector of all of them.
+        """
+        found = self.until(option, lambda: [one for one in self.elements(selector) if one.text.strip() == option])
         found[0].click()
 
     def start(self, flow: str, **parameters: object) -> str:
@@ -199,18 +208,24 @@ def deploy(servers: Servers) -> dict[str, str]:
 
 
 @contextmanager
-def working(servers: Servers) -> Generator[None]:
-    """Run a process worker meanwhile."""
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", POOL]
+def working(servers: Servers, pool: str = POOL, **more: str) -> Generator[None]:
+    """Run a process worker meanwhile.
+
+    Args:
+        servers: The servers.
+        pool: Work pool that it takes runs from.
+        more: Variables of the worker and its runs.
+    """
+    command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool]
     settings = {
         "PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL": "1",
         "PREFECT_WORKER_QUERY_SECONDS": "2",
         "PREFECT_LOGGING_LEVEL": "INFO",
     }
-    with (servers.folder / "worker.log").open("wb") as log:
+    with (servers.folder / f"worker-{pool}.log").open("ab") as log:
         process = subprocess.Popen(
             command,
-            env=servers.environment() | settings,
+            env=servers.environment() | settings | more,
             cwd=servers.folder,
             stdout=log,
             stderr=subprocess.STDOUT,

@@ -22,7 +22,7 @@ from prefect.states import Scheduled
 from prefect.types.entrypoint import EntrypointType
 
 from prefect_genvideo import generate_videos
-from prefect_genvideo.flows.approval import Approval, find_waiting, respond
+from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond
 from prefect_genvideo.simulator import Simulator
 from tests.fixtures.prefect import PrefectServer, Worker, process_worker
 from tests.fixtures.runs import ended, eventually, until

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import WORDS, Output, give, run
+from prefect_genvideo.cli.console import WORDS, Output, give, give_markdown, run
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Problem
 
@@ -37,7 +37,7 @@ def approve(
     async def work() -> None:
         from prefect.client.orchestration import get_client
 
-        from prefect_genvideo.flows.approval import Approval, find_waiting, respond, told, whoami
+        from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
 
         if yes and no:
             raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
@@ -46,7 +46,7 @@ def approve(
             facts = {"flow_run": str(waiting.id), "name": waiting.name}
             if not yes and not no:
                 question = await told(client, waiting, key)
-                give(question, {**facts, "question": question})
+                give_markdown(question, {**facts, "question": question})
                 return
             form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)
             await respond(client, waiting, key, form)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
+from rich.markdown import Markdown
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, printable
 
@@ -78,6 +79,19 @@ def give(text: object, facts: Mapping[str, Any], *, indent: int | None = None) -
         say_json(facts, indent)
     else:
         out.print(_shown(text))
+
+
+def give_markdown(text: str, facts: Mapping[str, Any]) -> None:
+    """Print a result that is written as Markdown, tables and all, or as a JSON object.
+
+    Args:
+        text: For people.
+        facts: For programs.
+    """
+    if _output.get().json:
+        say_json(facts)
+    else:
+        out.print(Markdown(_shown(text)), soft_wrap=False)
 
 
 def complain(text: object, style: str = "red") -> None:

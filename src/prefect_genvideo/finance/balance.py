@@ -72,7 +72,9 @@ class AccountBalance(BaseModel):
     def __str__(self) -> str:
         if self.standing == "told":
             return f"{self.provider}: {self.remaining} left on this {self.scope}"
-        return f"{self.provider}: {self.standing}" + (f" ({self.note})" if self.note else "")
+        if self.standing == "unlimited":
+            return f"{self.provider}: this {self.scope} has no limit of its own; its wallet is not told"
+        return f"{self.provider}: what is left is not told" + (f" ({self.note})" if self.note else "")
 
 
 async def balances_of(pipelines: Sequence[Pipeline]) -> tuple[AccountBalance, ...]:

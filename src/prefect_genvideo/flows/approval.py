@@ -5,9 +5,6 @@ is killed, retried or resumed on another worker goes on from there. Prefect's ow
 after a retry it may know the pause and not the answer, or the form and not the pause.
 """
 
-import getpass
-import json
-import socket
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -18,21 +15,18 @@ from uuid import UUID
 import anyio
 from httpx import HTTPStatusError
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, FlowRunInput
-from prefect.client.schemas.responses import SetStateStatus
+from prefect.client.schemas.objects import FlowRunInput
 from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
-from prefect.input import RunInput
 from prefect.states import Cancelled
-from pydantic import Field, ValidationError
+from pydantic import ValidationError
 
-from prefect_genvideo.artifacts import artifact_key, plain, show_table
+from prefect_genvideo.artifacts import show_table
 from prefect_genvideo.batch.plan import Batch
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.finance import Plan, check_plan, learn_prices, make_plan, read_plan, save_plan
 from prefect_genvideo.finance.approvals import (
-    ROWS_PATTERN,
     Answer,
     ApprovalRecord,
     needs_asking,
@@ -42,6 +36,7 @@ from prefect_genvideo.finance.approvals import (
     read_approval,
     settle_approval,
 )
+from prefect_genvideo.flows.approval_form import Approval, question, table_key
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Money
@@ -57,17 +52,6 @@ _MARGIN = 3600
 # Times that a run asks again when its pause ends without an answer, as a resume by force does.
 _ASKED_AT_MOST = 5
 _PREFIXES = ("suspended", "paused")
-
-
-class Approval(RunInput):
-    """Shall the videos be paid for?"""
-
-    answer: Literal["yes", "no"] = Field(description="`yes` pays for what the plan says, `no` ends the run.")
-    rows: str = Field(
-        default="", pattern=ROWS_PATTERN, description="Only these rows of the plan, e.g. `1-20, 25`; empty: all."
-    )
-    by: str = Field(default="", max_length=200, description="Who says so; it stands in the ledger.")
-    note: str = Field(default="", max_length=2000, description="Anything else that should stand there.")
 
 
 @dataclass(frozen=True)
@@ -176,7 +160,7 @@ async def _begin(store: ObjectStore, gate: Gate, plan: Plan, run: str) -> Approv
     deadline = min(asked_at + timedelta(hours=gate.hours), kept.expires_at)
     record = ApprovalRecord(plan=plan.hash, flow_run_id=run, told=plan.summary(), asked_at=asked_at, deadline=deadline)
     await open_approval(store, record)
-    await show_table(plan.table(), artifact_key("plan", plan.hash[:12]), plan.summary())
+    await show_table(plan.table(), table_key(plan), plan.summary())
     return record
 
 
@@ -252,7 +236,7 @@ async def _ask(record: ApprovalRecord, plan: Plan, key: str) -> None:
     run = context.flow_run if context is not None else None
     form = Approval.with_initial_data(description=question(record, plan))
     run_logger().info(
-        "Waiting for an approval until %s UTC: `genvideo approve %s --yes` or `--no`, or Resume in the UI.",
+        "Waiting for an approval until %s UTC: `genvideo approve %s --yes` or `--no`, or Resume in the UI's run menu.",
         f"{record.deadline:%Y-%m-%d %H:%M}",
         record.flow_run_id,
     )
@@ -270,19 +254,6 @@ async def _ask(record: ApprovalRecord, plan: Plan, key: str) -> None:
             await pausing
     except FlowPauseTimeout:
         return
-
-
-def question(record: ApprovalRecord, plan: Plan) -> str:
-    """Return what a person sees above the form, as Markdown.
-
-    Args:
-        record: The approval.
-        plan: What is asked about.
-    """
-    lines = [f"**{plain(record.told)}**", *(f"- {plain(str(balance))}" for balance in plan.balances)]
-    lines += [f"- {plain(warning)}" for warning in plan.warnings]
-    lines.append(f"- Plan {record.plan[:12]}, answer before {record.deadline:%Y-%m-%d %H:%M} UTC")
-    return "\n".join(lines)
 
 
 async def end_overdue(store: ObjectStore) -> int:
@@ -304,74 +275,3 @@ async def end_overdue(store: ObjectStore) -> int:
                 ended += 1
         await settle_approval(store, late)
     return ended
-
-
-async def find_waiting(client: PrefectClient, named: str) -> tuple[FlowRun, str]:
-    """Return a flow run that waits for an approval, and the key of its form.
-
-    Args:
-        client: Prefect's client.
-        named: Id or name of the run.
-
-    Raises:
-        InvalidRequestError: There is none of that name, several, or it waits for no approval.
-    """
-    from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterId, FlowRunFilterName
-
-    try:
-        wanted = FlowRunFilter(id=FlowRunFilterId(any_=[UUID(named)]))
-    except ValueError:
-        wanted = FlowRunFilter(name=FlowRunFilterName(any_=[named]))
-    runs = await client.read_flow_runs(flow_run_filter=wanted, limit=20)
-    waiting = [
-        (run, keyset["response"].removesuffix("-response"))
-        for run in runs
-        if run.state is not None and run.state.is_paused() and (keyset := run.state.state_details.run_input_keyset)
-    ]
-    found = [(run, key) for run, key in waiting if "-approval-" in key]
-    if len(found) != 1:
-        states = ", ".join(f"{run.id} {run.state_name}" for run in runs[:5]) or "no such run"
-        problem = Problem("run", shown(named), f"one run that waits for an approval; there is: {states}", "genvideo")
-        raise InvalidRequestError("This run waits for no approval.", problems=[problem])
-    return found[0]
-
-
-async def told(client: PrefectClient, run: FlowRun, key: str) -> str:
-    """Return what a run asks.
-
-    Args:
-        client: Prefect's client.
-        run: The run.
-        key: Of its form.
-    """
-    for found in await client.filter_flow_run_input(run.id, f"{key}-description", 1, set()):
-        return str(found.decoded_value)
-    return "(the run did not get as far as saying what it asks)"
-
-
-async def respond(client: PrefectClient, run: FlowRun, key: str, form: Approval) -> None:
-    """Answer a run that waits, which resumes it.
-
-    Args:
-        client: Prefect's client.
-        run: The run.
-        key: Of its form.
-        form: The answer.
-
-    Raises:
-        InvalidRequestError: Prefect refuses it.
-    """
-    if not await client.filter_flow_run_input(run.id, f"{key}-schema", 1, set()):
-        # The run was killed between its state and its form; without one Prefect takes no answer.
-        schema = json.dumps(Approval.model_json_schema())
-        await client.create_flow_run_input(run.id, f"{key}-schema", schema)
-    result = await client.resume_flow_run(run.id, run_input=form.model_dump())
-    if result.status is not SetStateStatus.ACCEPT:
-        reason = str(getattr(result.details, "reason", "") or result.status.value)
-        problem = Problem("run", run.name, f"a run that takes this answer: {reason}", "Prefect")
-        raise InvalidRequestError("The answer was not taken.", problems=[problem])
-
-
-def whoami() -> str:
-    """Return who answers at this command line: user and host."""
-    return f"{getpass.getuser()}@{socket.gethostname()}"

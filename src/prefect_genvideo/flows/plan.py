@@ -7,10 +7,11 @@ from typing import Annotated, Any
 from prefect import flow
 from pydantic import Field
 
-from prefect_genvideo.artifacts import artifact_key, show_table
+from prefect_genvideo.artifacts import show_table
 from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
+from prefect_genvideo.flows.approval_form import table_key
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
@@ -63,5 +64,5 @@ async def plan_videos(
     logger.info("%s. Plan %s, batch key %s", made.summary(), plan.hash, plan.key)
     for warning in made.warnings:
         logger.warning("%s", warning)
-    await show_table(made.table(), artifact_key("plan", made.hash[:12]), made.summary())
+    await show_table(made.table(), table_key(made), made.summary())
     return plan
