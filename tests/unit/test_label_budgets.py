@@ -6,7 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from prefect_genvideo.errors import DestinationError
+from prefect_genvideo.ledger.allowances import sweep_allowances
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard, Reached
 from prefect_genvideo.ledger.marks import Label, marked_in, names_with
 from prefect_genvideo.ledger.record import LedgerRecord
@@ -270,6 +271,20 @@ async def test_holds_of_runs_that_must_have_died_count_as_spent(monkeypatch: pyt
     content = allowances.Taken.model_validate_json(store.objects[path])
     assert (len(content.held), content.ended) == (3, {"CNY": Decimal(6)})
     assert [await spend(guards[0], create(f"more-{n}")) for n in range(5)] == [True, True, True, True, False]
+
+
+@pytest.mark.parametrize("create_only", [False, True])
+async def test_what_no_cap_looks_at_any_more_is_removed(tmp_path: Path, create_only: bool) -> None:
+    """Months that are over; what is counted of this one, and of hosts, stays."""
+    folder = LocalStore(tmp_path)
+    store = CreateOnlyStore(folder) if create_only else folder
+    now = datetime.now(timezone.utc)
+    for day in (now - timedelta(days=100), now):
+        assert await spend(guard_of(store), create(f"{day:%m}", created_at=day))
+    await store.put(f"{SHARED}/calls~0.json", b"{}", if_absent=True)
+    await sweep_allowances(store)
+    kept = [info.key.removeprefix(f"{SHARED}/") async for info in store.list(f"{SHARED}/")]
+    assert [name.partition("~")[0] for name in kept] == [f"{now:%Y-%m}", "calls"]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.pipeline.reconcile import ReconciledRow
 from prefect_genvideo.pipeline.storyboard import StoredFilm
+from prefect_genvideo.prices.facts import Candidate
 from tests.unit.test_strangers_texts import HOSTILE, parsed
 
 ALLOWED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
@@ -119,6 +120,16 @@ def test_pages_of_the_ledger_link_to_videos_alone(text: str) -> None:
     tokens, count = tables(decisions_markdown(rows[:1]))
     assert [token for token in tokens if token.type in ("image", "html_block", "html_inline", "link_open")] == []
     assert count == 0
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_charges_of_a_lost_create_stay_in_their_row(text: str) -> None:
+    """The provider's log is somebody else's, too."""
+    candidate = Candidate(model=text[:300], quota=1, request_id=text[:200], task_id=text[:1024], doubt=text[:300])
+    row = reconciled("unknown", "k").model_copy(update={"candidates": (candidate, Candidate())})
+    tokens, count = tables(decisions_markdown([row]))
+    assert [token for token in tokens if token.type in ("image", "html_block", "html_inline", "link_open")] == []
+    assert count == 3
 
 
 def test_a_decision_shows_the_key_whole_and_the_prompt_in_chinese() -> None:

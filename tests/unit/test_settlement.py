@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
 from collections.abc import AsyncIterator
@@ -13,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from prefect_genvideo.artifacts.ledger import decisions_markdown
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.finance.bill import month_of
 from prefect_genvideo.finance.sources import account_records, bill_of
@@ -367,6 +369,34 @@ async def test_what_cannot_be_told_apart_is_left_to_a_person(till: Till) -> None
     money = (await till.record("a")).money
     assert money is not None
     assert "2 lost creates" in (money.evidence or "")
+
+
+async def test_the_evidence_stands_where_a_person_looks(till: Till) -> None:
+    """In the record, the error and the page: each charge that fits with its distance, and why it is not certain."""
+    await till.pipeline.client.create(REQUEST)  # a stranger's, or nobody knows
+    lost = await till.lose(fault="lost_after")
+    (row,) = (await till.reconcile()).rows
+    kept = (await till.record()).money
+    assert kept is not None
+    assert row.candidates == kept.candidates
+    charges = [till.sim.purse.bills[task.task_id] for task in till.sim.tasks]
+    assert {one.request_id for one in kept.candidates} == {bill.request_id for bill in charges}
+    for one in kept.candidates:
+        assert (one.model, one.quota, one.task_id) == (REQUEST.model, PRICE, None)
+        assert one.seconds is not None
+        assert abs(one.seconds) < 30
+        assert {"it names no task", "others may use this key", "other charges fit as well"} <= {*one.doubt.split(", ")}
+    page = decisions_markdown([row])
+    with pytest.raises(UnknownOutcomeError) as refusal:
+        await till.pipeline.create(REQUEST, till.pipeline.draft("k", REQUEST, {}))
+    shown = json.loads(lost.model_copy(update={"money": kept}).to_bytes())["money"]["candidates"]
+    for one in kept.candidates:
+        assert str(one.request_id) in str(refusal.value)
+        assert str(one.request_id) in page
+        assert one.doubt in str(refusal.value)
+        assert one.request_id in [charge["request_id"] for charge in shown]
+    await adopt(till.pipeline.ledger, "k", till.sim.tasks[1].task_id)
+    assert (await till.reconcile()).rows[0].candidates == ()
 
 
 async def test_a_missing_row_frees_no_key(till: Till) -> None:

@@ -10,6 +10,7 @@ from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.pipeline.reconcile import ReconciledRow
+from prefect_genvideo.prices.facts import Candidate
 
 # Rows on a page; more are slow to read and to open.
 _LISTED = 200
@@ -93,8 +94,37 @@ def _by_hand(rows: Sequence[ReconciledRow]) -> list[str]:
             f"**{number}\\.** {_name(row)} · {plain(row.model)} · {row.age / 3600:.1f} h old",
             f"Key: {code(row.key)}" + (f" · task: {code(row.task_id)}" if row.task_id else ""),
             plain(shorten(row.detail, 1000)),
+            *_charges(row.candidates),
         ]
     return [_WAYS, *lines] if lines else []
+
+
+def _charges(candidates: Sequence[Candidate]) -> list[str]:
+    """Charges in the provider's log that may be those of a lost create, the nearest first."""
+    if not candidates:
+        return []
+    table = [
+        [
+            f"{one.at:%Y-%m-%d %H:%M:%S}" if one.at else "?",
+            f"{one.seconds:+g}" if one.seconds is not None else "?",
+            plain(one.model),
+            str(one.quota),
+            plain(one.task_id or ""),
+            plain(one.request_id or ""),
+            plain(one.doubt),
+        ]
+        for one in candidates
+    ]
+    head = {
+        "Charged (UTC)": "left",
+        "Seconds after": "right",
+        "Model": "left",
+        "Quota": "right",
+        "Task": "left",
+        "Request id": "left",
+        "Why not certain": "left",
+    }
+    return [grid(head, table)]
 
 
 def _name(row: ReconciledRow) -> str:

@@ -24,6 +24,8 @@ from prefect_genvideo.ledger.record import LedgerRecord, file_name
 from prefect_genvideo.ledger.spent import Spent, in_name
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
+from prefect_genvideo.storage.base import ObjectStore
+from prefect_genvideo.storage.ledgers import SHARED
 from prefect_genvideo.storage.shared import SharedObject
 
 # How long it is believed that nothing is left, and how long the names of others are.
@@ -33,7 +35,17 @@ _AHEAD = 20
 # A run that has not taken anything for so long has died or ended; what it holds counts as spent.
 _HOLDS = timedelta(days=7)
 _MOST_HOLDS = 1_000
+# A run at a month's end still looks at the month before.
+_KEPT_FOR = timedelta(days=62)
 _NOTHING = Spent(0, 0.0)
+
+
+async def sweep_allowances(store: ObjectStore) -> None:
+    """Remove what was taken out of caps in months that no cap looks at any more; raises `DestinationError`."""
+    before = f"{datetime.now(timezone.utc) - _KEPT_FOR:%Y-%m}"
+    async for info in store.list(f"{SHARED}/2"):  # a year; other objects of the folder have other names
+        if info.key.rpartition("/")[2][:7] < before:
+            await store.delete(info.key)
 
 
 class Hold(BaseModel):

@@ -125,6 +125,7 @@ def _booked(record: LedgerRecord, found: FoundCreate) -> MoneyFacts:
     facts = record.money or MoneyFacts()
     update: dict[str, Any] = {
         "evidence": redact(found.evidence, 2000) or None,
+        "candidates": found.rows,
         "read_at": datetime.now(timezone.utc),
         "reads": facts.reads + 1,
     }

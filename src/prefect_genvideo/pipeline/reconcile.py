@@ -12,6 +12,7 @@ import anyio
 from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact, shorten
+from prefect_genvideo.ledger.allowances import sweep_allowances
 from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.lost import settle_intent, told_of
@@ -22,6 +23,7 @@ from prefect_genvideo.pipeline.heal import heal
 from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import by_content
+from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.money import AccountLog, NotTold
 
 Told = TypeVar("Told")
@@ -47,6 +49,7 @@ class ReconciledRow(BaseModel):
         age: Seconds since the record was made.
         detail: Why, or what to do.
         first: With `unknown`: nobody was told of it before.
+        candidates: With `unknown`: charges in the provider's log that may be its own.
     """
 
     key: str
@@ -60,6 +63,7 @@ class ReconciledRow(BaseModel):
     object_key: str | None = None
     age: float = 0.0
     first: bool = False
+    candidates: tuple[Candidate, ...] = ()
 
 
 @dataclass
@@ -120,6 +124,7 @@ async def _sweep(pipeline: Pipeline) -> None:
     """Remove what killed processes left in the store. It costs a little storage, so no failure of it is one of ours."""
     try:
         await pipeline.ledger.reservations.sweep()
+        await sweep_allowances(pipeline.ledger.store)
         removed = await pipeline.ledger.store.sweep()
     except GenVideoError as error:
         pipeline.say(f"What killed runs left in the store was not removed: {error}")
@@ -276,4 +281,5 @@ def _row(record: LedgerRecord, outcome: str, detail: str) -> ReconciledRow:
         detail=detail,
         prompt=shorten(str(record.request.get("prompt") or ""), _LONGEST_PROMPT),
         age=(datetime.now(timezone.utc) - record.created_at).total_seconds(),
+        candidates=record.money.candidates if record.money is not None and outcome == "unknown" else (),
     )

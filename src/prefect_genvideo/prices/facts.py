@@ -31,6 +31,30 @@ class Posting(BaseModel):
     identity: str | None = Field(default=None, max_length=200)
 
 
+class Candidate(BaseModel):
+    """A charge in the provider's log that may be that of a lost create, for the person who decides.
+
+    Attributes:
+        at: When its call was received, by the provider's clock.
+        seconds: After the create was sent, by the same clock; negative before it.
+        model: Of the charge.
+        quota: The gateway's whole figure.
+        request_id: The provider's id of the call, where the row has one.
+        task_id: The task that it names.
+        doubt: Why it is not certain.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="allow")
+
+    at: datetime | None = None
+    seconds: float | None = None
+    model: str = Field(default="", max_length=300)
+    quota: int | None = None
+    request_id: str | None = Field(default=None, max_length=200)
+    task_id: str | None = Field(default=None, max_length=1024)
+    doubt: str = Field(default="", max_length=300)
+
+
 class MoneyFacts(BaseModel):
     """The money of one generation. Everything that is not known is None, never 0.
 
@@ -45,6 +69,7 @@ class MoneyFacts(BaseModel):
         basis: How `cost` is known.
         final: Whether nothing more is expected to move. Until then the figures are read again.
         evidence: What the provider's log says of a create whose answer was lost, for the person who decides.
+        candidates: The charges that fit it best, where none of them is certain.
         read_at: When the figures were read last.
         reads: How often they were.
     """
@@ -61,6 +86,7 @@ class MoneyFacts(BaseModel):
     basis: Basis | None = None
     final: bool = False
     evidence: str | None = Field(default=None, max_length=2000)
+    candidates: tuple[Candidate, ...] = ()
     read_at: datetime | None = None
     reads: int = Field(default=0, ge=0)
 

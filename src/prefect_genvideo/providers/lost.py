@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.money import AccountLog
 
 Outcome = Literal["found", "charged", "not_charged", "ambiguous", "unknown"]
@@ -104,6 +105,7 @@ class FoundCreate:
         candidates: Rows that fit.
         price_differs: Whether it was charged with another figure than was expected.
         evidence: All of it in a sentence, for the person who decides.
+        rows: The candidates that fit best, where none is certain.
     """
 
     outcome: Outcome = "unknown"
@@ -115,3 +117,4 @@ class FoundCreate:
     candidates: int = 0
     price_differs: bool = False
     evidence: str = ""
+    rows: tuple[Candidate, ...] = ()

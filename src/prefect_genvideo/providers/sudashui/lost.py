@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
+from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate, Span
 from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney
 from prefect_genvideo.providers.sudashui.log import time_in, time_of
@@ -81,6 +82,39 @@ class _Looked:
         """Whether rows of the time when the create was sent may be missing at the log's end."""
         times = [moment for row in self.log.rows if (moment := time_of(row)) is not None]
         return not times or (self.log.truncated and min(times) > self.span.opens)
+
+    def as_candidates(self, rows: list[LogRow]) -> tuple[Candidate, ...]:
+        """Charges as a person weighs them, those nearest to the create first."""
+        sent = self.span.opens + timedelta(seconds=self.lost.clock_doubt)
+        told = [self._candidate(row, sent) for row in rows]
+        told.sort(key=lambda one: abs(one.seconds) if one.seconds is not None else float("inf"))
+        return tuple(told[:_SHOWN])
+
+    def _candidate(self, row: LogRow, sent: datetime) -> Candidate:
+        moment = time_of(row)
+        return Candidate(
+            at=moment,
+            seconds=None if moment is None else round((moment - sent).total_seconds(), 1),
+            model=row.model[:300],
+            quota=row.quota,
+            request_id=row.request_id and row.request_id[:200],
+            task_id=row.task_id and row.task_id[:1024],
+            doubt=self._doubt(row),
+        )
+
+    def _doubt(self, row: LogRow) -> str:
+        """Why a charge is not surely this create's, or its task not surely this charge's."""
+        lost = self.lost
+        reasons = {
+            "its task is in another record": row.task_id is not None and row.task_id in lost.known_task_ids,
+            "it names no task": row.task_id is None,
+            "others may use this key": not lost.key_is_ours and row.request_id != lost.request_id,
+            f"{lost.lost_alike} lost creates fit it": lost.lost_alike > 1,
+            "other creates fit it": lost.lost_alike == 1 and any(_fits(row, rival) for rival in lost.rivals),
+            "other charges fit as well": len(self.candidates) > 1,
+            "the log is cut": self.is_cut,
+        }
+        return ", ".join(reason for reason, holds in reasons.items() if holds)
 
     @property
     def silence(self) -> str:
@@ -168,11 +202,23 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
         told = f"no unclaimed charge of {lost.request.model} {looked.span}"
         return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
     if not lost.key_is_ours or len(fitting) != lost.lost_alike or not all(map(_can_be_told, fitting)):
-        return FoundCreate("ambiguous", "candidates", candidates=len(fitting), evidence=_several(looked, fitting))
+        return FoundCreate(
+            "ambiguous",
+            "candidates",
+            candidates=len(fitting),
+            evidence=_several(looked, fitting),
+            rows=looked.as_candidates(fitting),
+        )
     if len(fitting) > 1:
         whole = sum(row.quota for row in fitting)
         told = f"{len(fitting)} lost creates of {lost.request.model} were all charged, {whole} together"
-        return FoundCreate("charged", "by count", candidates=len(fitting), evidence=f"{told}; whose is whose is open")
+        return FoundCreate(
+            "charged",
+            "by count",
+            candidates=len(fitting),
+            evidence=f"{told}; whose is whose is open",
+            rows=looked.as_candidates(fitting),
+        )
     return _charged(looked, fitting[0], "by elimination")
 
 
@@ -181,7 +227,8 @@ def _charged(looked: _Looked, row: LogRow, certainty: str) -> FoundCreate:
     if row.task_id is not None and row.task_id in looked.lost.known_task_ids:
         # Another record has it: whatever that means, it is not ours to take.
         told = f"task {row.task_id} of this charge is in another record"
-        return FoundCreate("ambiguous", "candidates", candidates=1, evidence=told)
+        rows = looked.as_candidates([row])
+        return FoundCreate("ambiguous", "candidates", candidates=1, evidence=told, rows=rows)
     task_id = _task_of(looked, row, exact=certainty == "exact")
     money = looked.log.task(task_id, row.request_id) if task_id is not None else TaskMoney()
     named = "its task is not named" if task_id is None else f"task {task_id}"
@@ -195,6 +242,7 @@ def _charged(looked: _Looked, row: LogRow, certainty: str) -> FoundCreate:
         candidates=1,
         price_differs=looked.lost.expected_quota not in (None, row.quota),
         evidence=f"{_said(row)}; {named} ({certainty})",
+        rows=() if task_id is not None else looked.as_candidates([row]),
     )
 
 
@@ -245,10 +293,12 @@ def _nothing(why: str, request_id: str | None = None) -> str:
 
 
 def _several(looked: _Looked, fitting: list[LogRow]) -> str:
-    shown = ", ".join(
-        f"{moment:%H:%M:%S} {row.quota} {row.request_id or 'without id'}{f' {row.task_id}' if row.task_id else ''}"
-        for row in fitting[:_SHOWN]
-        if (moment := time_of(row)) is not None
-    )
-    others = "" if looked.lost.key_is_ours else "; others may use this key"
-    return f"charges that fit ({len(fitting)} for {looked.lost.lost_alike} lost){others}: {shown}. A person decides."
+    shown = "; ".join(map(_in_words, looked.as_candidates(fitting)))
+    return f"charges that fit ({len(fitting)} for {looked.lost.lost_alike} lost): {shown}. A person decides."
+
+
+def _in_words(one: Candidate) -> str:
+    at = f"{one.at:%H:%M:%S} UTC" if one.at else "at no known time"
+    off = f", {one.seconds:+g} s" if one.seconds is not None else ""
+    task = f", task {one.task_id}" if one.task_id else ""
+    return f"{one.quota} for {one.model} {at}{off}, {one.request_id or 'without id'}{task} ({one.doubt})"
