@@ -198,13 +198,6 @@ def test_the_kinds_of_fallbacks_are_all_there() -> None:
     assert [codes(row[0])[0] for row in rows[1:]] == list(FALLBACK_KINDS)
 
 
-def test_the_providers_page_has_the_tables_of_the_readme() -> None:
-    """Which are held against the rules."""
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for name in ("models", "files"):
-        assert table(text("providers.md"), name) == table(readme, name)
-
-
 def test_the_commands_are_all_there() -> None:
     """Every command with all of its options, as the command itself says."""
     from prefect_genvideo.cli.app import app
