@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta, timezone
 from typing import Any
 
 import anyio
@@ -571,3 +572,36 @@ async def test_a_lost_create_that_is_not_named_for_certain_is_held(known: list[s
     assert (record.state, record.task_id) == ("unknown", None)
     named = known if isinstance(known, list) else []
     assert all(task_id in ((record.money and record.money.evidence) or "") for task_id in named)
+
+
+async def test_a_create_that_takes_long_shows_that_it_lives() -> None:
+    """A large body on a slow line: another run waits for it, however stale the intent would be else."""
+    store, provider = MemoryStore(), FakeProvider()
+    policy = CreatePolicy(heartbeat=0.02, stale_after=0.2, look_every=0.02)
+    provider.hold = lambda: asyncio.sleep(0.6)
+    writer = Ledger(store)
+    began = datetime.now(timezone.utc)
+    sending = asyncio.ensure_future(Creator(provider, writer, policy=policy).submit(REQUEST, draft()))
+    await asyncio.sleep(0.1)
+    other = await Creator(provider, Ledger(store), policy=policy).submit(REQUEST, draft())
+    assert (other.reused, provider.billed) == (True, 1)
+    record = (await sending).entry.record
+    assert record.task_id == other.entry.record.task_id
+    assert record.sent_at is not None
+    assert record.sent_at - began < timedelta(seconds=0.2), "it was sent before it showed that it lives"
+
+
+async def test_a_create_that_is_answered_soon_writes_nothing_more() -> None:
+    """Intent and task, as before."""
+    store = MemoryStore()
+    await Creator(FakeProvider(), Ledger(store)).submit(REQUEST, draft())
+    assert store.put_keys.count("_ledger/k.json") == 2
+
+
+async def test_a_create_whose_store_is_down_meanwhile_is_recorded_when_it_is_back() -> None:
+    """What could not be shown ends nothing."""
+    store, provider = TroubledMemory(Trouble("put", "_ledger/k.json", skip=1, times=2, retryable=False)), FakeProvider()
+    provider.hold = lambda: asyncio.sleep(0.2)
+    policy = CreatePolicy(heartbeat=0.05)
+    done = await Creator(provider, Ledger(store), policy=policy).submit(REQUEST, draft())
+    assert (done.entry.record.state, provider.billed) == ("submitted", 1)

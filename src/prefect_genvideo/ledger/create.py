@@ -37,6 +37,9 @@ if TYPE_CHECKING:
     from prefect_genvideo.models import VideoRequest
     from prefect_genvideo.providers.base import VideoClient
 
+# For so long a create shows that it lives: no body takes an hour, and who hangs must not hold a key for ever. Seconds.
+_LONGEST_POST = 3600.0
+
 
 @dataclass(frozen=True)
 class CreatePolicy:
@@ -47,7 +50,7 @@ class CreatePolicy:
         patience: How long "too many requests" and "too many running tasks" are waited out.
         stale_after: Age from which an intent without an id counts as crashed.
         look_every: How often a run that lost the claim looks for the winner's task id.
-        heartbeat: How often a claim that is waiting to resend shows that it lives.
+        heartbeat: How often a claim that waits to resend, or whose create takes so long, shows that it lives.
         cancel_grace: How long a cancelled run waits for the answer of a create that is already under way.
     """
 
@@ -253,11 +256,28 @@ class Creator:
     async def _send_once(self, request: VideoRequest, entry: Entry) -> Entry:
         work = asyncio.ensure_future(self._post_and_record(request, entry))
         try:
+            await self._outlast(work, entry)
             return await asyncio.shield(work)
         except asyncio.CancelledError:
             with anyio.CancelScope(shield=True):  # a cancelled scope would cancel the clean-up as well
                 await self._let_finish(work, entry)
             raise
+
+    async def _outlast(self, work: asyncio.Future[Entry], entry: Entry) -> None:
+        """Show now and then that a create is still being sent: a large body on a slow line takes minutes.
+
+        Without it another run would take the intent for left behind. Where no condition guards a write, one that comes
+        late could undo what it made, so nothing is shown there.
+        """
+        sent_at, began = datetime.now(timezone.utc), time.monotonic()
+        while not self.ledger.weak and time.monotonic() - began < _LONGEST_POST:
+            if (await asyncio.wait({work}, timeout=self.policy.heartbeat))[0]:
+                return
+            try:
+                with anyio.move_on_after(self.policy.cancel_grace):
+                    entry = await self.ledger.move(entry, "intent", sent_at=entry.record.sent_at or sent_at)
+            except DestinationError:  # the store is down, or the record has moved on: the answer settles it
+                continue
 
     async def _post_and_record(self, request: VideoRequest, entry: Entry) -> Entry:
         sent_at, head = datetime.now(timezone.utc), Trace()

@@ -146,9 +146,13 @@ def _is_rival(other: LedgerRecord, record: LedgerRecord) -> bool:
 
 
 def _span(record: LedgerRecord, log: AccountLog) -> Span:
-    """When a create without a task may have reached the provider; one that is under way, from its last sign of life."""
+    """When a create without a task may have reached the provider; one that is under way, from when it was sent.
+
+    Its record was last written before that, or says when it was.
+    """
     if record.state == "intent":
-        record = record.model_copy(update={"sent_at": record.updated_at, "gave_up_at": log.read_at})
+        sent_at = record.sent_at or record.updated_at
+        record = record.model_copy(update={"sent_at": sent_at, "gave_up_at": log.read_at})
     return lost_create(record, clock_doubt=_doubt(record)).span(log.read_at, log.clock_ahead)
 
 
