@@ -165,8 +165,11 @@ def dealt(cells: Iterable[Cell]) -> list[Cell]:
     Args:
         cells: What is to be played.
     """
-    turns = [replace(cell, purse=purse) for cell, purse in zip(cells, cycle(PURSES), strict=False)]
-    return [*turns, *(replace(cell, tree="newer", table=f"{cell.table}, newer tree") for cell in turns if cell.unknown)]
+    known = list(cells)
+    lost = [replace(cell, tree="newer", table=f"{cell.table}, newer tree") for cell in known if cell.unknown]
+    return [
+        replace(cell, purse=purse) for some in (known, lost) for cell, purse in zip(some, cycle(PURSES), strict=False)
+    ]
 
 
 def quick_cells() -> list[Cell]:

@@ -268,11 +268,22 @@ def summed(results: dict[Cell, Outcome]) -> dict[str, Any]:
 
 
 def _healed(results: dict[Cell, Outcome], tree: str) -> dict[str, Any]:
-    """Of cells that lost an answer: how many machines brought to their end, and how many a person."""
+    """Of cells that lost an answer: how many machines brought to their end, and how many a person.
+
+    A machine takes up a task that the log names, and frees no key: what was not charged is left to a person, and so is
+    everything where the gateway keeps no log.
+    """
     lost = [outcome for cell, outcome in results.items() if cell.unknown and cell.tree == tree]
-    machine = sum(not outcome.needed_person for outcome in lost)
-    share = round(machine / len(lost), 3) if lost else None
-    return {"lost": len(lost), "by_machine": machine, "by_a_person": len(lost) - machine, "share": share}
+    logged = [outcome for outcome in lost if outcome.alone.tasks and outcome.alone.bill is not None]
+    machine, healed = (sum(not outcome.needed_person for outcome in some) for some in (lost, logged))
+    return {
+        "lost": len(lost),
+        "by_machine": machine,
+        "by_a_person": len(lost) - machine,
+        "charged_and_logged": len(logged),
+        "of_these_by_machine": healed,
+        "share": round(healed / len(logged), 3) if logged else None,
+    }
 
 
 def as_rows(results: dict[Cell, Outcome]) -> list[dict[str, Any]]:

@@ -19,7 +19,8 @@ class Sums:
     """What the three say, to the last unit.
 
     Attributes:
-        settled: What the gateway took in the end: charges, less refunds, with supplements.
+        tasks: What the gateway accepted.
+        settled: What it took in the end: charges, less refunds, with supplements.
         ledger: What the records say: charge less refund with supplement.
         bill: What the month's bill says; None where the gateway keeps no log.
         by_rows: Sum of the bill's lines without a record.
@@ -30,6 +31,7 @@ class Sums:
         faults: What does not agree and is not named as unknown.
     """
 
+    tasks: int = 0
     settled: int = 0
     ledger: int = 0
     bill: int | None = None
@@ -84,7 +86,7 @@ def compared(bills: Mapping[str, Mapping[str, Any]], records: list[dict[str, Any
         f"lines of the bill: {', '.join(sorted(strange))}": whole is not None and strange,
     }
     faults += [fault for fault, holds in disagreements.items() if holds]
-    return Sums(total, in_ledger, whole, by_rows, tuple(unknown), undecided, kinds, "", tuple(faults))
+    return Sums(len(bills), total, in_ledger, whole, by_rows, tuple(unknown), undecided, kinds, "", tuple(faults))
 
 
 def _of_task(task_id: str, money: Mapping[str, Any], cost: int, settled: Mapping[str, int]) -> list[str]:

@@ -73,6 +73,12 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (500, {"code": "build_request_failed", **E1}, errors.RejectedError),
     (500, {"code": "task_billing_settlement_failed", **E1}, errors.UnknownOutcomeError),
     (200, {"code": "task_billing_settlement_failed", **E1}, errors.UnknownOutcomeError),
+    # in whichever case a fork writes its codes
+    (500, {"code": "TASK_BILLING_SETTLEMENT_FAILED", **E1}, errors.UnknownOutcomeError),
+    (500, {"code": "TaskBillingSettlementFailed", **E1}, errors.UnknownOutcomeError),
+    (500, {"code": "build-request-failed", **E1}, errors.RejectedError),
+    (403, {"code": "InsufficientUserQuota", **E1}, errors.QuotaError),
+    (503, {"error": {"message": "m", "code": "MODEL_NOT_FOUND"}}, errors.ModelUnavailableError),
     # 200 that is none
     (200, {"code": "fail_to_fetch_task", **E1}, errors.RejectedError),
     (200, {"code": "insufficient_user_quota", **E1}, errors.QuotaError),

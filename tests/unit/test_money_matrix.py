@@ -111,12 +111,19 @@ def test_figures_and_table_say_what_was_measured() -> None:
     """Billed per wanted, delivered per billed, and what a person did."""
     one, two = Cell("t", "lost", "no kill", (Order(),), unknown=True), Cell("t", "lost", "polling", (Order(),))
     results = {
-        one: Outcome(billed=1, delivered=1, by_machine=0, unknown=1, adopted=1, runs=3),
+        one: Outcome(billed=1, delivered=1, by_machine=0, unknown=1, adopted=1, runs=3, alone=Sums(tasks=1, bill=7)),
         two: Outcome(billed=1, delivered=1, by_machine=1, runs=2, killed=1),
     }
     figures = summed(results)
     assert figures["billed_per_wanted_max"] == 1.0
     assert (figures["delivered_per_billed"], figures["delivered_per_billed_without_a_person"]) == (1.0, 0.5)
-    assert figures["healed"]["of 2026-08"] == {"lost": 1, "by_machine": 0, "by_a_person": 1, "share": 0.0}
+    assert figures["healed"]["of 2026-08"] == {
+        "lost": 1,
+        "by_machine": 0,
+        "by_a_person": 1,
+        "charged_and_logged": 1,
+        "of_these_by_machine": 0,
+        "share": 0.0,
+    }
     assert (figures["unknown"], figures["adopted"], figures["cells"], figures["killed"]) == (1, 1, 2, 1)
     assert "| lost | 1.00 1.00 a | 1.00 1.00 |" in markdown(results)

@@ -78,7 +78,7 @@ class LedgerRecord(BaseModel):
         told_at: When people were last told that they have to decide about it.
         stored: The saved video, once there is one.
         request_id: The provider's own id of the create's call, which its log goes by; kept from the answer's headers.
-        sent_at: When a create was sent whose answer was lost or took long; with `gave_up_at` the time to look for it in.
+        sent_at: When a create was sent whose answer was lost or took long; with `gave_up_at` the time to look in.
         gave_up_at: When its answer was given up.
         clock_ahead: Seconds that the provider's clock was ahead of ours then.
         money: What it was expected to cost, what was charged and given back.

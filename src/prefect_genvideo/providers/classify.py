@@ -173,7 +173,7 @@ def is_refusing(code: str) -> bool:
         return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
     if is_success(code) or len(code) > 300:
         return False
-    slug = _CAMEL.sub("_", code).lower()
+    slug = _slug(code)
     tokens = set(re.split(r"[^a-z]+", slug))
     if tokens & _BROKEN_TOKENS:
         return False
@@ -248,8 +248,13 @@ def facts_from(
     )
 
 
+def _slug(code: str) -> str:
+    return _CAMEL.sub("_", code).lower().replace("-", "_")
+
+
 def _families(code: str) -> Iterable[str]:
-    """Names of the families that a code belongs to, for tables to use: `entitlement_*`, `4xxxxx`."""
+    """Names that tables use for a code: as a slug, in whichever case it came, and of its family, e.g. `4xxxxx`."""
+    yield _slug(code)
     if code.startswith("entitlement_"):
         yield "entitlement_*"
     if re.fullmatch(r"4[0-9]{5}", code):
