@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import subprocess
@@ -32,6 +33,8 @@ DEPLOYED = ("generate_video", "generate_videos", "reconcile_videos", "run_preset
 """Flows of `prefect_genvideo.flows` that are deployed, each by its module path."""
 # A worker looks for runs every 2 s, starts a process that imports Prefect, and the machine may be busy.
 PATIENCE = 120.0
+# Bytes that a logo has less of, and a screenshot more.
+_LOGO = 10_000
 T = TypeVar("T")
 
 _SETUP = """
@@ -82,8 +85,13 @@ class Ui:
     deployments: Mapping[str, str]
 
     def api(self, path: str, body: dict[str, Any]) -> Any:
-        """POST to Prefect's API."""
-        return httpx.post(f"{self.servers.prefect}{path}", json=body, timeout=30).raise_for_status().json()
+        """POST to Prefect's API, which answers 503 while its SQLite is locked, as on a busy machine."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            answer = httpx.post(f"{self.servers.prefect}{path}", json=body, timeout=30)
+            if answer.status_code != 503 or time.monotonic() > deadline:
+                return answer.raise_for_status().json()
+            time.sleep(1)
 
     def open(self, path: str, shows: str) -> str:
         """Open a page and return its text once it shows what it should."""
@@ -114,13 +122,24 @@ class Ui:
             height: Pixels from the top that are kept; 0: the whole window.
         """
         if os.environ.get("SCREENSHOTS"):
+            self._draw_logos()
             time.sleep(2)
             save_small(self.browser.get_screenshot_as_png(), PICTURES / name, height)
 
+    def _draw_logos(self) -> None:
+        """Put our logos where their links lead to: the machine that takes the pictures has no network."""
+        script = (
+            "for (const i of document.images) if (i.src.endsWith('/docs/img/' + arguments[0])) i.src = arguments[1]"
+        )
+        for path in PICTURES.glob("*.png"):
+            if path.stat().st_size < _LOGO:
+                data = base64.b64encode(path.read_bytes()).decode()
+                self.browser.execute_script(script, path.name, f"data:image/png;base64,{data}")
+
     def pick(self, option: str) -> None:
         """Choose a saved block in the first picker that is still empty."""
-        empty = next(one for one in self.elements("select, button, [role=combobox]") if "None" in one.text)
-        empty.click()
+        empty = self.until("a picker", lambda: [one for one in self.elements("button") if "Select a block" in one.text])
+        empty[0].click()
         found = f"//*[normalize-space(text())='{option}']"
         shown = self.until(
             option, lambda: [one for one in self.browser.find_elements("xpath", found) if one.is_displayed()]
@@ -151,9 +170,15 @@ class Ui:
         made = self.api(f"/deployments/{self.deployments[flow]}/create_flow_run", {"parameters": parameters})
         return str(made["id"])
 
-    def newest(self) -> dict[str, Any]:
-        """The flow run that was made last."""
-        return self.until("a run", lambda: self.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"}))[0]
+    def submit(self) -> str:
+        """Press `Submit` in a run form; the id of the run that it makes."""
+
+        def known() -> set[str]:
+            return {one["id"] for one in self.api("/flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC"})}
+
+        before = known()
+        self.press("Submit")
+        return self.until("a run", lambda: known() - before).pop()
 
     def run(self, run: str) -> dict[str, Any]:
         """What Prefect knows of a flow run."""
@@ -163,20 +188,53 @@ class Ui:
         """Return a flow run once it is in the state of this name."""
         return self.until(state, lambda: found if (found := self.run(run))["state_name"] == state else {}, seconds)
 
+    def artifacts(self, run: str, kind: str) -> list[dict[str, Any]]:
+        """Artifacts of a flow run.
+
+        Args:
+            run: Id of the flow run.
+            kind: Type: `markdown`, `table` or `progress`.
+        """
+        wanted = {"artifacts": {"type": {"any_": [kind]}, "flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
+        return list(self.api("/artifacts/filter", wanted))
+
     def artifact(self, run: str, kind: str, prefix: str = "") -> dict[str, Any]:
         """The newest artifact of a flow run.
 
         Args:
             run: Id of the flow run.
-            kind: Type: `markdown`, `table` or `progress`.
+            kind: Type, as for `artifacts`.
             prefix: What its key begins with.
         """
-        wanted = {"artifacts": {"type": {"any_": [kind]}, "flow_run_id": {"any_": [run]}}, "sort": "CREATED_DESC"}
-        found = [
-            one for one in self.api("/artifacts/filter", wanted) if not prefix or (one["key"] or "").startswith(prefix)
-        ]
+        found = [one for one in self.artifacts(run, kind) if (one["key"] or "").startswith(prefix)]
         assert found, f"the run has no {kind} artifact with a key of {prefix}…"
         return found[0]
+
+    def control(self, what: str, body: dict[str, Any] | None = None) -> None:
+        """Steer the simulator.
+
+        Args:
+            what: Path below `/_sim/`, e.g. `config`.
+            body: What is sent.
+        """
+        httpx.post(f"{self.servers.simulator}/_sim/{what}", json=body or {}).raise_for_status()
+
+    def opens(self, artifact: Mapping[str, Any], shows: str) -> str:
+        """Open an artifact's page and return its text once it shows what it should."""
+        return self.open(f"/v2/artifacts/artifact/{artifact['id']}", shows)
+
+    def plays(self, link: str) -> None:
+        """Follow the link that says this, and see that the browser plays what it fetches from the S3 server."""
+        address = next(one for one in self.elements("a") if one.text == link).get_attribute("href")
+        assert address.startswith(self.servers.s3)
+        self.browser.get(address)
+        script = "const v = document.querySelector('video'); if (v) { v.muted = true; v.play(); return v.currentTime }"
+        self.until("a video that plays", lambda: (self.browser.execute_script(script) or 0) > 0.5)
+
+    def sees(self, selector: str) -> Any:
+        """The first picture that fits a CSS selector, once the browser has drawn it."""
+        script = "const i = document.querySelector(arguments[0]); return i && i.naturalWidth ? i : null"
+        return self.until(selector, lambda: self.browser.execute_script(script, selector))
 
 
 def save_small(picture: bytes, path: Path, height: int = 0) -> None:

@@ -31,7 +31,7 @@ ALLOWED = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 def test_keys_are_allowed_short_and_differ(one: str, other: str) -> None:
     """Prefect refuses other characters; two batches must not share a page."""
     keys = [artifact_key("batch", name) for name in (one, other)]
-    assert all(ALLOWED.fullmatch(key) and len(key) <= 36 for key in keys)
+    assert all(ALLOWED.fullmatch(key) and len(key) <= 32 for key in keys)
     if not one.isascii() or not other.isascii():
         assert (keys[0] == keys[1]) == (one == other)
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from prefect_genvideo.artifacts.markdown import code, grid, lives, plain, play
 from prefect_genvideo.artifacts.pages import attempt, show_page
 from prefect_genvideo.errors import counted, shorten
+from prefect_genvideo.finance.plan import minutes
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.pipeline.reconcile import ReconciledRow
@@ -65,7 +66,12 @@ def reconciled_markdown(rows: Sequence[ReconciledRow], links: Sequence[PlayLink 
     if not rows:
         return "Nothing was left behind."
     table = [
-        [row.outcome, _name(row), play(link), plain(shorten(row.detail, 160))]
+        [
+            row.outcome,
+            _name(row),
+            play(link),
+            "see below" if row.outcome in _BY_HAND else plain(shorten(row.detail, 160)),
+        ]
         for row, link in zip(rows, links, strict=True)
     ]
     head = {"Outcome": "left", "Prompt": "left", "Video": "left", "Detail": "left"}
@@ -91,7 +97,7 @@ def _by_hand(rows: Sequence[ReconciledRow]) -> list[str]:
     lines: list[str] = []
     for number, row in enumerate(rows, start=1):
         lines += [
-            f"**{number}\\.** {_name(row)} · {plain(row.model)} · {row.age / 3600:.1f} h old",
+            f"**{number}\\.** {_name(row)} · {plain(row.model)} · {minutes(row.age)} old",
             f"Key: {code(row.key)}" + (f" · task: {code(row.task_id)}" if row.task_id else ""),
             plain(shorten(row.detail, 1000)),
             *_charges(row.candidates),

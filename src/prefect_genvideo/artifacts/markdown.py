@@ -17,13 +17,13 @@ _ADDRESS = re.compile(r"://|www\.|@|mailto:|xmpp:", re.IGNORECASE)
 _MARKUP = re.compile(r"([\\`*_{}\[\]()<>#|!~&$])")
 # At the beginning of a line: lists and underlined headings.
 _BLOCK = re.compile(r"\A(\d*)([-+=.)])")
-# Characters of a key that a card in the list of artifacts still shows whole.
-_LONGEST_KEY = 36
+# Characters of a key that the head of an artifact's page still shows whole in a window of 1300 pixels.
+_LONGEST_KEY = 32
 _HASH = 8
 
 
 def artifact_key(kind: str, name: str) -> str:
-    """Return a key as Prefect wants it: lower-case letters, digits and dashes, at most 36.
+    """Return a key as Prefect wants it: lower-case letters, digits and dashes, at most 32.
 
     Names that differ have keys that differ: what a key cannot hold, e.g. Chinese, is stood for by a hash.
 

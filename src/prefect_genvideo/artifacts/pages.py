@@ -56,6 +56,12 @@ async def show_table(table: Table, key: str, description: str) -> None:
     more = len(table) - _ROWS_SHOWN
     told = shorten(description, _LONGEST_DESCRIPTION)
     told = f"{told} (the first {_ROWS_SHOWN} of {len(table)} rows)" if more > 0 else told
-    shown = cells(table[:_ROWS_SHOWN]) or [{"row": "none"}]
+    shown = cells(_without_empty(table[:_ROWS_SHOWN])) or [{"row": "none"}]
     step = acreate_table_artifact(table=shown, key=key, description=plain(told))
     await attempt(step, "The table could not be shown")
+
+
+def _without_empty(table: Table) -> Table:
+    """The rows without the columns that say nothing in any of them: a page has room for some six."""
+    said = {name for row in table for name, value in row.items() if value != ""}
+    return [{name: value for name, value in row.items() if name in said} for row in table]

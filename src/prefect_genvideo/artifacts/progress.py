@@ -14,7 +14,7 @@ from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.pipeline.wait import Look
 from prefect_genvideo.runtime import task_run_id
 
-# An artifact update costs the server 12 ms of CPU; more often than this nobody reads it.
+# An artifact update costs the server 12 ms of CPU; more often than this nobody reads it, but for a new state.
 _ARTIFACT_EVERY = 20.0
 _LOG_EVERY = 60.0
 # Characters of a provider's own words in one line of a log.
@@ -35,6 +35,7 @@ class ProgressArtifact:
         self._artifact: UUID | None = None
         self._shown_at = self._logged_at = float("-inf")
         self._seen: tuple[str, str | None] | None = None
+        self._shown = ""
         self._last = Look()
 
     async def __aenter__(self) -> ProgressArtifact:
@@ -50,13 +51,12 @@ class ProgressArtifact:
         """Take what the waiter has seen; updates sparingly."""
         self._last = look
         self._log(look)
-        if look.waited - self._shown_at >= _ARTIFACT_EVERY:
-            self._shown_at = look.waited
+        if look.waited - self._shown_at >= _ARTIFACT_EVERY or _state(look) != self._shown:
+            self._shown_at, self._shown = look.waited, _state(look)
             await self._show(float(look.progress), plain(_words(look, None)))
 
     def _log(self, look: Look) -> None:
-        state = look.generation.state if look.generation else ("unknown" if look.asked else "not asked yet")
-        now = (state, look.trouble)
+        now = (_state(look), look.trouble)
         if now == self._seen and look.waited - self._logged_at < _LOG_EVERY:
             return
         self._seen, self._logged_at = now, look.waited
@@ -76,11 +76,14 @@ class ProgressArtifact:
             self._logger.debug("Progress could not be shown: %s", type(error).__name__)
 
 
+def _state(look: Look) -> str:
+    return look.generation.state if look.generation else ("unknown" if look.asked else "not asked yet")
+
+
 def _words(look: Look, error: BaseException | None) -> str:
     if look.first_in is not None:
         return f"submitted, first check in {look.first_in:.0f} s"
-    state = look.generation.state if look.generation else "not asked yet"
-    words = f"{state}, {look.waited:.0f} s waited, {counted(look.asked, 'question')}"
+    words = f"{_state(look)}, {look.waited:.0f} s waited, {counted(look.asked, 'question')}"
     if look.generation is not None and look.generation.reason:
         words += f"; {shorten(look.generation.reason, _LONGEST_WORDS)}"
     if look.trouble:

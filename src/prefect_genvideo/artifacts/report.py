@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Sequence
 
 import anyio
@@ -45,6 +46,8 @@ async def show_budgets(guards: Sequence[BudgetGuard], name: str) -> None:
         await show_table(table, artifact_key("budget", name), told)
 
 
+# A batch's key that nobody has chosen, as `runtime.derive_key` makes it.
+_DERIVED = re.compile(r"run-[0-9a-f]{8}-[0-9a-f]{4}-")
 # Rows on a batch's page; a page of more is slow to read and to open.
 _LISTED = 200
 # Covers on one sheet; more cannot be told apart on a screen.
@@ -92,7 +95,7 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
     if await attempt(storing, "The report could not be stored"):
         report = stored
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
-    await show_table(report.table(), artifact_key("batch", name), f"{name} · {report.summary()}")
+    await show_table(report.table(), artifact_key("batch", name), _told(report, name))
     await attempt(_show_covers(pipeline, report, name, links), "The report could not be shown with its covers")
     return report
 
@@ -113,7 +116,13 @@ async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links
         await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
         shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
     page = batch_markdown(report, links, shown)
-    await show_page(page, artifact_key("videos", name), f"{name} · {report.summary()}")
+    await show_page(page, artifact_key("videos", name), _told(report, name))
+
+
+def _told(report: BatchReport, name: str) -> str:
+    """What a batch is called and how it ended. A key that was derived from the run says less than the first prompt."""
+    prompt = report.rows[0].prompt if report.rows and _DERIVED.match(name) else ""
+    return f"{shorten(prompt or name, 100)} · {report.summary()}"
 
 
 def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str | None) -> str:
