@@ -110,8 +110,12 @@ def test_everything_that_is_wrong_with_a_manifest_is_told_at_once(typed: Type) -
 
 
 def test_a_batch_is_made_and_the_same_command_again_pays_nothing(typed: Type, sim: Simulator) -> None:
-    """A row an object for programs; places alone for quiet people."""
-    first = typed("batch", "kites.yaml", "--to", "videos", "--json")
+    """By its plan or without, under one key. A row an object for programs; places alone for quiet people."""
+    (planned,) = typed("plan", "kites.yaml", "--to", "videos", "--json").objects
+    first = typed("batch", "kites.yaml", "--to", "videos", "--json", "--plan", planned["hash"])
+    (after,) = typed("plan", "kites.yaml", "--to", "videos", "--json").objects
+    assert [row["standing"] for found in (planned, after) for row in found["rows"]] == ["new"] * 2 + ["reused"] * 2
+    assert planned["hash"] == after["hash"]
     assert [(row["state"], row["uri"][:7]) for row in first.objects] == [("saved", "file://")] * 2
     again = typed("batch", "kites.yaml", "--to", "videos", "--quiet")
     assert [row["uri"] in again.out for row in first.objects] == [True, True]

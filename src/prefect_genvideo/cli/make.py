@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,13 +9,20 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
-from prefect_genvideo.batch import BatchFailedError, BatchReport, Manifest, load_manifest
+from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
 from prefect_genvideo.cli.console import FAILED, WORDS, Output, Rows, complain, give, run, say
-from prefect_genvideo.cli.targets import credentials_from, destination_from, provider_of
+from prefect_genvideo.cli.targets import (
+    batch_key_of,
+    credentials_from,
+    destination_from,
+    provider_of,
+    providers_of,
+    requests_of,
+)
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
-from prefect_genvideo.providers import get_provider, provider_names
+from prefect_genvideo.providers import get_provider
 
 
 def generate(
@@ -109,7 +113,7 @@ def check(manifest: Path, /, *, provider: str | None = None, output: Output = WO
         problems = [replace(row.problem, field=f"{found.where(row)}: {row.problem.field}") for row in found.problems]
         estimates: list[Estimate] = []
         for row in found.rows:
-            for number, (request, named) in enumerate(_requests(row, provider)):
+            for number, (request, named) in enumerate(requests_of(row, provider)):
                 client, faults = _judged(request, named)
                 place = found.place(row.number, row.key) + (f", fallback {number}" if number else "")
                 problems += [replace(fault, field=f"{place}: {fault.field}") for fault in faults]
@@ -131,12 +135,6 @@ def check(manifest: Path, /, *, provider: str | None = None, output: Output = WO
         )
 
     run(work(), output)
-
-
-def _requests(row: Any, provider: str | None) -> Iterator[tuple[VideoRequest, str | None]]:
-    yield row.request, row.provider or provider
-    for other in row.fallback:
-        yield other.request, other.provider or row.provider or provider
 
 
 def _judged(request: VideoRequest, provider: str | None) -> tuple[Any, list[Problem]]:
@@ -167,6 +165,7 @@ def batch(
     wait: Literal["finish", "collect"] = "finish",
     rows: str = "",
     key: str = "",
+    plan: str = "",
     output: Output = WORDS,
 ) -> None:
     """Generate the videos of a manifest. The same command again makes only what is missing.
@@ -181,6 +180,7 @@ def batch(
         wait: `collect` submits and ends; `genvideo ledger reconcile` fetches the videos.
         rows: Only these, e.g. 201-400.
         key: Key of the batch; the manifest's place when not given, so that the same command resumes.
+        plan: Hash of a plan by `genvideo plan` of the same rows, which must still hold; the key is taken from it.
         output: How to speak.
     """
 
@@ -191,7 +191,7 @@ def batch(
 
         target = await resolve_destination(destination_from(to))
         found = await load_manifest(manifest, home=target.get_store())
-        first, *others = _payers(found, provider)
+        first, *others = providers_of(found, provider)
         flow: Any = generate_videos
         with shown_progress(target.get_ledger()):
             try:
@@ -203,7 +203,8 @@ def batch(
                     fail_on=fail_on,
                     wait=wait,
                     rows=rows,
-                    idempotency_key=key or _key_of(manifest),
+                    idempotency_key=key or batch_key_of(manifest),
+                    plan=plan,
                     more_credentials=[credentials_from(name, None) for name in others],
                 )
             except BatchFailedError as error:
@@ -213,22 +214,6 @@ def batch(
         _print(report)
 
     run(work(), output)
-
-
-def _payers(found: Manifest, provider: str | None) -> list[str]:
-    """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first."""
-    named = [provider] if provider else []
-    for row in found.rows:
-        named += [other or provider_of(request.model) for request, other in _requests(row, provider)]
-    if not named:  # whatever is wrong with the rows is told by the flow, all of it
-        named = provider_names()[:1]
-    return list(dict.fromkeys(named))
-
-
-def _key_of(manifest: str) -> str:
-    place = manifest if "://" in manifest else str(Path(manifest).absolute())
-    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(manifest).stem)[:40].strip("-._") or "manifest"
-    return f"batch-{stem}-{hashlib.sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"
 
 
 def _print(report: BatchReport) -> None:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import shlex
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
-from uuid import uuid4
 
 from cyclopts import Parameter
 
 from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, run, say, say_json
-from prefect_genvideo.cli.targets import credentials_from, destination_from
+from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, providers_of
 
 if TYPE_CHECKING:
     from prefect_genvideo.finance import Plan
@@ -20,7 +20,7 @@ def plan(
     /,
     *,
     to: str,
-    provider: str = "sudashui",
+    provider: str | None = None,
     credentials: str | None = None,
     more: Annotated[list[str] | None, Parameter(negative=())] = None,
     key: str = "",
@@ -33,27 +33,31 @@ def plan(
     Args:
         manifest: JSONL, JSON, CSV or YAML; a path, http(s) link or s3:// URI.
         to: Destination of the batch: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
-        provider: Whose account pays for rows that name no provider, see `genvideo providers`.
-        credentials: Saved credentials block; else the key comes from the environment.
-        more: Another provider that rows or their fallbacks name, or a saved block of it; may be given several times.
-        key: Key of the batch; without one the plan has a key of its own, under which it is applied.
+        provider: Of rows that name none and whose model no provider documents.
+        credentials: Saved credentials block of the provider; else keys come from the environment.
+        more: Another provider that rows or their fallbacks name, or a saved block of it, instead of all that they name;
+            may be given several times.
+        key: Key of the batch; the manifest's place when not given, as `genvideo batch` has it.
         rows: Only these rows of the list, e.g. 201-400.
         max_in_flight: Generations under way at most, for the expected time.
         output: How to speak; JSON is the whole plan.
     """
 
     async def work() -> None:
+        from prefect_genvideo.batch import load_manifest
+        from prefect_genvideo.blocks import resolve_destination
         from prefect_genvideo.blocks.session import open_pipeline
 
-        payers = [credentials_from(provider, credentials), *map(_payer, more or ())]
+        destination = await resolve_destination(destination_from(to))
+        first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
+        payers = [credentials_from(first, credentials), *map(_payer, more or others)]
         async with AsyncExitStack() as stack:
-            destination = destination_from(to)
             pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
-            found = await _planned(manifest, pipelines, key or f"plan-{uuid4().hex[:12]}", rows, max_in_flight)
+            found = await _planned(manifest, pipelines, key or batch_key_of(manifest), rows, max_in_flight)
         if output.json:
             say_json(found)
         else:
-            _show(found)
+            _show(found, shlex.join(["genvideo", "batch", manifest, "--to", to, *(("--rows", rows) if rows else ())]))
 
     run(work(), output)
 
@@ -85,7 +89,7 @@ async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max
     return made.model_copy(update={"created_at": kept.created_at, "expires_at": kept.expires_at})
 
 
-def _show(plan: Plan) -> None:
+def _show(plan: Plan, command: str) -> None:
     columns = ("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note")
     table = Rows(*columns)
     for row in plan.table():
@@ -96,4 +100,6 @@ def _show(plan: Plan) -> None:
         say(balance)
     for warning in plan.warnings:
         complain(warning, "yellow")
-    say(f"Plan {plan.hash}, batch key {plan.key}; it may be applied until {plan.expires_at:%Y-%m-%d %H:%M} UTC.")
+    say(f"Plan {plan.hash}, batch key {plan.key}")
+    if plan.of("new"):
+        say(f"Until {plan.expires_at:%Y-%m-%d %H:%M} UTC it is applied by: {command} --plan {plan.hash}")

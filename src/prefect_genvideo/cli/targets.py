@@ -1,14 +1,22 @@
-"""What a command line names: a provider, whose account pays, where videos go."""
+"""What a command line names: a provider, whose account pays, where videos go, which batch it is."""
 
 from __future__ import annotations
 
+import hashlib
 import os
-from typing import Any
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
 from prefect_genvideo.errors import AuthenticationError, InvalidRequestError
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
+
+if TYPE_CHECKING:
+    from prefect_genvideo.batch import Manifest, ManifestRow
+    from prefect_genvideo.models import VideoRequest
 
 
 def provider_of(model: str) -> str:
@@ -96,3 +104,42 @@ def _path_of(uri: str) -> str:
         problem = Problem("uri", uri, "a folder's path behind file://, e.g. file:///videos", "genvideo")
         raise InvalidRequestError("This is no place for videos.", problems=[problem])
     return path
+
+
+def requests_of(row: ManifestRow, provider: str | None) -> Iterator[tuple[VideoRequest, str | None]]:
+    """The requests of a row, the wanted one first, and the provider that each names.
+
+    Args:
+        row: The row.
+        provider: Of what names none.
+    """
+    yield row.request, row.provider or provider
+    for other in row.fallback:
+        yield other.request, other.provider or row.provider or provider
+
+
+def providers_of(found: Manifest, provider: str | None) -> list[str]:
+    """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first.
+
+    Args:
+        found: The manifest.
+        provider: Of rows that name none and whose model no provider documents.
+
+    Raises:
+        InvalidRequestError: No provider documents a row's model, and none is named.
+    """
+    from prefect_genvideo.providers import provider_names
+
+    named = [provider] if provider else []
+    for row in found.rows:
+        named += [other or provider_of(request.model) for request, other in requests_of(row, provider)]
+    if not named:  # whatever is wrong with the rows is told by the flow, all of it
+        named = provider_names()[:1]
+    return list(dict.fromkeys(named))
+
+
+def batch_key_of(manifest: str) -> str:
+    """The key of a batch that was given none: its manifest's place, so that the same command resumes."""
+    place = manifest if "://" in manifest else str(Path(manifest).absolute())
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", Path(manifest).stem)[:40].strip("-._") or "manifest"
+    return f"batch-{stem}-{hashlib.sha256(place.encode('utf-8', 'surrogatepass')).hexdigest()[:8]}"

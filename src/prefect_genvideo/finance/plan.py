@@ -129,7 +129,7 @@ class Sums(BaseModel):
         if not self.expected and not self.worst:
             return "cost unknown" if self.unknown else "nothing to pay"
         told = f"expected {_together(self.expected)}, at most {_together(self.worst)}"
-        return told + (f", and {self.unbounded} of unknown cost" if self.unbounded else "")
+        return told + (f" ({counted(self.unbounded, 'video')} of unknown cost)" if self.unbounded else "")
 
 
 def _together(amounts: Sequence[Money]) -> str:
@@ -173,7 +173,8 @@ class Plan(BaseModel):
     def summary(self) -> str:
         """One line for people, e.g. `10 videos: 8 new, 2 reused; expected 40 CNY, at most 48 CNY; about 12 min`."""
         counts = ", ".join(f"{len(rows)} {name}" for name in _STANDINGS if (rows := self.of(name)))
-        return f"{counted(len(self.rows), 'video')}: {counts}; {self.sums}; about {minutes(self.elapsed)}"
+        told = f"{counted(len(self.rows), 'video')}: {counts}; {self.sums}"
+        return f"{told}; about {minutes(self.elapsed)}" if self.elapsed else told
 
     def table(self) -> list[dict[str, str | int | float]]:
         """Rows for a table artifact."""
@@ -353,7 +354,7 @@ def _warnings(rows: Sequence[PlannedRow], sums: Sums, balances: Sequence[Account
         more = f" and {len(held) - _NAMED} more" if len(held) > _NAMED else ""
         yield f"Nothing is sent for row {', '.join(held[:_NAMED])}{more}: genvideo ledger show KEY says why."
     if sums.unbounded:
-        yield f"{sums.unbounded} of the rows to be paid have no known upper end of their cost."
+        yield f"{counted(sums.unbounded, 'video')} to be paid may cost nobody knows how much: state prices to know it."
     new = [row for row in rows if row.standing == "new"]
     for balance in balances:
         yield from balance.warnings(worst_at(new, balance.account), _models_at(new, balance.account))

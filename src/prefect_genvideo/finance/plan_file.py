@@ -134,10 +134,12 @@ def _changed(held: PlannedRow, row: PlannedRow) -> Iterator[Problem]:
         yield Problem(place, str(row.number), f"as planned: row {held.number}")
     if len(held.attempts) != len(row.attempts):
         yield Problem(f"{place}: fallback", str(len(row.attempts) - 1), f"as planned: {len(held.attempts) - 1}")
+    if held.prompt != row.prompt:
+        yield Problem(f"{place}: prompt", row.prompt, f"as planned: {held.prompt}")
     for number, (old, new) in enumerate(zip(held.attempts, row.attempts, strict=False)):
         where = f"{place}, fallback {number}" if number else place
         for name, was, found in _fields(old, new):
-            if was != found:
+            if was != found and not (name == "request" and held.prompt != row.prompt):
                 yield Problem(f"{where}: {name}", found, f"as planned: {was}")
 
 
