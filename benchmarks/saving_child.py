@@ -23,6 +23,8 @@ from pathlib import Path
 from typing import Any, cast
 
 MIB = 1024 * 1024
+#: Videos of the contender `ours_at_once`.
+AT_ONCE = 8
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "benchmark-access", "benchmark-secret"
 
 
@@ -57,8 +59,13 @@ def client_of(task: Task) -> Any:
     return client
 
 
-def ours(task: Task) -> Move:
-    """This plugin: streamed, proved, with a manifest."""
+def ours(task: Task, count: int = 1) -> Move:
+    """This plugin: streamed, proved, with a manifest.
+
+    Args:
+        task: What to move.
+        count: Videos at once, each under a key of its own.
+    """
     import anyio
 
     from prefect_genvideo.models import Generation
@@ -73,14 +80,24 @@ def ours(task: Task) -> Move:
         access_key_id=ACCESS_KEY_ID,
         secret_access_key=SECRET_ACCESS_KEY,
     )
-    finished = Generation(provider="sudashui", task_id="task_1", state="succeeded", video_url=task.url)
 
     async def save() -> None:
-        async with SudashuiClient("sk-benchmark", task.url.rpartition("/")[0]) as client:
-            await save_generation(client, store, SaveJob(finished, task.key, "sd-2"))
+        async with (
+            SudashuiClient("sk-benchmark", task.url.rpartition("/")[0]) as client,
+            anyio.create_task_group() as saving,
+        ):
+            for number in range(count):
+                made = Generation(provider="sudashui", task_id=f"task_{number}", state="succeeded", video_url=task.url)
+                key = task.key if count == 1 else task.key.replace(".mp4", f"-{number}.mp4")
+                saving.start_soon(save_generation, client, store, SaveJob(made, key, "sd-2"))
 
     anyio.run(store.exclusive_uploads)  # a process asks once what the store keeps
     return lambda: anyio.run(save)
+
+
+def ours_at_once(task: Task) -> Move:
+    """This plugin, eight videos at once."""
+    return ours(task, AT_ONCE)
 
 
 def boto3_raw(task: Task) -> Move:
@@ -131,6 +148,7 @@ def prefect_aws(task: Task) -> Move:
 
 CONTENDERS: dict[str, Callable[[Task], Move]] = {
     "ours": ours,
+    "ours_at_once": ours_at_once,
     "boto3_raw": boto3_raw,
     "boto3_buffered": boto3_buffered,
     "prefect_aws": prefect_aws,
