@@ -68,11 +68,12 @@ def counting(application: Application) -> Application:
 
 
 def _server(port: int) -> Any:
-    from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app  # pyright: ignore[reportMissingTypeStubs]
+    from moto.moto_server.werkzeug_app import create_backend_app  # pyright: ignore[reportMissingTypeStubs]
     from werkzeug.serving import make_server
 
-    dispatcher: Any = DomainDispatcherApplication(create_backend_app)
-    return make_server("127.0.0.1", port, counting(one_writer(dispatcher)), threaded=True)
+    # Of S3 alone: moto's dispatcher looks for the service anew in each request, by listing the folders of its package.
+    application: Any = create_backend_app("s3")
+    return make_server("127.0.0.1", port, counting(one_writer(application)), threaded=True)
 
 
 @contextmanager
