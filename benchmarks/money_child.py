@@ -21,6 +21,7 @@ from prefect_genvideo.finance.sources import account_records, bill_of
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.decisions import adopt, release
+from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline import money as settlement
@@ -252,6 +253,7 @@ async def upkeep(place: Place) -> dict[str, Any]:
     settlement.QUIET = settlement.LOG_QUIET = settlement.LONGEST = timedelta(seconds=SETTLED_AFTER)
     async with pipeline_at(place, Order()) as pipeline:
         keeper = replace(pipeline, key_is_ours=True)
+        records = list[LedgerRecord]()
         for _ in range(LOOKS):
             await reconcile(keeper)
             records, troubles = await account_records(pipeline)

@@ -247,17 +247,19 @@ def _take_in(answer: dict[str, Any], outcome: Outcome) -> None:
 
 def summed(results: dict[Cell, Outcome]) -> dict[str, Any]:
     """The figures of the last line."""
-    billed = sum(outcome.billed for outcome in results.values())
+    # What ends badly, or is freed by a person, is paid for and not delivered.
+    wanted = [outcome for cell, outcome in results.items() if cell.paid == 1 and not cell.fails]
+    billed = sum(outcome.billed for outcome in wanted)
     return {
-        "billed_per_wanted_max": max(float(outcome.billed) for outcome in results.values()),
-        "delivered_per_billed": round(sum(outcome.delivered for outcome in results.values()) / billed, 3),
-        "delivered_per_billed_without_a_person": round(
-            sum(outcome.by_machine for outcome in results.values()) / billed, 3
+        "billed_per_wanted_max": max(outcome.billed / cell.paid for cell, outcome in results.items()),
+        "delivered_per_billed": round(sum(outcome.delivered for outcome in wanted) / billed, 3) if billed else None,
+        "delivered_per_billed_without_a_person": (
+            round(sum(outcome.by_machine for outcome in wanted) / billed, 3) if billed else None
         ),
         "unknown": sum(bool(outcome.unknown or outcome.adopted) for outcome in results.values()),
         "adopted": sum(outcome.adopted for outcome in results.values()),
         "released": sum(outcome.released for outcome in results.values()),
-        "lost": sum(outcome.billed - outcome.delivered for outcome in results.values()),
+        "lost": billed - sum(outcome.delivered for outcome in wanted),
         "cells": len(results),
         "runs": sum(outcome.runs for outcome in results.values()),
         "killed": sum(outcome.killed for outcome in results.values()),

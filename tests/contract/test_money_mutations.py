@@ -427,6 +427,14 @@ async def test_a_full_log_is_cut_even_where_a_row_cannot_be_read(
     assert (len(log.rows), log.truncated, log.unread) == (999, True, 1)
 
 
+async def test_a_full_log_of_long_rows_is_read(client: SudashuiClient, server: ScriptedServer) -> None:
+    """A thousand rows that tell the whole request, as a fork writes them."""
+    other = {"is_task": True, "generation_params": {"prompt": "猫" * 1000, **{f"field_{n}": [n] for n in range(40)}}}
+    rows = [row(request_id=f"{ID[:-4]}{number:04d}", other=json.dumps(other)) for number in range(1000)]
+    log = await logged(client, server, rows)
+    assert (len(log.rows), log.truncated, log.unread, log.net_quota) == (1000, True, 0, 100_000)
+
+
 @pytest.mark.parametrize(
     "strange",
     [row(quota=None), row(quota="?"), row(quota=1.5), row(None), row("consume"), {**CHARGE, "quota": None}, {}, None],

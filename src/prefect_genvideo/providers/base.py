@@ -316,6 +316,7 @@ class VideoClient(Billing):
         files: Mapping[str, Any] | None = None,
         fresh: bool = False,
         with_key: bool = True,
+        size: int = 1,
     ) -> Reply:
         """Send one request with the key, to `path` below the base URL or to an absolute URL of our own."""
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if with_key else {})
@@ -333,6 +334,7 @@ class VideoClient(Billing):
                 deadline=http.CONNECT_TIMEOUT + 2 * self._timeout,
                 secret=self._key,
                 id_header=self._id_header,
+                size=size,
             )
 
     async def _content(self, request: VideoRequest) -> bytes:

@@ -207,6 +207,7 @@ async def exchange(
     deadline: float = CONNECT_TIMEOUT + 2 * READ_TIMEOUT,
     secret: str = "",
     id_header: str = "",
+    size: int = 1,
 ) -> Reply:
     """Send one request and return what came of it. Raises nothing but cancellation.
 
@@ -220,6 +221,7 @@ async def exchange(
         deadline: Seconds for everything together; a large body of the request gets more, at `SLOWEST_UPLOAD`.
         secret: Text that is blanked out in the answer: some gateways echo the key.
         id_header: The header that carries the other side's id of the call; it is kept before the body is read.
+        size: How many times `ANSWER_LIMIT` and `VALUES_LIMIT` the answer may have.
     """
     request_id: str | None = None
     try:
@@ -231,7 +233,7 @@ async def exchange(
         with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
             response = await send(client, request)
             request_id = note_head(response.headers, id_header)
-            failure = await _read(response, body)
+            failure = await _read(response, body, size * ANSWER_LIMIT)
     except _BEFORE_SENDING:
         return Reply(failure=NOT_SENT)
     except httpx.TimeoutException:
@@ -244,15 +246,15 @@ async def exchange(
                 await response.aclose()
     if response is None:
         return Reply(failure=failure)
-    return replace(await _reply(response, bytes(body), failure, secret), request_id=request_id)
+    return replace(await _reply(response, bytes(body), failure, secret, size), request_id=request_id)
 
 
-async def _read(response: httpx.Response, body: bytearray) -> str:
+async def _read(response: httpx.Response, body: bytearray, limit: int) -> str:
     """Read the body into `body`; returns what went wrong, or an empty text."""
     try:
         async for chunk in content_chunks(response):
             body += chunk
-            if len(body) > ANSWER_LIMIT:
+            if len(body) > limit:
                 return TOO_LARGE
     except httpx.TimeoutException:
         return TIMED_OUT
@@ -261,13 +263,13 @@ async def _read(response: httpx.Response, body: bytearray) -> str:
     return ""
 
 
-async def _reply(response: httpx.Response, content: bytes, failure: str, secret: str) -> Reply:
-    content = content[:ANSWER_LIMIT]
+async def _reply(response: httpx.Response, content: bytes, failure: str, secret: str, size: int) -> Reply:
+    content = content[: size * ANSWER_LIMIT]
     if secret:
         content = content.replace(secret.encode(), b"***")
     values = sum(map(content.count, (b",", b"[", b"{")))
     begins = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if not failure and values > VALUES_LIMIT and begins in (b"{", b"["):
+    if not failure and values > size * VALUES_LIMIT and begins in (b"{", b"["):
         failure = TOO_LARGE
     return Reply(
         status=response.status_code,
