@@ -37,10 +37,12 @@ def approve(
     async def work() -> None:
         from prefect.client.orchestration import get_client
 
+        from prefect_genvideo.finance.approvals import spans_of
         from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
 
         if yes and no:
             raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
+        spans_of(rows)
         async with get_client() as client:
             waiting, key = await find_waiting(client, flow_run)
             facts = {"flow_run": str(waiting.id), "name": waiting.name}

@@ -23,6 +23,7 @@ APPROVALS = f"{FOLDER}/approvals"
 _OPEN = f"{FOLDER}/open"
 _MOMENT = "%Y-%m-%dT%H%M%SZ"
 _LARGEST = 64 * 1024
+_ROWS_LIMIT = "numbers and spans of rows of the plan, e.g. 1-20, 25"
 _SPAN = re.compile(r"\s*([0-9]{1,9})(?:\s*-\s*([0-9]{1,9}))?\s*")
 
 ROWS_PATTERN = r"^[0-9 ,-]{0,2000}$"
@@ -165,17 +166,25 @@ def picked(items: Sequence[Item], rows: str) -> tuple[Item, ...]:
     Raises:
         InvalidRequestError: It names no rows, or some that the plan has not.
     """
-    if not rows.strip():
-        return tuple(items)
-    limit = "numbers and spans of rows of the plan, e.g. 1-20, 25"
-    problem = Problem("rows", shown(rows), limit, "approval")
-    bounds = [_bounds(part) for part in rows.split(",")]
-    if None in bounds:
-        raise InvalidRequestError("The approved rows cannot be picked; nothing was sent.", problems=[problem])
-    spans = [span for span in bounds if span is not None]
+    spans = spans_of(rows)
     if not all(any(_lies_in(item, span) for item in items) for span in spans):
+        problem = Problem("rows", shown(rows), _ROWS_LIMIT, "approval")
         raise InvalidRequestError("Approved rows are not in the plan; nothing was sent.", problems=[problem])
-    return tuple(item for item in items if any(_lies_in(item, span) for span in spans))
+    return tuple(item for item in items if not spans or any(_lies_in(item, span) for span in spans))
+
+
+def spans_of(rows: str) -> list[tuple[int, int]]:
+    """Return the first and the last row of each span; nothing stands for all rows.
+
+    Raises:
+        InvalidRequestError: It names no rows.
+    """
+    bounds = [_bounds(part) for part in rows.split(",")] if rows.strip() else []
+    spans = [span for span in bounds if span is not None]
+    if len(spans) < len(bounds):
+        problem = Problem("rows", shown(rows), _ROWS_LIMIT, "approval")
+        raise InvalidRequestError("The approved rows cannot be picked; nothing was sent.", problems=[problem])
+    return spans
 
 
 def _bounds(part: str) -> tuple[int, int] | None:
