@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.money_cells import Cell, all_cells, dealt, field_cells, quick_cells
 from benchmarks.money_runner import CLIP_BYTES, Bench, Outcome, as_rows, summed
+from benchmarks.money_sums import billed
 from benchmarks.servers import running
 
 SIMULATOR = json.dumps({
@@ -64,6 +65,7 @@ def measure(
         for cell in field:
             results[cell] = bench.play(cell)
             _say(cell, results[cell])
+        commanded = by_command(bench, results)
         crowd = bench.crowd(CROWD)
         if prefect:
             from benchmarks.money_flows import play_flows
@@ -77,11 +79,25 @@ def measure(
     if file is not None:
         file.write_text(json.dumps(as_rows(results), indent=1))
     broken = {cell.name: problems for cell, outcome in results.items() if (problems := outcome.problems(cell))}
+    for name, fault in commanded.items():
+        broken.setdefault(name, []).append(fault)
     for name, problems in broken.items():
         print(f"BROKEN {name}: {', '.join(problems)}")
     sound = not broken and (crowd["billed"], crowd["results"], crowd["tasks"]) == (1, CROWD, 1)
     figures = {**summed(results), "broken": len(broken), "crowd": crowd, "seconds": round(time.monotonic() - began)}
     return figures, sound
+
+
+def by_command(bench: Bench, results: dict[Cell, Outcome]) -> dict[str, str]:
+    """Faults of `genvideo bill`, run for one cell of each way of settling and of each tree, by the cell's name."""
+    faults = dict[str, str]()
+    chosen = {(cell.purse, cell.tree): cell for cell in results if results[cell].sums.settled}
+    for cell in chosen.values():
+        said, known = billed(bench.by_command(bench.places[cell])), results[cell].sums.bill
+        if said != known:
+            faults[cell.name] = f"genvideo bill says {said}, the log {known}"
+    print(f"\n`genvideo bill` for {len(chosen)} cells, one of each purse and tree: {len(faults)} differ")
+    return faults
 
 
 def _say(cell: Cell, outcome: Outcome) -> None:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -91,6 +94,7 @@ class Bench:
         self._lock = threading.Lock()
         self._numbers = 0
         self._dialect = ""  # the operation that is answered in a manner of the field
+        self.places: dict[Cell, Place] = {}
 
     def close(self) -> None:
         """Close the connections to the simulator."""
@@ -142,6 +146,7 @@ class Bench:
             self._arm(order, place)
             _take_in(start(place, order), outcome)
         outcome.sums = outcome.alone = self._keep_up(place, outcome)
+        self.places[cell] = place
         self._count(place, outcome)
         outcome.by_machine = outcome.delivered
         for _ in range(ROUNDS):
@@ -167,6 +172,30 @@ class Bench:
             outcome.errors.append(f"upkeep: {answer['error']}")
             return Sums(broken=answer["error"])
         return compared(bills, answer["records"], answer["bill"])
+
+    def by_command(self, place: Place) -> dict[str, Any]:
+        """The month's bill as `genvideo bill` prints it, in a process of its own."""
+        at = f"s3://{place.s3['bucket']}/{place.s3['prefix']}"
+        command = [sys.executable, "-c", "from prefect_genvideo.cli import main; main()"]
+        environment = self.servers.environment() | {
+            "AWS_ENDPOINT_URL_S3": place.s3["endpoint_url"],
+            "AWS_ACCESS_KEY_ID": place.s3["access_key_id"],
+            "AWS_SECRET_ACCESS_KEY": place.s3["secret_access_key"],
+            "AWS_DEFAULT_REGION": place.s3["region"],
+            "SUDASHUI_API_KEY": place.key,
+            "SUDASHUI_BASE_URL": place.sudashui,
+        }
+        done = subprocess.run(
+            [*command, "bill", "--at", at, "--provider", "sudashui", "--json"],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=STUCK_SECONDS,
+            check=False,
+        )
+        if done.returncode:
+            raise RuntimeError(f"genvideo bill: {done.stderr[-500:]}")
+        return json.loads(done.stdout)
 
     def crowd(self, size: int) -> dict[str, int | float]:
         """So many processes that want one key at the same moment."""

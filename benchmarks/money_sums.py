@@ -99,6 +99,11 @@ def _of_task(task_id: str, money: Mapping[str, Any], cost: int, settled: Mapping
     return [fault for fault, holds in wrong.items() if holds]
 
 
+def billed(bill: Mapping[str, Any]) -> int | None:
+    """Return a bill's sum in the gateway's whole figures; None where the gateway keeps no log."""
+    return _billed(bill)[0]
+
+
 def _tasks(record: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any], str]]:
     """What a record was charged for: its task, if it has one or may have one."""
     if record.get("task_id") or record["state"] in _UNDECIDED:
@@ -124,7 +129,7 @@ def _billed(bill: Mapping[str, Any]) -> tuple[int | None, int, dict[str, int]]:
     kinds = dict(Counter(line["kind"] for line in lines))
     if bill["source"] != "log":
         return None, 0, kinds
-    amounts = [(line["key"], _figure(line["billed"])) for line in lines if line["billed"] is not None]
+    amounts = [(line.get("key"), _figure(line["billed"])) for line in lines if line.get("billed")]
     return sum(amount for _, amount in amounts), sum(amount for key, amount in amounts if key is None), kinds
 
 

@@ -13,14 +13,16 @@ import pytest
 import pytest_asyncio
 
 from prefect_genvideo import errors
+from prefect_genvideo.finance.balance import balances_of
 from prefect_genvideo.ledger import CreatePolicy, Creator, Ledger
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import AccountLog, Balance, LostCreate, NotTold, PriceList, SudashuiClient
 from prefect_genvideo.providers.budgets import CallBudget
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, Received, ScriptedServer
-from tests.fixtures.money import MemoryStore, draft
+from tests.fixtures.money import TEMPLATE, MemoryStore, draft
 
 REQUEST = VideoRequest(model="sd-2-720p", prompt="a cat", duration=4)
 ID = "202611270001020000000018268d9d6Rq000001"
@@ -217,6 +219,34 @@ async def test_an_old_gateway_tells_its_balance_by_the_dashboard(
     assert isinstance(found, Balance)
     assert (found.remaining, found.counted_in) == (Decimal("8.85"), "display")
     assert str(found.money(site)) == "4.425 unit"
+
+
+USAGE = json_answer({"code": True, "data": {"total_available": 750_000, "total_used": 0, "unlimited_quota": False}})
+
+
+@pytest.mark.parametrize(
+    ("status", "stated", "left"),
+    [
+        (json_answer({"success": True, "data": {"quota_per_unit": 250_000}}), None, "6 CNY"),
+        (json_answer({"success": True, "data": {"quota_per_unit": 250_000}}), "500000", "3 CNY"),
+        (json_answer({"success": True, "data": {"quota_per_unit": 0, "version": "v1"}}), "500000", "3 CNY"),
+        (json_answer({"success": True, "data": {"quota_per_unit": 0, "version": "v1"}}), None, "750000 quota"),
+        (Answer(404), "500000", "3 CNY"),
+        (Answer(429), "500000", "3 CNY"),
+        (Answer(502), None, "750000 quota"),
+    ],
+)
+async def test_a_balance_is_told_whatever_the_site_says_of_its_units(
+    server: ScriptedServer, status: Answer, stated: str | None, left: str
+) -> None:
+    """What the user states of the size of a unit goes before it; what cannot be asked now hides no balance."""
+    server.handler = by_path(token=USAGE, status=status)
+    table: dict[str, Any] = {"exchange": {"unit": {"amount": "2", "currency": "CNY"}}, "quota_per_unit": stated}
+    prices = read_price_tables(json.dumps({"sudashui": table}))["sudashui"]
+    async with SudashuiClient(KEY, server.url, prices=prices) as client:
+        client.call_budget = CallBudget(1000, 1)
+        (balance,) = await balances_of([Pipeline(client, Ledger(MemoryStore()), TEMPLATE)])
+    assert (balance.standing, str(balance.remaining)) == ("told", left)
 
 
 async def test_the_list_estimates_where_the_user_states_nothing(server: ScriptedServer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from importlib import import_module
@@ -304,3 +305,19 @@ def test_charges_without_a_time_stand_in_the_bill() -> None:
     stray = Charge(Money(amount=Decimal(3), currency="CNY"), None, "m", "task_x")
     bill = make_bill([], [stray], month="2026-11", provider="senseaudio", account="a", source="bill.csv")
     assert bill.counts == {"charge without video": 1}
+
+
+def test_a_task_stands_in_the_month_in_which_the_provider_charged_it() -> None:
+    """Sent in the last seconds of a month by our clock, charged in the first of the next by the provider's."""
+    end = datetime(2026, 11, 30, 23, 59, 58, tzinfo=timezone.utc)
+    record = paid(1, 1).model_copy(update={"created_at": end, "submitted_at": end})
+    charge = Charge(Money(amount=Decimal(1), currency="CNY"), end + timedelta(seconds=4), "m", record.task_id, quota=1)
+    bills = {
+        month: make_bill([record], [charge], month=month, provider="sudashui", account="a", source="log")
+        for month in ("2026-11", "2026-12")
+    }
+    assert (bills["2026-11"].lines, len(bills["2026-12"].lines)) == ((), 1)
+    of_a_file = make_bill(
+        [record], [replace(charge, quota=None)], month="2026-11", provider="sudashui", account="a", source="bill.csv"
+    )
+    assert len(of_a_file.lines) == 1, "its times may be those of another zone"

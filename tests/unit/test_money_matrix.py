@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,16 @@ def bench(simulator: Simulator, s3: S3Server, tmp_path_factory: pytest.TempPathF
     folder: Path = tmp_path_factory.mktemp("money")
     with closing(Bench(Servers(simulator.url, s3.endpoint_url, "", 0, folder))) as bench:
         yield bench
+
+
+def test_what_is_settled_stands_in_ledger_and_bill(bench: Bench, sim: Simulator) -> None:
+    """To the last unit: a create whose sender was killed before it could record the task, which machines find."""
+    sim.configure(**json.loads(SIMULATOR))
+    cell = replace(CELLS["first run | none | before record"], purse="cheaper", tree="newer")
+    outcome = bench.play(cell)
+    assert outcome.problems(cell) == [], outcome
+    assert not outcome.needed_person
+    assert outcome.sums.settled == outcome.sums.ledger == outcome.sums.bill == sum(sim.purse.used.values()) > 0
 
 
 @pytest.mark.slow

@@ -345,6 +345,15 @@ async def test_another_task_for_a_key_does_not_take_over_the_money_of_the_first(
     assert (await bill_of(pipeline, records, month_of(""))).sums("billed")[0].amount == Decimal("9.936")
 
 
+async def test_an_adopted_task_counts_to_the_month_in_which_it_was_sent(till: Till) -> None:
+    """Not to that in which somebody decided about it."""
+    lost = await till.lose(fault="lost_after")
+    assert lost.sent_at is not None
+    before = lost.sent_at - timedelta(days=40)
+    await till.pipeline.ledger.move(await till.pipeline.ledger.existing("k"), "unknown", sent_at=before)
+    assert (await adopt(till.pipeline.ledger, "k", "task_x")).record.submitted_at == before
+
+
 async def test_what_was_taken_first_is_known_from_the_settlement_alone(till: Till) -> None:
     """Its own row is not tied to the task: nothing is billed twice, and charge and supplement make the cost."""
     till.sim.money(settles_at=1.25)

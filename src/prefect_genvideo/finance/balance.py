@@ -13,7 +13,8 @@ from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import EXACT, Money
-from prefect_genvideo.providers.money import Balance, NotTold
+from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.providers.money import NotTold, Site
 
 Standing = Literal["told", "unlimited", "not told"]
 """Of a balance: a figure; a key without a limit of its own, whose wallet is not shown; nothing."""
@@ -91,15 +92,23 @@ async def _balance(pipeline: Pipeline) -> AccountBalance:
     base = AccountBalance(provider=client.name, account=client.account)
     try:
         told = await client.balance()
-        site = await client.site() if isinstance(told, Balance) else NotTold()
     except GenVideoError as error:
         return base.model_copy(update={"note": shorten(str(error), 200)})
     if isinstance(told, NotTold):
         return base.model_copy(update={"note": told.reason})
-    left = told.money(site, client.unit)
+    left = told.money(await _site(client), client.unit)
     facts = {"expired": told.is_expired(), "models": told.models, "scope": told.scope, "remaining": left}
     standing: Standing = "unlimited" if told.unlimited else "not told" if left is None else "told"
     return base.model_copy(update={**facts, "standing": standing})
+
+
+async def _site(client: VideoClient) -> Site | NotTold:
+    """How the provider counts; that it cannot be asked now hides no balance, which stays in its own figures."""
+    try:
+        return await client.site()
+    except GenVideoError as error:
+        stated = client.price_table.quota_per_unit
+        return NotTold(error.reason or str(error)) if stated is None else Site(quota_per_unit=stated)
 
 
 async def shortfalls(pipelines: Sequence[Pipeline], items: Sequence[Item], free: Collection[str]) -> list[Problem]:

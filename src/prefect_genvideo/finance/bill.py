@@ -261,7 +261,7 @@ def make_bill(
         covers_from: Since when the bill is whole; None: always.
     """
     found = _matched(records, charges)
-    own = [record for record in records if record.key in found and is_of(sent_at(record), month)]
+    own = [one for one in records if one.key in found and is_of(_billed_at(one, found[one.key]), month)]
     lines = [_line(record, found[record.key], bool(charges), covers_from) for record in own]
     known = {id(charge) for charge in found.values()}
     # One without a time may be of any month: shown too often is better than never.
@@ -270,6 +270,12 @@ def make_bill(
     truncated = covers_from is not None and f"{covers_from:%Y-%m}" >= month
     ordered = tuple(sorted(lines, key=_place))
     return Bill(month=month, provider=provider, account=account, source=source, truncated=truncated, lines=ordered)
+
+
+def _billed_at(record: LedgerRecord, charge: Charge | None) -> datetime:
+    """When a task stands in the bill: by the provider's clock, where its log tells; a file's may be of any zone."""
+    by_log = charge is not None and charge.quota is not None
+    return (charge.at if by_log and charge is not None else None) or sent_at(record)
 
 
 def _matched(records: Sequence[LedgerRecord], charges: Sequence[Charge]) -> dict[str, Charge | None]:

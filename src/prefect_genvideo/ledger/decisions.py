@@ -30,11 +30,14 @@ async def adopt(ledger: Ledger, key: str, task_id: str, *, force: bool = False) 
     """
     entry = await ledger.existing(key)
     record = entry.record
-    reason, now = f"adopted by hand; was {record.state}", datetime.now(timezone.utc)
+    reason = f"adopted by hand; was {record.state}"
+    # A lost create was paid for when it was sent, in the month of then.
+    sent_at = record.sent_at if record.state in ("intent", "unknown") else None
+    submitted_at = sent_at or datetime.now(timezone.utc)
     if record.state in PAID and record.task_id != task_id:
         entry = await release(ledger, key, force=force)
         reason += f" with task {record.task_id}"
-    facts: dict[str, Any] = {"task_id": task_id, "reason": reason, "moderation": False, "submitted_at": now}
+    facts: dict[str, Any] = {"task_id": task_id, "reason": reason, "moderation": False, "submitted_at": submitted_at}
     if record.task_id != task_id and record.submitted_at is not None:
         await ledger.set_aside(record)
         facts |= {"money": None, "request_id": None}  # those of the task before

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
 from typing import Any, ClassVar, TypeVar
@@ -132,14 +133,13 @@ class SudashuiAccount(VideoClient):
 
     async def site(self) -> Site | NotTold:
         """Return how the gateway counts; what the user states of the size of a unit goes before what it says."""
-        now = time.monotonic()
+        now, stated = time.monotonic(), self.price_table.quota_per_unit
         if self._site is None or now - self._site[0] > _REMEMBERED:
             found = await self._ask(money.STATUS, money.site_of, with_key=False)
             if isinstance(found, NotTold):
-                stated = self.price_table.quota_per_unit
                 return found if stated is None else Site(quota_per_unit=stated)
             self._site = (now, found)
-        return self._site[1]
+        return self._site[1] if stated is None else replace(self._site[1], quota_per_unit=stated)
 
     async def price_list(self) -> PriceList | NotTold:
         """Return the gateway's price list, and keep it in `listed`. Seconds and sizes may multiply its figures."""
