@@ -11,10 +11,13 @@ import sys
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
+from unittest.mock import ANY
 
 import anyio
+import httpx
 import pytest
 
+from prefect_genvideo.cli import console
 from prefect_genvideo.cli.app import app
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Entry, Ledger
@@ -231,6 +234,79 @@ def test_records_in_s3_are_reached_by_the_environment(s3: S3Server, capsys: pyte
         anyio.run(Ledger(s3.store("clips", bucket=bucket)).claim, draft("a"))
         app(["ledger", "list", "--at", f"s3://{bucket}/clips", "--json"], result_action="return_value")
     assert json.loads(capsys.readouterr().out)["key"] == "a"
+
+
+@pytest.fixture
+def in_s3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A saved video and a failed one in a bucket that boto3's own variables reach; the place for `--at`."""
+    for name in ("endpoint_url", "access_key_id", "secret_access_key"):
+        monkeypatch.setenv(f"AWS_{name.upper()}", s3.settings[name])
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    store = s3.store("clips", bucket=s3.new_bucket())
+
+    async def work() -> None:
+        ledger = Ledger(store)
+        await store.put("a.mp4", b"moving", content_type="video/mp4")
+        video = StoredVideo(
+            uri=store.uri("a.mp4"), bucket=store.bucket, key=store.full_key("a.mp4"), size=6, sha256="0",
+            manifest_uri=store.uri("a.json"), task_id="t", provider="sudashui", model="m",
+        )  # fmt: skip
+        for key in ("a", "b"):
+            entry = await ledger.claim(draft(key))
+            assert entry is not None
+            entry = await ledger.move(entry, "submitted", task_id="t")
+            await (
+                ledger.move(entry, "saved", stored=video)
+                if key == "a"
+                else ledger.move(entry, "failed", reason="moderation")
+            )
+
+    anyio.run(work)
+    return f"s3://{store.bucket}/clips"
+
+
+def test_a_link_that_lasts_is_told_wherever_the_video_is(shell: Shell, in_s3: str) -> None:
+    """To people and to programs; what has no video has no link."""
+    at = f"{in_s3}?link=public"
+    records = {
+        fact["key"]: fact for fact in map(json.loads, shell("list", "--everything", "--json", at=at).splitlines())
+    }
+    assert "link" not in records["b"]
+    link = records["a"]["link"]
+    assert httpx.get(link.partition("?")[0]).status_code in (200, 403)
+    assert link.endswith("/clips/a.mp4")
+    assert f"play {link}" in shell("list", "--everything", at=at)
+    assert json.loads(shell("show", "a", at=at))["link"] == link
+    assert shell("link", "a", at=at) == f"{link}\n"
+
+
+def test_a_link_that_is_a_secret_is_told_when_asked_for_alone(shell: Shell, in_s3: str) -> None:
+    """It plays, says how long, and is in no list, no record and nothing that is piped unasked."""
+    at = f"{in_s3}?link=presigned&link_hours=2"
+    url = shell("link", "a", at=at).strip()
+    assert httpx.get(url).content == b"moving"
+    assert "2 h" in shell.err
+    assert json.loads(shell("link", "a", "--json", at=at)) == {"key": "a", "link": ANY, "link_hours": 2}
+    others = [
+        shell(*words, at=at) for words in (("list", "--everything"), ("list", "--everything", "--json"), ("show", "a"))
+    ]
+    assert [text for text in others if "Signature" in text] == []
+
+
+def test_at_a_terminal_a_record_shows_its_secret_link(
+    shell: Shell, in_s3: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody looks, and nothing keeps it."""
+    monkeypatch.setattr(console.out, "_force_terminal", True)
+    shown = shell("show", "a", at=f"{in_s3}?link=presigned")
+    assert "X-Amz-Signature" in shown
+
+
+@pytest.mark.parametrize(("key", "link", "field"), [("b", "presigned", "key"), ("a", "none", "link")])
+def test_what_cannot_be_played_is_said(shell: Shell, in_s3: str, key: str, link: str, field: str) -> None:
+    """No video, or no links of the wanted kind: which field it is, and what it has to be."""
+    assert (shell("link", key, "--json", at=f"{in_s3}?link={link}"), shell.status) == ("", 1)
+    assert [problem["field"] for problem in json.loads(shell.err.splitlines()[-1])["problems"]] == [field]
 
 
 def test_the_installed_command_lists(shell: Shell) -> None:

@@ -103,8 +103,7 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
 async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | None]:
     """What plays each row's video; presigned ones only for the rows that are shown."""
     shown = report.rows if pipeline.links.lasting else report.rows[:_LISTED]
-    found = iter(await play_links(pipeline, [row.video for row in shown if row.video]))
-    links = [next(found) if row.video else None for row in shown]
+    links = await play_links(pipeline, [row.video for row in shown])
     return [*links, *[None] * (len(report.rows) - len(shown))]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 
 import anyio.to_thread
 
@@ -46,15 +47,14 @@ async def show_reuse(record: LedgerRecord) -> None:
         run_logger().warning("The artifact could not be made: %s", type(error).__name__)
 
 
-async def play_links(pipeline: Pipeline, videos: list[StoredVideo]) -> list[PlayLink | None]:
+async def play_links(pipeline: Pipeline, videos: Sequence[StoredVideo | None]) -> list[PlayLink | None]:
     """A link that plays each video, or None.
 
     Args:
         pipeline: Whose destination says what links there are.
-        videos: Saved videos.
+        videos: Saved videos; None where there is none.
     """
-    store = pipeline.ledger.store
-    return await pipeline.links.of(store, [store.relative_key(video.key) for video in videos])
+    return await pipeline.links.to(pipeline.ledger.store, videos)
 
 
 async def picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVER_WIDTH) -> str | None:

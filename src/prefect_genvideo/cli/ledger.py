@@ -7,6 +7,7 @@ from typing import Any, get_args
 from cyclopts import App
 
 from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, give, run, say, say_json
+from prefect_genvideo.cli.links import facts_of, links_of, told
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger import decisions
@@ -14,6 +15,7 @@ from prefect_genvideo.ledger.listing import every_record, unfinished
 from prefect_genvideo.ledger.record import SETTLED, LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.models import Problem
+from prefect_genvideo.pipeline.play import PlayLink, PlayLinks
 
 _WORDS: dict[LedgerState, str] = {
     "intent": "intent: being sent, or cut off while it was",
@@ -31,13 +33,18 @@ ledger_app = App(name="ledger", help="The record of every paid generation, besid
 
 
 async def _open(at: str) -> Ledger:
+    return (await _opened(at))[0]
+
+
+async def _opened(at: str) -> tuple[Ledger, PlayLinks]:
+    """The ledger of a destination, and how links to its videos are made."""
     from prefect_genvideo.blocks import VideoDestination
     from prefect_genvideo.blocks.session import resolve
 
     target = await resolve(destination_from(at), VideoDestination, "at")
     ledger = target.get_ledger(say=_warn)
     async for _ in ledger.store.list(f"{FOLDER}/"):
-        return ledger
+        return ledger, target.get_links()
     place = ledger.store.uri("")
     problem = Problem("at", place, "a destination into which something was made", "genvideo ledger")
     raise InvalidRequestError(f"There is no ledger at {place}.", problems=[problem])
@@ -51,15 +58,16 @@ def _facts(record: LedgerRecord) -> dict[str, Any]:
     return record.model_dump(mode="json", exclude_none=True)
 
 
-def _card(record: LedgerRecord) -> str:
-    """A record in lines that fit 80 columns but for what must not be cut: keys, task ids and places are copied."""
+def _card(record: LedgerRecord, link: PlayLink | None = None) -> str:
+    """A record in lines that fit 80 columns but for what must not be cut: keys, ids, places and links are copied."""
     prompt = shorten(str(record.request.get("prompt") or ""), _WIDTH)
     spent = record.money.spent if record.money else None
     cost = str(spent) if spent else "unknown" if record.cost is None else f"{record.cost:,.10g}"
     facts = f"{record.model} · {record.updated_at:%Y-%m-%d %H:%M} UTC · cost {cost}"
     # In one line each: others' texts must not look like lines of ours.
     detail = record.stored.uri if record.stored else shorten(record.reason or "", 1000)
-    lines = (prompt, facts, f"task {shorten(record.task_id, 1024)}" if record.task_id else "", detail)
+    task = f"task {shorten(record.task_id, 1024)}" if record.task_id else ""
+    lines = (prompt, facts, task, detail, told(link))
     return "\n  ".join([f"{record.key}  {_WORDS[record.state]}", *filter(None, lines)])
 
 
@@ -86,7 +94,7 @@ def _wanted(state: str | None, everything: bool) -> frozenset[str]:
 
 
 async def _list(at: str, state: str | None, everything: bool) -> None:
-    ledger = await _open(at)
+    ledger, links = await _opened(at)
     counts: dict[str, int] = dict.fromkeys(get_args(LedgerState), 0)
     wanted, all_of_them = _wanted(state, everything), state is not None or everything
     async for entry in (every_record if all_of_them else unfinished)(ledger):
@@ -97,7 +105,9 @@ async def _list(at: str, state: str | None, everything: bool) -> None:
         if record.state not in wanted:
             continue
         counts[record.state] += 1
-        give(_card(record), _facts(record))
+        # Hundreds of links that are secrets and three lines long help nobody: `ledger link` gives one.
+        [link] = await links.to(ledger.store, [record.stored]) if links.lasting else [None]
+        give(_card(record, link), _facts(record) | facts_of(link))
     nothing = "no records" if all_of_them else "nothing is unfinished; --everything lists the rest"
     say(", ".join(f"{count} {name}" for name, count in counts.items() if count) or nothing)
 
@@ -113,8 +123,38 @@ def show(key: str, /, *, at: str, output: Output = WORDS) -> None:
     """
 
     async def work() -> None:
-        entry = await (await _open(at)).existing(key)
-        say_json(_facts(entry.record), indent=None if output.json else 2)
+        ledger, links = await _opened(at)
+        record = (await ledger.existing(key)).record
+        [link] = await links_of(links, ledger.store, [record.stored])
+        say_json(_facts(record) | facts_of(link), indent=None if output.json else 2)
+
+    run(work(), output)
+
+
+@ledger_app.command(name="link")
+def show_link(key: str, /, *, at: str, output: Output = WORDS) -> None:
+    """Print a link that plays the video of a key. A presigned one is a secret while it lives.
+
+    Args:
+        key: Idempotency key.
+        at: Destination, as for `list`. Its field link says which kind, e.g. s3://bucket/prefix?link=presigned
+        output: How to speak.
+    """
+
+    async def work() -> None:
+        ledger, links = await _opened(at)
+        record = (await ledger.existing(key)).record
+        if record.stored is None:
+            problem = Problem("key", key, "of a saved video", "genvideo ledger link")
+            raise InvalidRequestError(f"There is nothing to play: {_WORDS[record.state]}.", problems=[problem])
+        [link] = await links_of(links, ledger.store, [record.stored], asked=True)
+        if link is None:
+            limit = "presigned, public, or with a link_template, e.g. s3://bucket/prefix?link=presigned"
+            problem = Problem("link", links.kind, limit, "genvideo ledger link")
+            raise InvalidRequestError("The destination has no links of this kind.", problems=[problem])
+        if link.hours:
+            complain(f"It plays for {link.hours:g} h, for whoever has it.", "yellow")
+        give(link.url, {"key": key} | facts_of(link))
 
     run(work(), output)
 
@@ -174,10 +214,15 @@ def reconcile(*, at: str, provider: str, credentials: str | None = None, output:
 
         async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
             report = await go_through(pipeline)
-        table = Rows("key", "outcome", "model", "task id", "detail")
-        for row in report.rows:
-            facts = row.model_dump(mode="json", exclude_none=True)
-            table.add(row.key, row.outcome, row.model, row.task_id or "", row.uri or row.detail, facts=facts)
+            rows, links = report.rows, pipeline.links
+            saved = [row.object_key for row in rows if row.object_key]
+            found = iter(await links.of(pipeline.ledger.store, saved) if links.lasting else [None] * len(saved))
+        table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
+        for row in rows:
+            link = next(found) if row.object_key else None
+            facts = row.model_dump(mode="json", exclude_none=True) | facts_of(link)
+            detail = " ".join(filter(None, (row.uri or row.detail, told(link))))
+            table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)
         table.show()
         say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
 from prefect_genvideo.cli.console import FAILED, WORDS, Output, Rows, complain, give, run, say
+from prefect_genvideo.cli.links import facts_of, links_of, told
 from prefect_genvideo.cli.targets import (
     batch_key_of,
     credentials_from,
@@ -23,6 +24,10 @@ from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
 from prefect_genvideo.providers import get_provider
+
+if TYPE_CHECKING:
+    from prefect_genvideo.blocks import VideoDestination
+    from prefect_genvideo.pipeline.play import PlayLink
 
 
 def generate(
@@ -92,7 +97,10 @@ def generate(
             stored: StoredVideo = await flow(
                 credentials=payer, destination=target, idempotency_key=key, **flat_parameters(request)
             )
-        give(stored.uri, stored.model_dump(mode="json", exclude_none=True))
+        [link] = await links_of(target.get_links(), target.get_store(), [stored])
+        if link is not None:
+            say(told(link))
+        give(stored.uri, stored.model_dump(mode="json", exclude_none=True) | facts_of(link))
 
     run(work(), output)
 
@@ -208,18 +216,33 @@ def batch(
                     more_credentials=[credentials_from(name, None) for name in others],
                 )
             except BatchFailedError as error:
-                _print(error.report)
+                await _print(error.report, target)
                 complain(error)
                 raise SystemExit(FAILED) from None
-        _print(report)
+        await _print(report, target)
 
     run(work(), output)
 
 
-def _print(report: BatchReport) -> None:
+async def _print(report: BatchReport, target: VideoDestination) -> None:
     table = Rows("row", "state", "prompt", "video, or why not")
     for row in report.rows:
-        found = row.uri or row.reason or row.next_step
+        # A link that lasts opens what the place only names; the report has both.
+        found = row.link or row.uri or row.reason or row.next_step
         table.add(str(row.number), row.state, shorten(row.prompt, 40), found, facts=row.model_dump(mode="json"))
     table.show()
+    for row, link in zip(report.rows, await _secret_links(report, target), strict=False):
+        if link is not None:
+            say(f"{row.number}: {told(link)}")
     say(f"{report.summary()} {report.report_uri or ''}".rstrip())
+
+
+# Rows whose links are printed one by one.
+_LINKED = 20
+
+
+async def _secret_links(report: BatchReport, target: VideoDestination) -> list[PlayLink | None]:
+    """Links of the first rows that the report itself must not keep."""
+    links = target.get_links()
+    shown = [] if links.lasting else [row.video for row in report.rows[:_LINKED]]
+    return await links_of(links, target.get_store(), shown)

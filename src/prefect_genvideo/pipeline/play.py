@@ -10,6 +10,7 @@ from typing import Literal
 from urllib.parse import SplitResult, parse_qs, quote, urlsplit
 
 from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.storage.base import ObjectStore
 
 LinkKind = Literal["console", "public", "presigned", "none"]
@@ -94,6 +95,16 @@ class PlayLinks:
         except GenVideoError:
             return [None] * len(keys)
         return [PlayLink(_filled(template, store, key)) if template else None for key in keys]
+
+    async def to(self, store: ObjectStore, videos: Sequence[StoredVideo | None]) -> list[PlayLink | None]:
+        """Links to saved videos; None for those that are not there.
+
+        Args:
+            store: Where they are.
+            videos: What was saved.
+        """
+        found = iter(await self.of(store, [store.relative_key(video.key) for video in videos if video]))
+        return [next(found) if video else None for video in videos]
 
     async def _presigned(self, store: ObjectStore, key: str) -> PlayLink | None:
         url = await store.presign(key, round(self.hours * 3600))
