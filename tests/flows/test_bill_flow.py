@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import datetime, timezone
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +15,13 @@ from prefect_genvideo import bill_videos
 from prefect_genvideo.cli.app import app
 from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.finance.bill import Bill
+from prefect_genvideo.ledger.budget import Budget, BudgetGuard
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.prices import Estimate, MoneyFacts
 from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.storage import LocalStore
+from tests.fixtures.money import draft
 from tests.fixtures.runs import artifacts, flow_run_of
 from tests.flows.batches import make, wanted
 from tests.flows.conftest import Place
@@ -53,6 +60,26 @@ async def test_a_months_bill_agrees(place: Place) -> None:
     with pytest.raises(GenVideoError) as differs:
         await billed(place, fail_on_difference=True)
     assert differs.value.reason == "bill differs"
+
+
+def test_the_command_line_shows_what_was_taken_from_caps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Beside what each tag has cost; records of months before are not read."""
+
+    async def spend_some() -> None:
+        guard = BudgetGuard(Ledger(LocalStore(tmp_path)), Budget(tag_month_money={"spring": "9 CNY"}))
+        told = MoneyFacts(estimate=Estimate(high=Decimal(2), currency="CNY"), cost=Decimal(1), currency="CNY")
+        for tags in (("spring", "b"), ("b",)):
+            record = await guard.reserve(draft("-".join(tags), money=told, tags=tags))
+            entry = await guard.ledger.claim(record)
+            assert entry is not None
+            await guard.ledger.move(entry, "submitted", task_id="task_1")
+
+    asyncio.run(spend_some())
+    for by in ("tag", "day"):
+        app(["spend", "--at", str(tmp_path), "--by", by, "--json"], result_action="return_value")
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    shown = {row["name"]: (row["videos"], [one["amount"] for one in row.get("taken", [])]) for row in lines}
+    assert shown == {"b": (2, []), "spring": (1, ["2"]), f"{datetime.now(timezone.utc):%Y-%m-%d}": (2, [])}
 
 
 async def test_an_account_without_a_log_accuses_nobody(place: Place) -> None:

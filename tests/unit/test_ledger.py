@@ -45,6 +45,18 @@ def ledger(store: ObjectStore) -> Ledger:
     return Ledger(store)
 
 
+async def test_of_two_exact_writes_of_new_facts_one_is_made() -> None:
+    """Who writes second has seen an older record, though it stands in the same state."""
+    ledger = Ledger(MemoryStore())
+    claimed = await ledger.claim(draft())
+    assert claimed is not None
+    submitted = await ledger.move(claimed, "submitted", task_id="task_1")
+    await ledger.move(submitted, "submitted", exact=True, reason="first")
+    with pytest.raises(LedgerConflictError):
+        await ledger.move(submitted, "submitted", exact=True, reason="second")
+    assert (await ledger.existing("k")).record.reason == "first"
+
+
 async def claimed(ledger: Ledger, key: str = "k", **facts: Any) -> Entry:
     entry = await ledger.claim(draft(key, **facts))
     assert entry is not None

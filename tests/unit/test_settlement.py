@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import time
@@ -18,15 +19,19 @@ from prefect_genvideo.artifacts.ledger import decisions_markdown
 from prefect_genvideo.errors import DestinationError, GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.finance.bill import month_of
 from prefect_genvideo.finance.sources import account_records, bill_of
+from prefect_genvideo.ledger.allowances import taken_in
+from prefect_genvideo.ledger.budget import Budget, BudgetGuard
 from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.listing import unfinished
+from prefect_genvideo.ledger.marks import Label
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline import heal
+from prefect_genvideo.pipeline.labels import Labels
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
-from prefect_genvideo.prices import read_price_tables
+from prefect_genvideo.prices import Money, read_price_tables
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.budgets import CallBudget
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
@@ -406,6 +411,31 @@ async def test_the_evidence_stands_where_a_person_looks(till: Till) -> None:
         assert one.request_id in [charge["request_id"] for charge in shown]
     await adopt(till.pipeline.ledger, "k", till.sim.tasks[1].task_id)
     assert (await till.reconcile()).rows[0].candidates == ()
+
+
+async def test_a_cap_counts_what_it_has_really_cost(till: Till) -> None:
+    """Settled after the run's end, by one of two reconcilers at once; it was taken with the most it might cost."""
+    till.sim.money(settles_at=0.5)
+    prices = '"currency": "CNY", "prices": [{"models": "*", "per": "video", "amount": "9"}]}}'
+    till.pipeline.client.price_table = read_price_tables(f"{UNIT[:-2]}, {prices}")["sudashui"]
+    budget = Budget(tag_month_money={"spring": "20 CNY"}, cost_center_month_money={"x": "99 CNY"})
+    guard = BudgetGuard(till.pipeline.ledger, budget)
+    till.pipeline = replace(till.pipeline, budget=guard, labels=Labels(("spring", "other"), "x"))
+    record = await till.make()
+    taken = {label: str(money) for label, money in (record.taken or {}).items()}
+    assert taken == {"tag:spring": "9 CNY", "cost_center:x": "9 CNY"}
+    await guard.finish()
+    store, month = till.pipeline.ledger.store, f"{record.created_at:%Y-%m}"
+    labels = (Label("tag", "spring"), Label("cost_center", "x"))
+    assert await taken_in(store, month) == dict.fromkeys(labels, (Money(amount=Decimal(9), currency="CNY"),))
+    await till.later(minutes=11)
+    done = await asyncio.gather(till.reconcile(), till.reconcile())
+    assert sum(report.counts.get("settled", 0) for report in done) == 1
+    settled = (await till.record()).money
+    assert settled is not None
+    assert settled.spent is not None
+    assert settled.spent.amount < 9
+    assert await taken_in(store, month) == dict.fromkeys(labels, (settled.spent,))
 
 
 async def test_a_missing_row_frees_no_key(till: Till) -> None:

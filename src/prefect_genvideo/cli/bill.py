@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
@@ -127,17 +128,27 @@ def spend(*, at: str, by: By = "model", month: str = "", output: Output = WORDS)
         from prefect_genvideo.blocks.session import resolve
         from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
         from prefect_genvideo.finance.sources import records_in
+        from prefect_genvideo.ledger.allowances import taken_in
 
         wanted = month_of(month)
         target = await resolve(destination_from(at), VideoDestination, "at")
-        records, troubles = await records_in(target.get_ledger())
+        ledger = target.get_ledger()
+        # Written since then is all that was sent in the month, whatever clocks say.
+        begin = datetime.strptime(wanted, "%Y-%m").replace(tzinfo=timezone.utc) - timedelta(days=2)
+        records, troubles = await records_in(ledger, since=begin)
         for trouble in troubles:
             complain(trouble, "yellow")
-        table = Rows(by, "videos", "cost", "of unknown cost")
+        caps = await taken_in(ledger.store, wanted) if by in ("tag", "cost_center") else {}
+        taken = {label.name: money for label, money in caps.items() if label.kind == by}
+        capped = ["taken from its cap"] if taken else []
+        table = Rows(by, "videos", "cost", "of unknown cost", *capped)
         for row in spend_by([record for record in records if is_of(sent_at(record), wanted)], by):
             cost = " and ".join(map(str, row.cost)) or "unknown"
             facts = row.model_dump(mode="json")
-            table.add(row.name, str(row.videos), cost, str(row.unknown), facts=facts)
+            own = taken.get(row.name, ())
+            facts |= {"taken": [money.model_dump(mode="json") for money in own]} if own else {}
+            last = [" and ".join(map(str, own))] if capped else []
+            table.add(row.name, str(row.videos), cost, str(row.unknown), *last, facts=facts)
         table.show()
 
     run(work(), output)

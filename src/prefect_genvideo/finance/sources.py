@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -18,14 +19,18 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.money import NotTold
 
 
-async def records_in(ledger: Ledger) -> tuple[list[LedgerRecord], list[str]]:
+async def records_in(ledger: Ledger, since: datetime | None = None) -> tuple[list[LedgerRecord], list[str]]:
     """Return every record of a ledger, and what could not be read, in words.
+
+    Args:
+        ledger: Whose records.
+        since: Only those written since then, by the store's clock.
 
     Raises:
         DestinationError: The store cannot be listed.
     """
     records, troubles = list[LedgerRecord](), list[str]()
-    async for found in every_record(ledger):
+    async for found in every_record(ledger, since):
         if isinstance(found, DestinationError):
             troubles.append(str(found))
         else:

@@ -40,6 +40,50 @@ _KEPT_FOR = timedelta(days=62)
 _NOTHING = Spent(0, 0.0)
 
 
+async def settle_taken(ledger: Ledger, record: LedgerRecord) -> None:
+    """Count what a generation has really cost in place of what was taken for it, after the end of its run.
+
+    Only for who has just written the final cost: twice would take out too much. Best effort: what is not corrected
+    counts with the most that it was expected to cost.
+
+    Args:
+        ledger: Of the record.
+        record: With its final cost.
+    """
+    cost = record.money.spent if record.money is not None and record.money.final else None
+    for label in labels_of(record) if cost is not None else ():
+        taken = (record.taken or {}).get(str(label))
+        if taken is None or cost is None or in_name(taken.currency) != in_name(cost.currency):
+            continue
+        less = EXACT.subtract(cost.amount, taken.amount)
+        try:
+            await _object_of(ledger, label, f"{record.created_at:%Y-%m}").change(
+                partial(Taken.corrected, currency=in_name(taken.currency), less=less)
+            )
+        except DestinationError as error:
+            ledger.on_trouble(f"The cap of {label.name!r} counts {record.key!r} with what it might have cost: {error}")
+
+
+async def taken_in(store: ObjectStore, month: str) -> dict[Label, tuple[Money, ...]]:
+    """Return what was taken out of the caps of labels in a month: spent by ended runs, and held by others.
+
+    Args:
+        store: The ledger's.
+        month: UTC, e.g. `2026-11`.
+
+    Raises:
+        DestinationError: They cannot be read.
+    """
+    found = dict[Label, tuple[Money, ...]]()
+    async for info in store.list(f"{SHARED}/{month}~"):
+        name = info.key.rpartition("/")[2].removesuffix(".json")
+        taken = await SharedObject(store, name, Taken(kind="tag", name="")).change(lambda before: before)
+        label = Label("cost_center" if taken.kind == "cost_center" else "tag", taken.name)
+        currencies = sorted({*taken.ended, *(hold.currency for hold in taken.held.values())})
+        found[label] = tuple(Money(amount=taken.by_others("", one), currency=one) for one in currencies)
+    return found
+
+
 async def sweep_allowances(store: ObjectStore) -> None:
     """Remove what was taken out of caps in months that no cap looks at any more; raises `DestinationError`."""
     before = f"{datetime.now(timezone.utc) - _KEPT_FOR:%Y-%m}"
@@ -103,6 +147,18 @@ class Taken(BaseModel):
             taken = taken.without(key, held[key].amount)
         return taken
 
+    def corrected(self, currency: str, less: Decimal) -> Taken:
+        """Return it with a difference to what was taken; nothing where nothing is counted.
+
+        Args:
+            currency: Of the difference.
+            less: The difference, negative where it has cost less.
+        """
+        if not self.ended and not self.held:
+            return self
+        ended = self.ended | {currency: EXACT.add(self.ended.get(currency, Decimal(0)), less)}
+        return self.model_copy(update={"ended": ended})
+
     def without(self, run: str, spent: Decimal) -> Taken:
         """Return it after a run's end.
 
@@ -116,6 +172,11 @@ class Taken(BaseModel):
         ended = self.ended | {currency: EXACT.add(self.ended.get(currency, Decimal(0)), spent)}
         held = {key: hold for key, hold in self.held.items() if key != run}
         return self.model_copy(update={"ended": ended, "held": held})
+
+
+def _object_of(ledger: Ledger, label: Label, month: str) -> SharedObject[Taken]:
+    name = f"{month}~{label.kind}~{label.mark}~{file_name(label.name)}".removesuffix(".json")
+    return SharedObject(ledger.store, name, Taken(kind=label.kind, name=label.name), guarded=not ledger.weak)
 
 
 @dataclass
@@ -254,9 +315,7 @@ class Allowances:
     def _share(self, label: Label, month: str) -> _Share:
         known = self._shares.get((label, month))
         if known is None:
-            name = f"{month}~{label.kind}~{label.mark}~{file_name(label.name)}".removesuffix(".json")
-            empty = Taken(kind=label.kind, name=label.name)
-            shared = SharedObject(self.ledger.store, name, empty, guarded=not self.ledger.weak)
+            shared = _object_of(self.ledger, label, month)
             known = self._shares[label, month] = _Share(label, self.caps[label], month, shared)
         return known
 

@@ -228,8 +228,14 @@ class BudgetGuard:
     def __post_init__(self) -> None:
         self._labels = Allowances(self.ledger, self.budget.labels)
 
-    async def reserve(self, draft: LedgerRecord) -> None:
+    async def reserve(self, draft: LedgerRecord) -> LedgerRecord:
         """Count a create that is about to be sent.
+
+        Args:
+            draft: The intent.
+
+        Returns:
+            The intent with what was taken for it out of the caps of its labels.
 
         Raises:
             BudgetError: It would go over a cap, or its price is not known; it is not counted.
@@ -251,6 +257,8 @@ class BudgetGuard:
             self._refuse(list(self._over(_cap_of(one) for one in taken if not one.fits)), draft)
             self._add(day, mine)
             await self._tell_of([*caps, *map(_cap_of, taken)], draft)
+            own = {str(one.label): Money(amount=self._most(mine), currency=one.limit.currency) for one in taken}
+            return draft.model_copy(update={"taken": own or None})
 
     def _refuse(self, problems: list[Problem], draft: LedgerRecord) -> None:
         if problems:

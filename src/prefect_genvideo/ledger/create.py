@@ -172,7 +172,7 @@ class Creator:
     async def _claim(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
         if self._budget is None:
             return await self.ledger.claim(draft, looked=True, over=held)
-        await self._budget.reserve(draft)
+        draft = await self._budget.reserve(draft)
         claimed = None
         try:
             claimed = await self.ledger.claim(draft, looked=True, over=held)

@@ -28,10 +28,13 @@ class Label(NamedTuple):
     kind: LabelKind
     name: str
 
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
     @property
     def mark(self) -> str:
         """What stands for it in names: ten hexadecimal digits."""
-        return hashlib.sha256(f"{self.kind}:{self.name}".encode()).hexdigest()[:10]
+        return hashlib.sha256(str(self).encode()).hexdigest()[:10]
 
 
 def labels_in(tags: Iterable[str], cost_center: str | None) -> tuple[Label, ...]:

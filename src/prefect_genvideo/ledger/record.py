@@ -30,6 +30,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, f
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, redact
 from prefect_genvideo.models import Generation, Problem, StoredVideo
 from prefect_genvideo.polling import history_key
+from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.prices.facts import MoneyFacts
 
 VERSION = 1
@@ -84,6 +85,7 @@ class LedgerRecord(BaseModel):
         money: What it was expected to cost, what was charged and given back.
         tags: Free words of its row and its run.
         cost_center: Who bears the cost, as the run says.
+        taken: What was taken for it out of caps of tags and cost centers, by `tag:NAME` or `cost_center:NAME`.
         flow_name: Name of the flow that paid for it.
     """
 
@@ -127,6 +129,7 @@ class LedgerRecord(BaseModel):
     money: MoneyFacts | None = None
     tags: tuple[str, ...] = ()
     cost_center: str | None = None
+    taken: dict[str, Money] | None = None
     flow_name: str | None = None
 
     @field_validator("version")

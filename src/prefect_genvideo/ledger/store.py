@@ -330,9 +330,9 @@ class Ledger:
             etag = await self.store.put(path, moved.to_bytes(), content_type="application/json", if_match=condition)
         except PreconditionFailedError:
             now = await self._reread(record)
-            if not move.is_made_by(now.record):
-                return False, _newer(entry, now, move)
-            return record.state != move.state, now  # a heartbeat of another time is not ours
+            if record.state != move.state and move.is_made_by(now.record):
+                return True, now
+            return False, _newer(entry, now, move)  # new facts of the same state, and heartbeats, are not ours
         return True, self._remember(Entry(moved, etag))
 
     async def _reread(self, record: LedgerRecord) -> Entry:

@@ -12,12 +12,12 @@ import anyio
 from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact, shorten
-from prefect_genvideo.ledger.allowances import sweep_allowances
+from prefect_genvideo.ledger.allowances import settle_taken, sweep_allowances
 from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.lost import settle_intent, told_of
 from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
-from prefect_genvideo.ledger.store import Entry
+from prefect_genvideo.ledger.store import Entry, LedgerConflictError
 from prefect_genvideo.models import NO_REASON, Generation
 from prefect_genvideo.pipeline.heal import heal
 from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once
@@ -177,9 +177,14 @@ async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) ->
     record = entry.record
     told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
     told = told or await cost_after_end(pipeline.client, record)
-    now = (await pipeline.ledger.move(entry, record.state, **told)).record if told else record
+    try:
+        # By one of several reconcilers alone: who writes the final cost corrects what it counts to caps.
+        now = (await pipeline.ledger.move(entry, record.state, exact=True, **told)).record if told else record
+    except LedgerConflictError:
+        return None
     if now.money is None or not now.money.final:
         return None
+    await settle_taken(pipeline.ledger, now)
     return _row(now, "settled", f"cost {now.money.spent or 'not known'}")
 
 
