@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,8 +16,9 @@ from prefect_genvideo.errors import InvalidRequestError, counted, shown
 from prefect_genvideo.models import Problem
 
 if TYPE_CHECKING:
-    from prefect_genvideo.finance.bill import Bill
+    from prefect_genvideo.finance.bill import Bill, SpendRow
     from prefect_genvideo.finance.focus import FocusRows
+    from prefect_genvideo.prices import Money
 
 By = Literal["day", "model", "tag", "flow", "cost_center", "provider"]
 
@@ -140,15 +142,20 @@ def spend(*, at: str, by: By = "model", month: str = "", output: Output = WORDS)
             complain(trouble, "yellow")
         caps = await taken_in(ledger.store, wanted) if by in ("tag", "cost_center") else {}
         taken = {label.name: money for label, money in caps.items() if label.kind == by}
-        capped = ["taken from its cap"] if taken else []
-        table = Rows(by, "videos", "cost", "of unknown cost", *capped)
-        for row in spend_by([record for record in records if is_of(sent_at(record), wanted)], by):
-            cost = " and ".join(map(str, row.cost)) or "unknown"
-            facts = row.model_dump(mode="json")
-            own = taken.get(row.name, ())
-            facts |= {"taken": [money.model_dump(mode="json") for money in own]} if own else {}
-            last = [" and ".join(map(str, own))] if capped else []
-            table.add(row.name, str(row.videos), cost, str(row.unknown), *last, facts=facts)
-        table.show()
+        own = [record for record in records if is_of(sent_at(record), wanted)]
+        _show_spent(by, spend_by(own, by), taken)
 
     run(work(), output)
+
+
+def _show_spent(by: str, rows: Sequence[SpendRow], taken: Mapping[str, Sequence[Money]]) -> None:
+    """What each group has cost, and what was taken out of its cap where any has one."""
+    table = Rows(by, "videos", "cost", "of unknown cost", *(["taken from its cap"] if taken else []))
+    for row in rows:
+        own = taken.get(row.name, ())
+        facts = row.model_dump(mode="json")
+        facts |= {"taken": [money.model_dump(mode="json") for money in own]} if own else {}
+        cost = " and ".join(map(str, row.cost)) or "unknown"
+        last = [" and ".join(map(str, own))] if taken else []
+        table.add(row.name, str(row.videos), cost, str(row.unknown), *last, facts=facts)
+    table.show()
