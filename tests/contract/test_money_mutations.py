@@ -16,7 +16,16 @@ import pytest_asyncio
 
 from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.providers import AccountLog, Balance, LostCreate, NotTold, PriceList, Site, SudashuiClient
+from prefect_genvideo.providers import (
+    AccountLog,
+    Balance,
+    LostCreate,
+    NotTold,
+    PriceList,
+    SenseAudioClient,
+    Site,
+    SudashuiClient,
+)
 from prefect_genvideo.providers.budgets import CallBudget
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, ScriptedServer
@@ -485,3 +494,28 @@ async def test_what_a_task_says_of_its_cost(
     answers(server, {"code": "success", "message": "", "data": data})
     cost = client.cost_told(await client.get(TASK), per_call=True)
     assert (cost.quota, cost.final) == told
+
+
+@pytest.mark.parametrize(
+    ("clip", "told"),
+    [
+        ({"duration": 10, "resolution": "720p"}, (10, "720p")),
+        ({"duration": "10", "resolution": "720P"}, (10, "720p")),
+        ({"duration": 9.96, "resolution": " 1080p "}, (9.96, "1080p")),
+        ({"duration": -1}, (None, None)),
+        ({"duration": 0, "resolution": ""}, (None, None)),
+        ({"duration": None, "resolution": None}, (None, None)),
+        ({"duration": 10_000}, (None, None)),
+        ({"duration": "long", "resolution": 720}, (None, None)),
+        ({"duration": True}, (None, None)),
+        ({}, (None, None)),
+    ],
+)
+async def test_what_a_task_says_of_its_clip(
+    server: ScriptedServer, clip: dict[str, Any], told: tuple[float | None, str | None]
+) -> None:
+    """What a price is calculated from; an odd length is none, and the saved film is measured."""
+    answers(server, {"task_id": TASK, "status": "completed", "video_url": f"{server.url}/a.mp4", **clip})
+    async with SenseAudioClient(KEY, server.url, timeout=5) as client:
+        found = client.clip_told(await client.get(TASK))
+    assert (found.seconds, found.resolution) == told

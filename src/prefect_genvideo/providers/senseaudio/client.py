@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
-from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_list, as_object, as_text
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
@@ -30,6 +30,9 @@ from prefect_genvideo.providers.senseaudio.rules import (
     related_rules,
     rules_for,
 )
+
+# Seconds; a longer clip is a figure in another unit, or garbage.
+_LONGEST_CLIP = 3600.0
 
 
 class SenseAudioClient(VideoClient):
@@ -126,7 +129,9 @@ class SenseAudioClient(VideoClient):
         """Return length and resolution as the answer has them; an odd length, e.g. -1, is none."""
         raw = generation.raw
         clip = as_object(raw.get("data")) or raw
-        return ToldClip(as_number(clip.get("duration")) or None, as_text(clip.get("resolution")) or None)
+        seconds = as_figure(clip.get("duration")) or None
+        odd = seconds is not None and seconds > _LONGEST_CLIP
+        return ToldClip(None if odd else seconds, as_text(clip.get("resolution")).lower() or None)
 
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Images may be inlined; everything else must be a link."""
