@@ -208,11 +208,15 @@ async def suspend(place: Place, run: UUID) -> None:
 
 
 async def go_on(run: UUID, state: StateType = StateType.COMPLETED) -> FlowRun:
-    """What a worker does with a run that was resumed; it must end so."""
+    """What a worker does with a run that was resumed; it must end so, or be suspended again."""
     async with get_client() as client:
         await client.set_flow_run_state(run, Pending(), force=True)
-    await passes(run)
-    return await ended(run, state)
+        await passes(run)
+        if state is not StateType.PAUSED:
+            return await ended(run, state)
+        again = await client.read_flow_run(run)
+    assert (again.state_name, again.state_type) == ("Suspended", state)
+    return again
 
 
 async def test_an_answer_is_taken_by_whichever_pass_finds_it(place: Place) -> None:
@@ -224,6 +228,27 @@ async def test_an_answer_is_taken_by_whichever_pass_finds_it(place: Place) -> No
     await passes(run)
     await ended(run)
     assert (place.sim.billed, [record["answer"] for record in approvals(place)]) == (1, ["yes"])
+
+
+async def test_an_answer_that_cannot_be_used_is_asked_for_again(place: Place) -> None:
+    """By the bare API: nothing is no answer, rows that the plan lacks are named in the next form, a yes is enough."""
+    run = await deployed(place, "a")
+    await suspend(place, run)
+
+    async def resume(**answer: str) -> str:
+        async with get_client() as client:
+            return (await client.resume_flow_run(run, run_input=answer)).status.value
+
+    await go_on(run, StateType.PAUSED)  # by force, without an answer
+    assert (await resume(), await resume(answer="maybe")) == ("REJECT", "REJECT")
+    assert await resume(answer="yes", rows="7") == "ACCEPT"
+    await go_on(run, StateType.PAUSED)
+    async with get_client() as client:
+        question = await told(client, *await find_waiting(client, str(run)))
+    assert question.startswith("**Once more: rows = 7")
+    assert (await resume(answer="yes"), place.sim.billed) == ("ACCEPT", 0)
+    await go_on(run)
+    assert ([record["answer"] for record in approvals(place)], place.sim.billed) == (["yes"], 1)
 
 
 async def test_a_retry_before_any_answer_asks_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

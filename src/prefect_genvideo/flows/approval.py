@@ -121,7 +121,7 @@ async def passed(gate: Gate, batch: Batch, pipelines: Sequence[Pipeline], max_in
 
     Raises:
         PlanDriftError: The batch is not the one that was planned or approved.
-        InvalidRequestError: The answer cannot be used; the next attempt asks again.
+        InvalidRequestError: Answers cannot be used, however often somebody is asked again.
     """
     store, run = pipelines[0].ledger.store, flow_run_id() or ""
     now = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
@@ -166,22 +166,32 @@ async def _begin(store: ObjectStore, gate: Gate, plan: Plan, run: str) -> Approv
 
 async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now: Plan, batch: Batch) -> ApprovalRecord:
     """The record with its answer: one that is there already, else the one that is waited for."""
-    base = f"approval-{record.plan[:16]}"
+    base, trouble = f"approval-{record.plan[:16]}", None
     for number in range(_ASKED_AT_MOST):
         async with get_client() as client:
             found = await _response(client, record, base)
             if found is not None:
-                record = await _take(client, record, found, batch)
-                await settle_approval(store, record)
-                return record
+                try:
+                    record = await _take(client, record, found, batch)
+                except InvalidRequestError as error:
+                    trouble = error
+                else:
+                    await settle_approval(store, record)
+                    return record
             if datetime.now(timezone.utc) >= record.deadline:
                 break
             check_plan(plan, now)  # nobody is asked about what is not wanted any more
             # Each attempt has its own: the one before may have fired without an answer, which Prefect does not repeat.
             key = f"{base}-{_attempt()}-{number}"
             await _clear(client, record, key)
-        with suppress(ObjectNotFound, HTTPStatusError):  # resumed by force, without an answer
-            await _ask(record, plan, key)
+        # Resumed without an answer, or with one that was removed: Prefect finds none, or makes an empty one of it.
+        with suppress(ObjectNotFound, HTTPStatusError, ValidationError):
+            await _ask(record, plan, key, trouble)
+    else:
+        problem = Problem(
+            "answer", "(none)", f"yes or no, {_ASKED_AT_MOST} times asked; a retry asks again", "approval"
+        )
+        raise trouble or InvalidRequestError("Nobody has answered; nothing was sent.", problems=[problem])
     record = record.model_copy(update={"answer": "overdue", "answered_at": datetime.now(timezone.utc)})
     await settle_approval(store, record)
     return record
@@ -202,7 +212,7 @@ async def _response(client: PrefectClient, record: ApprovalRecord, base: str) ->
 
 
 async def _take(client: PrefectClient, record: ApprovalRecord, found: FlowRunInput, batch: Batch) -> ApprovalRecord:
-    """The record with what the form says; one that cannot be used is removed, so that the next attempt asks again."""
+    """The record with what the form says; an answer that cannot be used is removed, so that somebody is asked again."""
     at = found.created or datetime.now(timezone.utc)
     try:
         form = Approval.model_validate(found.decoded_value)
@@ -230,11 +240,11 @@ async def _clear(client: PrefectClient, record: ApprovalRecord, key: str) -> Non
                 continue
 
 
-async def _ask(record: ApprovalRecord, plan: Plan, key: str) -> None:
+async def _ask(record: ApprovalRecord, plan: Plan, key: str, trouble: InvalidRequestError | None) -> None:
     """Suspend the run, which ends this process, or pause it where it has no deployment to start it again."""
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
-    form = Approval.with_initial_data(description=question(record, plan))
+    form = Approval.with_initial_data(description=question(record, plan, trouble))
     run_logger().info(
         "Waiting for an approval until %s UTC: `genvideo approve %s --yes` or `--no`, or Resume in the UI's run menu.",
         f"{record.deadline:%Y-%m-%d %H:%M}",

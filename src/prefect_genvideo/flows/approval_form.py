@@ -42,18 +42,20 @@ def table_key(plan: Plan) -> str:
     return artifact_key("plan", plan.hash[:12])
 
 
-def question(record: ApprovalRecord, plan: Plan) -> str:
+def question(record: ApprovalRecord, plan: Plan, trouble: InvalidRequestError | None = None) -> str:
     """Return what a person sees above the form, as Markdown: the sums, the rows that are to be paid, and warnings.
 
     Args:
         record: The approval.
         plan: What is asked about.
+        trouble: Why the answer before this one could not be used.
     """
     table = [row for row in plan.table() if row["standing"] == "new"]
     first = table[:_ROWS]
     alike = all(row["expected"] == row["at most"] for row in first)
     columns = ("row", "prompt", "model", "expected") if alike else ("row", "prompt", "model", "expected", "at most")
-    lines = [f"**{plain(record.told)}**", "", _cells(columns), _cells(("---",) * len(columns))]
+    again = [f"**Once more: {plain(str(problem))}**" for problem in trouble.problems] if trouble is not None else []
+    lines = [*again, f"**{plain(record.told)}**", "", _cells(columns), _cells(("---",) * len(columns))]
     for row in first:
         told = {**row, "prompt": shorten(str(row["prompt"]), _PROMPT)}
         lines.append(_cells(tuple(plain(str(told[name])) for name in columns)))
