@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -212,19 +213,25 @@ def test_the_doctor_compares_clocks(typed: Type, monkeypatch: pytest.MonkeyPatch
         assert verdicts(typed("doctor", "--json"))["clock"] == verdict
 
 
-async def test_a_terminal_shows_a_line_a_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it stands, and after how long comparable ones were done; prompts are no markup."""
+@pytest.mark.parametrize(
+    ("prompt", "told"), [("[red]a kite", "[red]a kite"), ("一只猫" * 30, "一只猫一只猫")], ids=["markup", "chinese"]
+)
+async def test_a_terminal_shows_a_line_a_video(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, prompt: str, told: str
+) -> None:
+    """Where it stands, and after how long comparable ones were done, in 80 columns; prompts are no markup."""
     import io
 
+    from rich.cells import cell_len
     from rich.console import Console
 
     screen = io.StringIO()
     monkeypatch.setattr(
-        "prefect_genvideo.cli.progress.err", terminal := Console(file=screen, force_terminal=True, width=120)
+        "prefect_genvideo.cli.progress.err", terminal := Console(file=screen, force_terminal=True, width=80)
     )
     monkeypatch.setattr(console, "err", terminal)
     ledger = Ledger(LocalStore(tmp_path))
-    record = draft("kite").model_copy(update={"request": {"prompt": "[red]a kite"}, "task_id": "t"})
+    record = draft("kite").model_copy(update={"request": {"prompt": prompt}, "task_id": "t"})
     from prefect_genvideo.ledger.record import bucket_of
 
     await ledger.durations.learn(bucket_of(record), 42)
@@ -238,7 +245,9 @@ async def test_a_terminal_shows_a_line_a_video(tmp_path: Path, monkeypatch: pyte
                 break
         announce("video.saved", record)
     shown = screen.getvalue()
-    assert "[red]a kite" in shown
+    assert told in shown
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown).replace("\r", "\n").split("\n")
+    assert max(map(cell_len, lines)) <= 80
     assert "usually done after 42 s" in shown
     assert "saved" in shown
     announce("video.saved", record)

@@ -10,6 +10,7 @@ from statistics import median
 
 from prefect.logging.configuration import setup_logging
 from prefect.logging.handlers import PrefectConsoleHandler
+from rich.cells import set_cell_size
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
 from prefect_genvideo.cli.console import err, is_plain, is_watched
@@ -21,6 +22,8 @@ from prefect_genvideo.runtime import observed
 
 # Lines at once; of a larger batch the newest are shown.
 _LINES = 20
+# Columns of a terminal that a prompt takes, of 80; a Chinese character takes two.
+_PROMPT = 26
 _WORDS: dict[Event, str] = {
     "generation.submitted": "on its way",
     "generation.succeeded": "saving",
@@ -99,8 +102,8 @@ class Lines:
             record: Which.
         """
         line = self._line(record)
-        prompt = shorten(str(record.request.get("prompt") or record.key), 40)
-        self._progress.update(line, description=f"{prompt:<40} {_WORDS[event]}", refresh=True)
+        prompt = shorten(str(record.request.get("prompt") or record.key), _PROMPT)
+        self._progress.update(line, description=f"{set_cell_size(prompt, _PROMPT)} {_WORDS[event]:<16}", refresh=True)
         if event == "generation.submitted":
             task = asyncio.get_running_loop().create_task(self._estimate(line, record))
             self._asking.add(task)
