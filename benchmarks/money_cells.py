@@ -149,6 +149,11 @@ class Cell:
         return 1 + sum(order.freed for order in self.orders)
 
     @property
+    def closes(self) -> bool:
+        """Whether a run dies while it closes its reservation."""
+        return any(order.kill == "closing" or order.down == "closing" for order in self.orders)
+
+    @property
     def handled(self) -> dict[str, Any]:
         """How its money is handled."""
         return {**HANDLED, **TREES[self.tree], **PURSES[self.purse]}
@@ -162,14 +167,15 @@ def all_cells() -> list[Cell]:
 def dealt(cells: Iterable[Cell]) -> list[Cell]:
     """Deal the purses to cells in turn; what may need a person is played under both trees.
 
+    A run closes its reservation itself only where its cost is final at once, so that this moment needs a fixed price.
+
     Args:
         cells: What is to be played.
     """
     known = list(cells)
     lost = [replace(cell, tree="newer", table=f"{cell.table}, newer tree") for cell in known if cell.unknown]
-    return [
-        replace(cell, purse=purse) for some in (known, lost) for cell, purse in zip(some, cycle(PURSES), strict=False)
-    ]
+    turns = [turn for some in (known, lost) for turn in zip(some, cycle(PURSES), strict=False)]
+    return [replace(cell, purse="fixed" if cell.closes else purse) for cell, purse in turns]
 
 
 def quick_cells() -> list[Cell]:
@@ -247,7 +253,7 @@ def field_cells() -> list[Cell]:
 def _ended_badly() -> Iterator[Cell]:
     """The task ends without a video and is paid back; then a person frees the key, and it is made again."""
     table, failing = "ends badly", Order("moderation")
-    for kill in ("", "before record", "recorded", "polling", "closing"):
+    for kill in ("", "before record", "recorded", "polling"):
         orders = (replace(failing, kill=kill), Order())
         yield Cell(table, "moderation", kill or "no kill", orders, kill in UNKNOWN_KILLS, fails=True)
     yield Cell(table, "moderation", "freed", (failing, Order(freed=True)))

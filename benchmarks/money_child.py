@@ -228,6 +228,8 @@ async def make(place: Place, order: Order) -> dict[str, Any]:
     async with pipeline_at(place, order) as pipeline:
         if order.freed:
             await release(pipeline.ledger, KEY, force=True)
+        if "closing" in (order.kill, order.down):
+            await pipeline.client.price_list()  # a price that the list calls fixed is final with the success
         submission = await pipeline.create(place.request, pipeline.draft(KEY, place.request, {}))
         done = await pipeline.wait(submission.entry)
         video = await pipeline.save(await pipeline.ledger.existing(KEY), done)
