@@ -167,7 +167,7 @@ async def _begin(store: ObjectStore, gate: Gate, plan: Plan, run: str) -> Approv
 async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now: Plan, batch: Batch) -> ApprovalRecord:
     """The record with its answer: one that is there already, else the one that is waited for."""
     base, trouble = f"approval-{record.plan[:16]}", None
-    for number in range(_ASKED_AT_MOST):
+    for number in range(_ASKED_AT_MOST + 1):
         async with get_client() as client:
             found = await _response(client, record, base)
             if found is not None:
@@ -180,6 +180,8 @@ async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now:
                     return record
             if datetime.now(timezone.utc) >= record.deadline:
                 break
+            if number == _ASKED_AT_MOST:
+                raise trouble or _unanswered()
             check_plan(plan, now)  # nobody is asked about what is not wanted any more
             # Each attempt has its own: the one before may have fired without an answer, which Prefect does not repeat.
             key = f"{base}-{_attempt()}-{number}"
@@ -187,14 +189,15 @@ async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now:
         # Resumed without an answer, or with one that was removed: Prefect finds none, or makes an empty one of it.
         with suppress(ObjectNotFound, HTTPStatusError, ValidationError):
             await _ask(record, plan, key, trouble)
-    else:
-        problem = Problem(
-            "answer", "(none)", f"yes or no, {_ASKED_AT_MOST} times asked; a retry asks again", "approval"
-        )
-        raise trouble or InvalidRequestError("Nobody has answered; nothing was sent.", problems=[problem])
     record = record.model_copy(update={"answer": "overdue", "answered_at": datetime.now(timezone.utc)})
     await settle_approval(store, record)
     return record
+
+
+def _unanswered() -> InvalidRequestError:
+    limit = f"yes or no; asked {_ASKED_AT_MOST} times, a retry asks again"
+    problem = Problem("answer", "(none)", limit, "approval")
+    return InvalidRequestError("The run was resumed without an answer; nothing was sent.", problems=[problem])
 
 
 def _attempt() -> int:
