@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from prefect_genvideo.cli.bill import lines_of
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.finance.bill import Bill, Charge, SpendBy, charges_of, make_bill, month_of, spend_by
 from prefect_genvideo.finance.bill_file import read_bill_file
@@ -321,3 +322,10 @@ def test_a_task_stands_in_the_month_in_which_the_provider_charged_it() -> None:
         [record], [replace(charge, quota=None)], month="2026-11", provider="sudashui", account="a", source="bill.csv"
     )
     assert len(of_a_file.lines) == 1, "its times may be those of another zone"
+
+
+def test_a_prompt_in_a_file_is_no_formula() -> None:
+    """Spreadsheets compute what begins like one; a negative amount stays a number."""
+    row = {"kind": "agrees", "prompt": '=HYPERLINK("https://evil.example")', "billed": "-2 CNY"}
+    (read,) = csv.DictReader(io.StringIO(lines_of([row]).decode()))
+    assert read == row | {"prompt": '\'=HYPERLINK("https://evil.example")'}

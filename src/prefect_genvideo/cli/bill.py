@@ -103,15 +103,30 @@ def _content(kind: str, found: Bill, focus: FocusRows) -> bytes:
     if kind == ".json":
         return found.model_dump_json(indent=1).encode()
     if kind == ".csv":
-        return _lines(found.table())
+        return lines_of(found.table())
     return as_parquet(focus.rows) if kind == ".parquet" else as_csv(focus.rows)
 
 
-def _lines(table: list[dict[str, Any]]) -> bytes:
+# What makes a spreadsheet compute a cell; prompts are others' texts. Amounts may be negative, and are ours.
+_FORMULA, _OURS = ("=", "+", "-", "@", "\t", "\r"), ("billed", "ledger")
+
+
+def lines_of(table: list[dict[str, Any]]) -> bytes:
+    """The rows as a CSV file, whose texts no spreadsheet takes for formulas.
+
+    Args:
+        table: Rows of a bill.
+    """
     file = io.StringIO()
     writer = csv.DictWriter(file, list(table[0]) if table else ["kind"], lineterminator="\r\n")
     writer.writeheader()
-    writer.writerows(table)
+    writer.writerows(
+        {
+            name: f"'{cell}" if name not in _OURS and str(cell).startswith(_FORMULA) else cell
+            for name, cell in row.items()
+        }
+        for row in table
+    )
     return file.getvalue().encode()
 
 
