@@ -23,12 +23,13 @@ COVERAGE ?= $(if $(ARGS),0,90)
 WORKERS ?= 4
 SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
+NEXT := VENV=.venv-3.9 LOCK=requirements-3.9.lock
 # What Prefect's next version can break: the steps as tasks, forms, serving, deployments, and a new user's first hour; not
 # what is the plugin's own. It needs Python 3.11.
 ON_NEXT := $(patsubst %,tests/flows/test_%.py,generate_video tasks serving run_form on_request) \
 	tests/deployments/test_prefect_yaml.py tests/deployments/test_project.py tests/packaging/test_first_hour.py
 
-.PHONY: help setup demo simulator test test-next test-slow browser check format docs dist lock clean
+.PHONY: help setup setup-next demo simulator test test-next test-slow browser check format docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -45,8 +46,11 @@ simulator: $(INSTALLED) ## Serve both providers' protocols locally
 test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
 
+setup-next:
+	@$(MAKE) --no-print-directory $(NEXT) setup
+
 test-next: ## Run what Prefect 3.9 could break, on it
-	$(MAKE) --no-print-directory VENV=.venv-3.9 LOCK=requirements-3.9.lock COVERAGE=0 test \
+	$(MAKE) --no-print-directory $(NEXT) COVERAGE=0 test \
 		ARGS="$(or $(ARGS),$(ON_NEXT) -m 'not browser')"
 
 check: $(INSTALLED) ## Formatting, lint and strict types
