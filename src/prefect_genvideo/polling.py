@@ -92,19 +92,18 @@ class History:
         return json.dumps({"durations": [round(seconds, 2) for seconds in self._durations]})
 
     @classmethod
-    def from_json(cls, text: str | bytes | None, *, size: int = 64) -> History:
+    def from_json(cls, text: str | bytes | None) -> History:
         """Read `to_json`. Garbage gives an empty history: what is lost is a few calls.
 
         Args:
             text: The document; None is an empty history.
-            size: Durations kept at most.
         """
         try:
             document: Any = json.loads(text or "{}")
         except (ValueError, RecursionError):
-            return cls(size=size)
+            return cls()
         found = cast("dict[str, Any]", document).get("durations") if isinstance(document, dict) else None
-        return cls(cast("list[object]", found) if isinstance(found, list) else (), size=size)
+        return cls(cast("list[object]", found) if isinstance(found, list) else ())
 
     @property
     def typical(self) -> float:

@@ -14,6 +14,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import ObjectInfo
 from prefect_genvideo.storage.s3.promises import ASSUMED, Promises
 from prefect_genvideo.storage.s3.upload import S3Upload
+from tests.fixtures.expected import failing
 
 MIB = 1024 * 1024
 
@@ -133,6 +134,6 @@ async def test_a_store_that_holds_another_length_fails_the_commit() -> None:
     """What the store says afterwards has to agree with what was written."""
     upload = uploading(CountingCalls(reported_size=3), part_size=8)
     await upload.write(b"x" * 5)
-    with pytest.raises(DestinationError, match="wrote 5 bytes, the store holds 3 bytes") as caught:
+    with failing(DestinationError, "another size") as caught:
         await upload.commit()
     assert caught.value.retryable

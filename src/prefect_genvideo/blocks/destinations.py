@@ -22,7 +22,7 @@ from pydantic_core import CoreSchema
 
 from prefect_genvideo.blocks._discreet import DiscreetBlock, plain_form
 from prefect_genvideo.blocks._given import Given, Secret
-from prefect_genvideo.ledger.store import Ledger, Sleep
+from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.pipeline.play import LONGEST_PRESIGNED, LinkKind, PlayLinks, check_link_template
 from prefect_genvideo.runtime import flow_run_of_process, get_settings, warn
@@ -245,16 +245,14 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         """How links to this destination's videos are made."""
         return PlayLinks("public" if self.link_template else "none", self.link_template)
 
-    def get_ledger(self, say: Any = None, sleep: Sleep | None = None) -> Ledger:
+    def get_ledger(self, say: Any = None) -> Ledger:
         """Return the ledger that lies beside the videos, or where `ledger` says.
 
         Args:
             say: Called with a message each time a write has to be repeated.
-            sleep: Seam for tests.
         """
-        seams: dict[str, Any] = {"sleep": sleep} if sleep else {}
         patience = get_settings().ledger_patience
-        return Ledger(self._home(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say, **seams)
+        return Ledger(self._home(), weak=self.ledger_mode == "weak", patience=patience, on_trouble=say)
 
     def _home(self) -> ObjectStore:
         """The store of the videos, with the ledger where and as it is kept."""

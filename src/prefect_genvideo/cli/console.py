@@ -67,16 +67,15 @@ def say(text: object) -> None:
         out.print(_shown(text))
 
 
-def give(text: object, facts: Mapping[str, Any], *, indent: int | None = None) -> None:
+def give(text: object, facts: Mapping[str, Any]) -> None:
     """Print a result: lines, or the same as a JSON object.
 
     Args:
         text: For people.
         facts: For programs.
-        indent: Blanks a level of the JSON; None: one line.
     """
     if _output.get().json:
-        say_json(facts, indent)
+        say_json(facts)
     else:
         out.print(_shown(text))
 

@@ -14,6 +14,8 @@ from prefect_genvideo.media.frames import Lens
 PREVIEW_LIMIT = 150_000
 """Bytes. As base64 in a data URL that is 200 kB, which a page carries easily."""
 
+# Pixels of the longer side; smaller clips are not enlarged.
+_SIDE = 320
 # Pictures a second, and of them together: the first six seconds.
 _RATE = 6
 _PICTURES = 36
@@ -25,12 +27,11 @@ _TRIES = ((60, 1), (40, 1), (40, 2), (20, 2), (20, 4))
 _EFFORT = 2
 
 
-def moving_preview(path: str | Path, *, side: int = 320, limit: int = PREVIEW_LIMIT) -> bytes | None:
+def moving_preview(path: str | Path, *, limit: int = PREVIEW_LIMIT) -> bytes | None:
     """Return the first seconds of a clip as an animated WebP without sound.
 
     Args:
         path: A local clip.
-        side: Longest side in pixels; smaller clips are not enlarged.
         limit: Bytes of the result at most.
 
     Returns:
@@ -42,7 +43,7 @@ def moving_preview(path: str | Path, *, side: int = 320, limit: int = PREVIEW_LI
     """
     load_pillow()
     with open_clip(path) as clip:
-        pictures = _pictures(clip, side)
+        pictures = _pictures(clip)
     for quality, step in _TRIES:
         kept = pictures[::step]
         if len(kept) > 1 and len(data := _animated(kept, quality, step * 1000 // _RATE)) <= limit:
@@ -50,7 +51,7 @@ def moving_preview(path: str | Path, *, side: int = 320, limit: int = PREVIEW_LI
     return None
 
 
-def _pictures(clip: Clip, side: int) -> list[Any]:
+def _pictures(clip: Clip) -> list[Any]:
     """Pictures at an even rate, small; those before a damaged frame where there is one."""
     pictures: list[Any] = []
     lens, pixels, aspect = None, 0, clip.pixel_aspect
@@ -61,7 +62,7 @@ def _pictures(clip: Clip, side: int) -> list[Any]:
                 break
             if Fraction(number) / clip.fps < Fraction(len(pictures), _RATE):
                 continue
-            lens = lens or Lens(_small(displayed_size(frame, aspect), side), "rgb24", aspect)
+            lens = lens or Lens(_small(displayed_size(frame, aspect)), "rgb24", aspect)
             pictures.append(lens(frame).to_image())
     except DownloadError:
         if len(pictures) < 2:
@@ -69,8 +70,8 @@ def _pictures(clip: Clip, side: int) -> list[Any]:
     return pictures
 
 
-def _small(size: tuple[int, int], side: int) -> tuple[int, int]:
-    scale = min(1.0, side / max(size))
+def _small(size: tuple[int, int]) -> tuple[int, int]:
+    scale = min(1.0, _SIDE / max(size))
     return max(1, round(size[0] * scale)), max(1, round(size[1] * scale))
 
 

@@ -155,9 +155,7 @@ class Made:
     video: StoredVideo | None
 
 
-async def submit(
-    pipeline: Pipeline, request: VideoRequest, key_of: KeyOf, steps: Steps, *, free: bool = False
-) -> Submission:
+async def submit(pipeline: Pipeline, request: VideoRequest, key_of: KeyOf, steps: Steps) -> Submission:
     """Take a request to its one task: check, upload what the provider cannot fetch, create.
 
     Args:
@@ -165,15 +163,13 @@ async def submit(
         request: What is wanted.
         key_of: Gives the idempotency key for the request's fingerprint.
         steps: How each step is taken.
-        free: The key had no record a moment ago; saves a look, the claim is conditional all the same.
 
     Raises:
         GenVideoError: See `Creator.submit`; `InvalidRequestError` for broken rules.
     """
     async with reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
         wanted = await _want(pipeline, request, references, key_of)
-        known = None if free else await _find(pipeline, wanted, steps)
-        return known or await _send(pipeline, wanted, steps)
+        return await _find(pipeline, wanted, steps) or await _send(pipeline, wanted, steps)
 
 
 async def make_video(

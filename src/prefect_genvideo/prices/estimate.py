@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal, localcontext
 from itertools import product
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -99,7 +99,6 @@ def estimate(
     table: PriceTable,
     wanted: Billable,
     *,
-    how: Literal["calculated", "catalogue"] = "calculated",
     on: date | None = None,
 ) -> Estimate:
     """Return what a generation costs by a table.
@@ -107,7 +106,6 @@ def estimate(
     Args:
         table: The prices.
         wanted: What is to be billed.
-        how: Where the table comes from.
         on: Day (UTC) of the create; today by default.
 
     Returns:
@@ -133,7 +131,7 @@ def estimate(
         expected=expected if whole else None,
         high=high if whole else None,
         currency=known[0].currency,
-        how=how,
+        how="calculated",
         note=_note(known, whole, table)[:500],
     )
 

@@ -10,7 +10,9 @@ from starlette.responses import Response
 from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS
 from prefect_genvideo.simulator.state import SimulatorState
-from prefect_genvideo.simulator.wire import Answer, respond
+from prefect_genvideo.simulator.wire import Answer, Handler, respond
+
+Json = dict[str, Any]
 
 VERSION = "v1.0.0-rc.21"
 """Of the gateway's software, as every answer names it."""
@@ -41,17 +43,34 @@ class Accounts:
     def __init__(self, state: SimulatorState) -> None:
         self.state = state
 
-    async def usage(self, request: Request, fault: Fault | None) -> Response:
-        """Balance of the key.
+    def handler(self, name: str) -> Handler:
+        """Return the handler of an address: a refusal where there is no such address or the bucket of calls is empty.
 
         Args:
-            request: The call.
-            fault: What strikes it, if anything.
+            name: `usage`, `log`, `subscription`, `used`, `pricing` or `status`.
         """
-        if (refused := self._refused(request, "usage")) is not None:
-            return refused
-        left, used = self._figures(request)
-        data: dict[str, Any] = {
+        endpoint, counted, tell = {
+            "usage": ("usage", True, self._usage),
+            "log": ("log", True, self._log),
+            "subscription": ("dashboard", False, self._subscription),
+            "used": ("dashboard", False, self._used),
+            "pricing": ("pricing", False, self._pricing),
+            "status": ("status", False, self._status),
+        }[name]
+
+        async def handle(request: Request, fault: Fault | None) -> Response:
+            del fault
+            account = str(getattr(request.state, "account", ""))  # a public address has none
+            if endpoint in self.state.purse.manner_of(account).absent:
+                return _absent(request)
+            return (self._refused(request) if counted else None) or respond((200, tell(account)))
+
+        return handle
+
+    def _usage(self, account: str) -> Json:
+        """Balance of the key."""
+        left, used = self._figures(account)
+        data: Json = {
             "object": "token_usage",
             "name": "key-a",
             "total_granted": used + (left or 0),
@@ -62,59 +81,31 @@ class Accounts:
             "model_limits_enabled": False,
             "expires_at": 0,
         }
-        return respond((200, {"code": True, "message": "ok", "data": data}))
+        return {"code": True, "message": "ok", "data": data}
 
-    async def log(self, request: Request, fault: Fault | None) -> Response:
-        """The key's newest rows.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        if (refused := self._refused(request, "log")) is not None:
-            return refused
+    def _log(self, account: str) -> Json:
+        """The key's newest rows."""
         self.state.settle()
-        rows = self.state.purse.rows(request.state.account)
-        return respond((200, {"success": True, "message": "", "data": rows}))
+        return {"success": True, "message": "", "data": self.state.purse.rows(account)}
 
-    async def subscription(self, request: Request, fault: Fault | None) -> Response:
-        """The dashboard's limit: all that was ever granted, as it shows figures.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        if "dashboard" in self.state.purse.manner.absent:
-            return self._absent(request)
-        left, used = self._figures(request)
+    def _subscription(self, account: str) -> Json:
+        """The dashboard's limit: all that was ever granted, as it shows figures."""
+        left, used = self._figures(account)
         limit = _UNLIMITED if left is None else self._shown(left + used)
-        body: dict[str, Any] = {"object": "billing_subscription", "has_payment_method": True, "access_until": 0}
         names = ("soft_limit_usd", "hard_limit_usd", "system_hard_limit_usd")
-        return respond((200, body | dict.fromkeys(names, limit)))
+        body: Json = {"object": "billing_subscription", "has_payment_method": True, "access_until": 0}
+        return body | dict.fromkeys(names, limit)
 
-    async def used(self, request: Request, fault: Fault | None) -> Response:
-        """What the dashboard shows as used, in hundredths.
+    def _used(self, account: str) -> Json:
+        """What the dashboard shows as used, in hundredths."""
+        return {"object": "list", "total_usage": self._shown(self._figures(account)[1]) * 100}
 
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        if "dashboard" in self.state.purse.manner.absent:
-            return self._absent(request)
-        return respond((200, {"object": "list", "total_usage": self._shown(self._figures(request)[1]) * 100}))
-
-    async def pricing(self, request: Request, fault: Fault | None) -> Response:
-        """The price list: one fixed price a model, or a ratio for those that settle by tokens.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
+    def _pricing(self, account: str) -> Json:
+        """The price list: one fixed price a model, or a ratio for those that settle by tokens."""
+        del account
         manner = self.state.purse.manner
-        if "pricing" in manner.absent:
-            return self._absent(request)
         by_tokens = manner.settles_at is not None
-        entries: list[dict[str, Any]] = []
+        entries: list[Json] = []
         for name in (*SUDASHUI_MODELS, *self.state.config.models):
             price = manner.prices.get(name, manner.price)
             entries.append(
@@ -130,7 +121,7 @@ class Accounts:
                     "supported_endpoint_types": ["openai-video"],
                 }
             )
-        body: dict[str, Any] = {
+        return {
             "success": True,
             "data": entries,
             "vendors": [{"id": 1, "name": "Vendor"}],
@@ -139,19 +130,12 @@ class Accounts:
             "auto_groups": ["default"],
             "pricing_version": "a42d372ccf0b5dd13ecf71203521f9d2",
         }
-        return respond((200, body))
 
-    async def status(self, request: Request, fault: Fault | None) -> Response:
-        """How the site counts.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
+    def _status(self, account: str) -> Json:
+        """How the site counts."""
+        del account
         manner = self.state.purse.manner
-        if "status" in manner.absent:
-            return self._absent(request)
-        data: dict[str, Any] = {
+        data: Json = {
             "version": VERSION,
             "system_name": "Gateway",
             "quota_per_unit": manner.quota_per_unit,
@@ -164,12 +148,11 @@ class Accounts:
             "stripe_unit_price": 8,
             "enable_task": True,
         }
-        return respond((200, {"success": True, "message": "", "data": data}))
+        return {"success": True, "message": "", "data": data}
 
-    def _figures(self, request: Request) -> tuple[int | None, int]:
-        """What is left and what was used of the key that asks."""
+    def _figures(self, account: str) -> tuple[int | None, int]:
+        """What is left and what was used of a key."""
         self.state.settle()
-        account = request.state.account
         return self.state.purse.left(account), self.state.purse.used.get(account, 0)
 
     def _shown(self, quota: int) -> float:
@@ -178,17 +161,16 @@ class Accounts:
             return float(quota)
         return quota / (manner.quota_per_unit or 500_000) * (manner.rate if manner.display == "CNY" else 1.0)
 
-    def _refused(self, request: Request, endpoint: str) -> Response | None:
-        """An address that is not there, or a bucket that is empty: a refusal has no body."""
-        manner = self.state.purse.manner
-        if endpoint in self.state.purse.manner_of(request.state.account).absent:
-            return self._absent(request)
+    def _refused(self, request: Request) -> Response | None:
+        """The refusal of a bucket of calls that is empty, which has no body."""
         wait = self.state.purse.refused_for(request.client.host if request.client else "")
         if wait is None:
             return None
-        return Response(status_code=429, headers={"Retry-After": str(int(wait) + 1)} if manner.retry_after else {})
+        told = {"Retry-After": str(int(wait) + 1)} if self.state.purse.manner.retry_after else {}
+        return Response(status_code=429, headers=told)
 
-    def _absent(self, request: Request) -> Response:
-        path = request.url.path.removeprefix("/sudashui")
-        text = f"Invalid URL ({request.method} {path})"
-        return respond((404, {"error": {"message": text, "type": "invalid_request_error", "param": "", "code": ""}}))
+
+def _absent(request: Request) -> Response:
+    path = request.url.path.removeprefix("/sudashui")
+    text = f"Invalid URL ({request.method} {path})"
+    return respond((404, {"error": {"message": text, "type": "invalid_request_error", "param": "", "code": ""}}))

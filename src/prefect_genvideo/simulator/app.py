@@ -84,15 +84,15 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
         on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, public=True),
         on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_cover, public=True),
         on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, public=True),
-        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.usage, check=refuse_key),
-        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.log, check=refuse_key),
+        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), check=refuse_key),
+        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), check=refuse_key),
         *(
-            on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", handler)
+            on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", accounts.handler(told))
             for root in ("", "/v1")
-            for name, handler in (("subscription", accounts.subscription), ("usage", accounts.used))
+            for name, told in (("subscription", "subscription"), ("usage", "used"))
         ),
-        on(f"{SUDASHUI}/api/pricing", "GET", "pricing", accounts.pricing, public=True),
-        on(f"{SUDASHUI}/api/status", "GET", "site", accounts.status, public=True),
+        on(f"{SUDASHUI}/api/pricing", "GET", "pricing", accounts.handler("pricing"), public=True),
+        on(f"{SUDASHUI}/api/status", "GET", "site", accounts.handler("status"), public=True),
         Route(SUDASHUI, lost, methods=["GET", "POST"]),
         Route(f"{SUDASHUI}/{{rest:path}}", lost, methods=["GET", "POST"]),
     ]

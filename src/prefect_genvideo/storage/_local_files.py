@@ -83,7 +83,10 @@ class Directory:
                 problems=[Problem("key", ascii(key), f"must not begin a name with {OWN_NAMES}", "local destination")],
             )
         if not target.resolve().is_relative_to(root):
-            raise DestinationError(f"{target}: a symbolic link leads out of the destination {root}; remove the link")
+            raise DestinationError(
+                f"{target}: a symbolic link leads out of the destination {root}; remove the link",
+                reason="symbolic link",
+            )
         return target
 
     def temporary(self, key: str) -> Path:

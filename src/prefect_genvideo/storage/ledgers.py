@@ -205,7 +205,9 @@ class CreateOnlyStore(StoreAround):
                 raise PreconditionFailedError(f"{self.uri(key)}: the record is there already, or it has changed")
             number = there or 0
         if number >= _MOST_VERSIONS:
-            raise DestinationError(f"{self.uri(key)}: the record has {number} versions and takes no more")
+            raise DestinationError(
+                f"{self.uri(key)}: the record has {number} versions and takes no more", reason="too many versions"
+            )
         version = _version(key, number + 1)
         try:
             await self._store.put(version, data, content_type=content_type, if_absent=True)

@@ -106,7 +106,9 @@ class BucketCalls(ABC):
             return await self.call(operation, key, headers, Body=body, **options, **params)
         answer, md5 = await self.send(operation, key, body, headers, params)
         if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
-            raise DestinationError(f"{self.uri(key)}: the store confirmed other bytes than were sent", retryable=True)
+            raise DestinationError(
+                f"{self.uri(key)}: the store confirmed other bytes than were sent", retryable=True, reason="other bytes"
+            )
         return answer
 
     async def send(

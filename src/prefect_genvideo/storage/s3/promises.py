@@ -173,9 +173,13 @@ class Probe:
         answer = await self._store.send_body("put_object", key, b"1")
         found = await self._store.get(key)
         if found is None or found[0] != b"1":
-            raise DestinationError(f"{self._store.uri(key)}: written, and not there a moment later", retryable=True)
+            raise DestinationError(
+                f"{self._store.uri(key)}: written, and not there a moment later", retryable=True, reason="not readable"
+            )
         if key not in await self._store.names(key):
-            raise DestinationError(f"{self._store.uri(key)}: written, and not in the store's listing", retryable=True)
+            raise DestinationError(
+                f"{self._store.uri(key)}: written, and not in the store's listing", retryable=True, reason="not listed"
+            )
         return key, _etag(answer) in {"", hashlib.md5(b"1", usedforsecurity=False).hexdigest()}
 
     async def _signing(self, key: str) -> bool:

@@ -263,7 +263,9 @@ class S3Upload(Upload):
         if there is None or there.size != self._size:
             found = "nothing" if there is None else f"{there.size} bytes"
             raise DestinationError(
-                f"{self._store.uri(self._key)}: wrote {self._size} bytes, the store holds {found}", retryable=True
+                f"{self._store.uri(self._key)}: wrote {self._size} bytes, the store holds {found}",
+                retryable=True,
+                reason="another size",
             )
         return there
 
