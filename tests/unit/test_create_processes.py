@@ -25,6 +25,7 @@ from prefect_genvideo.simulator import Fault, Simulator
 from tests.fixtures import money_child
 from tests.fixtures.expected import failing
 from tests.fixtures.money_child import REQUEST, TEMPLATE, store_of
+from tests.fixtures.prefect import child_env
 from tests.fixtures.s3 import S3Server
 
 PATIENCE = 60.0
@@ -43,7 +44,7 @@ class Town:
         provider = {"api_key": self.sim.key, "base_url": self.sim.sudashui_url}
         options = {"provider": provider, "store": self.store, "key": "k", **more}
         command = [sys.executable, money_child.__file__, json.dumps(options)]
-        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        return subprocess.Popen(command, env=child_env(), stdout=subprocess.PIPE, text=True)
 
     @contextmanager
     def running(self) -> Generator[subprocess.Popen[str]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import socket
 import subprocess
@@ -27,7 +26,7 @@ from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import REQUEST, draft
-from tests.fixtures.prefect import PrefectServer
+from tests.fixtures.prefect import PrefectServer, child_env
 from tests.fixtures.s3 import S3Server
 
 TWO_WAYS = (("--everything",), ("--state", "failed"))
@@ -313,7 +312,7 @@ def test_the_installed_command_lists(shell: Shell) -> None:
     """The real program in a process of its own, without a Prefect server."""
     shell.write(LONG_KEY, "unknown", reason="r")
     command = [str(Path(sys.executable).parent / "genvideo"), "ledger", "list", "--at", str(shell.folder)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=dict(os.environ), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, env=child_env(), check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert LONG_KEY in done.stdout
 

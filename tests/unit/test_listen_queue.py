@@ -17,6 +17,7 @@ import pytest
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.listen.queue import MAX_EVENT, DeliveryQueue, QueueFullError
 from prefect_genvideo.listen.shapes import Event
+from tests.fixtures.prefect import child_env
 
 
 def event(text: str = "x", event_id: UUID | None = None) -> Event:
@@ -102,7 +103,7 @@ queue = DeliveryQueue(Path(sys.argv[1]))
 queue.add([Event(uuid.UUID(int=7), "a", {"prefect.resource.id": "b"}, {})])
 os.kill(os.getpid(), signal.SIGKILL)
 """
-    ended = subprocess.run([sys.executable, "-c", program, file], check=False)
+    ended = subprocess.run([sys.executable, "-c", program, file], env=child_env(), check=False)
     assert ended.returncode == -9
     queue = DeliveryQueue(file, max_events=1)
     assert [each.id for each in queue.due(10, now=9e9)] == [UUID(int=7)]

@@ -14,6 +14,7 @@ import pytest
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import LocalStore, PreconditionFailedError
 from tests.fixtures.expected import failing, refusing
+from tests.fixtures.prefect import child_env
 
 CLAIM = """
 import sys, anyio
@@ -70,7 +71,7 @@ def test_of_several_processes_one_wins(tmp_path: Path) -> None:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+            env=child_env(PYTHONPATH=os.pathsep.join(path for path in sys.path if path)),
         )
         for number in range(4)
     ]

@@ -22,6 +22,7 @@ from prefect_genvideo.storage import PreconditionFailedError, S3Store
 from prefect_genvideo.storage.s3.errors import explain
 from tests.fixtures.expected import failing
 from tests.fixtures.lossy_proxy import Fault, LossyProxy
+from tests.fixtures.prefect import child_env
 from tests.fixtures.s3 import S3Server
 
 MIB = 1024 * 1024
@@ -476,7 +477,7 @@ asyncio.run(both())
 def test_the_first_requests_of_a_process_tell_no_signature_either(s3: S3Server) -> None:
     """The client library, and with it its loggers, comes with the first request; several threads make one at once."""
     command = [sys.executable, "-c", TELLING, s3.new_bucket(), s3.endpoint_url]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    done = subprocess.run(command, env=child_env(), capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "told outside of a request" in done.stdout
     assert leaks({"log": done.stdout.encode() + done.stderr.encode()}, ["hidden0123456789"]) == []

@@ -12,6 +12,7 @@ import anyio
 import pytest
 
 from prefect_genvideo.storage.threads import in_thread
+from tests.fixtures.prefect import child_env
 
 
 class Slow:
@@ -98,7 +99,7 @@ if not child:
 raise SystemExit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
     command = [sys.executable, "-W", "ignore::DeprecationWarning", "-c", script]  # threads and forks, since Python 3.12
-    assert subprocess.run(command, timeout=60, check=False).returncode == 0
+    assert subprocess.run(command, env=child_env(), timeout=60, check=False).returncode == 0
 
 
 async def test_work_sees_the_callers_context() -> None:
