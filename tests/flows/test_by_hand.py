@@ -47,4 +47,6 @@ async def test_a_task_is_adopted_by_form(place: Place) -> None:
     assert [problem.field for problem in caught.value.problems] == ["key"]
     given = {"destination": place.destination, "idempotency_key": record["key"], "task_id": "task_other"}
     assert await run(**given, give_up_paid=True) == "submitted"
-    assert place.record()["task_id"] == "task_other"
+    tasks = {one["key"]: one["task_id"] for one in place.records()}
+    assert tasks.pop(record["key"]) == "task_other"
+    assert list(tasks.values()) == [record["task_id"]], "the one that was given up is still paid for"
