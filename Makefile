@@ -29,7 +29,7 @@ NEXT := VENV=.venv-3.9 LOCK=requirements-3.9.lock
 ON_NEXT := $(patsubst %,tests/flows/test_%.py,generate_video tasks serving run_form on_request) \
 	tests/deployments/test_prefect_yaml.py tests/deployments/test_project.py tests/packaging/test_first_hour.py
 
-.PHONY: help setup setup-next demo simulator test test-next test-slow browser check format docs dist lock clean
+.PHONY: help setup demo simulator test test-next test-slow browser check format docs dist lock clean
 .DEFAULT_GOAL := help
 
 help: ## Say what can be made
@@ -46,12 +46,9 @@ simulator: $(INSTALLED) ## Serve both providers' protocols locally
 test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them
 	$(BIN)/python -m pytest $(SIDE_BY_SIDE) --cov --cov-report=term --cov-fail-under=$(COVERAGE) $(ARGS)
 
-setup-next:
-	@$(MAKE) --no-print-directory $(NEXT) setup
-
 test-next: ## Run what Prefect 3.9 could break, on it
 	$(MAKE) --no-print-directory $(NEXT) COVERAGE=0 test \
-		ARGS="$(or $(ARGS),$(ON_NEXT) -m 'not browser')"
+		ARGS="$(or $(ARGS),$(ON_NEXT) -m 'not browser') --no-cov"
 
 check: $(INSTALLED) ## Formatting, lint and strict types
 	$(BIN)/ruff format --check .
