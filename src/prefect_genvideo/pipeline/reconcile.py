@@ -201,7 +201,8 @@ async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
 async def _for_a_person(pipeline: Pipeline, entry: Entry, reason: str | None) -> ReconciledRow:
     """Report what a machine must not decide. An event tells of it at once and then once a day."""
     record, now = entry.record, datetime.now(timezone.utc)
-    row = _row(record, "unknown", f"{reason}; {told_of(record)}genvideo ledger adopt KEY TASK_ID, or release KEY")
+    why = f"{(reason or 'nothing is known').rstrip('.')}. {told_of(record)}"
+    row = _row(record, "unknown", f"{why}Decide: genvideo ledger adopt KEY TASK_ID, or release KEY")
     if record.told_at is not None and timedelta(0) <= now - record.told_at < TELL_AGAIN:
         return row
     # Written first, and by one of several reconcilers alone: who cannot write does not tell.
