@@ -250,7 +250,9 @@ class Soak:
         if kind < 0.75:
             self.console.tell("faults", {"times": 1, **self.rng.choice(FAULTS)})
         elif kind < 0.9:
-            op, name, _ = self.rng.choice([known for known in dialects() if known[0] != "upload"])
+            # No provider tells of a success and then of a failure, as a change of these in mid-flight would.
+            steady = [(op, name) for op, name, kind in dialects() if op != "upload" and kind.ends != "failed"]
+            op, name = self.rng.choice(steady)
             self.console.tell("dialect", {op: self.rng.choice((name, "documented"))})
         else:  # a video of more than one part now and then
             big = self.rng.random() < 0.4

@@ -6,7 +6,7 @@ import asyncio
 import json
 import os
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.marks import Label
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline import heal
 from prefect_genvideo.pipeline.labels import Labels
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -34,7 +34,6 @@ from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
 from prefect_genvideo.prices import Money, read_price_tables
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.budgets import CallBudget
-from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.storage import CreateOnlyStore, LocalStore
 from tests.fixtures.money import TEMPLATE, MemoryStore, VirtualTime
@@ -478,6 +477,18 @@ async def test_a_refund_names_the_only_task_there_is(till: Till) -> None:
     assert (record.task_id, record.money.quota) == (till.sim.tasks[-1].task_id, 0)
 
 
+def break_for(monkeypatch: pytest.MonkeyPatch, client: Any, name: str, strange: Callable[[Any], bool]) -> None:
+    """Let one method of a client break, with an error that is none of ours, for what is strange."""
+    real = getattr(client, name)
+
+    async def broken(asked: Any) -> Any:
+        if strange(asked):
+            raise LookupError("strange")
+        return await real(asked)
+
+    monkeypatch.setattr(client, name, broken)
+
+
 async def test_a_cost_that_breaks_stops_no_other(till: Till, monkeypatch: pytest.MonkeyPatch) -> None:
     """A fault of our own in one record is told of it alone."""
     till.sim.money(absent=["log"])
@@ -485,14 +496,7 @@ async def test_a_cost_that_breaks_stops_no_other(till: Till, monkeypatch: pytest
     await till.make("b")
     for key in ("a", "b"):
         await till.later(key, minutes=3)
-    read = till.pipeline.client.get
-
-    async def get(task_id: str) -> Generation:
-        if task_id == strange:
-            raise LookupError("strange")
-        return await read(task_id)
-
-    monkeypatch.setattr(till.pipeline.client, "get", get)
+    break_for(monkeypatch, till.pipeline.client, "get", lambda task_id: task_id == strange)
     report = await till.reconcile()
     assert {row.key: row.outcome for row in report.rows} == {"a": "trouble", "b": "settled"}
 
@@ -503,14 +507,7 @@ async def test_a_search_that_breaks_stops_no_other(till: Till, monkeypatch: pyte
     strange = (await till.lose("a")).request_id
     await till.lose("b")
     till.sim.money(log_delay_s=0, clock_ahead_s=120)
-    look = till.pipeline.client.find_created
-
-    async def find(lost: LostCreate) -> FoundCreate:
-        if lost.request_id == strange:
-            raise LookupError("strange")
-        return await look(lost)
-
-    monkeypatch.setattr(till.pipeline.client, "find_created", find)
+    break_for(monkeypatch, till.pipeline.client, "find_created", lambda lost: lost.request_id == strange)
     report = await till.reconcile()
     assert {row.key: row.outcome for row in report.rows} == {"a": "unknown", "b": "saved"}
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import WORDS, Output, give, give_markdown, run
+from prefect_genvideo.cli.console import WORDS, Output, give, run
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Problem
 
@@ -48,7 +48,7 @@ def approve(
             facts = {"flow_run": str(waiting.id), "name": waiting.name}
             if not yes and not no:
                 question = await told(client, waiting, key)
-                give_markdown(question, {**facts, "question": question})
+                give(question, {**facts, "question": question}, markdown=True)
                 return
             form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)
             await respond(client, waiting, key, form)

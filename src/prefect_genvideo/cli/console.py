@@ -67,30 +67,20 @@ def say(text: object) -> None:
         out.print(_shown(text))
 
 
-def give(text: object, facts: Mapping[str, Any]) -> None:
+def give(text: object, facts: Mapping[str, Any], *, markdown: bool = False) -> None:
     """Print a result: lines, or the same as a JSON object.
 
     Args:
         text: For people.
         facts: For programs.
+        markdown: The text is Markdown, tables and all.
     """
     if _output.get().json:
         say_json(facts)
+    elif markdown:
+        out.print(Markdown(_shown(text)), soft_wrap=False)
     else:
         out.print(_shown(text))
-
-
-def give_markdown(text: str, facts: Mapping[str, Any]) -> None:
-    """Print a result that is written as Markdown, tables and all, or as a JSON object.
-
-    Args:
-        text: For people.
-        facts: For programs.
-    """
-    if _output.get().json:
-        say_json(facts)
-    else:
-        out.print(Markdown(_shown(text)), soft_wrap=False)
 
 
 def complain(text: object, style: str = "red") -> None:
