@@ -49,12 +49,7 @@ def parse_json(body: bytes) -> Any:
     task id. Numbers that JSON does not know (NaN, Infinity) or that are absurdly long become None.
     """
     try:
-        value = json.loads(
-            _decoded(body),
-            parse_int=_bounded_int,
-            parse_float=_finite_float,
-            parse_constant=lambda _: None,
-        )
+        value = _JSON.decode(_decoded(body))
         if _ESCAPED_SURROGATE.search(body):
             # Half a surrogate pair cannot be written anywhere again; replace it here, once.
             value = json.loads(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace"))
@@ -81,6 +76,9 @@ def _bounded_int(digits: str) -> int | None:
 def _finite_float(digits: str) -> float | None:
     value = float(digits)
     return value if math.isfinite(value) else None
+
+
+_JSON = json.JSONDecoder(parse_int=_bounded_int, parse_float=_finite_float, parse_constant=lambda _: None)
 
 
 def as_object(value: Any) -> JsonObject:

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import IntEnum
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from prefect_genvideo.providers.answers import (
     JsonObject,
@@ -80,8 +80,7 @@ def opened(value: Any) -> Any:
     return value if inner is None else inner
 
 
-@dataclass(frozen=True)
-class Node:
+class Node(NamedTuple):
     """A value and the way to it: the fields' names, positions in lists left out."""
 
     path: tuple[str, ...]
@@ -138,6 +137,11 @@ class Task:
     relation: Relation
     answer: Any = field(default=None, repr=False)
 
+    @cached_property
+    def fields(self) -> JsonObject:
+        """The object's fields as `key_of` names them."""
+        return keyed(self.row)
+
     @property
     def beside(self) -> JsonObject:
         """What stands around the object, without lists: they may hold other tasks."""
@@ -146,23 +150,22 @@ class Task:
     @property
     def progress(self) -> int | None:
         """Per cent, where it is told."""
-        fields = keyed(self.row)
-        return as_percent(fields.get("progress", fields.get("progresspercent")))
+        return as_percent(self.fields.get("progress", self.fields.get("progresspercent")))
 
     @property
     def created_at(self) -> datetime | None:
         """When it was submitted."""
-        return _time(self.row, _CREATED)
+        return _time(self.fields, _CREATED)
 
     @property
     def started_at(self) -> datetime | None:
         """When work began."""
-        return _time(self.row, _STARTED)
+        return _time(self.fields, _STARTED)
 
     @property
     def finished_at(self) -> datetime | None:
         """When it ended."""
-        return _time(self.row, _ENDED)
+        return _time(self.fields, _ENDED)
 
     @property
     def inner_words(self) -> list[str]:
@@ -173,8 +176,7 @@ class Task:
     @property
     def has_end_time(self) -> bool:
         """Whether an end is told, be it in an unknown time zone."""
-        fields = keyed(self.row)
-        return any(is_moment(fields.get(key)) for key in _ENDED)
+        return any(is_moment(self.fields.get(key)) for key in _ENDED)
 
     @property
     def is_over(self) -> bool:
@@ -248,8 +250,7 @@ def _word(fields: JsonObject) -> str:
     return "" if not isinstance(done, bool) else "done" if done else "running"
 
 
-def _time(row: JsonObject, keys: tuple[str, ...]) -> datetime | None:
-    fields = keyed(row)
+def _time(fields: JsonObject, keys: tuple[str, ...]) -> datetime | None:
     return next(filter(None, (as_time(fields.get(key)) for key in keys)), None)
 
 

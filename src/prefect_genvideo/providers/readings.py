@@ -13,7 +13,7 @@ from prefect_genvideo.errors import TransientError, redact
 from prefect_genvideo.models import NO_REASON, Generation, GenerationState
 from prefect_genvideo.providers.answers import as_figure, as_object
 from prefect_genvideo.providers.classify import is_refusal
-from prefect_genvideo.providers.evidence import Relation, Task, find_task, keyed
+from prefect_genvideo.providers.evidence import Relation, Task, find_task
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.links import LinkPlaces
 from prefect_genvideo.providers.moderation import refused_for_content
@@ -77,7 +77,7 @@ def read_generation(reply: Reply, task_id: str, provider: str, manners: Manners,
         state=verdict.state,
         progress=task.progress,
         video_url=verdict.link,
-        cover_url=places.cover(task),
+        cover_url=places.cover(task) if verdict.link else None,  # an answer is asked for often before there is one
         reason=redact(verdict.reason) if verdict.reason else None,
         moderation=verdict.moderation,
         unfamiliar=verdict.unfamiliar,
@@ -85,7 +85,7 @@ def read_generation(reply: Reply, task_id: str, provider: str, manners: Manners,
         started_at=task.started_at,
         finished_at=task.finished_at,
         answered_at=reply.answered_at,
-        cost=as_figure(keyed(task.row).get("quota")),
+        cost=as_figure(task.fields.get("quota")),
         raw=as_object(answer),
     )
 
@@ -113,8 +113,8 @@ def _judge(task: Task, places: LinkPlaces, more: Mapping[str, GenerationState]) 
     state = state_of(task.word, more) if task.word else None
     if state == "failed":
         return None if _is_about_the_call(task) else _failed(task)
-    link = places.video(task)
-    if link is not None and _ENDED[state](task):
+    # Most answers come while a task is under way: no link counts there, so that none is looked for.
+    if _ENDED[state](task) and (link := places.video(task)) is not None:
         return _Verdict("succeeded", link)
     if state == "succeeded":
         return None if task.relation is Relation.CALL else _without_link(task, more)
