@@ -8,7 +8,7 @@ from cyclopts import App, CycloptsError
 
 from prefect_genvideo.cli.approve import approve
 from prefect_genvideo.cli.bill import bill, spend
-from prefect_genvideo.cli.console import USAGE, WORDS, Output, Rows, complain, give, needs, plain_errors, run
+from prefect_genvideo.cli.console import USAGE, Rows, command, complain, give, needs, plain_errors
 from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.cli.listen import listen
@@ -26,64 +26,53 @@ DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
-for command in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen):
-    app.command(command)
+for known in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen):
+    app.command(known)
 
 
 @app.command
-def models(*, provider: str, credentials: str | None = None, output: Output = WORDS) -> None:
+@command
+async def models(*, provider: str, credentials: str | None = None) -> None:
     """List the models that the account is offered now, a line each: name, price, what it takes and how that is known.
 
     Args:
         provider: Name of the provider, see `genvideo providers`.
         credentials: Saved credentials block; else the key comes from the environment.
-        output: How to speak.
     """
+    from prefect_genvideo.blocks import resolve_credentials
 
-    async def work() -> None:
-        from prefect_genvideo.blocks import resolve_credentials
-
-        block = await resolve_credentials(credentials_from(provider, credentials))
-        async with block.get_client() as client:
-            try:
-                catalog = await client.catalog()
-            except GenVideoError as error:
-                complain(f"{client.base_url} did not give its models: {error.reason or 'see below'}")
-                raise
-            for model in catalog:
-                basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
-                facts = " · ".join(filter(None, (model.price, str(model.limits))))
-                give(
-                    f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}",
-                    {"model": model.name, "price": model.price, "limits": str(model.limits), "basis": model.basis},
-                )
-
-    run(work(), output)
+    block = await resolve_credentials(credentials_from(provider, credentials))
+    async with block.get_client() as client:
+        try:
+            catalog = await client.catalog()
+        except GenVideoError as error:
+            complain(f"{client.base_url} did not give its models: {error.reason or 'see below'}")
+            raise
+        for model in catalog:
+            basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
+            facts = " · ".join(filter(None, (model.price, str(model.limits))))
+            give(
+                f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}",
+                {"model": model.name, "price": model.price, "limits": str(model.limits), "basis": model.basis},
+            )
 
 
 @app.command
-def providers(*, output: Output = WORDS) -> None:
-    """List the providers, built-in and installed, with the environment variables that each is set up by.
+@command
+async def providers() -> None:
+    """List the providers, built-in and installed, with the environment variables that each is set up by."""
+    from prefect_genvideo.blocks import credentials_type
+    from prefect_genvideo.providers import get_provider, provider_names
 
-    Args:
-        output: How to speak.
-    """
-
-    async def work() -> None:
-        from prefect_genvideo.blocks import credentials_type
-        from prefect_genvideo.providers import get_provider, provider_names
-
-        table = Rows("provider", "title", "default model", "environment")
-        for name in provider_names():
-            try:
-                client, variables = get_provider(name), credentials_type(name).environment().values()
-            except GenVideoError as error:
-                complain(error)
-                continue
-            table.add(name, client.title, client.default_model, " ".join(variables))
-        table.show()
-
-    run(work(), output)
+    table = Rows("provider", "title", "default model", "environment")
+    for name in provider_names():
+        try:
+            client, variables = get_provider(name), credentials_type(name).environment().values()
+        except GenVideoError as error:
+            complain(error)
+            continue
+        table.add(name, client.title, client.default_model, " ".join(variables))
+    table.show()
 
 
 @app.command

@@ -6,12 +6,13 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import WORDS, Output, give, run
+from prefect_genvideo.cli.console import command, give
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Problem
 
 
-def approve(
+@command
+async def approve(
     flow_run: str,
     /,
     *,
@@ -20,7 +21,6 @@ def approve(
     rows: str = "",
     by: str = "",
     note: str = "",
-    output: Output = WORDS,
 ) -> None:
     """Answer a run that waits for an approval; without --yes or --no, print what it asks.
 
@@ -31,30 +31,23 @@ def approve(
         rows: Only these rows of the plan, e.g. 1-20,25; all without it.
         by: Who says so, for the ledger; user and host of this machine without it.
         note: Anything else that should stand there.
-        output: How to speak.
     """
+    from prefect.client.orchestration import get_client
 
-    async def work() -> None:
-        from prefect.client.orchestration import get_client
+    from prefect_genvideo.finance.approvals import spans_of
+    from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
 
-        from prefect_genvideo.finance.approvals import spans_of
-        from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
-
-        if yes and no:
-            raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
-        spans_of(rows)
-        async with get_client() as client:
-            waiting, key = await find_waiting(client, flow_run)
-            facts = {"flow_run": str(waiting.id), "name": waiting.name}
-            if not yes and not no:
-                question = await told(client, waiting, key)
-                give(question, {**facts, "question": question}, markdown=True)
-                return
-            form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)
-            await respond(client, waiting, key, form)
-            what = "the run goes on" if yes else "it ends Cancelled"
-            give(
-                f"{waiting.name}: {form.answer}; {what}.", {**facts, "answer": form.answer, "rows": rows, "by": form.by}
-            )
-
-    run(work(), output)
+    if yes and no:
+        raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
+    spans_of(rows)
+    async with get_client() as client:
+        waiting, key = await find_waiting(client, flow_run)
+        facts = {"flow_run": str(waiting.id), "name": waiting.name}
+        if not yes and not no:
+            question = await told(client, waiting, key)
+            give(question, {**facts, "question": question}, markdown=True)
+            return
+        form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)
+        await respond(client, waiting, key, form)
+        what = "the run goes on" if yes else "it ends Cancelled"
+        give(f"{waiting.name}: {form.answer}; {what}.", {**facts, "answer": form.answer, "rows": rows, "by": form.by})

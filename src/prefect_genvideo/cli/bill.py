@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import anyio
 
-from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, give, run, say
+from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import InvalidRequestError, counted, shown
 from prefect_genvideo.models import Problem
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 By = Literal["day", "model", "tag", "flow", "cost_center", "provider"]
 
 
-def bill(
+@command
+async def bill(
     *,
     at: str,
     provider: str,
@@ -32,7 +33,6 @@ def bill(
     file: str = "",
     currency: str = "",
     export: str = "",
-    output: Output = WORDS,
 ) -> None:
     """Hold a month's bill of one account against the ledger: charges without a video, videos without a charge.
 
@@ -44,43 +44,36 @@ def bill(
         file: Bill exported by hand, CSV or JSON; without it the account's own log is asked.
         currency: Of rows of the file that name none, e.g. CNY.
         export: Write a file too: NAME.json or NAME.csv (the lines), NAME.focus.csv or NAME.parquet (FOCUS).
-        output: How to speak; JSON is the whole bill.
     """
+    from prefect_genvideo.blocks.session import open_pipeline
+    from prefect_genvideo.finance.bill import is_of, month_of, sent_at
+    from prefect_genvideo.finance.focus import focus_rows, odd_currencies
+    from prefect_genvideo.finance.sources import account_records, bill_of
 
-    async def work() -> None:
-        from prefect_genvideo.blocks.session import open_pipeline
-        from prefect_genvideo.finance.bill import is_of, month_of, sent_at
-        from prefect_genvideo.finance.focus import focus_rows, odd_currencies
-        from prefect_genvideo.finance.sources import account_records, bill_of
-
-        wanted, kind = month_of(month), _kind(export)
-        async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
-            records, troubles = await account_records(pipeline)
-            for trouble in troubles:
-                complain(trouble, "yellow")
-            found = await bill_of(pipeline, records, wanted, bill_file=file, currency=currency)
-            own = [record for record in records if is_of(sent_at(record), wanted)]
-            focus = focus_rows(own, titles={pipeline.client.name: pipeline.client.title}, month=wanted)
-        if export:
-            await anyio.Path(export).write_bytes(_content(kind, found, focus))
-        if output.json:
-            give("", found.model_dump(mode="json", exclude_none=True))
-            return
-        table = Rows("kind", "billed", "ledger", "model", "at", "task id", "key")
-        for row in found.table():
-            table.add(*(str(row[name]) for name in ("kind", "billed", "ledger", "model", "at", "task id", "key")))
-        table.show()
-        say(found.summary())
-        if export:
-            without = counted(focus.unknown, "video")
-            told = f"{counted(len(focus.rows), 'charge')}; {without} of unknown cost not in a FOCUS file"
-            complain(f"{export}: {told}.", "yellow")
-            if odd := odd_currencies(focus.rows):
-                complain(
-                    f"No currency of ISO 4217, so that readers take it for a virtual one: {', '.join(odd)}", "yellow"
-                )
-
-    run(work(), output)
+    wanted, kind = month_of(month), _kind(export)
+    async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
+        records, troubles = await account_records(pipeline)
+        for trouble in troubles:
+            complain(trouble, "yellow")
+        found = await bill_of(pipeline, records, wanted, bill_file=file, currency=currency)
+        own = [record for record in records if is_of(sent_at(record), wanted)]
+        focus = focus_rows(own, titles={pipeline.client.name: pipeline.client.title}, month=wanted)
+    if export:
+        await anyio.Path(export).write_bytes(_content(kind, found, focus))
+    if is_json():
+        give("", found.model_dump(mode="json", exclude_none=True))
+        return
+    table = Rows("kind", "billed", "ledger", "model", "at", "task id", "key")
+    for row in found.table():
+        table.add(*(str(row[name]) for name in ("kind", "billed", "ledger", "model", "at", "task id", "key")))
+    table.show()
+    say(found.summary())
+    if export:
+        without = counted(focus.unknown, "video")
+        told = f"{counted(len(focus.rows), 'charge')}; {without} of unknown cost not in a FOCUS file"
+        complain(f"{export}: {told}.", "yellow")
+        if odd := odd_currencies(focus.rows):
+            complain(f"No currency of ISO 4217, so that readers take it for a virtual one: {', '.join(odd)}", "yellow")
 
 
 _KINDS = (".focus.csv", ".parquet", ".json", ".csv")
@@ -130,37 +123,33 @@ def lines_of(table: list[dict[str, Any]]) -> bytes:
     return file.getvalue().encode()
 
 
-def spend(*, at: str, by: By = "model", month: str = "", output: Output = WORDS) -> None:
+@command
+async def spend(*, at: str, by: By = "model", month: str = "") -> None:
     """Add up what paid generations have cost, by the ledger alone.
 
     Args:
         at: Destination: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
         by: What to add it up by.
         month: e.g. 2026-11, UTC; the current one without it.
-        output: How to speak.
     """
+    from prefect_genvideo.blocks import VideoDestination
+    from prefect_genvideo.blocks.session import resolve
+    from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
+    from prefect_genvideo.finance.sources import records_in
+    from prefect_genvideo.ledger.allowances import taken_in
 
-    async def work() -> None:
-        from prefect_genvideo.blocks import VideoDestination
-        from prefect_genvideo.blocks.session import resolve
-        from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
-        from prefect_genvideo.finance.sources import records_in
-        from prefect_genvideo.ledger.allowances import taken_in
-
-        wanted = month_of(month)
-        target = await resolve(destination_from(at), VideoDestination, "at")
-        ledger = target.get_ledger()
-        # Written since then is all that was sent in the month, whatever clocks say.
-        begin = datetime.strptime(wanted, "%Y-%m").replace(tzinfo=timezone.utc) - timedelta(days=2)
-        records, troubles = await records_in(ledger, since=begin)
-        for trouble in troubles:
-            complain(trouble, "yellow")
-        caps = await taken_in(ledger.store, wanted) if by in ("tag", "cost_center") else {}
-        taken = {label.name: money for label, money in caps.items() if label.kind == by}
-        own = [record for record in records if is_of(sent_at(record), wanted)]
-        _show_spent(by, spend_by(own, by), taken)
-
-    run(work(), output)
+    wanted = month_of(month)
+    target = await resolve(destination_from(at), VideoDestination, "at")
+    ledger = target.get_ledger()
+    # Written since then is all that was sent in the month, whatever clocks say.
+    begin = datetime.strptime(wanted, "%Y-%m").replace(tzinfo=timezone.utc) - timedelta(days=2)
+    records, troubles = await records_in(ledger, since=begin)
+    for trouble in troubles:
+        complain(trouble, "yellow")
+    caps = await taken_in(ledger.store, wanted) if by in ("tag", "cost_center") else {}
+    taken = {label.name: money for label, money in caps.items() if label.kind == by}
+    own = [record for record in records if is_of(sent_at(record), wanted)]
+    _show_spent(by, spend_by(own, by), taken)
 
 
 def _show_spent(by: str, rows: Sequence[SpendRow], taken: Mapping[str, Sequence[Money]]) -> None:

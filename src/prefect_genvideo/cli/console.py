@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import json
 import logging
 import os
 import sys
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import wraps
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -56,6 +58,11 @@ def is_plain() -> bool:
     return _output.get() == WORDS
 
 
+def is_json() -> bool:
+    """Whether results are JSON."""
+    return _output.get().json
+
+
 def is_watched() -> bool:
     """Whether words are wanted and somebody sits at a terminal, where lines can change."""
     return is_plain() and err.is_terminal
@@ -75,7 +82,7 @@ def give(text: object, facts: Mapping[str, Any], *, markdown: bool = False) -> N
         facts: For programs.
         markdown: The text is Markdown, tables and all.
     """
-    if _output.get().json:
+    if is_json():
         say_json(facts)
     elif markdown:
         out.print(Markdown(_shown(text)), soft_wrap=False)
@@ -131,14 +138,14 @@ class Rows:
             cells: One text a column.
             facts: The row for programs; the cells by their headings when not given.
         """
-        if _output.get().json:
+        if is_json():
             say_json(facts or dict(zip(self._columns, cells, strict=True)))
         else:
             self._rows.append(tuple(map(printable, cells)))
 
     def show(self) -> None:
         """Print the table with nothing cut, however narrow the terminal is: keys are there to be copied."""
-        if _output.get().json:
+        if is_json():
             return
         # Rich's own table takes 1 ms a row, which is too much for a batch.
         widths = [max(map(cell_len, column)) for column in zip(self._columns, *self._rows, strict=True)]
@@ -189,7 +196,7 @@ def exit_code(error: Exception) -> int:
 
 
 def _report(error: Exception) -> None:
-    if not _output.get().json:
+    if not is_json():
         complain(f"{type(error).__name__}: {error}")
         return
     facts: dict[str, Any] = {"error": type(error).__name__, "message": str(error)}
@@ -217,31 +224,44 @@ def needs(extra: str, *modules: str) -> None:
         raise InvalidRequestError(f"This command needs more than is installed ({', '.join(missing)} missing): {line}")
 
 
-def run(work: Any, output: Output = WORDS) -> Any:
-    """Run a coroutine; see `plain_errors` for what becomes of errors.
+def command(work: Callable[..., Any]) -> Callable[..., None]:
+    """Make a command of a function, which may be a coroutine's: it takes --json and --quiet too.
 
-    Args:
-        work: The coroutine.
-        output: How this command speaks.
+    See `plain_errors` for what becomes of errors.
     """
-    # A private server for one command takes longer to start on a busy machine than Prefect's default of 20 s.
-    os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
-    with plain_errors(output), _engine_without_errors():
-        return asyncio.run(work)
+
+    @wraps(work)
+    def run(*given: Any, output: Output = WORDS, **named: Any) -> None:
+        with plain_errors(output):
+            done = work(*given, **named)
+            if inspect.iscoroutine(done):
+                # A private server takes longer to start on a busy machine than Prefect's default of 20 s.
+                os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+                loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
+                # What Prefect says of a run that failed is left out: the command itself says it, once.
+                with passing(loggers, lambda record: record.levelno < logging.ERROR):
+                    asyncio.run(done)
+
+    asked = inspect.signature(work)
+    own = inspect.Parameter("output", inspect.Parameter.KEYWORD_ONLY, default=WORDS, annotation="Output")
+    vars(run)["__signature__"] = asked.replace(parameters=[*asked.parameters.values(), own])
+    run.__annotations__ = work.__annotations__ | {"output": Output}
+    return run
 
 
 @contextmanager
-def _engine_without_errors() -> Generator[None]:
-    """Leave out what Prefect says of a run that failed: the command itself says it, once."""
+def passing(places: Iterable[logging.Filterer], wanted: Callable[[logging.LogRecord], bool]) -> Generator[None]:
+    """Let only some records pass meanwhile.
 
-    def is_no_error(record: logging.LogRecord) -> bool:
-        return record.levelno < logging.ERROR
-
-    loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
-    for logger in loggers:
-        logger.addFilter(is_no_error)
+    Args:
+        places: Loggers or handlers.
+        wanted: Which records pass.
+    """
+    held = list(places)
+    for place in held:
+        place.addFilter(wanted)
     try:
         yield
     finally:
-        for logger in loggers:
-            logger.removeFilter(is_no_error)
+        for place in held:
+            place.removeFilter(wanted)

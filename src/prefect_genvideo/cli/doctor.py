@@ -15,7 +15,7 @@ from uuid import uuid4
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import FAILED, WORDS, Output, give, run
+from prefect_genvideo.cli.console import FAILED, command, give
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, counted, redact
 from prefect_genvideo.storage.base import TAGS_REFUSED, ObjectStore
@@ -47,12 +47,12 @@ class Finding:
         return f"{line}\n     → {self.todo}" if self.todo else line
 
 
-def doctor(
+@command
+async def doctor(
     *,
     provider: Annotated[list[str] | None, Parameter(negative=())] = None,
     credentials: str | None = None,
     at: str | None = None,
-    output: Output = WORDS,
 ) -> None:
     """Say whether key, destination, clock and server will do. Costs nothing; ends with 1 when something will not.
 
@@ -60,18 +60,13 @@ def doctor(
         provider: Names of providers; those whose keys the environment has when not given.
         credentials: Saved credentials block of the one provider; else keys come from the environment.
         at: Destination: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
-        output: How to speak.
     """
-
-    async def work() -> None:
-        bad = 0
-        async for one in _findings(provider, credentials, at):
-            bad += one.verdict == "bad"
-            give(one, {"what": one.what, "verdict": one.verdict, "why": one.why, "todo": one.todo})
-        if bad:
-            sys.exit(FAILED)
-
-    run(work(), output)
+    bad = 0
+    async for one in _findings(provider, credentials, at):
+        bad += one.verdict == "bad"
+        give(one, {"what": one.what, "verdict": one.verdict, "why": one.why, "todo": one.todo})
+    if bad:
+        sys.exit(FAILED)
 
 
 async def _findings(provider: list[str] | None, credentials: str | None, at: str | None) -> AsyncIterator[Finding]:

@@ -6,7 +6,7 @@ from typing import Any, get_args
 
 from cyclopts import App
 
-from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, give, run, say, say_json
+from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say, say_json
 from prefect_genvideo.cli.links import facts_of, links_of, told
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
@@ -30,10 +30,6 @@ _WORDS: dict[LedgerState, str] = {
 _WIDTH = 76
 
 ledger_app = App(name="ledger", help="The record of every paid generation, beside the videos.")
-
-
-async def _open(at: str) -> Ledger:
-    return (await _opened(at))[0]
 
 
 async def _opened(at: str) -> tuple[Ledger, PlayLinks]:
@@ -71,21 +67,6 @@ def _card(record: LedgerRecord, link: PlayLink | None = None) -> str:
     return "\n  ".join([f"{record.key}  {_WORDS[record.state]}", *filter(None, lines)])
 
 
-@ledger_app.command(name="list")
-def list_records(
-    *, at: str, state: LedgerState | None = None, everything: bool = False, output: Output = WORDS
-) -> None:
-    """List records: those that are unfinished, or all.
-
-    Args:
-        at: Destination: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
-        state: Only records in this state (looks through all of them).
-        everything: Finished ones too.
-        output: How to speak.
-    """
-    run(_list(at, state, everything), output)
-
-
 def _wanted(state: str | None, everything: bool) -> frozenset[str]:
     """States to list. What has ended is read with the unfinished while its cost may change: no work for a person."""
     if state is not None:
@@ -93,7 +74,16 @@ def _wanted(state: str | None, everything: bool) -> frozenset[str]:
     return frozenset(get_args(LedgerState)) - (frozenset[str]() if everything else SETTLED)
 
 
-async def _list(at: str, state: str | None, everything: bool) -> None:
+@ledger_app.command(name="list")
+@command
+async def list_records(*, at: str, state: LedgerState | None = None, everything: bool = False) -> None:
+    """List records: those that are unfinished, or all.
+
+    Args:
+        at: Destination: s3://bucket/prefix, a folder, or a saved block as block-type-slug/name.
+        state: Only records in this state (looks through all of them).
+        everything: Finished ones too.
+    """
     ledger, links = await _opened(at)
     counts: dict[str, int] = dict.fromkeys(get_args(LedgerState), 0)
     wanted, all_of_them = _wanted(state, everything), state is not None or everything
@@ -113,54 +103,47 @@ async def _list(at: str, state: str | None, everything: bool) -> None:
 
 
 @ledger_app.command
-def show(key: str, /, *, at: str, output: Output = WORDS) -> None:
+@command
+async def show(key: str, /, *, at: str) -> None:
     """Print one record as JSON.
 
     Args:
         key: Idempotency key.
         at: Destination, as for `list`.
-        output: How to speak.
     """
-
-    async def work() -> None:
-        ledger, links = await _opened(at)
-        record = (await ledger.existing(key)).record
-        [link] = await links_of(links, ledger.store, [record.stored])
-        say_json(_facts(record) | facts_of(link), indent=None if output.json else 2)
-
-    run(work(), output)
+    ledger, links = await _opened(at)
+    record = (await ledger.existing(key)).record
+    [link] = await links_of(links, ledger.store, [record.stored])
+    say_json(_facts(record) | facts_of(link), indent=None if is_json() else 2)
 
 
 @ledger_app.command(name="link")
-def show_link(key: str, /, *, at: str, output: Output = WORDS) -> None:
+@command
+async def show_link(key: str, /, *, at: str) -> None:
     """Print a link that plays the video of a key. A presigned one is a secret while it lives.
 
     Args:
         key: Idempotency key.
         at: Destination, as for `list`. Its field link says which kind, e.g. s3://bucket/prefix?link=presigned
-        output: How to speak.
     """
-
-    async def work() -> None:
-        ledger, links = await _opened(at)
-        record = (await ledger.existing(key)).record
-        if record.stored is None:
-            problem = Problem("key", key, "of a saved video", "genvideo ledger link")
-            raise InvalidRequestError(f"There is nothing to play: {_WORDS[record.state]}.", problems=[problem])
-        [link] = await links_of(links, ledger.store, [record.stored], asked=True)
-        if link is None:
-            limit = "presigned, public, or with a link_template, e.g. s3://bucket/prefix?link=presigned"
-            problem = Problem("link", links.kind, limit, "genvideo ledger link")
-            raise InvalidRequestError("The destination has no links of this kind.", problems=[problem])
-        if link.hours:
-            complain(f"It plays for {link.hours:g} h, for whoever has it.", "yellow")
-        give(link.url, {"key": key} | facts_of(link))
-
-    run(work(), output)
+    ledger, links = await _opened(at)
+    record = (await ledger.existing(key)).record
+    if record.stored is None:
+        problem = Problem("key", key, "of a saved video", "genvideo ledger link")
+        raise InvalidRequestError(f"There is nothing to play: {_WORDS[record.state]}.", problems=[problem])
+    [link] = await links_of(links, ledger.store, [record.stored], asked=True)
+    if link is None:
+        limit = "presigned, public, or with a link_template, e.g. s3://bucket/prefix?link=presigned"
+        problem = Problem("link", links.kind, limit, "genvideo ledger link")
+        raise InvalidRequestError("The destination has no links of this kind.", problems=[problem])
+    if link.hours:
+        complain(f"It plays for {link.hours:g} h, for whoever has it.", "yellow")
+    give(link.url, {"key": key} | facts_of(link))
 
 
 @ledger_app.command
-def adopt(key: str, task_id: str, /, *, at: str, force: bool = False, output: Output = WORDS) -> None:
+@command
+async def adopt(key: str, task_id: str, /, *, at: str, force: bool = False) -> None:
     """Tie a task found at the provider to a key; the next run or reconcile fetches its video.
 
     Args:
@@ -168,62 +151,51 @@ def adopt(key: str, task_id: str, /, *, at: str, force: bool = False, output: Ou
         task_id: The provider's id of the task.
         at: Destination, as for `list`.
         force: Also when the key has another paid task, which is given up.
-        output: How to speak.
     """
-
-    async def work() -> None:
-        entry = await decisions.adopt(await _open(at), key, task_id, force=force)
-        told = f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it."
-        give(told, _facts(entry.record))
-
-    run(work(), output)
+    ledger, _ = await _opened(at)
+    entry = await decisions.adopt(ledger, key, task_id, force=force)
+    told = f"{key} is {entry.record.state} with task {task_id}; run `genvideo ledger reconcile` to fetch it."
+    give(told, _facts(entry.record))
 
 
 @ledger_app.command
-def release(key: str, /, *, at: str, force: bool = False, output: Output = WORDS) -> None:
+@command
+async def release(key: str, /, *, at: str, force: bool = False) -> None:
     """Free a key, so that the next run may create and pay again.
 
     Args:
         key: Idempotency key.
         at: Destination, as for `list`.
         force: Also when it has a paid task, which is given up, or is being sent right now.
-        output: How to speak.
     """
-
-    async def work() -> None:
-        await decisions.release(await _open(at), key, force=force)
-        give(f"{key} is free; the next run with it creates, and pays, again.", {"key": key, "state": "rejected"})
-
-    run(work(), output)
+    ledger, _ = await _opened(at)
+    await decisions.release(ledger, key, force=force)
+    give(f"{key} is free; the next run with it creates, and pays, again.", {"key": key, "state": "rejected"})
 
 
 @ledger_app.command
-def reconcile(*, at: str, provider: str, credentials: str | None = None, output: Output = WORDS) -> None:
+@command
+async def reconcile(*, at: str, provider: str, credentials: str | None = None) -> None:
     """Ask the provider about unfinished generations, save what is ready, report the rest.
 
     Args:
         at: Destination, as for `list`.
         provider: Name of the provider, see `genvideo providers`.
         credentials: Saved credentials block; else the key comes from the environment.
-        output: How to speak.
     """
+    from prefect_genvideo.blocks.session import open_pipeline
+    from prefect_genvideo.pipeline.reconcile import reconcile as go_through
 
-    async def work() -> None:
-        from prefect_genvideo.blocks.session import open_pipeline
-        from prefect_genvideo.pipeline.reconcile import reconcile as go_through
-
-        async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
-            report = await go_through(pipeline)
-            rows, links = report.rows, pipeline.links
-            saved = [row.object_key for row in rows if row.object_key]
-            found = iter(await links.of(pipeline.ledger.store, saved) if links.lasting else [None] * len(saved))
-        table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
-        for row in rows:
-            link = next(found) if row.object_key else None
-            facts = row.model_dump(mode="json", exclude_none=True) | facts_of(link)
-            detail = " ".join(filter(None, (row.uri or row.detail, told(link))))
-            table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)
-        table.show()
-        say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")
-
-    run(work(), output)
+    async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
+        report = await go_through(pipeline)
+        rows, links = report.rows, pipeline.links
+        saved = [row.object_key for row in rows if row.object_key]
+        found = iter(await links.of(pipeline.ledger.store, saved) if links.lasting else [None] * len(saved))
+    table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
+    for row in rows:
+        link = next(found) if row.object_key else None
+        facts = row.model_dump(mode="json", exclude_none=True) | facts_of(link)
+        detail = " ".join(filter(None, (row.uri or row.detail, told(link))))
+        table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)
+    table.show()
+    say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")

@@ -10,7 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
-from prefect_genvideo.cli.console import FAILED, WORDS, Output, Rows, complain, give, run, say
+from prefect_genvideo.cli.console import FAILED, Rows, command, complain, give, say
 from prefect_genvideo.cli.links import facts_of, links_of, told
 from prefect_genvideo.cli.targets import (
     batch_key_of,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from prefect_genvideo.pipeline.play import PlayLink
 
 
-def generate(
+@command
+async def generate(
     prompt: str,
     /,
     *,
@@ -47,7 +48,6 @@ def generate(
     provider: str | None = None,
     credentials: str | None = None,
     key: str = "",
-    output: Output = WORDS,
 ) -> None:
     """Generate one video and land it in the destination.
 
@@ -66,46 +66,42 @@ def generate(
         provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented.
         credentials: Saved credentials block; else the key comes from the environment, see `genvideo providers`.
         key: Idempotency key; the same key never pays twice.
-        output: How to speak.
     """
+    from prefect_genvideo.blocks import resolve_credentials, resolve_destination
+    from prefect_genvideo.cli.progress import shown_progress
+    from prefect_genvideo.events import flat_parameters
+    from prefect_genvideo.flows import generate_video
 
-    async def work() -> None:
-        from prefect_genvideo.blocks import resolve_credentials, resolve_destination
-        from prefect_genvideo.cli.progress import shown_progress
-        from prefect_genvideo.events import flat_parameters
-        from prefect_genvideo.flows import generate_video
-
-        named = provider or provider_of(model)
-        payer = await resolve_credentials(credentials_from(named, credentials))
-        request = VideoRequest.model_validate(
-            {
-                "model": model or get_provider(named).default_model,
-                "prompt": prompt,
-                "duration": duration_or_default(duration),
-                "aspect_ratio": aspect_ratio,
-                "resolution": None if resolution == "default" else resolution,
-                **{"images": image or (), "videos": video or (), "audios": audio or ()},
-                **{"first_frame": first_frame or None, "last_frame": last_frame or None},
-            }
+    named = provider or provider_of(model)
+    payer = await resolve_credentials(credentials_from(named, credentials))
+    request = VideoRequest.model_validate(
+        {
+            "model": model or get_provider(named).default_model,
+            "prompt": prompt,
+            "duration": duration_or_default(duration),
+            "aspect_ratio": aspect_ratio,
+            "resolution": None if resolution == "default" else resolution,
+            **{"images": image or (), "videos": video or (), "audios": audio or ()},
+            **{"first_frame": first_frame or None, "last_frame": last_frame or None},
+        }
+    )
+    # The form's own choices would hide what else is wrong: here all of it is said at once.
+    if problems := payer.get_client().validate(request):
+        raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
+    target = await resolve_destination(destination_from(to))
+    flow: Any = generate_video
+    with shown_progress(target.get_ledger()):
+        stored: StoredVideo = await flow(
+            credentials=payer, destination=target, idempotency_key=key, **flat_parameters(request)
         )
-        # The form's own choices would hide what else is wrong: here all of it is said at once.
-        if problems := payer.get_client().validate(request):
-            raise InvalidRequestError("The request breaks rules; nothing was sent.", problems=problems, provider=named)
-        target = await resolve_destination(destination_from(to))
-        flow: Any = generate_video
-        with shown_progress(target.get_ledger()):
-            stored: StoredVideo = await flow(
-                credentials=payer, destination=target, idempotency_key=key, **flat_parameters(request)
-            )
-        [link] = await links_of(target.get_links(), target.get_store(), [stored])
-        if link is not None:
-            say(told(link))
-        give(stored.uri, stored.model_dump(mode="json", exclude_none=True) | facts_of(link))
-
-    run(work(), output)
+    [link] = await links_of(target.get_links(), target.get_store(), [stored])
+    if link is not None:
+        say(told(link))
+    give(stored.uri, stored.model_dump(mode="json", exclude_none=True) | facts_of(link))
 
 
-def check(manifest: Path, /, *, provider: str | None = None, output: Output = WORDS) -> None:
+@command
+async def check(manifest: Path, /, *, provider: str | None = None) -> None:
     """Hold every row of a manifest against the rules of its model: without a key, a network or costs.
 
     References that are links or in S3 are not looked at.
@@ -113,36 +109,29 @@ def check(manifest: Path, /, *, provider: str | None = None, output: Output = WO
     Args:
         manifest: JSONL, JSON, CSV or YAML file.
         provider: Of rows that name none and whose model no provider documents.
-        output: How to speak.
     """
-
-    async def work() -> None:
-        found = await load_manifest(manifest)
-        problems = [replace(row.problem, field=f"{found.where(row)}: {row.problem.field}") for row in found.problems]
-        estimates: list[Estimate] = []
-        for row in found.rows:
-            for number, (request, named) in enumerate(requests_of(row, provider)):
-                client, faults = _judged(request, named)
-                place = found.place(row.number, row.key) + (f", fallback {number}" if number else "")
-                problems += [replace(fault, field=f"{place}: {fault.field}") for fault in faults]
-                if client is not None and not number:
-                    estimates.append(client.estimate(request))
-        if problems or found.unlisted:
-            count = len(problems) + found.unlisted
-            raise InvalidRequestError(
-                f"{counted(count, 'rule is', 'rules are')} broken in {manifest}.", problems=problems
-            )
-        total = total_of(estimates)
-        give(
-            f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",
-            {
-                "rows": len(found.rows),
-                "cost": [one.model_dump(mode="json") for one in total.sums],
-                "unknown": total.unknown,
-            },
-        )
-
-    run(work(), output)
+    found = await load_manifest(manifest)
+    problems = [replace(row.problem, field=f"{found.where(row)}: {row.problem.field}") for row in found.problems]
+    estimates: list[Estimate] = []
+    for row in found.rows:
+        for number, (request, named) in enumerate(requests_of(row, provider)):
+            client, faults = _judged(request, named)
+            place = found.place(row.number, row.key) + (f", fallback {number}" if number else "")
+            problems += [replace(fault, field=f"{place}: {fault.field}") for fault in faults]
+            if client is not None and not number:
+                estimates.append(client.estimate(request))
+    if problems or found.unlisted:
+        count = len(problems) + found.unlisted
+        raise InvalidRequestError(f"{counted(count, 'rule is', 'rules are')} broken in {manifest}.", problems=problems)
+    total = total_of(estimates)
+    give(
+        f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",
+        {
+            "rows": len(found.rows),
+            "cost": [one.model_dump(mode="json") for one in total.sums],
+            "unknown": total.unknown,
+        },
+    )
 
 
 def _judged(request: VideoRequest, provider: str | None) -> tuple[Any, list[Problem]]:
@@ -161,7 +150,8 @@ def _told(total: EstimateTotal) -> str:
     return f"{known} and {total.unknown} unknown" if known else "unknown; a price table makes it known"
 
 
-def batch(
+@command
+async def batch(
     manifest: str,
     /,
     *,
@@ -174,7 +164,6 @@ def batch(
     rows: str = "",
     key: str = "",
     plan: str = "",
-    output: Output = WORDS,
 ) -> None:
     """Generate the videos of a manifest. The same command again makes only what is missing.
 
@@ -189,39 +178,34 @@ def batch(
         rows: Only these, e.g. 201-400.
         key: Key of the batch; the manifest's place when not given, so that the same command resumes.
         plan: Hash of a plan by `genvideo plan` of the same rows, which must still hold; the key is taken from it.
-        output: How to speak.
     """
+    from prefect_genvideo.blocks import resolve_destination
+    from prefect_genvideo.cli.progress import shown_progress
+    from prefect_genvideo.flows import generate_videos
 
-    async def work() -> None:
-        from prefect_genvideo.blocks import resolve_destination
-        from prefect_genvideo.cli.progress import shown_progress
-        from prefect_genvideo.flows import generate_videos
-
-        target = await resolve_destination(destination_from(to))
-        found = await load_manifest(manifest, home=target.get_store())
-        first, *others = providers_of(found, provider)
-        flow: Any = generate_videos
-        with shown_progress(target.get_ledger()):
-            try:
-                report: BatchReport = await flow(
-                    manifest,
-                    credentials_from(first, credentials),
-                    target,
-                    max_in_flight=max_in_flight,
-                    fail_on=fail_on,
-                    wait=wait,
-                    rows=rows,
-                    idempotency_key=key or batch_key_of(manifest),
-                    plan=plan,
-                    more_credentials=[credentials_from(name, None) for name in others],
-                )
-            except BatchFailedError as error:
-                await _print(error.report, target)
-                complain(error)
-                raise SystemExit(FAILED) from None
-        await _print(report, target)
-
-    run(work(), output)
+    target = await resolve_destination(destination_from(to))
+    found = await load_manifest(manifest, home=target.get_store())
+    first, *others = providers_of(found, provider)
+    flow: Any = generate_videos
+    with shown_progress(target.get_ledger()):
+        try:
+            report: BatchReport = await flow(
+                manifest,
+                credentials_from(first, credentials),
+                target,
+                max_in_flight=max_in_flight,
+                fail_on=fail_on,
+                wait=wait,
+                rows=rows,
+                idempotency_key=key or batch_key_of(manifest),
+                plan=plan,
+                more_credentials=[credentials_from(name, None) for name in others],
+            )
+        except BatchFailedError as error:
+            await _print(error.report, target)
+            complain(error)
+            raise SystemExit(FAILED) from None
+    await _print(report, target)
 
 
 async def _print(report: BatchReport, target: VideoDestination) -> None:

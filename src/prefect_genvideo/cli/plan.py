@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import WORDS, Output, Rows, complain, run, say, say_json
+from prefect_genvideo.cli.console import Rows, command, complain, is_json, say, say_json
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, providers_of
 
 if TYPE_CHECKING:
     from prefect_genvideo.finance import Plan
 
 
-def plan(
+@command
+async def plan(
     manifest: str,
     /,
     *,
@@ -26,7 +27,6 @@ def plan(
     key: str = "",
     rows: str = "",
     max_in_flight: int = 20,
-    output: Output = WORDS,
 ) -> None:
     """Say what a batch will cost, what is reused and how long it takes, and store the plan. Sends no create.
 
@@ -40,26 +40,21 @@ def plan(
         key: Key of the batch; the manifest's place when not given, as `genvideo batch` has it.
         rows: Only these rows of the list, e.g. 201-400.
         max_in_flight: Generations under way at most, for the expected time.
-        output: How to speak; JSON is the whole plan.
     """
+    from prefect_genvideo.batch import load_manifest
+    from prefect_genvideo.blocks import resolve_destination
+    from prefect_genvideo.blocks.session import open_pipeline
 
-    async def work() -> None:
-        from prefect_genvideo.batch import load_manifest
-        from prefect_genvideo.blocks import resolve_destination
-        from prefect_genvideo.blocks.session import open_pipeline
-
-        destination = await resolve_destination(destination_from(to))
-        first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
-        payers = [credentials_from(first, credentials), *map(_payer, more or others)]
-        async with AsyncExitStack() as stack:
-            pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
-            found = await _planned(manifest, pipelines, key or batch_key_of(manifest), rows, max_in_flight)
-        if output.json:
-            say_json(found)
-        else:
-            _show(found, shlex.join(["genvideo", "batch", manifest, "--to", to, *(("--rows", rows) if rows else ())]))
-
-    run(work(), output)
+    destination = await resolve_destination(destination_from(to))
+    first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
+    payers = [credentials_from(first, credentials), *map(_payer, more or others)]
+    async with AsyncExitStack() as stack:
+        pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
+        found = await _planned(manifest, pipelines, key or batch_key_of(manifest), rows, max_in_flight)
+    if is_json():
+        say_json(found)
+    else:
+        _show(found, shlex.join(["genvideo", "batch", manifest, "--to", to, *(("--rows", rows) if rows else ())]))
 
 
 def _payer(named: str) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Generator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from statistics import median
 
 from prefect.logging.configuration import setup_logging
@@ -13,7 +13,7 @@ from prefect.logging.handlers import PrefectConsoleHandler
 from rich.cells import set_cell_size
 from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
 
-from prefect_genvideo.cli.console import err, is_plain, is_watched
+from prefect_genvideo.cli.console import err, is_plain, is_watched, passing
 from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.ledger.record import LedgerRecord, bucket_of
 from prefect_genvideo.ledger.store import Ledger
@@ -42,7 +42,7 @@ def shown_progress(ledger: Ledger) -> Generator[None]:
         ledger: Knows how long comparable generations took.
     """
     if not is_watched():
-        with nullcontext() if is_plain() else _log_on_console(logging.WARNING):
+        with nullcontext() if is_plain() else _only_warnings():
             yield
         return
     # Prompts are others' texts: no markup in them.
@@ -53,32 +53,21 @@ def shown_progress(ledger: Ledger) -> Generator[None]:
         TextColumn("{task.fields[about]}", markup=False),
     )
     with (
-        _log_on_console(logging.WARNING),
+        _only_warnings(),
         Progress(*columns, console=err) as lines,
         observed(Lines(lines, ledger).take),
     ):
         yield
 
 
-@contextmanager
-def _log_on_console(level: int) -> Generator[None]:
-    """Let Prefect print only what is as grave as this. The runs' logs in its UI stay whole."""
+def _only_warnings() -> AbstractContextManager[None]:
+    """Let Prefect print no less than warnings. The runs' logs in its UI stay whole."""
     setup_logging()
-
-    def is_grave(record: logging.LogRecord) -> bool:
-        return record.levelno >= level
-
     loggers = [logging.getLogger(name) for name in ("", "prefect", "prefect.flow_runs", "prefect.task_runs")]
     handlers = {
         handler for logger in loggers for handler in logger.handlers if isinstance(handler, PrefectConsoleHandler)
     }
-    for handler in handlers:
-        handler.addFilter(is_grave)
-    try:
-        yield
-    finally:
-        for handler in handlers:
-            handler.removeFilter(is_grave)
+    return passing(handlers, lambda record: record.levelno >= logging.WARNING)
 
 
 class Lines:

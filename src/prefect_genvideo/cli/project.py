@@ -13,7 +13,7 @@ import httpx
 import yaml
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import WORDS, Output, complain, give, plain_errors, say
+from prefect_genvideo.cli.console import command, complain, give, say
 from prefect_genvideo.errors import InvalidRequestError, redact
 from prefect_genvideo.models import Problem
 
@@ -26,6 +26,7 @@ _DEPLOY_S = 600
 _START_S = 90
 
 
+@command
 def init(
     folder: Path = Path(),
     /,
@@ -35,7 +36,6 @@ def init(
     pool: str = "genvideo",
     zone: str = "UTC",
     force: bool = False,
-    output: Output = WORDS,
 ) -> None:
     """Write what brings the ready deployments up: prefect.yaml, blocks.py, a sample calendar and a README.
 
@@ -46,31 +46,28 @@ def init(
         pool: Name of the work pool.
         zone: Time zone of the schedules, e.g. Europe/Berlin.
         force: Replace files that are there.
-        output: How to speak.
     """
-    with plain_errors(output):
-        from prefect_genvideo.ready.project import Project
+    from prefect_genvideo.ready.project import Project
 
-        for path in Project(folder, env, bucket, pool, zone).write(overwrite=force):
-            give(f"wrote {path}", {"wrote": str(path)})
-        say(f"Next: the steps of {folder / 'README.md'}")
+    for path in Project(folder, env, bucket, pool, zone).write(overwrite=force):
+        give(f"wrote {path}", {"wrote": str(path)})
+    say(f"Next: the steps of {folder / 'README.md'}")
 
 
-def deploy(folder: Path = Path(), /, *, output: Output = WORDS) -> None:
+@command
+def deploy(folder: Path = Path(), /) -> None:
     """Bring up what `genvideo init` wrote: save the blocks, make the work pool, deploy. May be run again at any time.
 
     Args:
         folder: Where the files are.
-        output: How to speak.
     """
-    with plain_errors(output):
-        pools = _read(folder)
-        server = _server()
-        _run(folder, BLOCKS)
-        for pool in sorted(pools):
-            asyncio.run(_ensure_pool(pool))
-        _run(folder, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS)
-        asyncio.run(_list_deployments(sorted(pools), server))
+    pools = _read(folder)
+    server = _server()
+    _run(folder, BLOCKS)
+    for pool in sorted(pools):
+        asyncio.run(_ensure_pool(pool))
+    _run(folder, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS)
+    asyncio.run(_list_deployments(sorted(pools), server))
 
 
 def _read(folder: Path) -> set[str]:
