@@ -203,7 +203,7 @@ def _rerun() -> Iterator[Cell]:
     for row, fault in FAULTS.items():
         for kill in KILLS if row != "none" else ():
             # Killed any later, the rerun sends no create, and a fault of creates has nothing to strike.
-            unknown = kill in UNKNOWN_KILLS or (fault.unknown and kill == "claiming")
+            unknown = kill in UNKNOWN_KILLS or (fault.unknown and kill in ("reserving", "claiming"))
             yield Cell("rerun", row, kill, (Order(kill=kill), Order(row), Order()), unknown)
 
 

@@ -89,6 +89,13 @@ def test_every_way_to_disagree_is_named() -> None:
     assert bill.unknown == 1
 
 
+def test_a_lost_create_with_a_charge_has_no_video() -> None:
+    """The id in a lost answer is a hint; nobody has decided whose task it is."""
+    lost = paid(1, None, state="unknown", submitted_at=None)
+    (line,) = billed([lost], row(1, 300_000)).lines
+    assert (line.kind, line.task_id, line.billed) == ("charge without video", "task_1", cny("0.6"))
+
+
 def test_what_was_calculated_free_needs_no_charge() -> None:
     """A failed task that costs nothing has no row in a bill."""
     assert kinds(billed([paid(1, 0, state="failed"), paid(2, 5)], row(2, 5))) == {

@@ -174,6 +174,32 @@ async def test_without_a_log_the_task_is_asked(till: Till) -> None:
     assert (money.quota, money.basis, str(money.spent)) == (2_070_000, "task", "2070000 quota")
 
 
+async def test_a_cost_that_only_the_log_tells_is_learnt_from_it(till: Till) -> None:
+    """A task whose answers show no figure is tied to its charge by the id of the call."""
+    till.sim.speak(status="flat")
+    till.sim.money(settles_at=1.0)
+    saved = await till.make()
+    assert (saved.cost, await open_keys(till)) == (None, ["k"])
+    await till.later(minutes=11)
+    assert (await till.reconcile()).counts == {"settled": 1}
+    money = (await till.record()).money
+    assert money is not None
+    assert (money.quota, money.basis, money.final) == (PRICE, "log", True)
+    assert await open_keys(till) == []
+
+
+async def test_a_cost_that_nobody_tells_stays_unknown(till: Till) -> None:
+    """Where there is no log for good, nothing is looked for again; one that cannot be read now is."""
+    till.sim.speak(status="flat")
+    till.sim.money(absent=["log"])
+    await till.make()
+    assert (await till.reconcile()).counts == {"settled": 1}
+    money = (await till.record()).money
+    assert money is not None
+    assert (money.quota, money.spent, money.final) == (None, None, True)
+    assert await open_keys(till) == []
+
+
 async def test_a_cost_that_never_becomes_final_is_left_after_a_week(till: Till) -> None:
     """Nothing is asked for ever."""
     till.sim.money(absent=["log"])

@@ -281,7 +281,8 @@ def _billed_at(record: LedgerRecord, charge: Charge | None) -> datetime:
 def _matched(records: Sequence[LedgerRecord], charges: Sequence[Charge]) -> dict[str, Charge | None]:
     """The charge of every paid task, by idempotency key: by the task's id, else by that of its create's call."""
     by_id = {name: charge for charge in charges for name in (charge.request_id, charge.task_id) if name}
-    paid = (record for record in records if record.task_id is not None)
+    # An id in a lost answer is a hint for a person: until it is adopted, its charge has no video.
+    paid = (record for record in records if record.task_id is not None and record.state != "unknown")
     return {one.key: by_id.get(one.task_id or "") or by_id.get(one.request_id or "") for one in paid}
 
 

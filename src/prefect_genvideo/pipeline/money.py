@@ -91,13 +91,33 @@ def request_of(record: LedgerRecord) -> VideoRequest:
 async def _told_again(client: VideoClient, record: LedgerRecord, seen: Generation | None) -> dict[str, Any]:
     now = await _asked_again(client, record, seen)
     if now is None or now.cost is None:
-        return {}
+        return _not_told(record)
     told = client.cost_told(now)
     quiet = now.state == "succeeded" and _is_past(record.finished_at or now.finished_at, QUIET)
     # What a failed task still shows was taken, whether or not it is given back.
     taken = Posting(quota=int(now.cost)) if told.quota is None and now.cost < _LARGEST else None
     money = TaskMoney(charged=told.quota)
     return await booked(client, record, money, basis="task", final=told.final or quiet, charge=taken)
+
+
+def never_told(record: LedgerRecord, log: AccountLog | NotTold) -> dict[str, Any]:
+    """What ends the search for a cost that neither the task's answers nor the account's log tell: it stays unknown.
+
+    Args:
+        record: Of a task that has ended.
+        log: The account's log; only where there is none for good, the search ends before its week is over.
+    """
+    if isinstance(log, AccountLog) or log.for_now or record.money is None or record.money.quota is not None:
+        return {}
+    return {"money": record.money.model_copy(update={"final": True})}
+
+
+def _not_told(record: LedgerRecord) -> dict[str, Any]:
+    """What a record keeps where the task's answers show no cost: the log may still tell it, by the id of the call."""
+    if record.request_id is None or record.money_is_open:
+        return {}
+    before = _of(record)
+    return {"money": before.model_copy(update={"read_at": datetime.now(timezone.utc), "reads": before.reads + 1})}
 
 
 async def _asked_again(client: VideoClient, record: LedgerRecord, seen: Generation | None) -> Generation | None:
@@ -196,7 +216,7 @@ async def log_once(client: VideoClient) -> AccountLog | NotTold:
     try:
         return await client.account_log()
     except GenVideoError as error:
-        return NotTold(error.reason or str(error))
+        return NotTold(error.reason or str(error), for_now=True)
 
 
 async def quota_per_unit(client: VideoClient) -> Decimal | None:

@@ -20,7 +20,7 @@ from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
 from prefect_genvideo.ledger.store import Entry, LedgerConflictError
 from prefect_genvideo.models import NO_REASON, Generation
 from prefect_genvideo.pipeline.heal import heal
-from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once
+from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once, never_told
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import by_content
 from prefect_genvideo.prices.facts import Candidate
@@ -176,7 +176,7 @@ async def _settled(pipeline: Pipeline, owing: list[Entry], log: AccountLog | Not
 async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) -> ReconciledRow | None:
     record = entry.record
     told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
-    told = told or await cost_after_end(pipeline.client, record)
+    told = told or await cost_after_end(pipeline.client, record) or never_told(record, log)
     try:
         # By one of several reconcilers alone: who writes the final cost corrects what it counts to caps.
         now = (await pipeline.ledger.move(entry, record.state, exact=True, **told)).record if told else record

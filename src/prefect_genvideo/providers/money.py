@@ -27,9 +27,11 @@ class NotTold:
 
     Attributes:
         reason: Why: `not offered`, `not JSON`, or the provider's own words.
+        for_now: Whether it may tell later: it could not be asked.
     """
 
     reason: str = "not offered"
+    for_now: bool = False
 
 
 @dataclass(frozen=True)
