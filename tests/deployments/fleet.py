@@ -72,7 +72,7 @@ class Fleet:
     def api(self, path: str, body: Any = None, method: str = "POST") -> Any:
         """Call the Prefect API."""
         url, tries = f"{self.server.api_url}{path}", 10
-        while (answer := httpx.request(method, url, json=body, timeout=60, trust_env=False)).status_code == 503:
+        while (answer := httpx.request(method, url, json=body, timeout=60)).status_code == 503:
             tries -= 1  # SQLite is busy; Prefect's own client tries again as well
             assert tries, "the server stays busy"
             time.sleep(0.5)

@@ -214,9 +214,9 @@ def test_redis_asks_for_a_password() -> None:
 def test_the_server_accepts_the_job_template(prefect_server: PrefectServer) -> None:
     """`prefect work-pool create --type kubernetes --base-job-template` posts exactly this."""
     pool = {"name": f"kubernetes-{uuid4().hex[:8]}", "type": "kubernetes", "base_job_template": TEMPLATE}
-    answer = httpx.post(f"{prefect_server.api_url}/work_pools/", json=pool, timeout=60, trust_env=False)
+    answer = httpx.post(f"{prefect_server.api_url}/work_pools/", json=pool, timeout=60)
     assert answer.status_code == 201, answer.text
     broken = {**TEMPLATE, "job_configuration": {"image": "{{ no_such_variable }}"}}
     pool = {**pool, "name": f"{pool['name']}-broken", "base_job_template": broken}
-    answer = httpx.post(f"{prefect_server.api_url}/work_pools/", json=pool, timeout=60, trust_env=False)
+    answer = httpx.post(f"{prefect_server.api_url}/work_pools/", json=pool, timeout=60)
     assert answer.status_code == 422
