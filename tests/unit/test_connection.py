@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import cast
 
 import httpcore
+import httpx
 import pytest
 
 from prefect_genvideo.providers.connection import Connection, connect
-from prefect_genvideo.providers.network import tls_context
+from prefect_genvideo.providers.network import NetworkTransport, tls_context
 
 MIB = 1024 * 1024
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -180,3 +182,49 @@ async def test_a_cancelled_read_leaves_the_bytes() -> None:
             await reading
         await connection.write(b"hello", 5)
         assert await connection.read(1, 5) == b"hello"
+
+
+async def test_connections_are_few_and_those_that_nobody_uses_are_closed() -> None:
+    """Two may stay open; whoever finds all three places taken is told so in time."""
+    open_now, asked = 0, asyncio.Semaphore(0)
+    answering = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal open_now
+        open_now += 1
+        with contextlib.suppress(ConnectionError):
+            while line := await reader.readline():
+                if not line.strip():
+                    asked.release()
+                    await answering.wait()
+                    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}")
+        open_now -= 1
+        writer.close()
+
+    async def settled() -> int:
+        await asyncio.sleep(0.05)
+        return open_now
+
+    limits = httpx.Limits(max_connections=3, max_keepalive_connections=2, keepalive_expiry=0.2)
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
+    transport, timeout = NetworkTransport(limits), httpx.Timeout(5, pool=0.05)
+    async with server, httpx.AsyncClient(transport=transport, timeout=timeout, trust_env=False) as client:
+        three = [asyncio.ensure_future(client.get(url)) for _ in range(3)]
+        for _ in three:
+            await asked.acquire()
+        with pytest.raises(httpx.PoolTimeout):
+            await client.get(url)
+        answering.set()
+        assert [(await each).status_code for each in three] == [200] * 3
+        assert await settled() == 2
+        await asyncio.sleep(0.2)
+        assert (await client.get(url)).status_code == 200
+        await asked.acquire()
+        assert await settled() == 1
+        answering.clear()
+        left = asyncio.ensure_future(client.get(url))
+        await asked.acquire()
+    with pytest.raises(httpx.HTTPError):
+        await left
+    assert await settled() == 0

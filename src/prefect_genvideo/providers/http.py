@@ -39,7 +39,7 @@ READ_TIMEOUT = 60.0
 CONNECTIONS = 100
 """Of any client, at one time."""
 KEPT_CONNECTIONS = 16
-"""Of a client that uses them again. Each request looks through all of them, so that more make each slower."""
+"""Of a client that uses them again."""
 ANSWER_LIMIT = 2 * 1024 * 1024
 """Bytes of an API's answer. A list of a thousand models has a tenth of it."""
 VALUES_LIMIT = 50_000

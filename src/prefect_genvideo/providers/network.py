@@ -11,7 +11,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import ssl
-from collections.abc import AsyncIterator, Generator, Iterable, Mapping
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from dataclasses import dataclass
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -125,44 +128,104 @@ def _through(proxy: str, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
         raise httpx.ProxyError(f"the environment's {scheme} proxy cannot be used: {type(error).__name__}") from None
 
 
+@dataclass(frozen=True)
+class _Kept:
+    """A connection that may be used again.
+
+    Attributes:
+        pool: Holds this one connection.
+        origin: Whom it leads to.
+        since: When it came free, by the monotonic clock.
+    """
+
+    pool: httpcore.AsyncConnectionPool
+    origin: httpcore.Origin
+    since: float
+
+
 class _Direct(httpx.AsyncBaseTransport):
-    """A pool of connections to checked addresses. Name and certificate stay the link's: only TCP is opened here."""
+    """Connections to checked addresses. Name and certificate stay the link's: only TCP is opened here.
+
+    Each has a pool of its own. One pool of many looks through all of them several times a request: with sixteen in use
+    that takes longer than the request itself.
+    """
 
     def __init__(self, limits: httpx.Limits, guard: Guard | None) -> None:
-        self._pool = httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(),
-            max_connections=limits.max_connections,
-            max_keepalive_connections=limits.max_keepalive_connections,
-            keepalive_expiry=limits.keepalive_expiry,
-            network_backend=_Backend(guard),
-        )
+        self._backend = _Backend(guard)
+        self._places = anyio.Semaphore(limits.max_connections or sys.maxsize)
+        self._most_kept = limits.max_keepalive_connections or 0
+        self._expiry = limits.keepalive_expiry or 0.0
+        self._kept: list[_Kept] = []  # the longest unused first
+        self._busy: set[httpcore.AsyncConnectionPool] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
-        with _httpx_errors():
-            response = await self._pool.handle_async_request(
-                httpcore.Request(
-                    request.method,
-                    target,
-                    headers=request.headers.raw,
-                    content=request.stream,
-                    extensions=request.extensions,
+        await self._place(request.extensions.get("timeout", {}).get("pool"))
+        pool = self._pool(target.origin)
+        self._busy.add(pool)
+        try:
+            with _httpx_errors():
+                response = await pool.handle_async_request(
+                    httpcore.Request(
+                        request.method,
+                        target,
+                        headers=request.headers.raw,
+                        content=request.stream,
+                        extensions=request.extensions,
+                    )
                 )
-            )
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(response),
-        )
+        except BaseException:
+            await self._give_back(pool, None)
+            raise
+        ended = functools.partial(self._give_back, pool, target.origin)
+        return httpx.Response(response.status, headers=response.headers, stream=_Body(response, ended))
 
     async def aclose(self) -> None:
-        await self._pool.aclose()
+        for pool in (*self._busy, *(kept.pool for kept in self._kept)):
+            await pool.aclose()
+        self._kept.clear()
+
+    async def _place(self, seconds: float | None) -> None:
+        try:
+            self._places.acquire_nowait()
+        except anyio.WouldBlock:
+            with anyio.move_on_after(seconds):
+                return await self._places.acquire()
+            raise httpx.PoolTimeout("") from None
+
+    def _pool(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionPool:
+        """The connection to a host that was used last; a new one where there is none."""
+        for place in reversed(range(len(self._kept))):
+            if self._kept[place].origin == origin:
+                return self._kept.pop(place).pool
+        return httpcore.AsyncConnectionPool(
+            ssl_context=tls_context(),
+            max_connections=1,
+            max_keepalive_connections=min(1, self._most_kept),
+            keepalive_expiry=self._expiry,
+            network_backend=self._backend,
+        )
+
+    async def _give_back(self, pool: httpcore.AsyncConnectionPool, origin: httpcore.Origin | None) -> None:
+        """Keep a connection for its host; close it where there is no host, and others that nobody has used for long."""
+        now = time.monotonic()
+        self._places.release()
+        self._busy.discard(pool)
+        closing = [pool]
+        if origin is not None and pool.connections:
+            self._kept.append(_Kept(pool, origin, now))
+            closing = []
+        while self._kept and (len(self._kept) > self._most_kept or self._kept[0].since < now - self._expiry):
+            closing.append(self._kept.pop(0).pool)
+        for each in closing:
+            await each.aclose()
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: httpcore.Response) -> None:
+    def __init__(self, response: httpcore.Response, ended: Callable[[], Awaitable[None]]) -> None:
         self._response = response
+        self._ended: Callable[[], Awaitable[None]] | None = ended
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         with _httpx_errors():
@@ -170,7 +233,12 @@ class _Body(httpx.AsyncByteStream):
                 yield chunk
 
     async def aclose(self) -> None:
-        await self._response.aclose()
+        ended, self._ended = self._ended, None
+        try:
+            await self._response.aclose()
+        finally:
+            if ended is not None:
+                await ended()
 
 
 class _Backend(httpcore.AsyncNetworkBackend):
