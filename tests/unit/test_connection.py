@@ -227,4 +227,5 @@ async def test_connections_are_few_and_those_that_nobody_uses_are_closed() -> No
         await asked.acquire()
     with pytest.raises(httpx.HTTPError):
         await left
+    answering.set()
     assert await settled() == 0
