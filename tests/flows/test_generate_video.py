@@ -97,7 +97,7 @@ async def test_references_from_everywhere_reach_the_provider(place: Place) -> No
     ]
     await place.make(**{"prompt": "@image1 @image2 @image3", "images": images})
     (task,) = place.sim.tasks
-    uploaded = {upload.sha256 for upload in place.sim.state.uploads.values()}
+    uploaded = {upload.sha256 for upload in place.sim.uploads.values()}
     assert len(task.wanted.images) == 3
     assert uploaded == {hashlib.sha256(data).hexdigest(), hashlib.sha256(data + b"other").hexdigest()}
 

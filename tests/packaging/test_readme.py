@@ -265,7 +265,7 @@ def test_an_unknown_outcome_is_adopted_or_released(reader: Reader, capsys: pytes
     adopt, release = shell("ledger adopt")
     generate, *_, reconcile = shell("ledger list")
     for key, line in {"lost-1": adopt, "lost-2": release}.items():
-        reader.sim.state.faults.add(Fault("lost_after", op="create", times=1))
+        reader.sim.faults.add(Fault("lost_after", op="create", times=1))
         with pytest.raises(CommandFailedError):
             reader.run_line(generate.replace("roof-1", key))
         task_id = reader.sim.tasks[-1].task_id

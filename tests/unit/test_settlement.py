@@ -309,7 +309,7 @@ async def test_a_create_healed_by_elimination_keeps_the_id_of_its_call(till: Til
     till.sim.money(settles_at=1.25)
     await till.lose(fault="lost_after")
     till.sim.finish(till.sim.tasks[0].task_id)
-    till.sim.state.settle()
+    till.sim.settle()
     assert (await till.reconcile(key_is_ours=True)).counts == {"saved": 1}
     record = await till.record()
     assert record.request_id == till.sim.purse.bills[till.sim.tasks[0].task_id].request_id

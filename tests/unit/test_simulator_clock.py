@@ -131,7 +131,7 @@ def test_control_calls_change_settings_and_faults(sim: Simulator, calls: Calls) 
     assert httpx.delete(f"{sim.url}/_sim/faults").json()["active"] == []
     assert calls.sudashui_create().status_code == 200
     assert httpx.post(f"{sim.url}/_sim/reset").json() == {"billed": 0}
-    assert (sim.billed, sim.state.config.clock) == (0, "immediate")
+    assert (sim.billed, sim.config.clock) == (0, "immediate")
 
 
 def test_the_front_page_shows_tasks_to_people(sim: Simulator, calls: Calls) -> None:

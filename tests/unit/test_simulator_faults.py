@@ -48,7 +48,7 @@ def test_every_operation_can_lose_its_connection(sim: Simulator, calls: Calls) -
         with pytest.raises(BROKEN_WIRE):
             attempt()
     assert sim.faults.hits == {"lost_before": len(attempts)}
-    assert (sim.billed, sim.downloads, len(sim.state.uploads)) == (1, 0, 0)
+    assert (sim.billed, sim.downloads, len(sim.uploads)) == (1, 0, 0)
 
 
 def test_an_answer_can_be_late_or_never_come(sim: Simulator, calls: Calls) -> None:
@@ -111,7 +111,7 @@ def test_any_recorded_answer_can_be_played(sim: Simulator, calls: Calls) -> None
     task_id = calls.sudashui_id()
     played = calls.sudashui_status(task_id)
     assert (played.status_code, played.json(), played.headers["x-oneapi"]) == (200, body, "1")
-    assert (calls.sudashui_status(task_id).status_code, sim.task(task_id).polls) == (520, 0)
+    assert (calls.sudashui_status(task_id).status_code, sim.by_id[task_id].polls) == (520, 0)
 
 
 def test_a_success_can_come_without_a_link(sim: Simulator, calls: Calls) -> None:

@@ -88,7 +88,7 @@ def test_the_money_moves_after_the_end(gateway: Gateway, settles_at: float | Non
     gateway.sim.configure(clock="immediate", polls_to_finish=1)
     task_id = gateway.made()
     if not well:
-        gateway.sim.state.doom(gateway.sim.task(task_id), "no faces")
+        gateway.sim.doom(gateway.sim.by_id[task_id], "no faces")
     assert gateway.quota(task_id) == PRICE
     assert gateway.quota(task_id) == cost
     rows = gateway.rows()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 
-from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS
 from prefect_genvideo.simulator.state import SimulatorState
-from prefect_genvideo.simulator.wire import Answer, Handler, respond
+from prefect_genvideo.simulator.wire import Answer, Call, Handler, respond
 
 Json = dict[str, Any]
 
@@ -58,12 +56,10 @@ class Accounts:
             "status": ("status", False, self._status),
         }[name]
 
-        async def handle(request: Request, fault: Fault | None) -> Response:
-            del fault
-            account = str(getattr(request.state, "account", ""))  # a public address has none
-            if endpoint in self.state.purse.manner_of(account).absent:
-                return _absent(request)
-            return (self._refused(request) if counted else None) or respond((200, tell(account)))
+        async def handle(call: Call) -> Response:
+            if endpoint in self.state.purse.manner_of(call.account).absent:
+                return _absent(call)
+            return (self._refused(call) if counted else None) or respond((200, tell(call.account)))
 
         return handle
 
@@ -161,16 +157,16 @@ class Accounts:
             return float(quota)
         return quota / (manner.quota_per_unit or 500_000) * (manner.rate if manner.display == "CNY" else 1.0)
 
-    def _refused(self, request: Request) -> Response | None:
+    def _refused(self, call: Call) -> Response | None:
         """The refusal of a bucket of calls that is empty, which has no body."""
-        wait = self.state.purse.refused_for(request.client.host if request.client else "")
+        wait = self.state.purse.refused_for(call.request.client.host if call.request.client else "")
         if wait is None:
             return None
         told = {"Retry-After": str(int(wait) + 1)} if self.state.purse.manner.retry_after else {}
         return Response(status_code=429, headers=told)
 
 
-def _absent(request: Request) -> Response:
-    path = request.url.path.removeprefix("/sudashui")
-    text = f"Invalid URL ({request.method} {path})"
+def _absent(call: Call) -> Response:
+    path = call.request.url.path.removeprefix("/sudashui")
+    text = f"Invalid URL ({call.request.method} {path})"
     return respond((404, {"error": {"message": text, "type": "invalid_request_error", "param": "", "code": ""}}))

@@ -20,11 +20,11 @@ from prefect_genvideo.simulator import senseaudio, sudashui
 from prefect_genvideo.simulator.accounts import Accounts, refuse_key
 from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
 from prefect_genvideo.simulator.dialects import dialects
-from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files
 from prefect_genvideo.simulator.heads import Heads
 from prefect_genvideo.simulator.manners import Told
 from prefect_genvideo.simulator.state import SimulatorState, Task
-from prefect_genvideo.simulator.wire import Answer, Handler, drain, page, respond, with_fault
+from prefect_genvideo.simulator.wire import Answer, Call, Handler, drain, page, respond, with_fault
 
 SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
 _SHOWN = 50
@@ -82,7 +82,7 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
         on(FILES, "POST", "upload", files.upload),
         on(f"{FILES}/", "POST", "upload", files.upload),
         on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, public=True),
-        on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_cover, public=True),
+        on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_clip, public=True),
         on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, public=True),
         on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), check=refuse_key),
         on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), check=refuse_key),
@@ -128,20 +128,20 @@ def _endpoint(
 ) -> Callable[[Request], Any]:
     """Count the call, let faults strike, check the key, then handle it."""
 
-    async def checked(request: Request, fault: Any) -> Response:
+    async def checked(call: Call) -> Response:
         if refuse_key is not None:
-            key = _bearer(request)
+            key = _bearer(call.request)
             if answer := refuse_key(key, op):
                 return respond(answer)
-            request.state.account = key
+            call.request.state.account = key
         dialect = state.spoken.answer(op, provider)
         if dialect is None:
-            return await handler(request, fault)
+            return await handler(call)
         if not dialect.makes:
-            await drain(request)
-            return dialect.shape(Told(provider, origin(request)))
-        right = await handler(request, fault)
-        return dialect.shape(_told(state, provider, request, right)) if right.status_code == 200 else right
+            await drain(call.request)
+            return dialect.shape(Told(provider, call.origin))
+        right = await handler(call)
+        return dialect.shape(_told(state, provider, call, right)) if right.status_code == 200 else right
 
     async def endpoint(request: Request) -> Response:
         state.calls[op] += 1
@@ -151,17 +151,17 @@ def _endpoint(
         if delay:
             await anyio.sleep(delay)
         if fault is None:
-            return await checked(request, None)
+            return await checked(Call(request))
         return await with_fault(request, fault, checked, answers, op)
 
     return endpoint
 
 
-def _told(state: SimulatorState, provider: str, request: Request, right: Response) -> Told:
+def _told(state: SimulatorState, provider: str, call: Call, right: Response) -> Told:
     """What a right answer says, for another manner of saying it."""
     body = cast("dict[str, Any]", json.loads(bytes(right.body)))
-    ids = (body.get("task_id"), request.path_params.get("task_id"), request.query_params.get("id"))
-    return Told(provider, origin(request), body, next(filter(None, (state.tasks.get(str(one)) for one in ids)), None))
+    ids = (body.get("task_id"), call.request.path_params.get("task_id"), call.request.query_params.get("id"))
+    return Told(provider, call.origin, body, next(filter(None, (state.by_id.get(str(one)) for one in ids)), None))
 
 
 def _bearer(request: Request) -> str | None:
@@ -178,7 +178,7 @@ async def _text(state: SimulatorState, request: Request, op: str) -> str:
         parts += [body, body.encode().decode("unicode_escape", errors="replace") if "\\u" in body else ""]
     ids = {part.removesuffix(".mp4") for part in request.url.path.split("/")} | {request.query_params.get("id", "")}
     for name in ids:
-        if task := state.tasks.get(name) or state.files.get(name):
+        if task := state.by_id.get(name) or state.files.get(name):
             parts += [task.task_id, task.wanted.prompt]
     return "\n".join(parts)
 
@@ -208,64 +208,43 @@ class _Control:
             *(Route(f"/_sim/{path}", _of_this_site(control), methods=[method]) for method, path, control in controls),
         ]
 
-    async def dialects(self, request: Request) -> Response:
+    async def dialects(self, _: Request) -> Response:
         known: dict[str, dict[str, str]] = {}
         for op, name, dialect in dialects():
             known.setdefault(op, {})[name] = dialect.note
         return JSONResponse({"on": self._state.spoken.on, "known": known})
 
     async def speak(self, request: Request) -> Response:
-        chosen = await _json(request)
-        if not isinstance(chosen, dict):
-            return _bad("send an object: the name of a dialect by operation")
-        try:
-            return JSONResponse(self._state.spoken.choose(cast("dict[str, str]", chosen)))
-        except (ValueError, TypeError) as problem:
-            return _bad(str(problem))
+        return JSONResponse(self._state.spoken.choose(await _object(request)))
 
-    async def show_money(self, request: Request) -> Response:
+    async def show_money(self, _: Request) -> Response:
         self._state.settle()
         return JSONResponse(self._state.purse.snapshot())
 
     async def choose_money(self, request: Request) -> Response:
-        changes = await _json(request)
-        if not isinstance(changes, dict):
-            return _bad("send an object of settings")
-        chosen = cast("dict[str, Any]", changes)
+        chosen = await _object(request)
         account = chosen.pop("account", None)
-        try:
-            self._state.purse.choose(chosen, account if account is None else str(account))
-        except (ValueError, TypeError) as problem:
-            return _bad(str(problem))
+        self._state.purse.choose(chosen, account if account is None else str(account))
         return JSONResponse(self._state.purse.snapshot())
 
-    async def report(self, request: Request) -> Response:
+    async def report(self, _: Request) -> Response:
         return JSONResponse(self._state.snapshot())
 
     async def configure(self, request: Request) -> Response:
-        changes = await _json(request)
-        if not isinstance(changes, dict):
-            return _bad("send an object of settings")
-        try:
-            self._state.reconfigure(cast("dict[str, Any]", changes))
-        except (ValueError, TypeError) as problem:
-            return _bad(str(problem))
+        self._state.reconfigure(await _object(request))
         return JSONResponse(self._state.snapshot()["config"])
 
     async def add_faults(self, request: Request) -> Response:
         body = await _json(request)
         items = cast("list[object]", body) if isinstance(body, list) else [body]
-        try:
-            self._state.faults.add(*[parse_fault(item) for item in items])
-        except (ValueError, TypeError) as problem:
-            return _bad(str(problem))
+        self._state.faults.add(*[parse_fault(item) for item in items])
         return JSONResponse(self._state.snapshot()["faults"])
 
-    async def clear_faults(self, request: Request) -> Response:
+    async def clear_faults(self, _: Request) -> Response:
         self._state.faults.clear()
         return JSONResponse(self._state.snapshot()["faults"])
 
-    async def reset(self, request: Request) -> Response:
+    async def reset(self, _: Request) -> Response:
         self._state.reset()
         return JSONResponse({"billed": 0})
 
@@ -291,9 +270,9 @@ class _Control:
             return _bad("no such task", 404)
 
     async def index(self, request: Request) -> Response:
-        rows = "".join(self._row(task) for task in reversed(list(self._state.tasks.values())[-_SHOWN:]))
+        rows = "".join(self._row(task) for task in reversed(self._state.tasks[-_SHOWN:]))
         head = "<tr><th>Task<th>Provider<th>Prompt<th>State<th>Clip</tr>"
-        base, billed = html.escape(origin(request)), self._state.billed
+        base, billed = html.escape(Call(request).origin), self._state.billed
         return page(
             "genvideo simulator",
             f"<body><h1>genvideo simulator</h1><p>Sudashui <code>{base}{SUDASHUI}</code>, files "
@@ -312,14 +291,17 @@ class _Control:
 
 
 def _of_this_site(control: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-    """Refuse what a page of another site makes a visitor's browser ask: the simulator has no password."""
+    """Refuse what cannot be done, and what another site's page makes a browser ask: there is no password."""
 
     async def guarded(request: Request) -> Response:
         sent_by = request.headers.get("origin", "")
         foreign = request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin")
-        if foreign or sent_by not in ("", origin(request)) or not _is_local_name(request.url.hostname or ""):
+        if foreign or sent_by not in ("", Call(request).origin) or not _is_local_name(request.url.hostname or ""):
             return _bad("the simulator is not steered from pages of other sites", 403)
-        return await control(request)
+        try:
+            return await control(request)
+        except (ValueError, TypeError) as problem:
+            return _bad(str(problem))
 
     return guarded
 
@@ -338,6 +320,13 @@ async def _json(request: Request) -> object:
         return await request.json()
     except ValueError:
         return None
+
+
+async def _object(request: Request) -> dict[str, Any]:
+    body = await _json(request)
+    if not isinstance(body, dict):
+        raise ValueError("send an object: settings, or the name of a dialect by operation")
+    return cast("dict[str, Any]", body)
 
 
 def _bad(text: str, status: int = 400) -> Response:

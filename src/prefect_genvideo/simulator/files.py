@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 import urllib.parse
 from collections.abc import Callable
@@ -12,14 +11,12 @@ from pathlib import PurePosixPath
 import anyio
 import anyio.to_thread
 from starlette.datastructures import UploadFile
-from starlette.requests import Request
 from starlette.responses import Response
 
-from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size
 from prefect_genvideo.simulator.rules import UPLOAD_LIMITS
 from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task, Upload
-from prefect_genvideo.simulator.wire import EXPIRED_XML, FileResponse, respond
+from prefect_genvideo.simulator.wire import EXPIRED_XML, Call, FileResponse, respond
 
 FILES = "/sudashui-files"
 """Path of Sudashui's file host."""
@@ -42,14 +39,9 @@ class Files:
         # Two encoders at most: a burst of downloads must leave a core for the answers.
         self._threads = anyio.CapacityLimiter(2)
 
-    async def upload(self, request: Request, fault: Fault | None) -> Response:
-        """Take one multipart field `file` and answer with a signed link.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        async with request.form(max_files=1, max_fields=8) as form:
+    async def upload(self, call: Call) -> Response:
+        """Take one multipart field `file` and answer with a signed link."""
+        async with call.request.form(max_files=1, max_fields=8) as form:
             file = form.get("file")
             if not isinstance(file, UploadFile):
                 return respond((400, {"error": "file is required"}))
@@ -61,7 +53,7 @@ class Files:
             if (file.size or 0) >= most * _MB:
                 return respond((413, _TOO_LARGE))
             upload = await anyio.to_thread.run_sync(partial(self.state.keep, name, media_type, file.file))
-        return respond((200, {"url": f"{origin(request)}{self.upload_path(upload)}"}))
+        return respond((200, {"url": f"{call.origin}{self.upload_path(upload)}"}))
 
     def upload_path(self, upload: Upload) -> str:
         """Path and signature under which an upload can be read back."""
@@ -74,92 +66,49 @@ class Files:
         clip, cover = (f"{path}?{self.state.sign('result', path)}" for path in paths)
         return clip, cover
 
-    async def sudashui_clip(self, request: Request, fault: Fault | None) -> Response:
-        """Serve a result to whoever has a valid link.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        return await self._sudashui_result(request, fault, cover=False)
-
-    async def sudashui_cover(self, request: Request, fault: Fault | None) -> Response:
-        """Serve the cover picture of a result to whoever has a valid link.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        return await self._sudashui_result(request, fault, cover=True)
-
-    async def _sudashui_result(self, request: Request, fault: Fault | None, *, cover: bool) -> Response:
-        if not self._signed("result", request):
+    async def sudashui_clip(self, call: Call) -> Response:
+        """Serve a clip, or its cover picture where that is asked for, to whoever has a valid link."""
+        if not self._signed("result", call):
             return respond((403, EXPIRED_XML))
-        task = self.state.files.get(str(request.path_params["file_id"]))
-        if task is None or not task.done or task.failed:
-            return not_found()
-        return await self.send_result(request, task, fault, cover=cover)
+        task = self.state.files.get(str(call.request.path_params["file_id"]))
+        return await self._sent_result(call, task, cover=call.request.url.path.endswith(".jpg"))
 
-    async def sudashui_asset(self, request: Request, fault: Fault | None) -> Response:
-        """Read an upload back.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        if not self._signed("upload", request):
+    async def sudashui_asset(self, call: Call) -> Response:
+        """Read an upload back."""
+        if not self._signed("upload", call):
             return respond((403, EXPIRED_XML))
-        return self._uploaded(request, self.state.uploads.get(str(request.path_params["rest"])), fault)
+        return self._uploaded(call, self.state.uploads.get(str(call.request.path_params["rest"])))
 
-    def _signed(self, kind: LinkKind, request: Request) -> bool:
-        query, path = request.query_params, urllib.parse.quote(request.scope["path"])
+    def _signed(self, kind: LinkKind, call: Call) -> bool:
+        query, path = call.request.query_params, urllib.parse.quote(call.request.scope["path"])
         return self.state.link_is_good(kind, path, query.get("expires", ""), query.get("sig", ""))
 
-    async def senseaudio_file(self, request: Request, fault: Fault | None) -> Response:
-        """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension.
+    async def senseaudio_file(self, call: Call) -> Response:
+        """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension."""
+        task = self.state.files.get(str(call.request.path_params["file_id"]).removesuffix(".mp4"))
+        return await self._sent_result(call, task)
 
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        task = self.state.files.get(str(request.path_params["file_id"]).removesuffix(".mp4"))
+    async def senseaudio_image(self, call: Call) -> Response:
+        """Serve back a picture that came inline."""
+        return self._uploaded(call, self.state.uploads.get(f"image/{call.request.path_params['name']}"))
+
+    async def _sent_result(self, call: Call, task: Task | None, *, cover: bool = False) -> Response:
+        """Render the clip or the cover if nobody asked before, and send it."""
         if task is None or not task.done or task.failed:
             return not_found()
-        return await self.send_result(request, task, fault)
-
-    async def senseaudio_image(self, request: Request, fault: Fault | None) -> Response:
-        """Serve back a picture that came inline.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        name = f"image/{request.path_params['name']}"
-        return self._uploaded(request, self.state.uploads.get(name), fault)
-
-    async def send_result(self, request: Request, task: Task, fault: Fault | None, *, cover: bool = False) -> Response:
-        """Render the clip or the cover if nobody asked before, and send it.
-
-        Args:
-            request: The call.
-            task: Whose result.
-            fault: What strikes it, if anything.
-            cover: The cover picture instead of the clip.
-        """
         spec, size = self.spec(task), self.state.config.clip_bytes
         work: Callable[[], Content] = partial(self.cache.cover, spec) if cover else partial(self.cache.clip, spec, size)
         self.cache.limit = self.state.config.cache_bytes
         content = await anyio.to_thread.run_sync(work, limiter=self._threads)
-        if request.method == "GET" and not cover:
+        if call.request.method == "GET" and not cover:
             self.state.downloads += 1
             task.downloads += 1
         manner = None if cover else self.state.spoken.file()
         if manner is None:
-            return self._file(request, content, "image/jpeg" if cover else "video/mp4", fault)
+            return FileResponse(call, content, "image/jpeg" if cover else "video/mp4", self._sent)
         if manner.content:
-            data = manner.content(b"".join(content.chunks(0, content.size)))
-            content = Content(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
-        answer = FileResponse(request, content, "video/mp4", fault, self._sent, manner.status)
+            content = Content.of(manner.content(b"".join(content.chunks(0, content.size))))
+        answer = FileResponse(call, content, "video/mp4", self._sent, manner.status)
         answer.headers.update(manner.headers)
         for name in manner.without:
             del answer.headers[name]
@@ -193,22 +142,13 @@ class Files:
         alive = self.state.link_is_good("upload", parts.path, query.get("expires", ""), query.get("sig", ""))
         return not alive or self.find_upload(link) is None
 
-    def _uploaded(self, request: Request, upload: Upload | None, fault: Fault | None) -> Response:
+    def _uploaded(self, call: Call, upload: Upload | None) -> Response:
         if upload is None:
             return not_found()
-        content = Content(upload.path.read_bytes(), 0, f'"{upload.sha256[:32]}"')
-        return self._file(request, content, upload.media_type, fault)
-
-    def _file(self, request: Request, content: Content, media_type: str, fault: Fault | None) -> Response:
-        return FileResponse(request, content, media_type, fault, self._sent)
+        return FileResponse(call, Content.of(upload.path.read_bytes()), upload.media_type, self._sent)
 
     def _sent(self, count: int) -> None:
         self.state.bytes_sent += count
-
-
-def origin(request: Request) -> str:
-    """Scheme and host as the client wrote them, so that links work through any name or port mapping."""
-    return f"{request.url.scheme}://{request.headers.get('host', 'localhost')}"
 
 
 def not_found() -> Response:

@@ -69,6 +69,11 @@ class Content:
     filler: int
     etag: str
 
+    @classmethod
+    def of(cls, data: bytes) -> Content:
+        """Bytes as they are, without filler."""
+        return cls(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+
     @property
     def size(self) -> int:
         """All bytes."""
@@ -184,7 +189,7 @@ class ClipCache:
         """
         data = self._get(spec, lambda: render_clip(spec))
         if size is None:
-            return Content(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+            return Content.of(data)
         if content := padded(data, size):
             return content
         tiny = replace(spec, text="", label="", seconds=0.1, width=_TINY_SIDE, height=_TINY_SIDE, picture="")
@@ -195,8 +200,7 @@ class ClipCache:
 
     def cover(self, spec: ClipSpec) -> Content:
         """The cover picture of the clip."""
-        data = self._get(("cover", spec), lambda: render_cover(spec))
-        return Content(data, 0, f'"{hashlib.sha256(data).hexdigest()[:32]}"')
+        return Content.of(self._get(("cover", spec), lambda: render_cover(spec)))
 
     def _get(self, key: object, make: Callable[[], bytes]) -> bytes:
         with self._lock:

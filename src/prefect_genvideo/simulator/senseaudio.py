@@ -13,15 +13,13 @@ from functools import partial
 from typing import Any, cast
 
 import anyio.to_thread
-from starlette.requests import Request
 from starlette.responses import Response
 
 from prefect_genvideo.simulator import clock
-from prefect_genvideo.simulator.faults import Fault
-from prefect_genvideo.simulator.files import SENSE_FILES, Files, origin
+from prefect_genvideo.simulator.files import SENSE_FILES, Files
 from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
 from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, always, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -87,14 +85,9 @@ class SenseAudio:
     def __init__(self, state: SimulatorState, files: Files) -> None:
         self.state, self.files = state, files
 
-    async def create(self, request: Request, fault: Fault | None) -> Response:
-        """Check, bill, answer with the task id and nothing else.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        raw, account = await request.body(), request.state.account
+    async def create(self, call: Call) -> Response:
+        """Check, bill, answer with the task id and nothing else."""
+        raw, account = await call.request.body(), call.account
         if len(raw) > MOST_BODY:
             return respond((413, "<html><head><title>413 Request Entity Too Large</title></head></html>"))
         body = _object(raw)
@@ -108,12 +101,12 @@ class SenseAudio:
         most = self.state.config.max_concurrency
         if most is not None and self.state.open_tasks(account) >= most:
             return respond(_CONCURRENCY)
-        content = await self._without_inline_data(body["content"], origin(request))
+        content = await self._without_inline_data(body["content"], call.origin)
         if content is None:
             return respond(invalid("图片链接无效"))
         task = self.state.accept("senseaudio", account, _wanted({**body, "content": content}))
-        if fault is not None and fault.kind == "moderation":
-            self.state.doom(task, str(fault.params.get("reason", "内容审核未通过")), fault.params.get("message"))
+        if (facts := call.struck_by("moderation")) is not None:
+            self.state.doom(task, str(facts.get("reason", "内容审核未通过")), facts.get("message"))
         return respond((200, {"task_id": task.task_id}))
 
     async def _without_inline_data(self, content: list[dict[str, Any]], base: str) -> list[dict[str, Any]] | None:
@@ -135,20 +128,15 @@ class SenseAudio:
             stored.append({**item, "url": url} if "url" in item else item)
         return stored
 
-    async def status(self, request: Request, fault: Fault | None) -> Response:
-        """Answer with the flat record of the task.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        task = self.state.find(request.query_params.get("id", ""), request.state.account)
+    async def status(self, call: Call) -> Response:
+        """Answer with the flat record of the task."""
+        task = self.state.find(call.request.query_params.get("id", ""), call.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
         self.state.poll(task)
-        record = self._record(task, origin(request))
-        if fault is not None and fault.kind == "unknown_word":
-            record |= {"status": str(fault.params.get("word", "moderating")), "progress": 60}
+        record = self._record(task, call.origin)
+        if (facts := call.struck_by("unknown_word")) is not None:
+            record |= {"status": str(facts.get("word", "moderating")), "progress": 60}
             record.pop("video_url", None)
         elif record["status"] == "completed":
             text = f"{task.task_id} {task.wanted.prompt}"
@@ -186,14 +174,9 @@ class SenseAudio:
         path = f"video_add_watermark/{task.file_id}/{task.file_id}.mp4" if marked else f"video/{task.file_id}"
         return record | {"status": "completed", "video_url": f"{base}{SENSE_FILES}/{path}"}
 
-    async def models(self, request: Request, fault: Fault | None) -> Response:
-        """List the video models.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        wanted = request.query_params.get("mode", "video") == "video"
+    async def models(self, call: Call) -> Response:
+        """List the video models."""
+        wanted = call.request.query_params.get("mode", "video") == "video"
         data = [
             {"id": name, "display_name": name, "mode": "video", "owned_by": "senseaudio"}
             for name in SENSEAUDIO_MODELS

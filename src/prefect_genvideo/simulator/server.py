@@ -7,7 +7,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator
 from typing import Any
 
 import uvicorn
@@ -16,10 +16,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_genvideo.simulator.app import SENSEAUDIO, SUDASHUI, create_app
 from prefect_genvideo.simulator.config import SimulatorConfig
-from prefect_genvideo.simulator.faults import FaultSet
 from prefect_genvideo.simulator.files import FILES
-from prefect_genvideo.simulator.purse import MoneyManner, Purse
-from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task
+from prefect_genvideo.simulator.purse import MoneyManner
+from prefect_genvideo.simulator.state import SimulatorState
 from prefect_genvideo.simulator.wire import CUT_EXTENSION
 
 DEMO_KEY = "sk-sim-demo"
@@ -66,19 +65,22 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets)
 
 
-class Simulator:
+class Simulator(SimulatorState):
     """A running simulator, steered from Python. Every method may be called from any thread.
 
-    Attributes:
-        state: All it knows.
+    Args:
+        config: How it behaves.
         url: Where it listens, e.g. `http://127.0.0.1:40123`.
+
+    Attributes:
         key: A key that is accepted.
     """
 
     key = DEMO_KEY
 
-    def __init__(self, url: str, state: SimulatorState) -> None:
-        self.url, self.state = url, state
+    def __init__(self, config: SimulatorConfig, url: str) -> None:
+        super().__init__(config)
+        self.url = url
 
     @property
     def sudashui_url(self) -> str:
@@ -95,47 +97,9 @@ class Simulator:
         """Base URL of the SenseAudio API."""
         return f"{self.url}{SENSEAUDIO}"
 
-    @property
-    def faults(self) -> FaultSet:
-        """The faults that are on: `.add(Fault(...))`, `.clear()`, `.hits`."""
-        return self.state.faults
-
-    @property
-    def billed(self) -> int:
-        """Generations that were accepted and are paid, of all accounts."""
-        return self.state.billed
-
-    @property
-    def by_account(self) -> dict[str, int]:
-        """Generations that were accepted, by key."""
-        return dict(self.state.by_account)
-
-    @property
-    def tasks(self) -> list[Task]:
-        """All tasks, oldest first."""
-        return list(self.state.tasks.values())
-
-    @property
-    def calls(self) -> dict[str, int]:
-        """HTTP calls so far by operation: `create`, `status`, `download` … (absent = none)."""
-        return dict(self.state.calls)
-
-    @property
-    def downloads(self) -> int:
-        """Clips that began to be sent."""
-        return self.state.downloads
-
-    def task(self, task_id: str) -> Task:
-        """One task. Raises `KeyError` for an unknown id."""
-        return self.state.tasks[task_id]
-
-    def reset(self, config: SimulatorConfig | None = None) -> None:
-        """Forget tasks, bills, uploads, faults and counters; back to the first config or to `config`."""
-        self.state.reset(config)
-
     def configure(self, **changes: Any) -> SimulatorConfig:
         """Change settings while running, e.g. `configure(clock="manual")`; tasks stay."""
-        return self.state.reconfigure(changes)
+        return self.reconfigure(changes)
 
     def speak(self, **chosen: str) -> dict[str, str]:
         """Answer in another manner of the field, e.g. `speak(create="wrapped", status="link_late")`.
@@ -149,12 +113,7 @@ class Simulator:
         Raises:
             ValueError: An operation or a name is not known.
         """
-        return self.state.spoken.choose(chosen)
-
-    @property
-    def purse(self) -> Purse:
-        """Balances, bills and logs of all keys."""
-        return self.state.purse
+        return self.spoken.choose(chosen)
 
     def money(self, account: str | None = None, **changes: Any) -> MoneyManner:
         """Handle money in another way while running, e.g. `money(absent=["log"], settles_at=1.05)`.
@@ -169,33 +128,7 @@ class Simulator:
         Raises:
             ValueError: A name or a value is not known.
         """
-        return self.state.purse.choose(changes, account)
-
-    def advance(self, task_id: str) -> Task:
-        """Move a task one stage on."""
-        return self.state.advance(task_id)
-
-    def finish(self, task_id: str) -> Task:
-        """End a task well."""
-        return self.state.finish(task_id)
-
-    def fail(self, task_id: str, reason: str = "content_policy_violation", message: str | None = None) -> Task:
-        """End a task badly.
-
-        Args:
-            task_id: The provider's id.
-            reason: Why, in the provider's words.
-            message: A longer text; the reason by default.
-        """
-        return self.state.fail(task_id, reason, message)
-
-    def expire_links(self, kind: LinkKind = "result") -> None:
-        """Let all links that were given out so far be refused."""
-        self.state.expire_links(kind)
-
-    def snapshot(self) -> Mapping[str, Any]:
-        """What `GET /_sim/state` answers."""
-        return self.state.snapshot()
+        return self.purse.choose(changes, account)
 
 
 @contextlib.contextmanager
@@ -219,22 +152,22 @@ def running_simulator(
         OSError: The port is taken.
         RuntimeError: The server did not come up.
     """
-    state = SimulatorState(config or SimulatorConfig())
     sock = _listen(host, port)
+    simulator = Simulator(config or SimulatorConfig(), _url(host, sock.getsockname()[1]))
     ready = threading.Event()
-    server = _server(state, ready.set)
+    server = _server(simulator, ready.set)
     thread = threading.Thread(target=server.run, args=([sock],), name="genvideo-simulator", daemon=True)
     thread.start()
     try:
         if not ready.wait(_START_S):
             raise RuntimeError("the simulator did not come up")
-        with _paced(state.config):
-            yield Simulator(_url(host, sock.getsockname()[1]), state)
+        with _paced(simulator.config):
+            yield simulator
     finally:
         server.should_exit = True
         thread.join(_START_S)
         sock.close()
-        state.close()
+        simulator.close()
 
 
 def pace(config: SimulatorConfig) -> float:
@@ -265,15 +198,14 @@ def serve(host: str = "127.0.0.1", port: int = 8787, config: SimulatorConfig | N
     Raises:
         OSError: The port is taken.
     """
-    state = SimulatorState(config or SimulatorConfig(clock="time", scale=0.1))
     sock = _listen(host, port)
-    text = usage(Simulator(_url(host, sock.getsockname()[1]), state))
+    simulator = Simulator(config or SimulatorConfig(clock="time", scale=0.1), _url(host, sock.getsockname()[1]))
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            _server(state, lambda: print(text, flush=True)).run([sock])
+            _server(simulator, lambda: print(usage(simulator), flush=True)).run([sock])
     finally:
         sock.close()
-        state.close()
+        simulator.close()
 
 
 def usage(simulator: Simulator) -> str:
@@ -290,12 +222,12 @@ def usage(simulator: Simulator) -> str:
                       files_url="{simulator.sudashui_files_url}")
   SenseAudioCredentials(api_key="{simulator.key}", base_url="{simulator.senseaudio_url}")
 
-  export {_INTERVAL}={pace(simulator.state.config):g}
+  export {_INTERVAL}={pace(simulator.config):g}
                where flows run: the learned schedule would wait for a real provider's minutes
 
   curl {simulator.url}/_sim/state
   curl {simulator.url}/_sim/faults -d '{{"kind": "lost_after", "op": "create", "times": 1}}'
-  clock {simulator.state.config.clock}, scale {simulator.state.config.scale:g}; Ctrl-C stops it"""
+  clock {simulator.config.clock}, scale {simulator.config.scale:g}; Ctrl-C stops it"""
 
 
 def _server(state: SimulatorState, ready: Callable[[], object]) -> _Server:

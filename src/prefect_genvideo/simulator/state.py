@@ -124,6 +124,14 @@ class SimulatorState:
     Args:
         config: How it behaves.
         monotonic: The clock that durations are measured with.
+
+    Attributes:
+        faults: Those that are on: `.add(Fault(...))`, `.clear()`, `.hits`.
+        purse: Balances, bills and logs of all keys.
+        by_id: All tasks.
+        by_account: Generations that were accepted, by key.
+        calls: HTTP calls so far by operation: `create`, `status`, `download` …
+        downloads: Clips that began to be sent.
     """
 
     def __init__(self, config: SimulatorConfig, monotonic: Callable[[], float] = time.monotonic) -> None:
@@ -148,7 +156,7 @@ class SimulatorState:
             self._secret = secrets.token_bytes(32)
             self._link_ages: Counter[str] = Counter()
             self._upload_ms = 0
-            self.tasks: dict[str, Task] = {}
+            self.by_id: dict[str, Task] = {}
             self.files: dict[str, Task] = {}
             self.uploads: dict[str, Upload] = {}
             self.calls: Counter[str] = Counter()
@@ -181,6 +189,11 @@ class SimulatorState:
     # Tasks and money
 
     @property
+    def tasks(self) -> list[Task]:
+        """All tasks, oldest first."""
+        return list(self.by_id.values())
+
+    @property
     def billed(self) -> int:
         """Generations that were accepted. Each is paid, whether or not its id reached anybody."""
         return sum(self.by_account.values())
@@ -194,7 +207,7 @@ class SimulatorState:
             wanted: What was asked for.
         """
         with self._lock:
-            number = len(self.tasks)
+            number = len(self.by_id)
             record, file_id = str(uuid.uuid4()), str(uuid.uuid4())
             chars = "".join(secrets.choice(_ALPHABET) for _ in range(32))
             task = Task(
@@ -209,7 +222,7 @@ class SimulatorState:
                 started_mono=self._monotonic(),
                 run_s=clock.draw_duration(self.config, self._rng),
             )
-            self.tasks[task.task_id] = self.files[file_id] = task
+            self.by_id[task.task_id] = self.files[file_id] = task
             self.by_account[account] += 1
             self._open.setdefault(account, set()).add(task.task_id)
             return task
@@ -217,10 +230,10 @@ class SimulatorState:
     def settle(self) -> None:
         """Move the money of all tasks that have ended."""
         with self._lock:
-            for task in self.tasks.values():
+            for task in self.by_id.values():
                 if self.config.clock == "time":
                     self._move(task)
-            self.purse.settle(self.tasks.values())
+            self.purse.settle(self.by_id.values())
 
     def find(self, task_id: str, account: str) -> Task | None:
         """The task, if it is of this account.
@@ -229,7 +242,7 @@ class SimulatorState:
             task_id: The provider's id.
             account: The key that asks.
         """
-        task = self.tasks.get(task_id)
+        task = self.by_id.get(task_id)
         return task if task is not None and task.account == account else None
 
     def poll(self, task: Task) -> Task:
@@ -246,21 +259,21 @@ class SimulatorState:
         """Tasks of the account that are not over."""
         with self._lock:
             for task_id in list(self._open.get(account, ())):
-                self._move(self.tasks[task_id])
+                self._move(self.by_id[task_id])
             return len(self._open.get(account, ()))
 
     def advance(self, task_id: str) -> Task:
         """Move a task one stage on. Raises `KeyError` for an unknown id."""
         with self._lock:
-            task = self.tasks[task_id]
+            task = self.by_id[task_id]
             return self._set(task, min(task.stage + 1, clock.DONE))
 
     def finish(self, task_id: str) -> Task:
         """End a task well. Raises `KeyError` for an unknown id."""
         with self._lock:
-            return self._set(self.tasks[task_id], clock.DONE)
+            return self._set(self.by_id[task_id], clock.DONE)
 
-    def fail(self, task_id: str, reason: str, message: str | None = None) -> Task:
+    def fail(self, task_id: str, reason: str = "content_policy_violation", message: str | None = None) -> Task:
         """End a task badly. Raises `KeyError` for an unknown id.
 
         Args:
@@ -269,8 +282,8 @@ class SimulatorState:
             message: A longer text; the reason by default.
         """
         with self._lock:
-            self.doom(self.tasks[task_id], reason, message)
-            return self._set(self.tasks[task_id], clock.DONE)
+            self.doom(self.by_id[task_id], reason, message)
+            return self._set(self.by_id[task_id], clock.DONE)
 
     def doom(self, task: Task, reason: str, message: str | None = None) -> None:
         """Let a task fail when it ends.
@@ -370,7 +383,7 @@ class SimulatorState:
         """Everything worth asserting, as JSON types."""
         with self._lock:
             if self.config.clock == "time":
-                for task in self.tasks.values():
+                for task in self.by_id.values():
                     self._move(task)
             return {
                 "billed": self.billed,
@@ -386,5 +399,5 @@ class SimulatorState:
                 "dialect": self.spoken.on,
                 "money": self.purse.snapshot(),
                 "config": asdict(self.config),
-                "tasks": [task.to_json() for task in self.tasks.values()],
+                "tasks": [task.to_json() for task in self.by_id.values()],
             }

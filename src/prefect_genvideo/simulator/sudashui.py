@@ -8,15 +8,14 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from prefect_genvideo.simulator import clock
-from prefect_genvideo.simulator.faults import ON_SUCCESS_ONLY, Fault
-from prefect_genvideo.simulator.files import Files, origin
+from prefect_genvideo.simulator.faults import ON_SUCCESS_ONLY
+from prefect_genvideo.simulator.files import Files
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS, sudashui_problem
 from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, always, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
 """The gateway's own page, which an unknown path is answered with."""
@@ -112,24 +111,19 @@ class Sudashui:
     def __init__(self, state: SimulatorState, files: Files) -> None:
         self.state, self.files = state, files
 
-    async def create(self, request: Request, fault: Fault | None) -> Response:
-        """Check, bill, answer with the task object.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        wanted = self._read(await request.body())
+    async def create(self, call: Call) -> Response:
+        """Check, bill, answer with the task object."""
+        wanted = self._read(await call.request.body())
         if not isinstance(wanted, Wanted):
             return respond(wanted)
-        purse, account = self.state.purse, request.state.account
+        purse, account = self.state.purse, call.account
         if purse.lacks(account, purse.price_of(wanted.model, wanted.seconds, account)):
             return respond(_NO_MONEY)
         task = self.state.accept("sudashui", account, wanted)
-        purse.charge(task, request.state.request_id)
-        if fault is not None and fault.kind == "moderation":
-            reason = str(fault.params.get("reason", "Real human faces are not supported."))
-            self.state.doom(task, reason, fault.params.get("message"))
+        purse.charge(task, call.request.state.request_id)
+        if (facts := call.struck_by("moderation")) is not None:
+            reason = str(facts.get("reason", "Real human faces are not supported."))
+            self.state.doom(task, reason, facts.get("message"))
         elif any(map(self.files.link_is_dead, _links(wanted.request))):
             # Recorded: the reason stands inside only.
             self.state.doom(task, "", "asset download failed")
@@ -175,25 +169,20 @@ class Sudashui:
             return None
         return gateway_error(503, f"分组 default 下模型 {model} 无可用渠道（distributor）", "model_not_found")
 
-    async def status(self, request: Request, fault: Fault | None) -> Response:
-        """Answer with the row of the task.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        task = self.state.find(str(request.path_params["task_id"]), request.state.account)
+    async def status(self, call: Call) -> Response:
+        """Answer with the row of the task."""
+        task = self.state.find(str(call.request.path_params["task_id"]), call.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
         self.state.purse.settle([task])  # the end shows first, and the money moves after
         self.state.poll(task)
-        row = self._row(task, origin(request))
-        if fault is not None and fault.kind == "unknown_word":
-            row |= {"status": str(fault.params.get("word", "PAUSED_BY_OPERATOR")), "data": {"state": "processing"}}
+        row = self._row(task, call.origin)
+        if (facts := call.struck_by("unknown_word")) is not None:
+            row |= {"status": str(facts.get("word", "PAUSED_BY_OPERATOR")), "data": {"state": "processing"}}
             row.pop("result_url", None)
         elif row["status"] == "SUCCESS":
             text = f"{task.task_id} {task.wanted.prompt}"
-            row |= self._spoiled(task, origin(request), text)
+            row |= self._spoiled(task, call.origin, text)
         return respond((200, {"code": "success", "message": "", "data": row}))
 
     def _row(self, task: Task, base: str) -> dict[str, Any]:
@@ -252,26 +241,16 @@ class Sudashui:
         proxy = f"{base}/sudashui/v1/videos/{task.task_id}/content"
         return {"result_url": proxy if fault.kind == "proxy_link" else "", "data": inner}
 
-    async def models(self, request: Request, fault: Fault | None) -> Response:
-        """List the ids.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
+    async def models(self, call: Call) -> Response:
+        """List the ids."""
         data = [
             {"id": name, "object": "model", "created": 1_626_777_600, "owned_by": "vidu"} for name in self._offered()
         ]
         return respond((200, {"object": "list", "success": True, "data": data}))
 
-    async def content(self, request: Request, fault: Fault | None) -> Response:
-        """The gateway's own link to the clip: needs the key, redirects to the file.
-
-        Args:
-            request: The call.
-            fault: What strikes it, if anything.
-        """
-        task = self.state.find(str(request.path_params["task_id"]), request.state.account)
+    async def content(self, call: Call) -> Response:
+        """The gateway's own link to the clip: needs the key, redirects to the file."""
+        task = self.state.find(str(call.request.path_params["task_id"]), call.account)
         kind = "invalid_request_error"
         if task is None:
             return respond((404, {"error": {"message": "Task not found", "type": kind, "code": ""}}))
@@ -279,7 +258,7 @@ class Sudashui:
             word = "FAILURE" if task.done else _STAGES[task.stage][0]
             text = f"Task is not completed yet, current status: {word}"
             return respond((400, {"error": {"message": text, "type": kind}}))
-        return RedirectResponse(f"{origin(request)}{self.files.result_paths(task)[0]}", 302)
+        return RedirectResponse(f"{call.origin}{self.files.result_paths(task)[0]}", 302)
 
 
 def _running(stage: int) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import anyio
@@ -28,7 +29,36 @@ EXPIRED_XML = (
 # Answers that are not the gateway's own: they lack its headers.
 _OF_A_PROXY = ("502_html", "html_200")
 Answer = tuple[int, "str | dict[str, Any]"]
-Handler = Callable[[Request, "Fault | None"], Awaitable[Response]]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A call of one of the two APIs.
+
+    Attributes:
+        request: As it came.
+        fault: What strikes it, if anything.
+    """
+
+    request: Request
+    fault: Fault | None = None
+
+    @property
+    def account(self) -> str:
+        """The key that was sent; empty at a public address."""
+        return str(getattr(self.request.state, "account", ""))
+
+    @property
+    def origin(self) -> str:
+        """Scheme and host as the client wrote them, so that links work through any name or port mapping."""
+        return f"{self.request.url.scheme}://{self.request.headers.get('host', 'localhost')}"
+
+    def struck_by(self, kind: str) -> Mapping[str, Any] | None:
+        """Facts of the fault where it is of this kind, else None."""
+        return self.fault.params if self.fault is not None and self.fault.kind == kind else None
+
+
+Handler = Callable[[Call], Awaitable[Response]]
 
 
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
@@ -104,28 +134,27 @@ async def _client_gone(receive: Receive) -> None:
 
 
 class FileResponse(Response):
-    """A file with ranges, entity tag and the two faults that files have.
+    """A file with ranges, entity tag and the two faults that files have: `cut` and `stall`.
 
     Args:
+        call: What is answered.
         content: What is sent.
         media_type: Its Content-Type.
-        fault: `cut` or `stall`, when one strikes.
         sent: Called with the number of bytes of every piece that was handed over.
         whole_status: Status of an answer to a request for the whole file.
     """
 
     def __init__(
         self,
-        request: Request,
+        call: Call,
         content: Content,
         media_type: str,
-        fault: Fault | None,
         sent: Callable[[int], None],
         whole_status: int = 200,
     ) -> None:
-        self._content, self._fault, self._sent = content, fault, sent
-        self._head_only = request.method == "HEAD"
-        status, self._start, self._stop = _span(request, content)
+        self._content, self._fault, self._sent = content, call.fault, sent
+        self._head_only = call.request.method == "HEAD"
+        status, self._start, self._stop = _span(call.request, content)
         status = whole_status if status == 200 else status
         headers = {"ETag": content.etag, "Accept-Ranges": "bytes", "Content-Length": str(self._stop - self._start)}
         if status == 206:
@@ -185,7 +214,7 @@ async def with_fault(
     """Let one fault strike a call.
 
     Args:
-        request: The call.
+        request: What came.
         fault: What strikes.
         handler: Does the right thing; it knows the faults that change a task or a file.
         answers: The provider's words for kinds that are just another answer, by operation.
@@ -195,11 +224,11 @@ async def with_fault(
     accepted = params.get("accepted", fault.kind in ("lost_after", "timeout"))
     is_answer = fault.kind == "answer" or fault.kind in answers
     if fault.kind not in ("lost_before", "lost_after", "timeout") and not is_answer:
-        right = await handler(request, fault)
+        right = await handler(Call(request, fault))
         return CutShort(b"", announced=len(right.body)) if fault.kind == "cut_answer" else right
     request.state.from_proxy = fault.kind in _OF_A_PROXY
     if accepted:
-        await handler(request, None)
+        await handler(Call(request))
     else:
         await drain(request)
     if fault.kind == "timeout":
