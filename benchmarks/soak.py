@@ -414,7 +414,7 @@ async def _orphans(place: Place, records: list[LedgerRecord]) -> list[str]:
         orphans += [info.key async for info in store.list(prefix)]
     # A reservation with a key that was refused or never claimed stays for a day: its run may live, and claim it.
     async for held in Ledger(store).reservations.open():
-        if isinstance(held, Exception) or {states.get(key) for key in held.seconds} <= {"saved", "failed"}:
+        if isinstance(held, Exception) or {states.get(key) for key in held.creates} <= {"saved", "failed"}:
             orphans.append(f"_ledger/_reserved {held}")
     return [f"{place.provider}: {store.uri(key)}" for key in orphans]
 

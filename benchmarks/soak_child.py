@@ -26,6 +26,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.create import CreatePolicy
 from prefect_genvideo.ledger.decisions import adopt, release
+from prefect_genvideo.ledger.spent import Expected
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import Attempt, BoundedSteps, Maker
@@ -241,7 +242,8 @@ async def make(place: Place, weather: Weather, wishes: tuple[Wish, ...]) -> Answ
         async with pipeline_at(place, weather) as pipeline:
             maker = Maker(BoundedSteps())
             # As a batch does; some keys have records already.
-            pipeline.ledger.reservations.expect(pipeline.client.account, {wish.idempotency_key: 4.0 for wish in wishes})
+            creates = {wish.idempotency_key: Expected(4.0) for wish in wishes}
+            pipeline.ledger.reservations.expect(pipeline.client.account, creates)
 
             async def one(wish: Wish) -> None:
                 request = VideoRequest(model=model, prompt=wish.prompt, duration=4, resolution=resolution)

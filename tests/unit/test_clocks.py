@@ -21,11 +21,11 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger import reservations
 from prefect_genvideo.ledger.account import AccountThrottle
-from prefect_genvideo.ledger.clocks import quiet_for
 from prefect_genvideo.ledger.create import CreatePolicy, Creator
 from prefect_genvideo.ledger.decisions import release
 from prefect_genvideo.ledger.listing import every_record, unfinished
 from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.spent import Expected
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Generation
 from prefect_genvideo.pipeline.make import patiently
@@ -117,7 +117,7 @@ async def test_an_intent_that_seems_old_by_our_clock_alone_is_not_stale(store: O
     """Ours is an hour ahead of the writer's: the store, which has dated the write, is believed instead."""
     desk = Desk(store=store, policy=CreatePolicy(look_every=0.01))
     entry = await desk.left_by(-HOUR)
-    quiet = await quiet_for(store, desk.ledger.path("k"), entry.record, believed=180)
+    quiet = await desk.ledger.quiet_for(entry.record, believed=180)
     if isinstance(store, MemoryStore):
         assert quiet >= 3600
         return
@@ -359,7 +359,7 @@ async def test_what_a_machine_with_a_slow_clock_has_reserved_is_not_taken_for_ab
 
     store = LocalStore(tmp_path)
     slow, others = Ledger(store), Ledger(store)
-    slow.reservations.expect(draft().account, {"a": 4, "b": 4})
+    slow.reservations.expect(draft().account, dict.fromkeys("ab", Expected(4.0)))
     with monkeypatch.context() as patched:
         patched.setattr(reservations, "datetime", Slow)
         first = await slow.claim(draft("a", created_at=Slow.now(timezone.utc)))

@@ -21,9 +21,8 @@ from pydantic import ValidationError
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.allowances import sweep_allowances
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard, Reached
-from prefect_genvideo.ledger.marks import Label, marked_in, names_with
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.ledger.spent import Spent, one_create, spent_in, total
+from prefect_genvideo.ledger.spent import NOTHING, Expected, Label, Spent, marked_in, names_with, one_create, spent_in
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices import Estimate, Money, MoneyFacts
 from prefect_genvideo.storage import CreateOnlyStore, LocalStore, ObjectStore
@@ -165,7 +164,8 @@ async def test_what_a_batch_has_reserved_and_not_spent_is_given_back() -> None:
     ledger = Ledger(store)
     price = Money(amount=Decimal(1), currency="CNY")
     labels = {str(n): tuple(Label("tag", f"tag {m}") for m in range(n, n + 9)) for n in range(20)}
-    ledger.reservations.expect(draft().account, dict.fromkeys(labels, 4.0), dict.fromkeys(labels, price), labels)
+    creates = {key: Expected(4.0, price, named) for key, named in labels.items()}
+    ledger.reservations.expect(draft().account, creates)
     entry = await ledger.claim(create("3", "1", tuple(label.name for label in labels["3"])))
     assert entry is not None
     assert await ledger_says(store, Label("tag", "tag 10"), Label("tag", "tag 27")) == [9, 1]
@@ -328,16 +328,17 @@ SPENDING = st.dictionaries(
 def test_names_say_what_they_were_given(by_mark: dict[str, list[Decimal | None]]) -> None:
     """Any number of marks; each name fits a file system, and in all only the first counts."""
     marked = {
-        mark: total(
-            one_create(None, None if price is None else Money(amount=price, currency="CNY")) for price in prices
+        mark: sum(
+            (one_create(None, None if price is None else Money(amount=price, currency="CNY")) for price in prices),
+            NOTHING,
         )
         for mark, prices in by_mark.items()
     }
     names = names_with("0" * 32, Spent(3, 12.0), marked)
     assert all(len(name) <= 255 for name in names)
     assert len(set(names)) == len(names)
-    assert total(map(spent_in, names)) == Spent(3, 12.0)
-    found = {mark: total(marked_in(name, marked).get(mark, Spent(0, 0.0)) for name in names) for mark in marked}
+    assert sum(map(spent_in, names), NOTHING) == Spent(3, 12.0)
+    found = {mark: sum((marked_in(name, marked).get(mark, NOTHING) for name in names), NOTHING) for mark in marked}
     assert found == marked
 
 

@@ -11,7 +11,7 @@ from prefect_genvideo.ledger import reservations
 from prefect_genvideo.ledger.decisions import adopt
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.reservations import OLD_OPEN, RESERVED, Reservation
-from prefect_genvideo.ledger.spent import Spent
+from prefect_genvideo.ledger.spent import Expected, Spent
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.storage import ObjectStore
 from tests.fixtures.money import MemoryStore, Trouble, TroubledMemory, draft
@@ -68,7 +68,7 @@ async def test_a_hundred_and_twenty_videos_take_four_writes() -> None:
     store = MemoryStore()
     ledger = Ledger(store)
     keys = [f"row-{number:03}" for number in range(120)]
-    ledger.reservations.expect(ACCOUNT, dict.fromkeys(keys, 4.0))
+    ledger.reservations.expect(ACCOUNT, dict.fromkeys(keys, Expected(4.0)))
     entries = [await claim(ledger, key) for key in keys]
     assert [key for key in store.put_keys if key.startswith(RESERVED)] == list(reserved(store))
     assert sorted(len(one.keys) for one in opened(store)) == [20, 100]
@@ -101,7 +101,7 @@ async def test_what_is_reserved_counts_until_it_is_known_to_be_unspent() -> None
     """A run that ends early takes back what it has not sent, and leaves what is unfinished to be found."""
     store = MemoryStore()
     ledger = Ledger(store)
-    ledger.reservations.expect(ACCOUNT, dict.fromkeys("abcd", 4.0))
+    ledger.reservations.expect(ACCOUNT, dict.fromkeys("abcd", Expected(4.0)))
     first, second = await claim(ledger, "a"), await claim(ledger, "b")
     assert await spent(store) == Spent(4, 16.0)
     await ledger.move(first, "rejected", unpaid=True)
@@ -144,7 +144,7 @@ async def test_reconciling_closes_what_a_killed_run_has_left() -> None:
     """At once where all keys have ended, with its own last move where it ends the last of them."""
     store = MemoryStore()
     dead = Ledger(store)
-    dead.reservations.expect(ACCOUNT, dict.fromkeys("ab", 4.0))
+    dead.reservations.expect(ACCOUNT, dict.fromkeys("ab", Expected(4.0)))
     for key in "ab":
         submitted = await dead.move(await claim(dead, key), "submitted", task_id=key)
         await dead.store.put(dead.path(key), submitted.record.model_copy(update={"state": "submitted"}).to_bytes())
@@ -162,7 +162,7 @@ async def test_a_key_that_may_still_be_claimed_keeps_its_reservation(monkeypatch
     """Reconciling meets a live run between its reservation and its claim; a day later the run counts as dead."""
     store = MemoryStore()
     run = Ledger(store)
-    run.reservations.expect(ACCOUNT, dict.fromkeys("abc", 4.0))
+    run.reservations.expect(ACCOUNT, dict.fromkeys("abc", Expected(4.0)))
     await save(run, await claim(run, "a"))
     await claim(run, "c")
     assert await left(store, tidy=True) == ["c"]
@@ -181,7 +181,7 @@ async def test_what_a_dead_run_never_claimed_is_given_up_after_a_day(
     """Until then a rejected key may be claimed again by whoever reserved it."""
     store = MemoryStore()
     run = Ledger(store)
-    run.reservations.expect(ACCOUNT, dict.fromkeys("ab", 4.0))
+    run.reservations.expect(ACCOUNT, dict.fromkeys("ab", Expected(4.0)))
     await save(run, await claim(run, "a"))
     if state:
         await store.put(run.path("b"), draft("b").model_copy(update={"state": state}).to_bytes())
@@ -196,7 +196,7 @@ async def test_nothing_is_claimed_under_a_reservation_of_yesterday(monkeypatch: 
     """A batch that runs for days reserves its later rows again, for the day on which they are sent."""
     store = MemoryStore()
     ledger = Ledger(store)
-    ledger.reservations.expect(ACCOUNT, dict.fromkeys("abc", 4.0))
+    ledger.reservations.expect(ACCOUNT, dict.fromkeys("abc", Expected(4.0)))
     first = await claim(ledger, "a")
     late(monkeypatch, 13)
     await claim(ledger, "b")
@@ -214,7 +214,7 @@ async def test_what_has_ended_under_a_reservation_of_yesterday_counts_once(monke
     """It is closed when its last rows are reserved anew, and is not closed again when the run ends."""
     store = MemoryStore()
     ledger = Ledger(store)
-    ledger.reservations.expect(ACCOUNT, dict.fromkeys("ab", 4.0))
+    ledger.reservations.expect(ACCOUNT, dict.fromkeys("ab", Expected(4.0)))
     await save(ledger, await claim(ledger, "a"))
     late(monkeypatch, 13)
     await save(ledger, await claim(ledger, "b"))

@@ -23,8 +23,8 @@ from prefect_genvideo.ledger.allowances import taken_in
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard
 from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.listing import unfinished
-from prefect_genvideo.ledger.marks import Label
 from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.spent import Label
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline import heal

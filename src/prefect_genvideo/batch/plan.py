@@ -17,8 +17,8 @@ import anyio.to_thread
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Manifest, ManifestRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten, shown
-from prefect_genvideo.ledger.marks import Label, labels_in
 from prefect_genvideo.ledger.record import check_key
+from prefect_genvideo.ledger.spent import Expected, labels_in
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
@@ -171,24 +171,17 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         items: The batch's rows.
         free: Keys that have no record yet, see `unclaimed`; empty where that is not known.
     """
-    pipelines = dict[int, Pipeline]()
-    seconds, prices = dict[int, dict[str, float]](), dict[int, dict[str, Money]]()
-    labels = dict[int, dict[str, tuple[Label, ...]]]()
+    expected = dict[int, tuple[Pipeline, dict[str, Expected]]]()
     for item in items:
         first = item.alternatives[0]
         key, pipeline = first.idempotency_key, first.pipeline
         if free and key not in free:
             continue
-        pipelines[id(pipeline)] = pipeline
-        seconds.setdefault(id(pipeline), {})[key] = pipeline.client.effective(first.request).duration or 0.0
-        if (price := _most(item)) is not None:
-            prices.setdefault(id(pipeline), {})[key] = price
-        if named := labels_in(*pipeline.labels.beside(item.tags)):
-            labels.setdefault(id(pipeline), {})[key] = named
-    for number, pipeline in pipelines.items():
-        pipeline.ledger.reservations.expect(
-            pipeline.client.account, seconds[number], prices.get(number), labels.get(number)
-        )
+        seconds = pipeline.client.effective(first.request).duration or 0.0
+        create = Expected(seconds, _most(item), labels_in(*pipeline.labels.beside(item.tags)))
+        expected.setdefault(id(pipeline), (pipeline, {}))[1][key] = create
+    for pipeline, creates in expected.values():
+        pipeline.ledger.reservations.expect(pipeline.client.account, creates)
 
 
 def _most(item: Item) -> Money | None:

@@ -15,13 +15,13 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from functools import partial
+from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger.marks import Label, labels_of
 from prefect_genvideo.ledger.record import LedgerRecord, file_name
-from prefect_genvideo.ledger.spent import Spent, in_name
+from prefect_genvideo.ledger.spent import NOTHING, Label, Spent, in_name, labels_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
 from prefect_genvideo.storage.base import ObjectStore
@@ -37,7 +37,7 @@ _HOLDS = timedelta(days=7)
 _MOST_HOLDS = 1_000
 # A run at a month's end still looks at the month before.
 _KEPT_FOR = timedelta(days=62)
-_NOTHING = Spent(0, 0.0)
+Scope = Literal["run", "day", "month"]
 
 
 async def settle_taken(ledger: Ledger, record: LedgerRecord) -> None:
@@ -50,7 +50,7 @@ async def settle_taken(ledger: Ledger, record: LedgerRecord) -> None:
         ledger: Of the record.
         record: With its final cost.
     """
-    cost = record.money.spent if record.money is not None and record.money.final else None
+    cost = record.final_cost
     for label in labels_of(record) if cost is not None else ():
         taken = (record.taken or {}).get(str(label))
         if taken is None or cost is None or in_name(taken.currency) != in_name(cost.currency):
@@ -216,25 +216,30 @@ class _Share:
 
 
 @dataclass(frozen=True)
-class LabelCap:
-    """A label's cap as it would stand with a create.
+class Cap:
+    """A cap as it would stand with a create.
 
     Attributes:
-        label: The tag or cost center.
-        wanted: What it would cost in all.
-        limit: The cap.
-        fits: Whether it may.
+        name: Field of the budget.
+        scope: What it is for.
+        wanted: What would be spent in all, with the create.
+        limit: The most that may be.
+        fits: Whether the create may be sent.
+        currency: Of both; empty for creates and seconds.
+        label: The tag or cost center, where the cap is of one.
     """
 
-    label: Label
-    wanted: Money
-    limit: Money
+    name: str
+    scope: Scope
+    wanted: Decimal
+    limit: Decimal
     fits: bool
+    currency: str = ""
+    label: Label | None = None
 
-    @property
-    def name(self) -> str:
-        """Field of the budget."""
-        return f"{self.label.kind}_month_money"
+    def shown(self, value: Decimal) -> str:
+        """An amount of its kind, e.g. `41.5 CNY`."""
+        return f"{plain(value)} {self.currency}".strip()
 
 
 @dataclass
@@ -275,9 +280,9 @@ class Allowances:
         if known is None or moment - known[0] > _FRESH:
             found = await self.ledger.reservations.marked(month, [label.mark for label in self.caps])
             known = self._names[month] = (moment, found)
-        return {label: known[1].get(label.mark, _NOTHING) for label in labels}
+        return {label: known[1].get(label.mark, NOTHING) for label in labels}
 
-    async def take(self, draft: LedgerRecord, cost: Decimal, elsewhere: Mapping[Label, Decimal]) -> list[LabelCap]:
+    async def take(self, draft: LedgerRecord, cost: Decimal, elsewhere: Mapping[Label, Decimal]) -> list[Cap]:
         """Take what a create may cost out of the caps of its labels: out of all of them, or out of none.
 
         Args:
@@ -319,7 +324,7 @@ class Allowances:
             known = self._shares[label, month] = _Share(label, self.caps[label], month, shared)
         return known
 
-    async def _cap(self, share: _Share, cost: Decimal, elsewhere: Decimal) -> LabelCap:
+    async def _cap(self, share: _Share, cost: Decimal, elsewhere: Decimal) -> Cap:
         moment = time.monotonic()
         refused = moment - share.refused_at < _FRESH and cost >= share.least_refused
         if EXACT.add(share.spent, cost) > share.taken and not refused:
@@ -330,8 +335,8 @@ class Allowances:
         fits = wanted <= share.taken
         if not fits and not refused:
             share.refused_at, share.least_refused = moment, cost
-        told = Money(amount=EXACT.add(share.others, wanted), currency=share.cap.currency)
-        return LabelCap(share.label, told, share.cap, fits)
+        name, in_all, limit = f"{share.label.kind}_month_money", EXACT.add(share.others, wanted), share.cap
+        return Cap(name, "month", in_all, limit.amount, fits, limit.currency, share.label)
 
     async def finish(self) -> None:
         """Give back what was taken and not spent. Best effort: what cannot be, counts until the month ends."""

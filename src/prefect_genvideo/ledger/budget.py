@@ -14,23 +14,20 @@ from typing import TYPE_CHECKING, Literal, TypedDict
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
-from prefect_genvideo.ledger.allowances import Allowances, LabelCap
-from prefect_genvideo.ledger.marks import Label
+from prefect_genvideo.ledger.allowances import Allowances, Cap, Scope
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.reservations import FOLDER
-from prefect_genvideo.ledger.spent import Spent, in_name, one_create, price_of
+from prefect_genvideo.ledger.spent import NOTHING, Label, Spent, in_name, one_create, price_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
-from prefect_genvideo.prices.amounts import EXACT, Money, plain
+from prefect_genvideo.prices.amounts import EXACT, Money
 from prefect_genvideo.prices.text import parse_money
 from prefect_genvideo.storage.base import PreconditionFailedError
 
 # How long a count is believed before the ledger is listed again for what others have sent meanwhile.
 _FRESH = 20.0
-_NOTHING = Spent(0, 0.0)
 _SOURCE = "budget of this run"
 
-Scope = Literal["run", "day", "month"]
 # Labels that one budget caps; a share is an object of its own.
 _MOST_LABELS = 200
 
@@ -178,21 +175,6 @@ class Reached:
     label: str = ""
 
 
-@dataclass(frozen=True)
-class _Cap:
-    """One cap as it would stand with a create."""
-
-    name: str
-    scope: Scope
-    wanted: Decimal
-    limit: Decimal
-    currency: str = ""
-    label: Label | None = None
-
-    def shown(self, value: Decimal) -> str:
-        return f"{plain(value)} {self.currency}".strip()
-
-
 def _silent(reached: Reached) -> None:
     del reached
 
@@ -218,7 +200,7 @@ class BudgetGuard:
     budget: Budget
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
     reached: Callable[[Reached], None] = _silent
-    run: Spent = field(default_factory=lambda: Spent(0, 0.0))
+    run: Spent = field(default_factory=lambda: NOTHING)
     near: dict[str, Reached] = field(default_factory=dict[str, Reached])
     _own: dict[str, Spent] = field(default_factory=dict[str, Spent])
     _others: dict[str, tuple[float, Spent]] = field(default_factory=dict[str, "tuple[float, Spent]"])
@@ -254,17 +236,17 @@ class BudgetGuard:
             self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)], draft)
             others = {label: self._most(known) for label, known in elsewhere.items()}
             taken = await self._labels.take(draft, self._most(mine), others)
-            self._refuse(list(self._over(_cap_of(one) for one in taken if not one.fits)), draft)
+            self._refuse(list(self._over(taken)), draft)
             self._add(day, mine)
-            await self._tell_of([*caps, *map(_cap_of, taken)], draft)
-            own = {str(one.label): Money(amount=self._most(mine), currency=one.limit.currency) for one in taken}
+            await self._tell_of([*caps, *taken], draft)
+            own = {str(one.label): Money(amount=self._most(mine), currency=one.currency) for one in taken}
             return draft.model_copy(update={"taken": own or None})
 
     def _refuse(self, problems: list[Problem], draft: LedgerRecord) -> None:
         if problems:
             raise BudgetError("The budget is spent; nothing was sent.", problems=problems, provider=draft.provider)
 
-    async def _tell_of(self, caps: list[_Cap], draft: LedgerRecord) -> None:
+    async def _tell_of(self, caps: list[Cap], draft: LedgerRecord) -> None:
         share = Decimal(str(self.budget.warn_share))
         for cap in caps:
             if share and cap.wanted >= cap.limit * share:
@@ -272,7 +254,7 @@ class BudgetGuard:
 
     def refund(self, draft: LedgerRecord) -> None:
         """Take back a create that made nothing."""
-        self._add(_day(draft), _NOTHING - self._cost(draft))
+        self._add(_day(draft), NOTHING - self._cost(draft))
         self._labels.give_back(draft.key)
 
     async def finish(self) -> None:
@@ -293,7 +275,7 @@ class BudgetGuard:
 
     def _add(self, day: str, mine: Spent) -> None:
         self.run += mine
-        self._own[day] = self._own.get(day, _NOTHING) + mine
+        self._own[day] = self._own.get(day, NOTHING) + mine
 
     async def _counted(self, period: str, account: str) -> Spent:
         """What a day, or a month (`2026-11-`), has seen: of others by the store, of this run by its own count."""
@@ -304,8 +286,8 @@ class BudgetGuard:
         own = [spent for day, spent in self._own.items() if day.startswith(period)]
         return sum(own, known[1])
 
-    def _caps(self, spent: dict[Scope, Spent]) -> Iterator[_Cap]:
-        cap, counted = self.budget, spent.get("day", _NOTHING)
+    def _caps(self, spent: dict[Scope, Spent]) -> Iterator[Cap]:
+        cap, counted = self.budget, spent.get("day", NOTHING)
         plain_caps: tuple[tuple[str, Scope, float, float], ...] = (
             ("run_generations", "run", spent["run"].generations, cap.run_generations),
             ("run_seconds", "run", spent["run"].seconds, cap.run_seconds),
@@ -314,9 +296,11 @@ class BudgetGuard:
         )
         for name, scope, wanted, limit in plain_caps:
             if limit:
-                yield _Cap(name, scope, Decimal(f"{wanted:g}"), Decimal(f"{limit:g}"))
+                counts = Decimal(f"{wanted:g}"), Decimal(f"{limit:g}")
+                yield Cap(name, scope, *counts, fits=counts[0] <= counts[1])
         for scope, money in cap.money.items():
-            yield _Cap(f"{scope}_money", scope, self._most(spent[scope]), money.amount, money.currency)
+            most = self._most(spent[scope])
+            yield Cap(f"{scope}_money", scope, most, money.amount, most <= money.amount, money.currency)
 
     def _unknown(
         self, draft: LedgerRecord, mine: Spent, spent: dict[Scope, Spent], elsewhere: Mapping[Label, Spent]
@@ -333,7 +317,7 @@ class BudgetGuard:
             limit = "none in this period, or unknown_price: assume"
             yield Problem("budget.unknown_price", f"{others} creates of unknown price", limit, _SOURCE)
 
-    def _over(self, caps: Iterable[_Cap]) -> Iterator[Problem]:
+    def _over(self, caps: Iterable[Cap]) -> Iterator[Problem]:
         now = self.now()
         first = (now.replace(day=1) + timedelta(days=32)).strftime("%Y-%m-01 00:00 UTC")
         when: dict[Scope, str] = {
@@ -342,12 +326,12 @@ class BudgetGuard:
             "month": f"it frees up at {first}",
         }
         for cap in caps:
-            if cap.wanted > cap.limit:
+            if not cap.fits:
                 whose = f" for {shown(cap.label.name)}" if cap.label else ""
                 limit = f"at most {cap.shown(cap.limit)}{whose}; {when[cap.scope]}"
                 yield Problem(f"budget.{cap.name}", f"{cap.shown(cap.wanted)} with this one", limit, _SOURCE)
 
-    async def _tell(self, cap: _Cap, draft: LedgerRecord) -> None:
+    async def _tell(self, cap: Cap, draft: LedgerRecord) -> None:
         period = {"run": "", "day": _day(draft), "month": _day(draft)[:7]}[cap.scope]
         whose = cap.label.name if cap.label else ""
         known = (name := f"{cap.name}/{period}/{whose}") in self.near
@@ -357,7 +341,7 @@ class BudgetGuard:
             return
         self.reached(reached)
 
-    async def _is_first(self, cap: _Cap, period: str, account: str) -> bool:
+    async def _is_first(self, cap: Cap, period: str, account: str) -> bool:
         """Whether no other run has told of it: the first one leaves a mark. In doubt it is told again."""
         whose = f" {cap.label}" if cap.label else ""
         mark = hashlib.sha256(f"{cap.shown(cap.limit)} {self.budget.warn_share}{whose}".encode()).hexdigest()[:8]
@@ -371,10 +355,6 @@ class BudgetGuard:
         except DestinationError:
             return True
         return True
-
-
-def _cap_of(one: LabelCap) -> _Cap:
-    return _Cap(one.name, "month", one.wanted.amount, one.limit.amount, one.limit.currency, one.label)
 
 
 def _day(draft: LedgerRecord) -> str:

@@ -25,7 +25,6 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle, too_long_a_wait
 from prefect_genvideo.ledger.budget import BudgetGuard
-from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.lost import lost_create, settle_intent, take_up, told_of
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
@@ -158,7 +157,7 @@ class Creator:
                 if not seen:
                     self._say(
                         f"Another run is sending the create of key {draft.key!r} ({held.record.holder}); its "
-                        f"task is used as soon as it is known{dated_ahead(held.record)}."
+                        f"task is used as soon as it is known{held.record.dated_ahead}."
                     )
                 watched = watched + self.policy.look_every if held.etag == seen else 0.0
                 seen = held.etag

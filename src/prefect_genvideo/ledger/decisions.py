@@ -6,7 +6,6 @@ from datetime import datetime, timezone
 from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.ledger.clocks import quiet_for
 from prefect_genvideo.ledger.record import PAID, holder_is_gone
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import Problem
@@ -61,8 +60,7 @@ async def release(ledger: Ledger, key: str, *, force: bool = False) -> Entry:
     """
     entry = await ledger.existing(key)
     record, limit = entry.record, None
-    path = ledger.path(key)
-    age = await quiet_for(ledger.store, path, record, _FRESH) if record.state == "intent" else 0.0
+    age = await ledger.quiet_for(record, _FRESH) if record.state == "intent" else 0.0
     if record.state in PAID:
         limit = f"has the paid task {record.task_id}; reconcile fetches it. Give it up with force"
     elif record.state == "intent" and age < _FRESH and not holder_is_gone(record):

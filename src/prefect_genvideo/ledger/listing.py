@@ -76,7 +76,7 @@ async def records_of(ledger: Ledger, keys: Sequence[str]) -> dict[str, Found]:
 
 async def _reserved(ledger: Ledger, held: Held, tidy: bool) -> dict[str, Found]:
     """What is unfinished of a reservation, by path."""
-    keys = {ledger.path(key): key for key in held.seconds}
+    keys = {ledger.path(key): key for key in held.creates}
     found = dict(await _read(ledger, list(keys)))
     if tidy:
         states, unread = dict[str, LedgerState](), set[str]()

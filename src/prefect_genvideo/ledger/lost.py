@@ -11,7 +11,6 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 from prefect_genvideo.errors import redact
-from prefect_genvideo.ledger.clocks import quiet_for
 from prefect_genvideo.ledger.record import LedgerRecord, holder_is_gone
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 from prefect_genvideo.models import VideoRequest
@@ -43,7 +42,7 @@ async def settle_intent(ledger: Ledger, entry: Entry, stale_after: float, *, wat
     """
     record = entry.record
     gone = watched > stale_after or holder_is_gone(record)
-    if not gone and await quiet_for(ledger.store, ledger.path(record.key), record, stale_after) <= stale_after:
+    if not gone and await ledger.quiet_for(record, stale_after) <= stale_after:
         return entry
     try:
         if not record.refused:

@@ -160,9 +160,25 @@ class LedgerRecord(BaseModel):
         return datetime.now(timezone.utc) - (self.finished_at or self.created_at) < _MONEY_MOVES
 
     @property
+    def final_cost(self) -> Money | None:
+        """What it has cost in the end; None while that is not known."""
+        return self.money.spent if self.money is not None and self.money.final else None
+
+    @property
     def is_over(self) -> bool:
         """Whether nothing is left to do for it."""
         return self.state in SETTLED and not self.money_is_open
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that it is dated into the future of this machine's clock; below 0 for the past."""
+        return (self.updated_at - datetime.now(timezone.utc)).total_seconds()
+
+    @property
+    def dated_ahead(self) -> str:
+        """What to tell of a record from the future, as the end of a sentence; empty where it is from the past."""
+        told = f"; its record is dated {self.ahead:,.0f} s ahead of this machine's clock: check both clocks"
+        return told if self.ahead > 1 else ""
 
     def to_bytes(self) -> bytes:
         """The record as indented JSON, ending in a newline."""

@@ -10,15 +10,24 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
 
 from pydantic import BaseModel, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger.marks import Label, labels_of, marked_in, names_with
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
-from prefect_genvideo.ledger.spent import Spent, one_create, price_of, spent_in, total
+from prefect_genvideo.ledger.spent import (
+    NOTHING,
+    Expected,
+    Spent,
+    labels_of,
+    marked_in,
+    names_with,
+    one_create,
+    price_of,
+    spent_in,
+)
 from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.storage.base import ObjectStore
 
@@ -64,9 +73,7 @@ class Held:
         begun: Where it is to lie: a write whose answer was lost is repeated at the same place.
         day: UTC day to which it counts.
         account: Fingerprint of the account.
-        seconds: Seconds of video by idempotency key.
-        prices: The most that a create costs, by idempotency key, where it is known.
-        labels: Tags and cost centers by idempotency key, where there are some.
+        creates: What its creates cost, by idempotency key.
         further: Further objects whose names hold the marks that the first has no room for.
         expires_at: See `Reservation`.
         claimed: Keys that were, or may have been, claimed under it.
@@ -78,9 +85,7 @@ class Held:
 
     day: str
     account: str
-    seconds: dict[str, float]
-    prices: dict[str, Money] = field(default_factory=dict[str, Money])
-    labels: dict[str, tuple[Label, ...]] = field(default_factory=dict[str, "tuple[Label, ...]"])
+    creates: dict[str, Expected]
     further: list[str] = field(default_factory=list[str])
     path: str = ""
     begun: str = ""
@@ -104,7 +109,8 @@ class Held:
 
     def spent(self, keys: Iterable[str]) -> Spent:
         """What these of its keys cost."""
-        return total(one_create(self.seconds[key], self.prices.get(key)) for key in keys)
+        creates = (self.creates[key] for key in keys)
+        return sum((one_create(create.seconds, create.price) for create in creates), NOTHING)
 
     def marked(self, keys: Iterable[str], but: Collection[str]) -> dict[str, Spent]:
         """What these of its keys cost by mark.
@@ -114,10 +120,9 @@ class Held:
             but: Marks that are left out.
         """
         found = dict[str, Spent]()
-        for key in keys:
-            for mark in [label.mark for label in self.labels.get(key, ()) if label.mark not in but]:
-                cost = one_create(None, self.prices.get(key))
-                found[mark] = found[mark] + cost if mark in found else cost
+        for create in (self.creates[key] for key in keys):
+            for mark in [label.mark for label in create.labels if label.mark not in but]:
+                found[mark] = found.get(mark, NOTHING) + one_create(None, create.price)
         return found
 
 
@@ -142,28 +147,17 @@ class Reservations:
         self._found: list[Held] = []
         self._paths: set[str] = set()
 
-    def expect(
-        self,
-        account: str,
-        seconds: Mapping[str, float],
-        prices: Mapping[str, Money] | None = None,
-        labels: Mapping[str, tuple[Label, ...]] | None = None,
-    ) -> None:
+    def expect(self, account: str, creates: Mapping[str, Expected]) -> None:
         """Announce keys that will be claimed in about this order, so that they are reserved many at once.
 
         Args:
             account: Fingerprint of the account that pays for them.
-            seconds: Seconds of video by idempotency key.
-            prices: The most that a create costs, by idempotency key, where it is known.
-            labels: Tags and cost centers by idempotency key, where there are some.
+            creates: What they will cost, by idempotency key.
         """
-        keys, known, labelled = list(seconds), prices or {}, labels or {}
+        keys = list(creates)
         for first in range(0, len(keys), _TOGETHER):
-            some = keys[first : first + _TOGETHER]
-            priced = {key: known[key] for key in some if key in known}
-            marked = {key: labelled[key] for key in some if key in labelled}
-            held = Held("", account, {key: seconds[key] for key in some}, priced, marked)
-            self._own |= dict.fromkeys(held.seconds, held)
+            held = Held("", account, {key: creates[key] for key in keys[first : first + _TOGETHER]})
+            self._own |= dict.fromkeys(held.creates, held)
 
     async def cover(self, record: LedgerRecord, *, counted: bool = True, anew: bool = False) -> None:
         """Reserve a create before its record is written; those that are expected with it are reserved along.
@@ -191,10 +185,9 @@ class Reservations:
                 return
 
     def _begin(self, record: LedgerRecord, counted: bool) -> Held:
-        held = Held("", record.account, {record.key: (record.seconds or 0.0) if counted else 0.0})
-        if (price := price_of(record.money)) is not None:
-            held.prices[record.key] = price
-        held.labels[record.key] = labels_of(record)
+        seconds = (record.seconds or 0.0) if counted else 0.0
+        create = Expected(seconds, price_of(record.money), labels_of(record))
+        held = Held("", record.account, {record.key: create})
         if not counted:
             held.unpaid.add(record.key)
         self._own[record.key] = held
@@ -204,24 +197,22 @@ class Reservations:
         """A new reservation for what an old one has not been used for yet: its day is over, or its time."""
         if not held.path:
             return held
-        rest = {one: held.seconds.pop(one) for one in list(held.seconds) if one == key or one not in held.claimed}
-        held.claimed &= held.seconds.keys()
+        rest = {one: held.creates.pop(one) for one in list(held.creates) if one == key or one not in held.claimed}
+        held.claimed &= held.creates.keys()
         if held.claimed <= held.ended:
             await self._drop(held)
-        prices = {key: price for key, price in held.prices.items() if key in rest}
-        labels = {key: labels for key, labels in held.labels.items() if key in rest}
-        renewed = Held("", held.account, rest, prices, labels, unpaid=held.unpaid & rest.keys())
+        renewed = Held("", held.account, rest, unpaid=held.unpaid & rest.keys())
         self._own |= dict.fromkeys(rest, renewed)
         return renewed
 
     async def _write(self, held: Held, day: str) -> Held:
         if held.day != day:
             held.day = day
-            held.begun, *held.further = self._paths_of(held, held.seconds.keys() - held.unpaid, uuid.uuid4().hex)
+            held.begun, *held.further = self._paths_of(held, held.creates.keys() - held.unpaid, uuid.uuid4().hex)
         held.expires_at = datetime.now(timezone.utc) + _EXPIRES
         for path in held.further:
             await self._store.put(path, b"", content_type="application/json")
-        await self._put(held.begun, held.expires_at, held.seconds)
+        await self._put(held.begun, held.expires_at, held.creates)
         held.path = held.begun
         return held
 
@@ -246,25 +237,25 @@ class Reservations:
         if cost is not None and self.on_settled is not None:
             self.on_settled(key, cost)
         mine = self._own.get(key)
-        for held in [*([mine] if mine else []), *(one for one in self._found if key in one.seconds)]:
+        for held in [*([mine] if mine else []), *(one for one in self._found if key in one.creates)]:
             held.ended.add(key)
-            if cost is not None:
-                held.prices[key] = cost
+            if cost is not None and key in held.creates:
+                held.creates[key] = replace(held.creates[key], price=cost)
             if unpaid:
                 held.unpaid.add(key)
-            if held.ended >= held.seconds.keys():
+            if held.ended >= held.creates.keys():
                 await self._close(held)
 
     async def finish(self) -> None:
         """Close what this run has reserved; what it leaves unfinished stays reserved."""
         for held in set(self._own.values()):
-            unused = held.seconds.keys() - held.claimed
+            unused = held.creates.keys() - held.claimed
             held.ended |= unused
             held.unpaid |= unused
             left = held.claimed - held.ended
             if not left:
                 await self._close(held)
-            elif len(left) < len(held.seconds):
+            elif len(left) < len(held.creates):
                 held.over = True
                 await self._keep(held, left)
 
@@ -310,7 +301,7 @@ class Reservations:
             day: UTC day, `2026-11-22`, or the begin of one, `2026-11-` for a month.
             account: Fingerprint of the account.
         """
-        total = Spent(0, 0.0)
+        total = NOTHING
         for folder in (RESERVED, _OLD_DAYS):
             async for info in self._store.list(f"{folder}/{day}"):
                 if info.key.split("/")[-2] == account and info.key not in self._paths:
@@ -324,7 +315,7 @@ class Reservations:
             month: UTC month, `2026-11`.
             marks: Of the labels.
         """
-        found = dict.fromkeys(marks, Spent(0, 0.0))
+        found = dict.fromkeys(marks, NOTHING)
         async for info in self._store.list(f"{RESERVED}/{month}-"):
             for mark, spent in marked_in(info.key, marks).items():
                 found[mark] += spent
@@ -356,7 +347,7 @@ class Reservations:
         except ValidationError:
             told = f"The reservation {self._store.uri(path)} cannot be read"
             raise DestinationError(f"{told}; upgrade, or mend or remove it by hand.", reason="unreadable") from None
-        keys = dict.fromkeys(content.keys, 0.0)
+        keys = dict.fromkeys(content.keys, Expected())
         return Held("", "", keys, path=path, expires_at=content.expires_at, found=True)
 
     async def tidy(self, held: Held, states: Mapping[str, LedgerState], unread: Collection[str]) -> None:
@@ -370,12 +361,12 @@ class Reservations:
         expired = datetime.now(timezone.utc) > held.expires_at and await self._is_old(held.path)
         # A refused key may be claimed again by the run that reserved it, as long as that may live.
         over = {"saved", "failed", *(("rejected", None) if expired else ())}
-        held.ended |= {key for key in held.seconds if key not in unread and states.get(key) in over}
+        held.ended |= {key for key in held.creates if key not in unread and states.get(key) in over}
         self._found.append(held)
-        left = held.seconds.keys() - held.ended
+        left = held.creates.keys() - held.ended
         if not left:
             await self._close(held)
-        elif expired and len(left) < len(held.seconds):
+        elif expired and len(left) < len(held.creates):
             await self._keep(held, left)
 
     async def _is_old(self, path: str) -> bool:

@@ -1,20 +1,27 @@
-"""What creates cost, as a sum that fits into the name of an object: a listing is enough to count a day or a month."""
+"""What creates cost, in all and by label, as sums that fit into names: listings are enough to count days and months."""
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import Literal, NamedTuple
 
+from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
 from prefect_genvideo.prices.facts import MoneyFacts
 
 _COUNTS = re.compile(r"(\d{1,6})x(\d{1,9}(?:\.\d{1,9})?)s\.json")
 _MONEY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)([A-Za-z][A-Za-z0-9_.-]{0,29})")
 _PRICED = re.compile(r"p([0-9]{1,6})")
-# Currencies that one name holds; more of them in a hundred creates is nobody's bill.
-_MOST = 4
+# Currencies that one name holds, and one label in it; more of them in a hundred creates is nobody's bill.
+_MOST, _MOST_OF_LABEL = 4, 2
+# File systems take 255 bytes in a name; the id, the sums of all and the end have some 150 at most.
+_LONGEST = 240
+
+LabelKind = Literal["tag", "cost_center"]
 
 
 @dataclass(frozen=True)
@@ -64,11 +71,20 @@ class Spent:
     @property
     def name(self) -> str:
         """End of an object's name that says all this: `4.5CNY~p2~3x12s.json`; releases before prices read it too."""
-        amounts = [
-            f"{plain(money.amount)}{in_name(money.currency)}" for money in self.money[:_MOST] if money.amount > 0
-        ]
-        priced = [f"p{self.priced}"] if self.priced else []
-        return "~".join((*amounts, *priced, f"{self.generations}x{self.seconds:g}s.json"))
+        return "~".join((*self._figures(_MOST), f"{self.generations}x{self.seconds:g}s.json"))
+
+    @property
+    def mark(self) -> str:
+        """The same of a label, between the parts of a name: `4.5CNY!p2!3x`."""
+        return "!".join((*self._figures(_MOST_OF_LABEL), f"{self.generations}x"))
+
+    def _figures(self, most: int) -> list[str]:
+        amounts = [f"{plain(one.amount)}{in_name(one.currency)}" for one in self.money[:most] if one.amount > 0]
+        return [*amounts, f"p{self.priced}"] if self.priced else amounts
+
+
+NOTHING = Spent(0, 0.0)
+"""What no create costs."""
 
 
 def in_name(currency: str) -> str:
@@ -87,14 +103,6 @@ def one_create(seconds: float | None, price: Money | None) -> Spent:
         return Spent(1, seconds or 0.0)
     known = Money(amount=price.amount, currency=in_name(price.currency))
     return Spent(1, seconds or 0.0, (known,) if price.amount else (), 1)
-
-
-def total(parts: Iterable[Spent]) -> Spent:
-    """Return the sum of many."""
-    found = Spent(0, 0.0)
-    for part in parts:
-        found += part
-    return found
 
 
 def price_of(facts: MoneyFacts | None) -> Money | None:
@@ -130,3 +138,93 @@ def amounts_in(parts: Iterable[str]) -> tuple[Money, ...]:
 def priced_in(parts: Iterable[str]) -> int:
     """Return how many creates the parts of a name call priced."""
     return next((int(found[1]) for part in parts if (found := _PRICED.fullmatch(part))), 0)
+
+
+class Label(NamedTuple):
+    """A tag or a cost center.
+
+    Attributes:
+        kind: Which of them.
+        name: The word.
+    """
+
+    kind: LabelKind
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.name}"
+
+    @property
+    def mark(self) -> str:
+        """What stands for it in names: ten hexadecimal digits."""
+        return hashlib.sha256(str(self).encode()).hexdigest()[:10]
+
+
+def labels_in(tags: Iterable[str], cost_center: str | None) -> tuple[Label, ...]:
+    """Return tags and a cost center as labels.
+
+    Args:
+        tags: Free words.
+        cost_center: Who bears the cost.
+    """
+    named = [Label("cost_center", cost_center)] if cost_center else []
+    return (*named, *(Label("tag", tag) for tag in dict.fromkeys(tags)))
+
+
+def labels_of(record: LedgerRecord) -> tuple[Label, ...]:
+    """Return the labels of a record."""
+    return labels_in(record.tags, record.cost_center)
+
+
+def names_with(begin: str, whole: Spent, marked: Mapping[str, Spent]) -> list[str]:
+    """Return the names that say what creates cost in all and by mark.
+
+    The first is that of the reservation itself; further ones, for more marks than it holds, count nothing in all.
+
+    Args:
+        begin: How the names begin.
+        whole: What all of them cost.
+        marked: What those of a label cost, by mark.
+    """
+    parts = [f"t{mark}!{spent.mark}" for mark, spent in sorted(marked.items()) if spent.generations > 0]
+    names, end = list[str](), whole.name
+    while parts or not names:
+        taken, length = list[str](), len(begin) + len(end) + 1
+        while parts and length + len(parts[0]) + 1 <= _LONGEST:
+            taken.append(parts.pop(0))
+            length += len(taken[-1]) + 1
+        # A number goes before the end of further names: equal ones would be one object.
+        names.append("~".join((begin if not names else f"{begin}-{len(names)}", *taken, end)))
+        end = NOTHING.name
+    return names
+
+
+def marked_in(path: str, marks: Iterable[str]) -> dict[str, Spent]:
+    """Return what the name of a reservation says of marks.
+
+    Args:
+        path: Of the reservation.
+        marks: Those that are asked for.
+    """
+    found = {part[1:11]: part[12:].split("!") for part in path.rpartition("/")[2].split("~")[1:] if part[:1] == "t"}
+    return {mark: _marked(found[mark]) for mark in marks if mark in found}
+
+
+def _marked(parts: list[str]) -> Spent:
+    count = parts[-1].removesuffix("x")
+    return Spent(int(count) if count.isdigit() else 1, 0.0, amounts_in(parts[:-1]), priced_in(parts[:-1]))
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What a create that is to come will cost.
+
+    Attributes:
+        seconds: Of video.
+        price: The most that it costs; None: not known.
+        labels: Its tags and cost center.
+    """
+
+    seconds: float = 0.0
+    price: Money | None = None
+    labels: tuple[Label, ...] = ()

@@ -10,6 +10,7 @@ import asyncio
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import count
@@ -135,9 +136,24 @@ class Ledger:
     async def read_path(self, path: str) -> Entry | None:
         """The record at an object key below the store's prefix; see `read`."""
         found = await self.store.get(path)
-        if found is None:
-            return None
-        return Entry(read_record(found[0], path, self.store.uri(path)), found[1])
+        return None if found is None else Entry(read_record(found[0], path, self.store.uri(path)), found[1])
+
+    async def quiet_for(self, record: LedgerRecord, believed: float) -> float:
+        """Seconds since a record was written; below 0 where it is from "the future" and the store has no clock.
+
+        Where our clock does not say "a moment ago", the store is asked: it has dated the write and its answer by one
+        clock, its own.
+
+        Args:
+            record: As it was read.
+            believed: Seconds up to which our own clock will do: to take it for younger than it is costs a wait only.
+
+        Raises:
+            DestinationError: The store failed.
+        """
+        age = -record.ahead
+        by_store = None if 0 <= age <= believed else await self.store.age(self.path(record.key))
+        return age if by_store is None else by_store
 
     async def claim(self, draft: LedgerRecord, *, looked: bool = False, over: Entry | None = None) -> Entry | None:
         """Make the key ours by writing `draft` as an intent, if nobody else has it.
@@ -188,28 +204,18 @@ class Ledger:
         if kept.key == record.key:
             return
         await self.reservations.cover(kept, counted=False)
-        try:
-            path = self.path(kept.key)
-            await self.store.put(path, kept.to_bytes(), content_type="application/json", if_absent=not self.weak)
-        except PreconditionFailedError:
-            return  # an earlier try has written it, and its money may have been read since
+        with suppress(PreconditionFailedError):  # an earlier try has written it, and its money may have been read since
+            await self._put(kept, over=None)
 
     async def _claim_once(self, draft: LedgerRecord, held: Entry | None) -> Entry | None:
         if held is not None and held.record.task_id != draft.task_id:
             await self.set_aside(held.record)
         # Reserved first: a crash between the two leaves a reservation without a record, never the reverse.
         await self.reservations.cover(draft)
-        data = draft.to_bytes()
         try:
-            etag = await self.store.put(
-                self.path(draft.key),
-                data,
-                content_type="application/json",
-                if_absent=held is None and not self.weak,
-                if_match=held.etag if held is not None and not self.weak else None,
-            )
+            etag = await self._put(draft, over=held)
         except PreconditionFailedError:
-            return await self._ours_after_all(self.path(draft.key), data)
+            return await self._ours_after_all(draft)
         claimed = Entry(draft, etag)
         return await self._settle_weak_claim(claimed) if self.weak else self._remember(claimed)
 
@@ -242,12 +248,10 @@ class Ledger:
         now = await self.read(entry.record.key)
         return now if now is not None and now.record.claim == entry.record.claim else None
 
-    async def _ours_after_all(self, path: str, data: bytes) -> Entry | None:
+    async def _ours_after_all(self, draft: LedgerRecord) -> Entry | None:
         """A repeated write whose first answer was lost fails its own condition; equal bytes prove it was ours."""
-        found = await self.store.get(path)
-        if found is not None and found[0] == data:
-            return Entry(LedgerRecord.model_validate_json(data), found[1])
-        return None
+        found = await self.store.get(self.path(draft.key))
+        return Entry(draft, found[1]) if found is not None and found[0] == draft.to_bytes() else None
 
     async def move(
         self,
@@ -313,8 +317,7 @@ class Ledger:
             made, entry = await self._write(entry, move)
             if made:
                 if entry.record.is_over:
-                    facts = entry.record.money
-                    cost = facts.spent if facts is not None and facts.final else None
+                    cost = entry.record.final_cost
                     await self.reservations.ended(entry.record.key, unpaid=move.unpaid, cost=cost)
                 return entry
         raise _conflict(entry.record.key, "is being written by others all the time")
@@ -325,15 +328,24 @@ class Ledger:
         if record.state in SETTLED and move.state not in SETTLED:
             await self.reservations.cover(record, counted=False, anew=True)
         moved = move.applied_to(record)
-        path, condition = self.path(record.key), None if self.weak else entry.etag
         try:
-            etag = await self.store.put(path, moved.to_bytes(), content_type="application/json", if_match=condition)
+            etag = await self._put(moved, over=entry)
         except PreconditionFailedError:
             now = await self._reread(record)
             if record.state != move.state and move.is_made_by(now.record):
                 return True, now
             return False, _newer(entry, now, move)  # new facts of the same state, and heartbeats, are not ours
         return True, self._remember(Entry(moved, etag))
+
+    async def _put(self, record: LedgerRecord, *, over: Entry | None) -> str:
+        """Write a record over the version that was seen, or where none was; in the weak mode over whatever is there."""
+        return await self.store.put(
+            self.path(record.key),
+            record.to_bytes(),
+            content_type="application/json",
+            if_absent=over is None and not self.weak,
+            if_match=over.etag if over is not None and not self.weak else None,
+        )
 
     async def _reread(self, record: LedgerRecord) -> Entry:
         now = await self.read(record.key)
@@ -350,13 +362,12 @@ class Ledger:
         Raises:
             DestinationError: The store failed, or the key is held for another task.
         """
-        task_id, submitted_at = record.task_id, record.submitted_at
         for _ in range(5):
             held = await self.read(record.key)
-            if held is not None and held.record.task_id not in (None, task_id):
+            if held is not None and held.record.task_id not in (None, record.task_id):
                 raise DestinationError(
                     f"The ledger record {self.uri(record.key)} is of another task ({held.record.task_id}).",
-                    task_id=task_id,
+                    task_id=record.task_id,
                     reason="another task",
                 )
             if held is not None and held.record.state not in ("intent", "rejected"):
@@ -365,16 +376,15 @@ class Ledger:
             # A run that died between the two writes left an intent; its task is known all the same.
             intent = held if held is not None and held.record.state == "intent" else await self.claim(record)
             if intent is not None:
-                return await self.move(intent, "submitted", task_id=task_id, submitted_at=submitted_at)
+                return await self.move(intent, "submitted", task_id=record.task_id, submitted_at=record.submitted_at)
         raise _conflict(record.key, "is being written by others all the time")
 
     async def existing(self, key: str) -> Entry:
         """The record of `key`; a `DestinationError` when there is none."""
         entry = await self.read(key)
         if entry is None:
-            raise DestinationError(
-                f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}.", reason="no record"
-            )
+            told = f"The ledger at {self.store.uri(FOLDER)} has no record of {key!r}."
+            raise DestinationError(told, reason="no record")
         return entry
 
 

@@ -13,7 +13,6 @@ from pydantic import BaseModel
 
 from prefect_genvideo.errors import GenVideoError, TaskLostError, redact, shorten
 from prefect_genvideo.ledger.allowances import settle_taken, sweep_allowances
-from prefect_genvideo.ledger.clocks import dated_ahead
 from prefect_genvideo.ledger.listing import unfinished
 from prefect_genvideo.ledger.lost import settle_intent, told_of
 from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
@@ -194,7 +193,7 @@ async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     if settled.state == "rejected":
         return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
     if settled.state != "unknown":
-        return _row(settled, "waiting", f"a run is sending it right now{dated_ahead(settled)}")
+        return _row(settled, "waiting", f"a run is sending it right now{settled.dated_ahead}")
     return await _for_a_person(pipeline, entry, settled.reason)
 
 

@@ -126,9 +126,6 @@ class SimulatorState:
         monotonic: The clock that durations are measured with.
 
     Attributes:
-        faults: Those that are on: `.add(Fault(...))`, `.clear()`, `.hits`.
-        purse: Balances, bills and logs of all keys.
-        by_id: All tasks.
         by_account: Generations that were accepted, by key.
         calls: HTTP calls so far by operation: `create`, `status`, `download` …
         downloads: Clips that began to be sent.
