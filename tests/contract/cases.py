@@ -33,6 +33,7 @@ KINDS: tuple[tuple[type[errors.GenVideoError], str], ...] = (
     (errors.RejectedError, "rejected"),
     (errors.UnknownOutcomeError, "transient"),
     (errors.TransientError, "transient"),
+    (errors.TaskLostError, "transient"),
 )
 
 
@@ -82,7 +83,9 @@ def verdict_of(error: errors.GenVideoError) -> tuple[str, bool]:
     """(kind, retryable) of an error."""
     if isinstance(error, errors.DownloadError):
         return ("transient" if error.retryable else "failed"), error.retryable
-    return next(kind for cls, kind in KINDS if isinstance(error, cls)), error.retryable
+    # An id that is not known may be too new: the waiter asks again for a while.
+    asks_again = error.retryable or isinstance(error, errors.TaskLostError)
+    return next(kind for cls, kind in KINDS if isinstance(error, cls)), asks_again
 
 
 def answer_of(case: Case) -> Answer:

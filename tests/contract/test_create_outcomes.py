@@ -49,15 +49,25 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (403, {"code": "pre_consume_token_quota_failed", **E1}, errors.QuotaError),
     (403, {"error": {"message": "用户额度不足", "code": "insufficient_user_quota"}}, errors.QuotaError),
     (403, {"error": {"message": "ip not allowed", "code": ""}}, errors.RejectedError),
+    (403, {"code": "quota_not_enough", **E1}, errors.QuotaError),
+    (400, {"code": "insufficient_balance", **E1}, errors.QuotaError),
+    (400, {"error": {"message": "m", "code": "billing_hard_limit_reached"}}, errors.QuotaError),
+    (403, {"error": {"message": "out of credits", "type": "t"}}, errors.QuotaError),
     (403, HTML, errors.RejectedError),
     # the model
     (503, {"error": {"message": "m", "code": "model_not_found"}}, errors.ModelUnavailableError),
     (404, {"error": {"message": "m", "code": "model_not_found"}}, errors.ModelUnavailableError),
+    (503, {"error": {"message": "当前分组 a 下对于模型 b 无可用渠道", "type": "t"}}, errors.ModelUnavailableError),
+    (503, {"error": {"message": "No available channel for model b", "type": "t"}}, errors.ModelUnavailableError),
     # load
     (429, {"code": "fail_to_fetch_task", **E1}, errors.RateLimitedError),
     (429, {"error": {"message": "m", "code": ""}}, errors.RateLimitedError),
     (429, "", errors.RateLimitedError),
     (429, HTML, errors.RateLimitedError),
+    (400, {"code": 429, "message": "m"}, errors.RateLimitedError),
+    (403, {"error": {"message": "m", "code": "token_concurrency_limit_reached"}}, errors.RateLimitedError),
+    (200, {"error": {"message": "m", "code": "rate_limit_exceeded"}}, errors.RateLimitedError),
+    (200, {"code": "too_many_requests", **E1}, errors.RateLimitedError),
     # refunded by the gateway: no task stored
     (500, {"code": "do_request_failed", **E1}, errors.TransientError),
     (500, {"code": "get_channel_failed", **E1}, errors.TransientError),
@@ -84,6 +94,10 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (200, {"code": "insufficient_user_quota", **E1}, errors.QuotaError),
     (200, {"code": "do_request_failed", **E1}, errors.TransientError),
     (200, {"error": {"message": "m", "code": ""}}, errors.RejectedError),
+    (200, {"success": "false", "message": "m"}, errors.RejectedError),
+    (200, {"code": 1102, "message": "Account balance not enough"}, errors.QuotaError),
+    (200, {"base_resp": {"status_code": 1008, "status_msg": "insufficient balance"}}, errors.QuotaError),
+    (200, {"message": "Account balance not enough"}, errors.UnknownOutcomeError),
     (200, HTML, errors.RejectedError),
     (200, {"code": "success", "message": "", "data": None}, errors.UnknownOutcomeError),
     (200, {"code": "success", "data": {}}, errors.UnknownOutcomeError),
@@ -110,6 +124,11 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (500, {"message": "Internal Server Error"}, errors.UnknownOutcomeError),
     (500, {"code": "x", "message": "m", "data": {"task_id": "task_x"}}, errors.UnknownOutcomeError),
     (500, {"error": "upstream"}, errors.UnknownOutcomeError),
+    # what stands before the gateway speaks of itself: it knows nothing of refunds
+    (500, {"code": 500, **E1}, errors.UnknownOutcomeError),
+    (504, {"code": "504", **E1}, errors.UnknownOutcomeError),
+    (503, {"error": {"code": 503, "message": "upstream connect error"}}, errors.UnknownOutcomeError),
+    (500, {"error": {"message": "The server had an error"}}, errors.UnknownOutcomeError),
     *((status, HTML, errors.UnknownOutcomeError) for status in (502, 504, 520, 521, 522, 523, 524, 599)),
 ]
 
@@ -124,6 +143,10 @@ SENSEAUDIO_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (400, {"error": {"code": 400015}}, errors.RateLimitedError),
     (429, {"code": "c", "ref_code": 429000}, errors.RateLimitedError),
     (429, {"code": "c", "ref_code": 429002}, errors.RateLimitedError),
+    (400, {"code": "c", "ref_code": 429001}, errors.RateLimitedError),
+    (400, {"code": "c", "ref_code": 400015.0}, errors.RateLimitedError),
+    (200, {"code": "too_many_requests", "message": "m"}, errors.RateLimitedError),
+    (429, {"code": "c", "ref_code": 400001}, errors.QuotaError),
     (429, "", errors.RateLimitedError),
     (200, {"code": "400015", "message": "m"}, errors.RateLimitedError),
     (200, {"code": "参数错误", "message": "m"}, errors.RejectedError),
@@ -245,6 +268,34 @@ async def test_a_used_up_quota_window_asks_for_a_long_wait(
     """429002 does not go away in seconds."""
     error = await refusal(senseaudio, server, answering(429, {"code": "c", "ref_code": 429002}))
     assert (error.reason, error.retry_after) == ("limit reached", 300.0)
+
+
+@pytest.mark.parametrize(
+    "task_id", [0, -1, "0", "-1", "null", "None", "undefined", "N/A", "false", "unknown", "-", " ", [], {}]
+)
+async def test_what_stands_for_no_id_is_none(task_id: Any, client: VideoClient, server: ScriptedServer) -> None:
+    """A paid task under such an id would never be found again."""
+    error = await refusal(client, server, answering(200, {"code": "success", "data": {"task_id": task_id}}))
+    assert (type(error), error.task_id) == (errors.UnknownOutcomeError, None)
+    server.handler = lambda _: answering(200, {"task_id": task_id, "data": {"task_id": "task_x"}})
+    assert await client.create(SUDASHUI if isinstance(client, SudashuiClient) else SENSEAUDIO) == "task_x"
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        ("您的 IP 不在令牌允许访问的列表中 (request id: 20260101)", "您的 IP 不在令牌允许访问的列表中"),
+        ("分组 vip 已被禁用，请联系管理员", "分组 vip 已被禁用"),
+        ("无效的请求，unexpected end of JSON input", "无效的请求"),
+        ("该令牌额度已用尽 !token.UnlimitedQuota", "该令牌额度已用尽"),
+    ],
+)
+async def test_the_reason_is_the_first_clause(
+    message: str, reason: str, sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """With the foreign words in it; the detail behind it stays in the error's text."""
+    error = await refusal(sudashui, server, answering(403, {"error": {"message": message, "type": "t", "code": ""}}))
+    assert error.reason == reason
 
 
 BUSY: dict[str, Any] = {"code": "internal", "message": "服务繁忙，请稍后再试", "ref_code": 500000}

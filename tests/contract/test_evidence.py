@@ -201,6 +201,7 @@ async def test_the_outer_word_wins(client: VideoClient, server: ScriptedServer) 
 
 # Links
 
+BARE = "https://cdn.example.invalid/v/8f3a?sig=a%2Fb"  # no name of a file: its place must tell what it is
 PLACES: list[dict[str, Any]] = [
     {"url": URL},
     {"video_url": [URL]},
@@ -219,6 +220,13 @@ PLACES: list[dict[str, Any]] = [
     {"data": {"resultJson": json.dumps({"resultUrls": [URL]})}},
     {"data": {"response": {"generateVideoResponse": {"generatedSamples": [{"video": {"uri": URL}}]}}}},
     {"data": {"file": {"download_url": URL}}},
+    *(
+        {"data": {place: BARE}}
+        for place in (
+            *("final_video_url", "video_result", "generated_video", "video_url_no_watermark", "hdVideoUrl"),
+            *("oss_url", "cdn_url", "asset_url", "resource_url", "unsigned_urls", "sample"),
+        )
+    ),
     {"data": {"somewhere": {"else": URL}}},
     {"data": {"choices": [{"message": {"content": f"Done: ![video]({URL})."}}]}},
     {"fail_reason": URL},
@@ -237,12 +245,17 @@ async def test_a_link_is_found_wherever_it_stands(
 ) -> None:
     """Not those of pictures, of what was sent, or of a private network."""
     serve(server, {"task_id": TASK, "status": "succeeded", **place})
-    assert (await client.get(TASK)).video_url == URL
+    assert (await client.get(TASK)).video_url in {URL, BARE}
 
 
 @pytest.mark.parametrize(
     "place",
     [
+        *(
+            {name: BARE}
+            for name in ("ref_video", "source_video_url", "video_status_url", "share_url", "video_page_url")
+        ),
+        {"materials": [{"url": BARE}]},
         {"video_url": "https://e.com/cover.jpg"},
         {"cover_url": URL, "last_frame_url": URL},
         {"properties": {"url": URL}, "input": {"video_url": URL}},
@@ -309,6 +322,7 @@ REASONS: list[tuple[dict[str, Any], str]] = [
     ({"fail_reason": 'Error: {"message": "It can\'t do that", "code'}, "It can't do that"),
     ({"type": "video", "object": "video"}, "(no reason given)"),
     ({"data": {"err_code": "slug"}}, "slug"),
+    ({"ref_code": 400501, "code": "图片内容包含敏感或违规信息"}, "图片内容包含敏感或违规信息"),
     ({"fail_reason": "内容审核未通过"}, "内容审核未通过"),
     ({"fail_reason": "task failed"}, "task failed"),
     ({"fail_reason": '{"foo": 1}'}, "(no reason given)"),
@@ -352,7 +366,11 @@ async def test_a_refusal_for_content_is_a_fact(
 
 @pytest.mark.parametrize(
     "value",
-    [1790579946, 1790579946000, "1790579946", "2026-09-28T15:19:06+08:00", "2026-09-28 07:19:06Z", 1790579946e6],
+    [
+        *(1790579946, 1790579946000, "1790579946", "1790579946000000000", 1790579946e6, "1790579946.0"),
+        *("2026-09-28T15:19:06+08:00", "2026-09-28 07:19:06Z", "2026-09-28T15:19:06+08"),
+        *("2026-09-28 07:19:06 +0000 UTC", "2026-09-28 15:19:06.0 +0800 CST", "Mon, 28 Sep 2026 07:19:06 GMT"),
+    ],
 )
 async def test_times_in_every_unit(value: Any, client: VideoClient, server: ScriptedServer) -> None:
     """Seconds, milliseconds, microseconds, text."""
@@ -362,7 +380,13 @@ async def test_times_in_every_unit(value: Any, client: VideoClient, server: Scri
     assert (generation.created_at, generation.finished_at) == (moment, moment)
 
 
-@pytest.mark.parametrize("value", [0, -62135596800, 1e40, "0001-01-01T00:00:00Z", "2026-09-28 15:19:06", "soon", True])
+@pytest.mark.parametrize(
+    "value",
+    [
+        *(0, -62135596800, 1e40, "0001-01-01T00:00:00Z", "2026-09-28 15:19:06", "soon", True),
+        *("Mon, 28 Sep 2026 07:19:06", "Mon, 01 Jan 0001 00:00:00 GMT", "Mon, 99 Sep 2026 07:19:06 GMT", "9" * 60),
+    ],
+)
 async def test_times_that_are_none(value: Any, client: VideoClient, server: ScriptedServer) -> None:
     """A date without a zone may be eight hours off: worse than none."""
     serve(server, {"task_id": TASK, "status": "running", "created_at": value})

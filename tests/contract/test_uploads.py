@@ -195,9 +195,21 @@ async def test_links_expire(body: bytes, seconds: int, sudashui: SudashuiClient,
 
 
 @pytest.mark.parametrize(
+    "body", ['{"file": {"url": "%s"}}', '{"data": {"urls": ["%s"]}}', '{"download_url": "%s"}', "%s\n"]
+)
+async def test_a_link_is_found_where_file_hosts_put_it(
+    body: str, sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """Also where the answer is nothing but the link."""
+    server.handler = lambda _: Answer(200, {}, (body % LINK).encode())
+    assert (await sudashui.upload(CONTENT["image/jpeg"])).url == LINK
+
+
+@pytest.mark.parametrize(
     ("answer", "expected"),
     [
         (Answer(200, {}, b"{}"), errors.TransientError),
+        (Answer(200, {}, b'{"code": "file_too_large", "message": "m"}'), errors.RejectedError),
         (Answer(200, {}, b'{"url": "not a link"}'), errors.RejectedError),
         (Answer(200, {}, b'{"url": 7}'), errors.RejectedError),
         (Answer(200, {}, b'{"url": null}'), errors.TransientError),

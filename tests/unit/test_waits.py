@@ -19,11 +19,22 @@ from prefect_genvideo.providers.waits import asked_wait, retry_after
         ("2 h", 3600),
         ("1h, 5", 3600),
         ("1" * 60, None),
+        ("2026-11-27T06:00:30Z", 30),
+        ("1795759230", 30),
+        ("1795759230000", 30),
+        ("Fri, 27 Nov 2026 06:00:30 GMT", 30),
+        ("Fri Nov 27 06:00:30 2026", 30),
     ],
 )
 def test_waits_in_the_header(header: str, seconds: float | None) -> None:
-    """Two headers joined, units; garbage at once."""
-    assert retry_after({"retry-after": header}) == seconds
+    """Two headers joined, units, moments by the answer's own clock; garbage at once."""
+    assert retry_after({"retry-after": header, "date": "Fri, 27 Nov 2026 06:00:00 GMT"}) == seconds
+
+
+@pytest.mark.parametrize(("header", "seconds"), [("1500", 1.5), ("soon", None), ("", None)])
+def test_waits_in_milliseconds(header: str, seconds: float | None) -> None:
+    """A header of its own, which several gateways pass on."""
+    assert retry_after({"retry-after-ms": header}) == seconds
 
 
 @pytest.mark.parametrize(
@@ -37,6 +48,9 @@ def test_waits_in_the_header(header: str, seconds: float | None) -> None:
         ({"error": {"message": "请2分钟后重试"}}, 120),
         ({"error": "Rate limited. Please try again in 12s."}, 12),
         ({"message": "retry after 90 seconds"}, 90),
+        ({"error": {"message": "Please try again in 1m2.5s."}}, 62.5),
+        ({"message": "请1分30秒后重试"}, 90),
+        ({"error": {"message": "x", "metadata": {"retry_after_seconds": 9}}}, 9),
         ({"retry_after": 1e9}, 3600),
         ({"message": "1分钟内最多请求10次"}, None),
         ({"message": "wait"}, None),

@@ -6,6 +6,7 @@ import json
 import math
 import re
 from datetime import datetime, timedelta, timezone
+from email.utils import parsedate_to_datetime
 from typing import Any, cast
 from urllib.parse import SplitResult, urlsplit
 
@@ -29,15 +30,24 @@ _MAX_HOST = 253
 # Characters of a task's id; names of long-running operations have hundreds.
 _MAX_ID = 1024
 _FIGURE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?")
+# Texts that stand where an id would, and are none.
+_NO_IDS = frozenset(names("none null nil undefined nan n/a false true unknown -"))
+# Whole numbers that lost nothing when a gateway wrote them as a fraction, e.g. `400015.0`.
+_SAFE_FRACTION = 1e9
 _PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FULL_IDS = tuple(
     re.compile(rf'"{name}"\s*:\s*(?:"([^"\\\s]{{1,{_MAX_ID}}})"|([0-9]{{6,{_MAX_DIGITS}}})(?=\s*[,}}]))')
     for name in ("task_?[iI]d", "id")
 )
+# Dates of mails and of HTTP, with their zone.
+_MAIL_DATE = re.compile(
+    r"[A-Za-z]{3,9}, [0-9]{1,2}[ -][A-Za-z]{3}[ -]20[0-9]{2} [0-9:]{8} (?:GMT|UTC|[+-][0-9]{4})", re.IGNORECASE
+)
+# Dates of ISO 8601, and as Go and Java print them: `2026-09-28 15:19:10.1 +0800 CST`.
 _ISO = re.compile(
-    r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})[T ]([0-9]{2}):([0-9]{2}):([0-9]{2})(?:[.,]([0-9]{1,9}))?"
-    r"\s*(?:(Z|UTC|GMT)|([+-])([0-9]{2}):?([0-9]{2}))?",
+    r"([0-9]{4})[-/]([0-9]{2})[-/]([0-9]{2})[T ]([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?(?:[.,]([0-9]{1,9}))?"
+    r"\s*(?:(Z|UTC|GMT)|([+-])([0-9]{2})(?::?([0-9]{2}))?(?: [A-Z]{2,5})?)?",
     re.IGNORECASE,
 )
 
@@ -69,8 +79,8 @@ def _decoded(body: bytes) -> str:
     return body.decode("utf-8", "replace")
 
 
-def _bounded_int(digits: str) -> int | None:
-    return int(digits) if len(digits) <= _MAX_DIGITS else None
+def _whole(digits: str) -> int | None:
+    return int(digits) if digits.isascii() and len(digits) <= _MAX_DIGITS else None
 
 
 def _finite_float(digits: str) -> float | None:
@@ -78,7 +88,7 @@ def _finite_float(digits: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-_JSON = json.JSONDecoder(parse_int=_bounded_int, parse_float=_finite_float, parse_constant=lambda _: None)
+_JSON = json.JSONDecoder(parse_int=_whole, parse_float=_finite_float, parse_constant=lambda _: None)
 
 
 def as_object(value: Any) -> JsonObject:
@@ -97,7 +107,9 @@ def as_text(value: Any) -> str:
 
 
 def as_word(value: Any) -> str:
-    """Return a code as text, whether it came as a string or as a whole number."""
+    """Return a code as text, whether it came as a string or as a whole number, be it written as `400015.0`."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _SAFE_FRACTION:
+        value = int(value)
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value)
     return as_text(value)
@@ -111,9 +123,11 @@ def as_flag(value: Any) -> bool | None:
 
 
 def as_id(value: Any) -> str | None:
-    """Return a task id, or None when the value cannot be one."""
+    """Return a task id, or None when the value cannot be one: a zero, `null` as a text."""
     word = as_word(value)
-    return word if word and len(word) <= _MAX_ID and word.isprintable() else None
+    if not word.lstrip("-0") or len(word) > _MAX_ID or not word.isprintable():
+        return None
+    return None if word.lower() in _NO_IDS or (word[0] == "-" and word[1:].isdigit()) else word
 
 
 def as_number(value: Any) -> float | None:
@@ -158,10 +172,13 @@ def is_moment(value: Any) -> bool:
 
 def _moment(value: Any) -> datetime | None:
     if isinstance(value, str):
-        found = _ISO.fullmatch(value.strip())
+        text = value.strip()[:100]
+        found = _ISO.fullmatch(text)
         if found:
             return _iso_moment(found)
-        value = int(value) if value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS else None
+        value = as_date(text) if _MAIL_DATE.fullmatch(text) else _whole(text) if text.isdigit() else as_figure(text)
+    if isinstance(value, datetime):
+        return value if _EPOCH_MIN <= value.timestamp() <= _EPOCH_MAX else None
     number = as_number(value) or 0.0
     for scale in (1, 1e3, 1e6, 1e9):  # seconds, milliseconds, microseconds, nanoseconds
         if _EPOCH_MIN <= number / scale <= _EPOCH_MAX:
@@ -169,12 +186,21 @@ def _moment(value: Any) -> datetime | None:
     return None
 
 
+def as_date(text: str) -> datetime | None:
+    """Return the moment of an HTTP date (RFC 9110), which is in UTC where it names no zone; None for anything else."""
+    try:
+        moment = parsedate_to_datetime(text)
+        return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None
+
+
 def _iso_moment(found: re.Match[str]) -> datetime | None:
     fraction = int((found[7] or "0").ljust(6, "0")[:6])
     offset = timedelta(hours=int(found[10] or 0), minutes=int(found[11] or 0)) * (-1 if found[9] == "-" else 1)
     try:
         zone = timezone(offset) if found[8] or found[9] else None
-        year, month, day, hour, minute, second = (int(found[part]) for part in range(1, 7))
+        year, month, day, hour, minute, second = (int(found[part] or 0) for part in range(1, 7))
         moment = datetime(year, month, day, hour, minute, second, fraction, tzinfo=zone)
         sane = _EPOCH_MIN <= moment.replace(tzinfo=moment.tzinfo or timezone.utc).timestamp() <= _EPOCH_MAX
     except (ValueError, OverflowError):

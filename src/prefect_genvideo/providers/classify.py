@@ -19,7 +19,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.providers.answers import JsonObject, as_text, as_word, names
+from prefect_genvideo.providers.answers import JsonObject, as_flag, as_text, as_word, names
 from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.moderation import refused_for_content
@@ -111,8 +111,9 @@ _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 
 # An account that is exhausted. "Insufficient permissions" and a rate's quota are not meant.
 _MONEY = re.compile(
-    r"余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
-    r"|(?:insufficient|not enough|exhausted|exceeded?|no)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
+    r"billing (?:hard |soft )?limit"
+    r"|余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
+    r"|(?:insufficient|not enough|exhausted|exceeded?|no|out of)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
     r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low)",
     re.IGNORECASE,
 )
@@ -128,12 +129,16 @@ _REFUSING_TOKENS = frozenset(
     names(
         "fail failed failure error invalid denied forbidden unauthorized unauthenticated unsupported exceeded"
         " insufficient exhausted limit limited rejected refused missing blocked sensitive violation unavailable bad"
-        " expired disabled banned overdue incorrect illegal prohibited"
+        " expired disabled banned overdue incorrect illegal prohibited throttled"
     )
 )
 # Something broke, before or after the task was made: no refusal.
 _BROKEN_TOKENS = frozenset(names("internal server gateway upstream unknown timeout"))
-_REFUSING_PHRASES = re.compile(r"not_(?:found|exist|allowed|support|permitted|available|enough)|too_many|no_available")
+_REFUSING_PHRASES = re.compile(
+    r"not_(?:found|exist|allowed|support|permitted|available|enough)|too_(?:many|large|long|big)|no_available"
+)
+# A limit of how often, or of how many at once: all of these mean what the status 429 means.
+_RATE = re.compile(r"429[0-9]{3}|.*(?:too_many_requests|rate_?limit|concurrency_limit|throttl).*")
 _REFUSING_CHINESE = re.compile(
     "错误|失败|无效|不支持|不能|不足|拒绝|非法|超出|超过|过大|太大|过长|不存在|未找到|缺少|违规|敏感|禁止|无权|不合"
 )
@@ -144,15 +149,19 @@ _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 def is_refusal(answer: Any) -> bool:
     """Whether an answer holds a positive sign that the provider refused. Its status is not looked at.
 
-    `success: false`, an `error` object, and a code that names a refusal count. A message alone does not, nor does an
-    `error` that is only text: what a sentence means, a machine cannot be sure of, and a mistake is paid twice.
+    `success: false`, an `error` object, and a code that names a refusal count, and so does any code of failure beside
+    words of an exhausted account. A message alone does not, nor does an `error` that is only text: what a sentence
+    means, a machine cannot be sure of, and a mistake is paid twice.
     """
     top = keyed(answer)
     error = keyed(top.get("error"))
-    if top.get("success") is False or not all(is_success(as_word(error.get(name))) for name in ("message", "code")):
+    told = (as_word(error.get(name)) for name in ("message", "code"))
+    if as_flag(top.get("success")) is False or not all(map(is_success, told)):
         return True
     codes = codes_of(answer)
-    return any(map(is_refusing, codes)) or refused_for_content("", codes)
+    if any(map(is_refusing, codes)) or refused_for_content("", codes):
+        return True
+    return not all(map(is_success, codes)) and any(map(_MONEY.search, said_in(answer).texts))
 
 
 def codes_of(answer: Any) -> list[str]:
@@ -238,7 +247,7 @@ def facts_from(
         codes=named | frozenset(family for code in named for family in _families(code)),
         reason=reason,
         message=message,
-        money=bool(_MONEY.search(message)),
+        money=any(_MONEY.search(text.replace("_", " ")) for text in (message, *map(_slug, named))),
         refused=is_refusal(reply.json),
         upstream=upstream,
         moderation=said and refused_for_content(f"{message} {' '.join(named)}", {*named, *inner_codes}),
@@ -257,6 +266,8 @@ def _families(code: str) -> Iterable[str]:
     yield _slug(code)
     if code.startswith("entitlement_"):
         yield "entitlement_*"
+    if _RATE.fullmatch(_slug(code)):
+        yield "429"
     if re.fullmatch(r"4[0-9]{5}", code):
         yield "4xxxxx"
 

@@ -18,13 +18,17 @@ _LINK_KEYS = frozenset(
         "url urls uri uris link links href src videourl videourls videouri videolink videos video resulturl resulturls"
         " resultvideourl outputurl outputurls output outputs result results downloadurl downloadurls fileurl playurl"
         " mediaurl mp4url mp4 remixurl volcesvideourl publicurl signedurl originurl originalurl failreason data content"
-        " nowatermarkurl urlwithoutwatermark"
+        " nowatermarkurl urlwithoutwatermark finalurl ossurl cdnurl storageurl asseturl resource resourceurl urllist"
+        " unsignedurls sample"
     )
 )
+# What names a video names its link, unless it is one of those below: `final_video_url`, `video_result`.
+_OF_A_VIDEO = re.compile("video")
 # Fields whose links are no result: pictures of it, what was sent, other media. Parts of names are enough.
 _NO_RESULT = re.compile(
     "cover|thumb|poster|image|img|frame|(?<!no)(?<!without)watermark|logo|audio|music|sound|callback|webhook|avatar|icon"
-    "|doc|preview|snapshot|gif|subtitle|reference|sourceurl|inputurl|input|request|prompt|propert|param|payload|usage"
+    "|doc|preview|snapshot|gif|subtitle|^ref(?:url|video)|reference|(?<!re)sourceurl|sourcevideo|input|request|prompt|propert|param|payload"
+    "|usage|material|(?:status|query|polling|poll|page|share|detail|help|self|cancel|task)ur[il]"
 )
 # Ends of paths.
 _VIDEO_FILE = re.compile(r"\.(?:mp4|mov|webm|m4v|mkv)$", re.IGNORECASE)
@@ -148,7 +152,7 @@ def _is_local(link: str, base_url: str) -> bool:
 
 
 def _is_place(node: Node) -> bool:
-    return bool(node.path) and node.path[-1] in _LINK_KEYS
+    return bool(node.path) and (node.path[-1] in _LINK_KEYS or _OF_A_VIDEO.search(node.path[-1]) is not None)
 
 
 def _links_of(node: Node) -> Iterator[str]:

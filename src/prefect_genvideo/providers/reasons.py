@@ -72,7 +72,8 @@ class Said:
 
     def reason(self) -> str:
         """Return the most telling words: a sentence before a slug, a specific one before a general; empty if none."""
-        sentences = [text for text in (*self.texts, *self.late) if _SENTENCE.search(text)]
+        # Some write prose where a code belongs.
+        sentences = [text for text in (*self.texts, *self.late, *self.codes) if _SENTENCE.search(text)]
         slugs = [text for text in (*self.texts, *self.codes, *self.late) if text not in sentences]
         ranked = [*sentences, *slugs]
         telling = (text for text in ranked if not _GENERIC.fullmatch(text))

@@ -6,10 +6,9 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timezone
-from email.utils import parsedate_to_datetime
 from typing import Any
 
-from prefect_genvideo.providers.answers import as_list, as_number, as_object, as_text
+from prefect_genvideo.providers.answers import as_date, as_list, as_number, as_object, as_text, as_time
 
 RETRY_AFTER_MAX = 3600.0
 """Seconds; whatever is asked for, no longer."""
@@ -23,8 +22,9 @@ _UNITS = {
 }
 _UNIT = "|".join(sorted(filter(None, _UNITS), key=len, reverse=True))
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
-_AMOUNT = rf"({_NUMBER})\s*({_UNIT})?"
-_PARTS = re.compile(_AMOUNT, re.IGNORECASE)
+_PARTS = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.IGNORECASE)
+# `90`, `90 s` or `1m30s`, as one group.
+_AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*)+|{_NUMBER})"
 # `2814, 2` is what becomes of two headers; the first one was set by who is nearest to the limit.
 _DURATION = re.compile(
     rf"-?(?=[0-9])(?:{_NUMBER}\s*(?:{_UNIT})\s*)*(?:{_NUMBER}\s*)?(?:[,;].*)?", re.IGNORECASE | re.DOTALL
@@ -60,17 +60,19 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
     """
     text = headers.get("retry-after", "").strip()[:_LIMIT]
     if not text:
-        return None
-    seconds = _duration(text)
-    if seconds is None:
-        until, since = _moment(text), now or answered_at(headers) or datetime.now(timezone.utc)
-        seconds = math.nan if until is None else (until - since).total_seconds()
-    return _bounded(seconds)
+        milliseconds = _duration(headers.get("retry-after-ms", "").strip()[:_LIMIT])
+        return None if milliseconds is None else _bounded(milliseconds / 1000)
+    until = as_time(text) or as_date(text)
+    if until is None:
+        seconds = _duration(text)
+        return None if seconds is None else _bounded(seconds)
+    since = now or answered_at(headers) or datetime.now(timezone.utc)
+    return _bounded((until - since).total_seconds())
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime | None:
     """Return when an answer was given by the clock of who gave it (`Date`, RFC 9110); None where it does not say."""
-    return _moment(headers.get("date", "").strip()[:_LIMIT])
+    return as_date(headers.get("date", "").strip()[:_LIMIT])
 
 
 def asked_wait(answer: Any) -> float | None:
@@ -81,7 +83,8 @@ def asked_wait(answer: Any) -> float | None:
     """
     top = as_object(answer)
     error = as_object(top.get("error"))
-    places = [top, error, as_object(top.get("data")), *map(as_object, as_list(error.get("details"))[:10])]
+    inner = (top.get("data"), top.get("parameters"), error.get("metadata"), *as_list(error.get("details"))[:10])
+    places = [top, error, *map(as_object, inner)]
     found = [*_fields(places), *_sentences(places), *_sentences([{"message": top.get("error")}])]
     return next(filter(None, map(_bounded, found)), None)
 
@@ -104,24 +107,19 @@ def _sentences(places: Iterable[dict[str, Any]]) -> Iterable[float]:
             text = as_text(place.get(name))[:_LIMIT]
             for pattern in _WORDS:
                 if found := pattern.search(text):
-                    yield float(found[1]) * _UNITS[(found[2] or "").lower()]
+                    yield _summed(found[1])
 
 
 def _duration(text: str) -> float | None:
     """Seconds of `30`, `30s`, `1m30s` or `2814, 2`."""
     if not _DURATION.fullmatch(text):
         return None
-    first = re.split(r"[,;]", text, maxsplit=1)[0]
-    seconds = sum(float(part[1]) * _UNITS[(part[2] or "").lower()] for part in _PARTS.finditer(first))
+    seconds = _summed(re.split(r"[,;]", text, maxsplit=1)[0])
     return -seconds if text.startswith("-") else seconds
 
 
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parsedate_to_datetime(text)
-        return moment.astimezone(timezone.utc) if moment.tzinfo else moment.replace(tzinfo=timezone.utc)
-    except (ValueError, TypeError, IndexError, OverflowError):
-        return None
+def _summed(parts: str) -> float:
+    return sum(float(part[1]) * _UNITS[(part[2] or "").lower()] for part in _PARTS.finditer(parts))
 
 
 def _bounded(seconds: float) -> float | None:

@@ -53,6 +53,9 @@ _LIMITS: tuple[Row, ...] = (
         reason="limit reached",
         retry_after=_USAGE_WAIT,
     ),
+)
+_RATE: tuple[Row, ...] = (
+    Row(RateLimitedError, "too many requests", statuses=IN_4XX, codes=frozenset({"429"}), reason="rate_limited"),
     Row(RateLimitedError, "too many requests", statuses=(429,), reason="rate_limited"),
 )
 
@@ -68,6 +71,7 @@ CREATE: tuple[Row, ...] = (
         "the model does not exist or cannot do this",
         codes=frozenset({"400033", "400034"}),
     ),
+    *_RATE,
     Row(RejectedError, "the parameters are refused", codes=frozenset({"4xxxxx"})),
     # By status
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
@@ -98,6 +102,7 @@ QUERY: tuple[Row, ...] = (
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,), reason="credentials"),
     BARRED_QUERY,
     *_LIMITS,
+    *_RATE,
     Row(TransientError, "busy", codes=frozenset({BUSY}), reason="busy"),
     *SAYS_NOTHING,
 )
@@ -106,6 +111,7 @@ QUERY: tuple[Row, ...] = (
 MODELS: tuple[Row, ...] = (
     *_LIMITS,
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
+    *_RATE,
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
     Row(TransientError, "the models could not be listed", statuses=(408, 425)),
     Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),

@@ -105,19 +105,13 @@ def _row(value: Any) -> LogRow | None:
         at=as_time(row.get("created_at")),
         model=redact(as_text(row.get("model_name")), 200),
         request_id=request_id if _REQUEST_ID.fullmatch(request_id) else None,
-        task_id=_task_id(other) or _task_id(row),
+        task_id=as_id(other.get("task_id")) or as_id(row.get("task_id")),
         is_task=_is_task(other, content),
         reason=redact(as_text(other.get("reason")), 300) or None,
         pre_charged=_first(other, ("pre_consumed_quota", "original_quota")),
         actual=_first(other, ("actual_quota", "final_quota")),
         settles=_settles(kind, quota, other, content),
     )
-
-
-def _task_id(told: JsonObject) -> str | None:
-    """The task that is named; 0 names none."""
-    found = as_id(told.get("task_id"))
-    return None if found == "0" else found
 
 
 def _settles(kind: int, quota: int, other: JsonObject, content: str) -> bool:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, replace
+from typing import Any
 
 from prefect_genvideo.errors import (
     AuthenticationError,
@@ -93,6 +94,13 @@ CREATE: tuple[Row, ...] = (
     Row(QuotaError, "a limit of the account's plan", statuses=IN_4XX, codes=frozenset({"entitlement_*"})),
     Row(ModelUnavailableError, "the model is wrong or not served now", codes=_MODEL_CODES),
     Row(RateLimitedError, "too many requests; nothing was made", statuses=(429,), reason="rate_limited"),
+    Row(
+        RateLimitedError,
+        "too many requests; nothing was made",
+        statuses=IN_4XX,
+        codes=frozenset({"429"}),
+        reason="rate_limited",
+    ),
     Row(RejectedError, "refused for what it would show", envelopes=_GATEWAY, moderation=True),
     Row(RejectedError, "the parameters are refused", envelopes=(RELAY,), codes=frozenset({"invalid_request"})),
     # The supplier's verdict on the gateway's own account: this model's trouble, not the user's
@@ -164,7 +172,11 @@ MODELS: tuple[Row, ...] = (
 """Meaning of an answer without a list of models."""
 
 # The first clause of a Chinese sentence tells the cause; what follows is detail.
-_CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2,}")
+_CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2}[^,.:;!?(，。：；！？（]*")
+# Of older gateways, which have no code for it.
+_NO_CHANNEL = re.compile("无可用渠道|no available channels? for", re.IGNORECASE)
+# What stands between us and the gateway speaks of itself: by the number of its status, or without saying who speaks.
+_OWN_STATUS = re.compile("5[0-9]{2}")
 # Codes and types under which the gateway passes a supplier's answer on.
 _PASSED_ON = frozenset({"fail_to_fetch_task", "bad_response_status_code", "upstream_error"})
 # Of a supplier's codes, those that say the same about the gateway's own request.
@@ -189,10 +201,11 @@ def facts_of(reply: Reply) -> Facts:
     judged = _SHARED_CODES.intersection(said.codes) if upstream else said.codes
     inner_code = next((word for word in said.codes if word not in {code, error_type}), "")
     message = next(iter(said.texts), "")
+    unserved = {"model_not_found"} if envelope == ERROR and _NO_CHANNEL.search(message) else ()
     return facts_from(
         reply,
         envelope=envelope,
-        codes={code, error_type, *judged},
+        codes={code, error_type, *judged, *unserved},
         inner_codes=said.codes,
         reason=_reason(code, inner_code, message, reply),
         message=message,
@@ -204,10 +217,12 @@ def _opened(reply: Reply, answer: JsonObject) -> tuple[str, str, str]:
     """Return (envelope, code, type)."""
     error = as_object(answer.get("error"))
     if error.get("message") is not None or error.get("code") is not None:
-        return ERROR, as_word(error.get("code")), as_word(error.get("type"))
+        code, error_type = as_word(error.get("code")), as_word(error.get("type"))
+        own = bool(code or error_type) and not _OWN_STATUS.fullmatch(code)
+        return ERROR if own else form_of(reply), code, error_type
     code = as_word(answer.get("code"))
     if "message" in answer and answer.get("data") is None and not is_success(code):
-        return RELAY, code, ""
+        return form_of(reply) if _OWN_STATUS.fullmatch(code) else RELAY, code, ""
     return form_of(reply), code, ""
 
 
@@ -221,7 +236,7 @@ def _reason(code: str, inner_code: str, words: str, reply: Reply) -> str:
         # Masked: what is left of the words misleads.
         return inner_code or code
     clause = _CHINESE_CLAUSE.match(words)
-    return (clause[0] if clause else words) or code or reply.failure
+    return (clause[0].rstrip() if clause else words) or code or reply.failure
 
 
 def silence_of(reply: Reply) -> Facts:
@@ -235,7 +250,8 @@ def silence_of(reply: Reply) -> Facts:
 
 # "Try later": the file itself is not refused.
 _PASSING_WORDS = re.compile(r"稍后|稍候|重试|再试|繁忙|超时|later|again|busy|time(?:d |-)?out", re.IGNORECASE)
-_URL_KEYS = ("url", "fileurl", "link", "href", "src")
+_URL_KEYS = ("url", "fileurl", "link", "href", "src", "downloadurl", "publicurl", "urls")
+_URL_HOLDERS = frozenset(("data", "result", "file", "files"))
 
 
 @dataclass(frozen=True)
@@ -252,13 +268,21 @@ class Uploaded:
 
 
 def uploaded(reply: Reply) -> Uploaded:
-    """Find the link in an upload's answer: outside, in `data`, in the first entry of a list."""
+    """Find the link in an upload's answer: in `data`, in a list, or as all that there is."""
     if reply.status not in IN_2XX:
         return Uploaded()
-    nodes = [node for node in walk(reply.json) if set(node.path[:-1]) <= {"data", "result"} and node.path]
-    named = [node.value for key in _URL_KEYS for node in nodes if node.path[-1] == key and node.value not in (None, "")]
-    named += [node.value for node in nodes if node.path[-1] in {"data", "result"} and is_link(as_text(node.value))]
+    if reply.json is None:
+        return Uploaded(as_link(reply.body.decode("utf-8", "replace")))
+    named = _named_links(reply.json)
     return Uploaded(next(filter(None, map(as_link, named)), None), bool(named))
+
+
+def _named_links(answer: Any) -> list[Any]:
+    """What stands where a link would, the likeliest first."""
+    places = [node for node in walk(answer) if node.path and set(node.path[:-1]) <= _URL_HOLDERS]
+    told = [(node.path[-1], node.value) for node in places if node.value not in (None, "")]
+    named = [value for key in _URL_KEYS for name, value in told if name == key]
+    return named + [value for name, value in told if name in _URL_HOLDERS and is_link(as_text(value))]
 
 
 def upload_facts(reply: Reply) -> Facts:
