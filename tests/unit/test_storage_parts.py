@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import anyio
@@ -52,7 +52,13 @@ class CountingCalls:
         return {"UploadId": "1"}
 
     async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None = None,
+        md5: Awaitable[str] | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         self.parts.append(len(body))
         return {"ETag": "x"}
@@ -93,13 +99,19 @@ class SlowCalls(CountingCalls):
     most = 0
 
     async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None = None,
+        md5: Awaitable[str] | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         SlowCalls.on_their_way += 1
         SlowCalls.most = max(SlowCalls.most, SlowCalls.on_their_way)
         await anyio.sleep(0.001)
         SlowCalls.on_their_way -= 1
-        return await super().send_body(operation, key, body, headers, **params)
+        return await super().send_body(operation, key, body, headers, md5, **params)
 
 
 @pytest.mark.parametrize(("uploads", "least", "most"), [(1, 3, 3), (8, 9, 16), (20, 20, 28)])

@@ -18,7 +18,7 @@ from botocore.exceptions import MissingDependencyException
 
 from benchmarks.leaks import leaks
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
-from prefect_genvideo.storage import PreconditionFailedError, S3Store
+from prefect_genvideo.storage import PreconditionFailedError, S3Store, UploadLostError
 from prefect_genvideo.storage.s3.errors import explain
 from tests.fixtures.expected import failing
 from tests.fixtures.lossy_proxy import Fault, LossyProxy
@@ -117,6 +117,19 @@ async def test_bytes_that_changed_on_the_way_are_refused(strict_s3: S3Server) ->
         with failing(DestinationError, "BadDigest") as caught:
             await store.put("v.mp4", b"video")
     assert caught.value.retryable
+    assert await store_without_proxy(strict_s3, store.bucket).head("v.mp4") is None
+
+
+async def test_a_part_that_changed_on_the_way_is_found_before_anything_is_visible(strict_s3: S3Server) -> None:
+    """It came without its MD5, so that the server had nothing to compare; its ETag gives it away."""
+    with LossyProxy(strict_s3.endpoint_url) as proxy:
+        store = replace(strict_s3, endpoint_url=proxy.url).store(part_size=5 * MIB)
+        proxy.faults.append(Fault("PUT", "partNumber=2", corrupt=True))
+        with failing(UploadLostError, "other bytes"):
+            async with store.upload("v.mp4", content_type="video/mp4") as upload:
+                await upload.write(b"x" * (11 * MIB))
+                await upload.commit()
+    assert proxy.faults[0].met == 1
     assert await store_without_proxy(strict_s3, store.bucket).head("v.mp4") is None
 
 

@@ -33,7 +33,7 @@ class PreconditionFailedError(DestinationError):
 
 
 class UploadLostError(DestinationError):
-    """The store has dropped an upload that was all but done; its bytes have to be sent again, to a new upload."""
+    """The store has dropped an upload, or holds other bytes of it than were sent: all go again, to a new upload."""
 
     retryable = True
 

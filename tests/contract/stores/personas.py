@@ -32,6 +32,7 @@ class Persona:
         exists: Status and code when that header finds an object.
         etags: What an ETag is.
         signed: Whether a body has to fit the SHA-256 in the signature.
+        unsigned: Whether a body may come without one.
         truncated: How a listing of several pages goes on.
         denied: Actions that the credentials do not have.
         markers: Keys that writes find occupied and reads do not find (delete markers).
@@ -52,6 +53,7 @@ class Persona:
     exists: tuple[int, str] = (409, "FileAlreadyExists")
     etags: Literal["md5", "random", "none"] = "md5"
     signed: bool = True
+    unsigned: bool = True
     truncated: Literal["sound", "without token", "token ignored", "endless"] = "sound"
     denied: frozenset[str] = frozenset()
     markers: tuple[str, ...] = ()
@@ -112,6 +114,9 @@ PERSONAS: Mapping[str, Persona] = {
     "refuses-with-400": _plain("refuses-with-400", conditions="refused", refusal=(400, "InvalidArgument")),
     "refuses-with-403": _plain("refuses-with-403", conditions="refused", refusal=(403, "AccessDenied")),
     "unsigned": _plain("unsigned", signed=False),
+    "unsigned-refused": _plain("unsigned-refused", signed=False, unsigned=False),
+    "unsigned-no-etags": _plain("unsigned-no-etags", signed=False, etags="none"),
+    "unsigned-random-etags": _plain("unsigned-random-etags", signed=False, etags="random"),
     "no-etags": _plain("no-etags", etags="none"),
     "random-etags": _plain("random-etags", etags="random"),
     "no-token": _plain("no-token", truncated="without token"),

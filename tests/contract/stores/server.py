@@ -78,6 +78,7 @@ class PersonaServer:
         objects: What the bucket holds.
         uploads: Uploads in parts: their key, headers and parts.
         seen: How often each (method, action) was asked for.
+        hashes: What each part came with when it came last, by its number.
         hosts: Host names that requests were sent to.
     """
 
@@ -86,6 +87,7 @@ class PersonaServer:
         self.objects: dict[str, Stored] = {}
         self.uploads: dict[str, tuple[str, dict[str, str], dict[int, Stored]]] = {}
         self.seen: Counter[tuple[str, str]] = Counter()
+        self.hashes: dict[str, set[str]] = {}
         self.hosts: set[str] = set()
         self._conflicts = persona.conflicts
         self._expired = persona.expired
@@ -148,6 +150,11 @@ class PersonaServer:
         signed = request.headers.get("x-amz-content-sha256", "")
         if self.persona.signed and len(signed) == 64 and hashlib.sha256(request.body).hexdigest() != signed:
             raise fault(400, "XAmzContentSHA256Mismatch")
+        if signed == "UNSIGNED-PAYLOAD" and not self.persona.unsigned:
+            raise fault(400, "InvalidArgument")
+        if "partNumber" in request.query:
+            hashes = (("Content-MD5", digest is not None), ("SHA-256", signed != "UNSIGNED-PAYLOAD"))
+            self.hashes[request.query["partNumber"]] = {name for name, given in hashes if given}
         if request.method == "GET" and not request.key:
             return self._list(request)
         if "uploads" in request.query or "uploadId" in request.query:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -68,6 +68,7 @@ async def test_the_second_process_asks_three_things(name: str, serve: Serve) -> 
         {"complete": "yes"},
         {"md5_etags": None},
         {"signed": 1},
+        {"unsigned": None},
         {"padding": "x" * 5000},
     ],
 )
@@ -149,11 +150,17 @@ class WithoutNotes(S3Store):
     """Refuses to write the note."""
 
     async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None = None,
+        md5: Awaitable[str] | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         if key == NOTED:
             raise DestinationError("no")
-        return await super().send_body(operation, key, body, headers, **params)
+        return await super().send_body(operation, key, body, headers, md5, **params)
 
 
 async def test_a_note_that_cannot_be_written_fails_nothing(serve: Serve) -> None:

@@ -38,9 +38,9 @@ async def test_an_endless_listing_ends_in_a_word(serve: Serve) -> None:
     assert server.seen["GET", "ListBucket"] < 8
 
 
-@pytest.mark.parametrize("name", ["no-etags", "random-etags"])
+@pytest.mark.parametrize("name", ["no-etags", "random-etags", "unsigned-no-etags", "unsigned-random-etags"])
 async def test_an_upload_in_parts_needs_no_etags(name: str, serve: Serve) -> None:
-    """Content-MD5 has proved the bytes; an ETag that is no MD5, or none, proves nothing against them."""
+    """Signature or Content-MD5 have proved the bytes; an ETag that is no MD5, or none, proves nothing against them."""
     server = serve(name)
     store = destination(server).get_store()
     data = bytes(range(256)) * (11 * MIB // 256)

@@ -21,7 +21,10 @@ def store_of(serve: Serve, name: str) -> S3Store:
 @pytest.mark.parametrize(("name", "signed"), [("aws", True), ("unsigned", False)])
 @pytest.mark.parametrize("size", [10, 6 * MIB])
 async def test_a_body_that_changes_on_its_way_is_refused(name: str, signed: bool, size: int, serve: Serve) -> None:
-    """By the SHA-256 of the signature where the store looks at it, by the MD5 elsewhere; nothing appears."""
+    """By the SHA-256 of the signature where the store looks at it, by the MD5 elsewhere; nothing appears.
+
+    A part's MD5 is compared with its ETag, so nobody refuses it, and the upload is dropped.
+    """
     store = store_of(serve, name)
     assert (await store.tried()).signed is signed
 
@@ -34,9 +37,33 @@ async def test_a_body_that_changes_on_its_way_is_refused(name: str, signed: bool
     with pytest.raises(DestinationError) as caught:
         await send()
     other_body.set(None)
-    assert caught.value.reason == ("XAmzContentSHA256Mismatch" if signed else "BadDigest")
+    unsigned = "BadDigest" if size < 5 * MIB else "other bytes"
+    assert caught.value.reason == ("XAmzContentSHA256Mismatch" if signed else unsigned)
     assert caught.value.retryable
     assert await store.head("v.mp4") is None
+
+
+@pytest.mark.parametrize(
+    ("name", "hashes"),
+    [
+        ("aws", {"SHA-256"}),
+        ("unsigned", set[str]()),  # its ETags are compared before anything is visible
+        ("unsigned-refused", {"SHA-256"}),  # as before, and not looked at
+        ("unsigned-no-etags", {"Content-MD5"}),
+        ("unsigned-random-etags", {"Content-MD5"}),
+    ],
+)
+async def test_a_part_is_hashed_no_oftener_than_its_proof_needs(name: str, hashes: set[str], serve: Serve) -> None:
+    """Nothing is hashed for a store that does not look, and it need not hash what its ETag proves."""
+    server = serve(name)
+    store = destination(server).get_store()
+    await store.exclusive_uploads()
+    data = bytes(range(256)) * (11 * MIB // 256)
+    async with store.upload("v.mp4", content_type="video/mp4") as upload:
+        await upload.write(data)
+        await upload.commit()
+    assert server.objects["clips/v.mp4"].data == data
+    assert server.hashes == dict.fromkeys("123", hashes)
 
 
 @pytest.mark.parametrize(

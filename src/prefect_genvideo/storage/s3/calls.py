@@ -2,7 +2,8 @@
 
 boto3 blocks, so every request runs in a thread. Integrity does not lean on the store's checksum extensions, which
 many S3-compatible servers refuse. A body is proved by the SHA-256 in the request's signature where the store was seen
-to look at it; else it carries its MD5 (`Content-MD5`), which takes twice as long, and plain ETags are compared.
+to look at it; else by its MD5, which takes twice as long: sent along (`Content-MD5`) and compared with plain ETags, or
+compared alone where nothing becomes visible before that.
 """
 
 from __future__ import annotations
@@ -10,13 +11,14 @@ from __future__ import annotations
 import base64
 import hashlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from prefect_genvideo.errors import DestinationError, GenVideoError
+from prefect_genvideo.storage.base import UploadLostError
 from prefect_genvideo.storage.s3.addressing import Route
-from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget
+from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget, unsigned_body
 from prefect_genvideo.storage.s3.errors import explain
 from prefect_genvideo.storage.s3.promises import Promises
 from prefect_genvideo.storage.s3.quiet import untold
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+# Reason of an error: what the store says it holds is not what was sent.
+_OTHER_BYTES = "other bytes"
 # Codes of temporary credentials that have run out.
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
@@ -84,32 +88,50 @@ class BucketCalls(ABC):
         return await self.run(operation, full, lambda client: getattr(client, operation)(**given), headers)
 
     async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None = None,
+        md5: Awaitable[str] | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         """Call a method that carries a body, and see that the store holds these bytes.
 
         Where the store was seen to refuse a body that does not fit the SHA-256 in the request's signature, that proves
-        them. Else the MD5 goes along, and a plain ETag is compared with it.
+        them. Else the MD5 goes along, and a plain ETag is compared with it. A body of which nothing is visible yet goes
+        without: its MD5 is taken while it is sent, and the store need not take it twice. It is sent again with its MD5
+        where ETags are none.
 
         Args:
             operation: `put_object` or `upload_part`.
             key: Relative to the prefix.
             body: The bytes.
             headers: More headers, for which the client has no parameter.
+            md5: The body's, hex, being taken; only for a body that is not visible before the answer has been seen.
             **params: The method's own parameters.
 
         Raises:
             DestinationError: The store refused or failed, or confirmed other bytes than were sent.
+            UploadLostError: It did so of a part: not every store lets one be replaced.
         """
         if self.promises.signed:
             options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
             return await self.call(operation, key, headers, Body=body, **options, **params)
-        answer, md5 = await self.send(operation, key, body, headers, params)
-        if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
-            raise DestinationError(
-                f"{self.uri(key)}: the store confirmed other bytes than were sent", retryable=True, reason="other bytes"
-            )
+        if md5 is not None:
+            answer, _ = await self.send(operation, key, body, headers, params, with_md5=False)
+            told = plain_md5(answer)
+            if told == await md5:
+                return answer
+            if told is not None and await self.etags_are_md5():
+                raise UploadLostError(self._other_bytes(key), reason=_OTHER_BYTES)
+        answer, sent_md5 = await self.send(operation, key, body, headers, params)
+        if plain_md5(answer) not in (None, sent_md5) and await self.etags_are_md5():
+            raise DestinationError(self._other_bytes(key), retryable=True, reason=_OTHER_BYTES)
         return answer
+
+    def _other_bytes(self, key: str) -> str:
+        return f"{self.uri(key)}: the store confirmed other bytes than were sent"
 
     async def send(
         self,
@@ -118,8 +140,10 @@ class BucketCalls(ABC):
         body: bytes | bytearray,
         headers: Mapping[str, str] | None,
         params: Mapping[str, Any],
+        *,
+        with_md5: bool = True,
     ) -> tuple[dict[str, Any], str]:
-        """Send a body with its MD5.
+        """Send a body that no signature proves.
 
         Args:
             operation: `put_object` or `upload_part`.
@@ -127,15 +151,19 @@ class BucketCalls(ABC):
             body: The bytes.
             headers: More headers, for which the client has no parameter.
             params: The method's own parameters.
+            with_md5: Whether its MD5 is taken and goes along.
 
         Returns:
-            The answer, and the MD5 in hex.
+            The answer, and the MD5 in hex; empty where none was taken.
         """
         full = self.full_key(key)
         options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
         given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
 
         def send(client: S3Client) -> tuple[dict[str, Any], str]:
+            unsigned_body.set(self.promises.unsigned)  # of this thread's copy of the context
+            if not with_md5:
+                return getattr(client, operation)(**given), ""
             digest = hashlib.md5(body, usedforsecurity=False)
             given["ContentMD5"] = base64.b64encode(digest.digest()).decode()
             return getattr(client, operation)(**given), digest.hexdigest()

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 # Headers of one request that the client library has no parameter for.
 extra_headers: ContextVar[dict[str, str]] = ContextVar("prefect_genvideo_s3_headers")
 
+# Whether the bodies of this context go without the SHA-256 that a signature covers: their MD5 proves them.
+unsigned_body: ContextVar[bool] = ContextVar("prefect_genvideo_s3_unsigned_body", default=False)
+
 # A body that is sent instead of the signed one, as if it had changed on its way; of the same length.
 other_body: ContextVar[bytes | None] = ContextVar("prefect_genvideo_s3_other_body", default=None)
 # Where the request of this context waits for others before its last byte.
@@ -155,7 +158,7 @@ def forget(settings: S3Settings) -> None:
 
 
 def prepare(client: S3Client) -> None:
-    """Make a client send the extra headers of a request, and wait where its context says."""
+    """Make a client send and sign a request as its context says, and wait where that says so."""
     client.meta.events.register_last("before-call.s3", _adjust, unique_id="genvideo-headers")
     client.meta.events.register_first("before-send.s3", _hold, unique_id="genvideo-hold")
 
@@ -237,10 +240,21 @@ def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Clie
     return client, session
 
 
-def _adjust(params: dict[str, Any], **_: Any) -> None:
+def _adjust(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:
     # `Expect: 100-continue` costs a round trip for each write, and ours are a part long at most.
     params["headers"].pop("Expect", None)
     params["headers"].update(extra_headers.get({}))
+    if unsigned_body.get():
+        context["client_config"] = _unsigning(context["client_config"])
+
+
+@lru_cache(maxsize=_MOST_CLIENTS)
+def _unsigning(config: Any) -> Any:
+    """A client's configuration with bodies left out of signatures, where it does not say itself what is wanted."""
+    from botocore.config import Config
+
+    told: dict[str, Any] = {"payload_signing_enabled": False, **(config.s3 or {})}
+    return config.merge(Config(s3=cast("Any", told)))
 
 
 def _hold(request: Any, **_: Any) -> None:

@@ -18,7 +18,7 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, counted
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
-from prefect_genvideo.storage.s3.client import StartLine, other_body
+from prefect_genvideo.storage.s3.client import StartLine, other_body, unsigned_body
 from prefect_genvideo.storage.threads import finish
 
 logger = logging.getLogger(__name__)
@@ -56,6 +56,7 @@ class Promises:
         complete: Whether `create` also guards the end of an upload in parts.
         md5_etags: Whether the ETag of a small object is its MD5.
         signed: Whether a body is refused that does not fit the SHA-256 in the request's signature.
+        unsigned: Whether a body is taken without that SHA-256, where nobody looks at it.
         create_only: The ledger in the store is kept in the create-only mode.
         faults: What is missing, in words.
     """
@@ -65,6 +66,7 @@ class Promises:
     complete: bool = True
     md5_etags: bool = True
     signed: bool = False
+    unsigned: bool = False
     create_only: bool = False
     faults: tuple[str, ...] = ()
 
@@ -108,7 +110,13 @@ class Requests(Protocol):
         ...
 
     async def send_body(
-        self, operation: str, key: str, body: bytes | bytearray, headers: Mapping[str, str] | None = None, **params: Any
+        self,
+        operation: str,
+        key: str,
+        body: bytes | bytearray,
+        headers: Mapping[str, str] | None = None,
+        md5: Awaitable[str] | None = None,
+        **params: Any,
     ) -> dict[str, Any]:
         """Call a method that carries a body.
 
@@ -117,6 +125,7 @@ class Requests(Protocol):
             key: Relative to the prefix.
             body: The bytes.
             headers: More headers, for which the client has no parameter.
+            md5: The body's, hex, being taken; only for a body that is not visible before the answer has been seen.
             **params: The method's own parameters.
         """
         ...
@@ -155,6 +164,7 @@ class Probe:
         try:
             key, md5_etags = await self._plain()
             signed = await self._signing(key)
+            unsigned = not signed and await self._unsigned(key)
             create = await self._creating(key)
             replace = await self._replacing(key)
             complete = await self._completing(key, create)
@@ -165,7 +175,7 @@ class Probe:
             return Promises(None, None, complete=False, faults=(str(error),))
         finally:
             await finish(self._clean())
-        return Promises(create, replace, complete, md5_etags, signed, faults=tuple(self._faults))
+        return Promises(create, replace, complete, md5_etags, signed, unsigned, faults=tuple(self._faults))
 
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""
@@ -193,6 +203,14 @@ class Probe:
         finally:
             other_body.reset(unchanged)
         return False
+
+    async def _unsigned(self, key: str) -> bool:
+        """Whether hashing for a store that does not look at the hash can be left out."""
+        token = unsigned_body.set(True)
+        try:
+            return await _is_accepted(lambda: self._store.call("put_object", key, Body=b"1"))
+        finally:
+            unsigned_body.reset(token)
 
     async def _creating(self, taken: str) -> str | None:
         """The header that keeps several writers of one key apart."""

@@ -39,7 +39,7 @@ VALID_FOR = 7 * DAY
 # How the keys of the note and of the create-only mark begin: one listing shows both.
 _BEGINNING = f"{LEDGER}/_c"
 # Raised when the trial tries something else than before, which makes older notes void.
-_TRIAL = 2
+_TRIAL = 3
 # Bytes; a note has some 300.
 _LARGEST = 4096
 # Seconds that the clock of the machine that wrote the note may be ahead.
@@ -131,6 +131,7 @@ async def _note(store: Tried, found: Promises) -> None:
         "complete": found.complete,
         "md5_etags": found.md5_etags,
         "signed": found.signed,
+        "unsigned": found.unsigned,
     }
     try:
         await store.send_body("put_object", NOTE, json.dumps(told).encode(), ContentType="application/json")
@@ -154,15 +155,15 @@ def _parsed(data: bytes, identity: dict[str, Any]) -> Promises | None:
         return None
     told = cast("dict[str, Any]", loaded)
     create, spelling, tried_at = (told.get(name) for name in ("create", "replace", "tried_at"))
-    complete, md5_etags, signed = answers = [told.get(name) for name in ("complete", "md5_etags", "signed")]
+    answers = {name: told.get(name) for name in ("complete", "md5_etags", "signed", "unsigned")}
     sound = (
         all(told.get(name) == value for name, value in identity.items()),
         type(tried_at) is int and -_AHEAD < time.time() - tried_at < VALID_FOR,
         isinstance(create, str) and create in CREATE_HEADERS,
         spelling in ("quoted", "bare", None),
-        all(isinstance(answer, bool) for answer in answers),
+        all(isinstance(answer, bool) for answer in answers.values()),
     )
     if not all(sound):
         return None
-    faults = tuple(words for kept, words in ((spelling, UNREPLACED), (complete, UNGUARDED)) if not kept)
-    return Promises(create, spelling, bool(complete), bool(md5_etags), bool(signed), faults=faults)
+    faults = tuple(words for kept, words in ((spelling, UNREPLACED), (answers["complete"], UNGUARDED)) if not kept)
+    return Promises(create, spelling, faults=faults, **cast("dict[str, bool]", answers))

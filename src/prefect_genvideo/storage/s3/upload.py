@@ -8,6 +8,7 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
@@ -140,12 +141,12 @@ def _contradiction(uri: str, error: DestinationError) -> DestinationError:
 
 
 class _Part(NamedTuple):
-    """A part on its way; its buffer is free when both tasks have ended."""
+    """A part on its way; its buffer is in use until both tasks end. `hashed` gives its MD5 where that is compared."""
 
     number: int
     buffer: bytearray
     sent: asyncio.Task[dict[str, Any]]
-    hashed: asyncio.Task[None]
+    hashed: asyncio.Task[str]
 
 
 class S3Upload(Upload):
@@ -196,6 +197,8 @@ class S3Upload(Upload):
         self._parts: list[dict[str, Any]] = []
         self._started = 0
         self._sending: deque[_Part] = deque()
+        # Nothing of a part is visible before the last request, so its MD5 may be compared when it has been sent.
+        self._comparing = self._store.promises.md5_etags and not self._store.promises.signed
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes; waits while a part is full and others are still on their way."""
@@ -244,7 +247,7 @@ class S3Upload(Upload):
         """Make the object visible and return what the store says of it."""
         del self._buffer[self._filled :]
         if self._upload_id is None:
-            params = {**self._options, **await self._condition(self._if_absent)}
+            params: dict[str, Any] = {**self._options, **await self._condition(self._if_absent)}
             answer = await settle(
                 self._store,
                 self._key,
@@ -360,15 +363,18 @@ class S3Upload(Upload):
         await self._all_hashed()
         self._started += 1
         buffer, self._buffer, self._filled = self._buffer, bytearray(), 0
-        sending = self._store.send_body(
-            "upload_part", self._key, buffer, UploadId=self._upload_id, PartNumber=self._started
-        )
-        sent = asyncio.create_task(sending)
-        hashed = asyncio.create_task(in_thread(lambda: self._sha256.update(buffer)))
+        hashed = asyncio.create_task(in_thread(partial(self._hash, buffer, self._comparing)))
+        place: dict[str, Any] = {"UploadId": self._upload_id, "PartNumber": self._started}
+        md5 = hashed if self._comparing else None
+        sent = asyncio.create_task(self._store.send_body("upload_part", self._key, buffer, md5=md5, **place))
         self._sending.append(_Part(self._started, buffer, sent, hashed))
         if self._started % PARTS_PER_SIZE == 0:
             self._part_size *= 2
             self._spare = None
+
+    def _hash(self, buffer: bytearray, comparing: bool) -> str:
+        self._sha256.update(buffer)
+        return hashlib.md5(buffer, usedforsecurity=False).hexdigest() if comparing else ""
 
     async def _all_hashed(self) -> None:
         """Parts are hashed in their order, each while it is sent."""
@@ -382,7 +388,9 @@ class S3Upload(Upload):
         self._sending.popleft()
         self._places.hold(len(self._sending) - 1)
         # Where the store gives no ETag, it is what S3 defines it to be: the part's MD5.
-        etag = part.sent.result().get("ETag") or f'"{hashlib.md5(part.buffer, usedforsecurity=False).hexdigest()}"'
+        answer = part.sent.result()
+        self._comparing = self._comparing and plain_md5(answer) == part.hashed.result()
+        etag = answer.get("ETag") or f'"{hashlib.md5(part.buffer, usedforsecurity=False).hexdigest()}"'
         self._parts.append({"PartNumber": part.number, "ETag": etag})
         if len(part.buffer) == self._part_size:
             self._spare = part.buffer
