@@ -18,7 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.providers import SudashuiClient, answers, http, network, waits
-from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.http import Client, Reply, exchange
 from prefect_genvideo.providers.ssrf import Guard
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -27,7 +27,7 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 async def reply_to(
     handler: Callable[[httpx.Request], httpx.Response], url: str = "https://e.com/", **options: Any
 ) -> Reply:
-    async with new_client(transport=httpx.MockTransport(handler)) as client:
+    async with Client(transport=httpx.MockTransport(handler)) as client:
         return await exchange(client, "POST", url, headers={}, **options)
 
 
@@ -119,7 +119,7 @@ async def test_an_exchange_has_a_deadline() -> None:
         await anyio.sleep(60)
         return httpx.Response(200)
 
-    async with new_client(transport=httpx.MockTransport(hang)) as client:
+    async with Client(transport=httpx.MockTransport(hang)) as client:
         reply = await exchange(client, "GET", "https://e.com/", headers={}, deadline=0.05)
     assert reply == Reply(failure=http.TIMED_OUT)
 
@@ -167,7 +167,7 @@ async def test_a_client_does_not_close_a_transport_it_was_lent() -> None:
             self.closed = True
 
     transport = Owned(lambda _: httpx.Response(200))
-    async with new_client(transport=transport):
+    async with Client(transport=transport):
         pass
     assert not transport.closed
 
@@ -337,7 +337,7 @@ async def test_no_link_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     async with server:
         for guard in (None, Guard(allow_private=True)):
-            async with new_client(guard=guard) as client:
+            async with Client(guard=guard) as client:
                 assert (await exchange(client, "GET", url, headers={})).status == 302
         assert "s3cret" not in caplog.text
         async with httpx.AsyncClient(trust_env=False) as other:
@@ -353,7 +353,7 @@ async def test_no_cookie_is_kept() -> None:
         sent.append(request.headers.get("cookie"))
         return httpx.Response(200, headers={"Set-Cookie": "session=1; Path=/"})
 
-    async with new_client(transport=httpx.MockTransport(answer)) as client:
+    async with Client(transport=httpx.MockTransport(answer)) as client:
         for _ in range(2):
             await exchange(client, "GET", "https://e.com/", headers={})
     assert sent == [None, None]

@@ -13,11 +13,11 @@ import pytest
 
 from prefect_genvideo.errors import DownloadError
 from prefect_genvideo.providers import SudashuiClient, answers, download, http
-from prefect_genvideo.providers.http import Reply, exchange, new_client
+from prefect_genvideo.providers.http import Client, Reply, exchange
 
 
 async def reply_to(handler: Callable[[httpx.Request], httpx.Response], **options: Any) -> Reply:
-    async with new_client(transport=httpx.MockTransport(handler)) as client:
+    async with Client(transport=httpx.MockTransport(handler)) as client:
         return await exchange(client, "POST", "https://e.com/", headers={}, **options)
 
 
@@ -58,7 +58,7 @@ async def test_a_deadline_holds_for_the_whole_body_and_keeps_what_came(monkeypat
     """The id of a create whose answer drips stands in what has arrived."""
     server = await asyncio.start_server(dripping, "127.0.0.1", 0)
     url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    async with server, new_client() as client:
+    async with server, Client() as client:
         reply = await exchange(client, "GET", url, headers={}, deadline=0.2)
         assert (reply.status, reply.failure) == (200, http.TIMED_OUT)
         assert answers.salvage_id(reply.body) == "task_1"
@@ -115,7 +115,7 @@ async def test_a_large_request_gets_the_time_that_it_needs(monkeypatch: pytest.M
         return httpx.Response(200, json={})
 
     monkeypatch.setattr(http, "SLOWEST_UPLOAD", 1000)
-    async with new_client(transport=httpx.MockTransport(late)) as client:
+    async with Client(transport=httpx.MockTransport(late)) as client:
         for size, failure in ((0, http.TIMED_OUT), (10_000, "")):
             reply = await exchange(client, "POST", "https://e.com/", headers={}, content=b"x" * size, deadline=0.05)
             assert reply.failure == failure

@@ -18,7 +18,7 @@ from prefect_genvideo.providers.answers import url_parts
 
 # One place follows redirects, and one decides which addresses may be reached; a second copy would drift.
 from prefect_genvideo.providers.download import follow
-from prefect_genvideo.providers.http import new_client, raw_chunks
+from prefect_genvideo.providers.http import Client, raw_chunks
 from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.providers.video_stream import DownloadRules
 from prefect_genvideo.storage import ObjectStore, find_object
@@ -90,7 +90,7 @@ async def _download(url: str, allow_private: bool, limits: ManifestLimits) -> by
     rules = DownloadRules(origin="", key="", stall_timeout=_STALL_SECONDS, max_size=limits.max_bytes)
     guard = Guard(allow_private=allow_private)
     with anyio.move_on_after(limits.download_seconds):
-        async with new_client(read_timeout=_STALL_SECONDS, guard=guard) as client:
+        async with Client(read_timeout=_STALL_SECONDS, guard=guard) as client:
             response = await follow(client, rules, url, {})
             try:
                 return await _body(url, response, limits.max_bytes)

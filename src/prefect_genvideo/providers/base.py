@@ -31,7 +31,7 @@ from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import fetch_small, open_video
 from prefect_genvideo.providers.evidence import CreatedIds, created_ids
-from prefect_genvideo.providers.http import Line, Reply, exchange, new_client
+from prefect_genvideo.providers.http import Client, Line, Reply, exchange
 from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
@@ -109,7 +109,7 @@ class VideoClient(Billing):
         self.model_rules = model_rules or ModelRules()
         self.price_table = prices or PriceTable()
         self._lines: dict[bool, Line] = {}
-        self._downloads: httpx.AsyncClient | None = None
+        self._downloads: Client | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(base_url={self.base_url!r})"
@@ -247,10 +247,10 @@ class VideoClient(Billing):
         """
         return await fetch_small(self._downloader(), self._download_rules(max_size), url)
 
-    def _downloader(self) -> httpx.AsyncClient:
+    def _downloader(self) -> Client:
         """The client for results; a provider's answers name their hosts, so it is guarded."""
         if self._downloads is None:
-            self._downloads = new_client(
+            self._downloads = Client(
                 read_timeout=self._stall_timeout,
                 guard=Guard(self._trusted_hosts(), allow_private=self._allow_private),
                 transport=self._transport,

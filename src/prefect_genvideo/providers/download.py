@@ -18,8 +18,8 @@ from prefect_genvideo.providers.answers import as_object, as_text, is_link, pars
 from prefect_genvideo.providers.http import (
     CONNECT_TIMEOUT,
     POOL_TIMEOUT,
+    Client,
     content_chunks,
-    send,
     without_secret,
 )
 from prefect_genvideo.providers.unpack import BrokenCodingError
@@ -46,7 +46,7 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @asynccontextmanager
 async def open_video(
-    client: httpx.AsyncClient, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
+    client: Client, rules: DownloadRules, url: str, *, offset: int = 0, if_range: str | None = None
 ) -> AsyncGenerator[VideoStream, None]:
     """Open a result; see `VideoClient.open_video`.
 
@@ -84,7 +84,7 @@ async def open_video(
 
 
 async def _answered(
-    client: httpx.AsyncClient, rules: DownloadRules, url: str, offset: int, if_range: str | None
+    client: Client, rules: DownloadRules, url: str, offset: int, if_range: str | None
 ) -> tuple[httpx.Response, int | None, int | None]:
     """Ask for the file from `offset` on, or for all of it where that is not to be had."""
     if offset > 0 and if_range:
@@ -98,7 +98,7 @@ async def _answered(
     return response, *_extent(response, 0, None)
 
 
-async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
+async def fetch_small(client: Client, rules: DownloadRules, url: str) -> bytes:
     """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
 
     Args:
@@ -114,7 +114,7 @@ async def fetch_small(client: httpx.AsyncClient, rules: DownloadRules, url: str)
     raise failed(rules, f"The file did not come within {SMALL_FILE_SECONDS:g} s.", reason="timeout")
 
 
-async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> bytes:
+async def _whole(client: Client, rules: DownloadRules, url: str) -> bytes:
     response = await follow(client, rules, url, {})
     try:
         if response.status_code != 200:
@@ -132,7 +132,7 @@ async def _whole(client: httpx.AsyncClient, rules: DownloadRules, url: str) -> b
             await response.aclose()
 
 
-async def follow(client: httpx.AsyncClient, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
+async def follow(client: Client, rules: DownloadRules, url: str, headers: dict[str, str]) -> httpx.Response:
     """Request `url` and go along with at most five redirects; the client's guard checks each connection.
 
     Args:
@@ -184,14 +184,12 @@ def _origin(url: httpx.URL) -> tuple[str, str, int]:
     return url.scheme, url.host.lower(), url.port or _DEFAULT_PORTS.get(url.scheme, 0)
 
 
-async def _request(
-    client: httpx.AsyncClient, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]
-) -> httpx.Response:
+async def _request(client: Client, rules: DownloadRules, url: httpx.URL, headers: dict[str, str]) -> httpx.Response:
     error: DownloadError
     try:
         # Of the head of the answer alone; single bytes of it may come just often enough to stall nothing.
         with anyio.fail_after(CONNECT_TIMEOUT + POOL_TIMEOUT + 2 * rules.stall_timeout):
-            return await send(client, client.build_request("GET", url, headers={**headers, "Accept": "*/*"}))
+            return await client.send(client.request("GET", url, headers=headers))
     except (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError):
         error = failed(rules, f"{url.host} does not answer.", reason="not connected")
     except (httpx.TimeoutException, TimeoutError):

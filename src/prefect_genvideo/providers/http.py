@@ -6,13 +6,14 @@ says what came back and, when nothing did, whether the request can have been sen
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import logging
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from datetime import datetime
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
 from urllib.parse import unquote
@@ -63,6 +64,9 @@ TOO_LARGE = "answer too large"
 # Values from which an answer is read in a thread, so that other requests of the process go on meanwhile.
 _MANY_VALUES = 5_000
 
+# A letter as URLs may have it; `30%` is none.
+_ESCAPED = re.compile(rb"%[0-9a-fA-F]{2}")
+
 # Everything that fails before the first byte of the request is on the wire.
 _BEFORE_SENDING = (
     httpx.ConnectError,
@@ -92,60 +96,102 @@ def _not_ours(record: logging.LogRecord) -> bool:
     return not _sending.get()
 
 
-# httpx logs every URL at INFO, and httpcore every header of an answer at DEBUG: signed links and redirects would stand
-# in the log. Only what they say about our own requests is dropped.
-for _name in ("httpx", "httpcore.http11", "httpcore.connection", "httpcore.proxy", "httpcore.socks"):
+# httpcore logs every header of an answer at DEBUG: signed redirects would stand in the log. Only what it says about our
+# own requests is dropped.
+for _name in ("httpcore.http11", "httpcore.connection", "httpcore.proxy", "httpcore.socks"):
     logging.getLogger(_name).addFilter(_not_ours)
 
 
-def new_client(
-    *,
-    read_timeout: float = READ_TIMEOUT,
-    keep_alive: bool = True,
-    guard: Guard | None = None,
-    transport: httpx.AsyncBaseTransport | None = None,
-) -> httpx.AsyncClient:
-    """Return a client that follows no redirect, carries no key and keeps no cookie. Requests go out by `send`.
+class Client:
+    """Sends requests as they are: follows no redirect, carries no key, keeps no cookie, logs no link.
 
-    Args:
-        read_timeout: Seconds without a byte before giving up.
-        keep_alive: False opens a fresh connection for every request. A create needs that: a request lost on a
-            connection that the other side was just closing has an unknown outcome.
-        guard: Decides which hosts may be private; None for hosts that the operator configured.
-        transport: Stands in for the network; its owner closes it.
+    `httpx.AsyncClient` does all that and has to be talked out of it, at a sixth of what a request costs.
     """
-    limits = httpx.Limits(
-        max_connections=CONNECTIONS,
-        max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
-        keepalive_expiry=_KEEPALIVE,
-    )
-    return httpx.AsyncClient(
-        transport=NetworkTransport(limits, guard=guard, substitute=transport),
-        trust_env=False,  # proxies are the transport's; a .netrc has no say in who is paid
-        follow_redirects=False,
-        timeout=httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT),
-        headers={"User-Agent": user_agent(), "Accept-Encoding": "identity"},
-        # Nothing that one answer sets travels with another request.
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
-    )
 
+    def __init__(
+        self,
+        *,
+        read_timeout: float = READ_TIMEOUT,
+        keep_alive: bool = True,
+        guard: Guard | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        """Make a client; connections are made when requests need them.
 
-async def send(client: httpx.AsyncClient, request: httpx.Request) -> httpx.Response:
-    """Send a request and return its answer, the body still to come; the caller closes it. Logs no URL.
+        Args:
+            read_timeout: Seconds without a byte before giving up.
+            keep_alive: False opens a fresh connection for every request. A create needs that: a request lost on a
+                connection that the other side was just closing has an unknown outcome.
+            guard: Decides which hosts may be private; None for hosts that the operator configured.
+            transport: Stands in for the network; its owner closes it.
+        """
+        limits = httpx.Limits(
+            max_connections=CONNECTIONS,
+            max_keepalive_connections=KEPT_CONNECTIONS if keep_alive else 0,
+            keepalive_expiry=_KEEPALIVE,
+        )
+        timeout = httpx.Timeout(read_timeout, connect=CONNECT_TIMEOUT, write=WRITE_TIMEOUT, pool=POOL_TIMEOUT)
+        self._transport = NetworkTransport(limits, guard=guard, substitute=transport)
+        self._extensions = {"timeout": timeout.as_dict()}
+        self._headers = {"Accept": "*/*", "User-Agent": user_agent(), "Accept-Encoding": "identity"}
 
-    Args:
-        client: From `new_client`.
-        request: From the client's `build_request`.
+    async def __aenter__(self) -> Client:
+        return self
 
-    Raises:
-        httpx.TransportError: The request failed.
-        DownloadError: The client's guard refuses the address.
-    """
-    token = _sending.set(True)
-    try:
-        return await client.send(request, stream=True, auth=None)
-    finally:
-        _sending.reset(token)
+    async def __aexit__(self, *error: object) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+    def request(
+        self,
+        method: str,
+        url: httpx.URL | str,
+        *,
+        headers: Mapping[str, str],
+        content: bytes | None = None,
+        files: Mapping[str, Any] | None = None,
+    ) -> httpx.Request:
+        """Return a request for `send`.
+
+        Args:
+            method: HTTP method.
+            url: Absolute http(s) URL.
+            headers: Of this request only, e.g. the key.
+            content: Body.
+            files: Multipart fields; files are streamed.
+
+        Raises:
+            httpx.InvalidURL: The URL is none.
+            ValueError: A header or a file cannot be sent.
+            TypeError: Likewise.
+        """
+        return httpx.Request(
+            method,
+            url,
+            headers={**self._headers, **headers},
+            content=content,
+            files=files,
+            extensions=dict(self._extensions),
+        )
+
+    async def send(self, request: httpx.Request) -> httpx.Response:
+        """Send a request and return its answer, the body still to come; the caller closes it.
+
+        Args:
+            request: From this client.
+
+        Raises:
+            httpx.TransportError: The request failed.
+            DownloadError: The client's guard refuses the address.
+        """
+        token = _sending.set(True)
+        try:
+            return await self._transport.handle_async_request(request)
+        finally:
+            _sending.reset(token)
 
 
 @dataclass(frozen=True)
@@ -186,18 +232,18 @@ class Line:
     httpx would give up after a while, and slows down with the square of those that wait.
 
     Args:
-        keep_alive: As for `new_client`.
-        read_timeout: As for `new_client`.
-        transport: As for `new_client`.
+        keep_alive: As for `Client`.
+        read_timeout: As for `Client`.
+        transport: As for `Client`.
     """
 
     def __init__(self, *, keep_alive: bool, read_timeout: float, transport: httpx.AsyncBaseTransport | None) -> None:
-        self.client = new_client(keep_alive=keep_alive, read_timeout=read_timeout, transport=transport)
-        self.places = anyio.CapacityLimiter(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
+        self.client = Client(keep_alive=keep_alive, read_timeout=read_timeout, transport=transport)
+        self.places = asyncio.Semaphore(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
 
 
 async def exchange(
-    client: httpx.AsyncClient,
+    client: Client,
     method: str,
     url: str,
     *,
@@ -212,7 +258,7 @@ async def exchange(
     """Send one request and return what came of it. Raises nothing but cancellation.
 
     Args:
-        client: From `new_client`.
+        client: Sends it.
         method: HTTP method.
         url: Absolute URL.
         headers: Of this request only, e.g. the key.
@@ -225,13 +271,13 @@ async def exchange(
     """
     request_id: str | None = None
     try:
-        request = client.build_request(method, url, headers=headers, content=content, files=files)
+        request = client.request(method, url, headers=headers, content=content, files=files)
     except (httpx.InvalidURL, ValueError, TypeError):
         return Reply(failure=NOT_SENT)
     body, failure, response = bytearray(), TIMED_OUT, None
     try:
         with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
-            response = await send(client, request)
+            response = await client.send(request)
             request_id = note_head(response.headers, id_header)
             failure = await _read(response, body, size * ANSWER_LIMIT)
     except _BEFORE_SENDING:
@@ -241,7 +287,7 @@ async def exchange(
     except (httpx.HTTPError, OSError, ValueError):
         return Reply(failure=LOST)
     finally:
-        if response is not None:
+        if response is not None and not response.is_closed:
             with anyio.CancelScope(shield=True):
                 await response.aclose()
     if response is None:
@@ -291,7 +337,7 @@ async def _json(content: bytes, values: int, secret: str) -> Any:
 def _parsed(content: bytes, secret: str) -> Any:
     value = parse_json(content)
     # A key whose letters are escaped shows only now.
-    escaped = secret and (b"\\" in content or b"%" in content)
+    escaped = secret and (b"\\" in content or _ESCAPED.search(content))
     return without_secret(value, secret) if escaped else value
 
 
