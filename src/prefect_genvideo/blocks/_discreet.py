@@ -1,4 +1,4 @@
-"""Blocks that take no unknown fields and do not repeat what they were given.
+"""What all blocks share: they take no unknown fields and do not repeat what they were given.
 
 Validation errors would carry keys into logs, states and results.
 """
@@ -6,12 +6,41 @@ Validation errors would carry keys into logs, states and results.
 from __future__ import annotations
 
 from abc import ABC
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect.blocks.core import Block
-from pydantic import ConfigDict, GetJsonSchemaHandler, ModelWrapValidatorHandler, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ModelWrapValidatorHandler,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
+
+DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+"""Page that Prefect's UI links from a block."""
+
+if TYPE_CHECKING:
+    from typing import Generic, TypeVar
+
+    _Read = TypeVar("_Read")
+    _Written = TypeVar("_Written")
+
+    # For type checkers a field of a descriptor's type takes in the constructor what `__set__` does.
+    class Given(Generic[_Read, _Written]):
+        """A field that is read as one type and may be given as another, as pydantic converts it."""
+
+        def __get__(self, owner: object, kind: type | None = None) -> _Read: ...
+        def __set__(self, owner: object, value: _Written) -> None: ...
+
+    Secret = Given[SecretStr, SecretStr | str]
+else:
+    Given = None
+    Secret = SecretStr
 
 _NOT_SHOWN = "(not shown)"
 # What Prefect adds to the data of a block that it dumps.
@@ -20,31 +49,26 @@ _DUMPED = frozenset({"_block_document_id", "_block_document_name", "_is_anonymou
 _WRAPPER = "function-wrap["
 
 
-def plain_form(core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-    """The schema of a form. Prefect's pages show backticks as they are, so descriptions are without.
-
-    Args:
-        core_schema: Of a model.
-        handler: Makes the model's JSON schema.
-    """
-    schema = handler(core_schema)
-    for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
-        if "description" in field:
-            field["description"] = field["description"].replace("`", "")
-    return schema
-
-
-class DiscreetBlock(Block, ABC):  # with ABC among its bases, a class is no block type of its own
-    """A block whose validation errors hold field and rule, never the value.
-
-    `hide_input_in_errors` alone leaves the values in the error, and pickled into result storage with it.
-    """
+class PlainForm(BaseModel):
+    """A model that is a form in Prefect's pages."""
 
     model_config = ConfigDict(hide_input_in_errors=True, extra="forbid")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return plain_form(core_schema, handler)
+        """The pages show backticks as they are, so descriptions are without."""
+        schema = handler(core_schema)
+        for field in handler.resolve_ref_schema(schema).get("properties", {}).values():
+            if "description" in field:
+                field["description"] = field["description"].replace("`", "")
+        return schema
+
+
+class DiscreetBlock(PlainForm, Block, ABC):  # with ABC among its bases, a class is no block type of its own
+    """A block whose validation errors hold field and rule, never the value.
+
+    `hide_input_in_errors` alone leaves the values in the error, and pickled into result storage with it.
+    """
 
     @model_validator(mode="before")
     @classmethod

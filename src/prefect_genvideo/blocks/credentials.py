@@ -14,8 +14,7 @@ from weakref import WeakKeyDictionary
 from prefect.blocks.abstract import CredentialsBlock
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_genvideo.blocks._discreet import DiscreetBlock
-from prefect_genvideo.blocks._given import Secret
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Secret
 from prefect_genvideo.blocks.registry import register
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
@@ -28,8 +27,6 @@ from prefect_genvideo.providers import (
     read_model_rules,
 )
 from prefect_genvideo.runtime import get_settings
-
-_DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 
 
 @dataclass
@@ -60,6 +57,11 @@ class ProviderCredentials(
     @classmethod
     def _key_is_usable(cls, value: SecretStr) -> SecretStr:
         return SecretStr(checked_key(value.get_secret_value()))
+
+    @field_validator("base_url", "files_url", check_fields=False)
+    @classmethod
+    def _is_address(cls, value: str) -> str:
+        return checked_address(value)
 
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
@@ -140,7 +142,7 @@ class SudashuiCredentials(ProviderCredentials):
     _block_type_name = "Sudashui Credentials"
     _block_type_slug = "sudashui-credentials"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/sudashui.png"  # type: ignore[assignment]
-    _documentation_url = _DOCS  # type: ignore[assignment]
+    _documentation_url = DOCS  # type: ignore[assignment]
     _urls: ClassVar[tuple[str, ...]] = ("base_url", "files_url")
     provider: ClassVar[str] = SudashuiClient.name
 
@@ -154,11 +156,6 @@ class SudashuiCredentials(ProviderCredentials):
         title="Upload address",
         description="Address that reference files are uploaded to.",
     )
-
-    @field_validator("base_url", "files_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return checked_address(value)
 
 
 class SenseAudioCredentials(ProviderCredentials):
@@ -181,7 +178,7 @@ class SenseAudioCredentials(ProviderCredentials):
     _block_type_name = "SenseAudio Credentials"
     _block_type_slug = "senseaudio-credentials"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/senseaudio.png"  # type: ignore[assignment]
-    _documentation_url = _DOCS  # type: ignore[assignment]
+    _documentation_url = DOCS  # type: ignore[assignment]
     provider: ClassVar[str] = SenseAudioClient.name
 
     base_url: str = Field(
@@ -189,8 +186,3 @@ class SenseAudioCredentials(ProviderCredentials):
         title="API address",
         description="Address of the API without `/v1`. Change it for the simulator.",
     )
-
-    @field_validator("base_url")
-    @classmethod
-    def _is_address(cls, value: str) -> str:
-        return checked_address(value)

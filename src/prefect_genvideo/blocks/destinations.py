@@ -7,21 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    GetJsonSchemaHandler,
-    SecretStr,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
-from pydantic.json_schema import JsonSchemaValue
-from pydantic_core import CoreSchema
+from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from prefect_genvideo.blocks._discreet import DiscreetBlock, plain_form
-from prefect_genvideo.blocks._given import Given, Secret
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Given, PlainForm, Secret
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.pipeline.play import LONGEST_PRESIGNED, LinkKind, PlayLinks, check_link_template
@@ -38,7 +26,6 @@ from prefect_genvideo.storage import (
     endpoint_fault,
 )
 
-_DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 _TEMPLATE_FIELDS = "`{date} {year} {month} {day} {provider} {model} {task_id} {prompt_slug} {idempotency_key} {ext}`"
 
 # `Any`, as no value has the type that checkers see in these fields; see `Given`.
@@ -48,10 +35,8 @@ _BESIDE_THE_VIDEOS: Any = None
 
 # Plain models: a destination's ledger is a place without a ledger of its own, and Prefect cannot register blocks that
 # hold blocks of their own type.
-class BucketPlace(BaseModel):
+class BucketPlace(PlainForm):
     """A bucket and how it is reached."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     bucket: str = Field(
         default=..., min_length=3, max_length=255, description="Bucket name, without `s3://`.", examples=["my-videos"]
@@ -98,10 +83,6 @@ class BucketPlace(BaseModel):
         ),
     )
 
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return plain_form(core_schema, handler)
-
     @field_validator("bucket")
     @classmethod
     def _bucket_is_a_name(cls, value: str) -> str:
@@ -134,10 +115,8 @@ class BucketPlace(BaseModel):
         )
 
 
-class FolderPlace(BaseModel):
+class FolderPlace(PlainForm):
     """A folder."""
-
-    model_config = ConfigDict(extra="forbid", hide_input_in_errors=True)
 
     path: str = Field(
         default="videos",
@@ -145,10 +124,6 @@ class FolderPlace(BaseModel):
         validate_default=True,
         description="Folder; made when missing. `~` is the home folder. A run's worker takes full paths only.",
     )
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
-        return plain_form(core_schema, handler)
 
     @field_validator("path")
     @classmethod
@@ -291,7 +266,7 @@ class S3Destination(VideoDestination, BucketPlace):  # pyright: ignore[reportInc
     _block_type_name = "Video S3 Destination"
     _block_type_slug = "s3-video-destination"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
-    _documentation_url = _DOCS  # type: ignore[assignment]
+    _documentation_url = DOCS  # type: ignore[assignment]
 
     link: LinkKind = Field(
         default="console",
@@ -339,7 +314,7 @@ class LocalDestination(VideoDestination, FolderPlace):  # pyright: ignore[report
     _block_type_name = "Video Local Destination"
     _block_type_slug = "local-video-destination"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/folder.png"  # type: ignore[assignment]
-    _documentation_url = _DOCS  # type: ignore[assignment]
+    _documentation_url = DOCS  # type: ignore[assignment]
 
     def get_store(self) -> ObjectStore:
         """Return the store in the folder."""

@@ -8,7 +8,7 @@ from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from prefect_genvideo.blocks._discreet import DiscreetBlock
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock
 from prefect_genvideo.blocks.credentials import ProviderCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
 from prefect_genvideo.blocks.registry import known_credentials, watch
@@ -19,6 +19,9 @@ from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoReque
 from prefect_genvideo.pipeline.make import Steps, submit
 from prefect_genvideo.providers import get_provider
 from prefect_genvideo.runtime import derive_key
+
+AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
+Resolution = Literal["default", "480p", "720p", "1080p"]
 
 
 class VideoRun(JobRun[StoredVideo]):
@@ -92,7 +95,7 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
     _block_type_name = "Video Job"
     _block_type_slug = "video-job"
     _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/video-job.png"  # type: ignore[assignment]
-    _documentation_url = "https://github.com/prefect-genvideo/prefect-genvideo#readme"  # type: ignore[assignment]
+    _documentation_url = DOCS  # type: ignore[assignment]
 
     credentials: _AnyCredentials = Field(default=..., description="Whose account pays for it.")
     destination: S3Destination | LocalDestination = Field(default=..., description="Where the videos go.")
@@ -101,14 +104,12 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
     )
     prompt: str = Field(default="", description="Prompt of the preset; `{prompt}` is where a run's own prompt goes.")
     duration: float = Field(default=0, ge=0, description="Seconds; 0 takes the model's default.")
-    aspect_ratio: Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"] = Field(
+    aspect_ratio: AspectRatio = Field(
         default="16:9",
         title="Aspect ratio",
         description="Width to height. `21:9` and `adaptive` are for Sudashui only.",
     )
-    resolution: Literal["default", "480p", "720p", "1080p"] = Field(
-        default="default", description="For SenseAudio; at Sudashui the model name decides."
-    )
+    resolution: Resolution = Field(default="default", description="For SenseAudio; at Sudashui the model name decides.")
     images: list[str] = Field(
         default_factory=list, description='Reference images: links, S3 URIs or paths, e.g. `["s3://bucket/cat.jpg"]`.'
     )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, Union, cast
@@ -187,6 +187,23 @@ async def open_pipeline(
                 await pipeline.ledger.finish()
                 if pipeline.budget is not None:
                     await pipeline.budget.finish()
+
+
+@asynccontextmanager
+async def open_pipelines(
+    credentials: Iterable[AnyCredentials], destination: AnyDestination, budget: Budget | None = None
+) -> AsyncGenerator[list[Pipeline]]:
+    """Open several accounts with one destination; see `open_pipeline`.
+
+    Args:
+        credentials: Credentials blocks or their names, the default one first.
+        destination: Destination block or name.
+        budget: Caps, for each account.
+    """
+    async with AsyncExitStack() as stack:
+        yield [
+            await stack.enter_async_context(open_pipeline(payer, destination, budget=budget)) for payer in credentials
+        ]
 
 
 def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:

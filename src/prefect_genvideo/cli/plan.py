@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
@@ -43,13 +42,12 @@ async def plan(
     """
     from prefect_genvideo.batch import load_manifest
     from prefect_genvideo.blocks import resolve_destination
-    from prefect_genvideo.blocks.session import open_pipeline
+    from prefect_genvideo.blocks.session import open_pipelines
 
     destination = await resolve_destination(destination_from(to))
     first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
     payers = [credentials_from(first, credentials), *map(_payer, more or others)]
-    async with AsyncExitStack() as stack:
-        pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
+    async with open_pipelines(payers, destination) as pipelines:
         found = await _planned(manifest, pipelines, key or batch_key_of(manifest), rows, max_in_flight)
     if is_json():
         say_json(found)
@@ -63,25 +61,14 @@ def _payer(named: str) -> Any:
 
 
 async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max_in_flight: int) -> Plan:
-    from prefect_genvideo.batch.plan import plan_batch
     from prefect_genvideo.finance import learn_prices, make_plan, save_plan
-    from prefect_genvideo.runtime import derive_key, get_settings
+    from prefect_genvideo.flows.plan import check_batch
 
     for trouble in await learn_prices(pipelines):
         complain(trouble, "yellow")
-    settings = get_settings()
-    batch = await plan_batch(
-        manifest,
-        pipelines,
-        derive=derive_key,
-        key=key,
-        rows=rows,
-        allow_local=settings.allow_local_files,
-        allow_private=settings.allow_private,
-    )
+    batch = await check_batch(manifest, pipelines, key, rows)
     made = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
-    kept = await save_plan(pipelines[0].ledger.store, made)
-    return made.model_copy(update={"created_at": kept.created_at, "expires_at": kept.expires_at})
+    return await save_plan(pipelines[0].ledger.store, made)
 
 
 def _show(plan: Plan, command: str) -> None:

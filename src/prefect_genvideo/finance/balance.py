@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
-from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -12,7 +11,7 @@ from prefect_genvideo.batch.plan import Item
 from prefect_genvideo.errors import GenVideoError, shorten
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.prices.amounts import EXACT, Money
+from prefect_genvideo.prices.amounts import Money, sum_of
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.money import NotTold, Site
 
@@ -119,19 +118,14 @@ async def shortfalls(pipelines: Sequence[Pipeline], items: Sequence[Item], free:
         items: The batch's rows.
         free: Keys that have no record yet, which are to be paid; empty where that is not known.
     """
-    needed = dict[str, dict[str, Decimal]]()
+    needed = dict[str, list[Money]]()
     for item in items:
-        first, told = item.alternatives[0], item.judged[0].estimate
-        if told.high is None or told.currency is None or (free and first.idempotency_key not in free):
-            continue
-        own = needed.setdefault(first.pipeline.client.account, {})
-        own[told.currency] = EXACT.add(own.get(told.currency, Decimal(0)), told.high)
+        first, most = item.alternatives[0], item.judged[0].estimate.most
+        if most is not None and (not free or first.idempotency_key in free):
+            needed.setdefault(first.pipeline.client.account, []).append(most)
     problems = list[Problem]()
-    for pipeline in {one.client.account: one for one in pipelines if one.client.account in needed}.values():
-        sums = needed[pipeline.client.account].items()
-        worst = [Money(amount=amount, currency=currency) for currency, amount in sums]
-        balance = await _balance(pipeline)
-        if lacking := balance.lacks(worst):
+    for balance in await balances_of([one for one in pipelines if one.client.account in needed]):
+        if lacking := balance.lacks(sum_of(needed[balance.account])):
             limit = f"at least {lacking}, what the batch may cost"
             problems.append(Problem(f"balance.{balance.provider}", str(balance.remaining), limit, "balance"))
     return problems

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from prefect_genvideo.errors import InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import Problem
-from prefect_genvideo.prices.amounts import EXACT, Money, money_of
+from prefect_genvideo.prices.amounts import Money, money_of, sum_of
 from prefect_genvideo.providers.money import AccountLog, LogRow, TaskMoney, is_first
 
 # Characters of a prompt in a line.
@@ -139,14 +139,6 @@ class Bill(BaseModel):
             }
             for line in self.lines
         ]
-
-
-def sum_of(amounts: Iterable[Money]) -> tuple[Money, ...]:
-    """Return the sums of amounts, one a currency, in the order of their names."""
-    sums = dict[str, Decimal]()
-    for one in amounts:
-        sums[one.currency] = EXACT.add(sums.get(one.currency, Decimal(0)), one.amount)
-    return tuple(Money(amount=amount, currency=currency) for currency, amount in sorted(sums.items()))
 
 
 def month_of(text: str) -> str:

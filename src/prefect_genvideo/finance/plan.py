@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta, timezone
-from decimal import Decimal
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,7 +19,7 @@ from prefect_genvideo.ledger.record import KEPT
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.polling import history_key
-from prefect_genvideo.prices.amounts import EXACT, Estimate, Money, plain
+from prefect_genvideo.prices.amounts import Estimate, Money, plain, sum_of
 
 VERSION = 1
 """Version of the plan file that this release writes."""
@@ -86,15 +85,16 @@ class PlannedRow(BaseModel):
         return self.attempts[0].estimate
 
     @property
-    def worst(self) -> dict[str, Decimal] | None:
+    def worst(self) -> tuple[Money, ...] | None:
         """The most that the row costs, by currency, whichever alternative it takes; None: nobody knows."""
-        most = dict[str, Decimal]()
+        most = dict[str, Money]()
         for attempt in self.attempts:
-            high, currency = attempt.estimate.high, attempt.estimate.currency
-            if high is None or currency is None:
+            high = attempt.estimate.most
+            if high is None:
                 return None
-            most[currency] = max(high, most.get(currency, Decimal(0)))
-        return most
+            if high.currency not in most or most[high.currency].amount < high.amount:
+                most[high.currency] = high
+        return tuple(most[name] for name in sorted(most))
 
     @property
     def facts(self) -> list[object]:
@@ -184,7 +184,7 @@ class Plan(BaseModel):
                 "prompt": shorten(row.prompt, 60),
                 "standing": row.standing,
                 "expected": str(row.expected) if row.standing == "new" else "0",
-                "at most": _most(row) if row.standing == "new" else "0",
+                "at most": _at_most(row) if row.standing == "new" else "0",
                 "minutes": round(row.elapsed / 60, 1),
                 "model": row.attempts[0].model,
                 "fallbacks": ", ".join(attempt.model for attempt in row.attempts[1:]),
@@ -198,9 +198,9 @@ class Plan(BaseModel):
 _STANDINGS: tuple[RowStanding, ...] = ("new", "reused", "held")
 
 
-def _most(row: PlannedRow) -> str:
+def _at_most(row: PlannedRow) -> str:
     worst = row.worst
-    return "unknown" if worst is None else " or ".join(f"{plain(high)} {name}" for name, high in sorted(worst.items()))
+    return "unknown" if worst is None else " or ".join(map(str, worst))
 
 
 def minutes(seconds: float) -> str:
@@ -226,7 +226,7 @@ async def make_plan(batch: Batch, pipelines: Sequence[Pipeline], *, max_in_fligh
     elapsed = _Elapsed(ledger.durations)
     rows = [await _row(item, standing, elapsed) for item in batch.items]
     new = [row for row in rows if row.standing == "new"]
-    sums = sums_of(new)
+    sums = _sums_of(new)
     told = await balances_of(pipelines)
     now = datetime.now(timezone.utc)
     return Plan(
@@ -251,40 +251,28 @@ def hash_of(rows: Iterable[PlannedRow]) -> str:
     return found.hexdigest()
 
 
-def sums_of(rows: Iterable[PlannedRow]) -> Sums:
-    """Return what rows cost together."""
-    expected, worst, unknown, unbounded = dict[str, Decimal](), dict[str, Decimal](), 0, 0
-    for row in rows:
-        most = row.worst
-        unknown, unbounded = unknown + (not row.expected.is_known), unbounded + (most is None)
-        if row.expected.expected is not None and row.expected.currency is not None:
-            _add(expected, row.expected.currency, row.expected.expected)
-        for currency, high in (most or {}).items():
-            _add(worst, currency, high)
-    return Sums(expected=_amounts(expected), worst=_amounts(worst), unknown=unknown, unbounded=unbounded)
+def _sums_of(rows: Sequence[PlannedRow]) -> Sums:
+    told = [row.expected for row in rows]
+    worst = [row.worst for row in rows]
+    return Sums(
+        expected=sum_of(
+            Money(amount=one.expected, currency=one.currency)
+            for one in told
+            if one.expected is not None and one.currency is not None
+        ),
+        worst=sum_of(money for most in worst for money in most or ()),
+        unknown=sum(not one.is_known for one in told),
+        unbounded=worst.count(None),
+    )
 
 
-def worst_at(rows: Iterable[PlannedRow], account: str) -> tuple[Money, ...]:
-    """Return the most that rows cost one account, by currency, as far as upper ends are known.
-
-    Args:
-        rows: Rows that are to be paid.
-        account: Fingerprint of the account.
-    """
-    sums = dict[str, Decimal]()
+def _worst_at(rows: Iterable[PlannedRow], account: str) -> tuple[Money, ...]:
+    """The most that rows cost one account, by currency, as far as upper ends are known."""
+    found = list[Money]()
     for row in rows:
         own = row.model_copy(update={"attempts": tuple(one for one in row.attempts if one.account == account)})
-        for currency, high in (own.worst or {}).items():
-            _add(sums, currency, high)
-    return _amounts(sums)
-
-
-def _add(sums: dict[str, Decimal], currency: str, amount: Decimal) -> None:
-    sums[currency] = EXACT.add(sums.get(currency, Decimal(0)), amount)
-
-
-def _amounts(sums: dict[str, Decimal]) -> tuple[Money, ...]:
-    return tuple(Money(amount=amount, currency=currency) for currency, amount in sorted(sums.items()))
+        found += own.worst or ()
+    return sum_of(found)
 
 
 async def _standing(ledger: Ledger, items: Sequence[Item]) -> dict[str, Found]:
@@ -357,7 +345,7 @@ def _warnings(rows: Sequence[PlannedRow], sums: Sums, balances: Sequence[Account
         yield f"{counted(sums.unbounded, 'video')} to be paid may cost nobody knows how much: state prices to know it."
     new = [row for row in rows if row.standing == "new"]
     for balance in balances:
-        yield from balance.warnings(worst_at(new, balance.account), _models_at(new, balance.account))
+        yield from balance.warnings(_worst_at(new, balance.account), _models_at(new, balance.account))
 
 
 def _models_at(rows: Iterable[PlannedRow], account: str) -> set[str]:

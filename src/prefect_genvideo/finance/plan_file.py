@@ -45,14 +45,14 @@ async def save_plan(store: ObjectStore, plan: Plan) -> Plan:
         plan: The plan.
 
     Returns:
-        The plan as it lies there: one of the same hash that was made before keeps its dates while it may be applied.
+        The plan, with the dates of one of the same hash that lies there already and may still be applied.
 
     Raises:
         DestinationError: The store failed.
     """
     held = await read_plan(store, plan.hash)
     if held is not None and not held.is_expired():
-        return held
+        return plan.model_copy(update={"created_at": held.created_at, "expires_at": held.expires_at})
     await store.put(path_of(plan.hash), plan.model_dump_json().encode(), content_type="application/json")
     return plan
 

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, ExitStack
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
@@ -16,9 +16,9 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from prefect_genvideo.artifacts import publish, show_budgets
-from prefect_genvideo.batch.plan import Batch, Item, expect, plan_batch, unclaimed
+from prefect_genvideo.batch.plan import Batch, Item, expect, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
-from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipelines
 from prefect_genvideo.errors import (
     GenVideoError,
     InvalidRequestError,
@@ -31,6 +31,7 @@ from prefect_genvideo.errors import (
 from prefect_genvideo.finance import shortfalls
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.flows.names import batch_name
+from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
 from prefect_genvideo.models import Problem, VideoRequest
@@ -41,7 +42,6 @@ from prefect_genvideo.prices.text import money_in
 from prefect_genvideo.runtime import (
     account_slot,
     cancellation_notice,
-    derive_key,
     ensure_limit,
     get_settings,
     run_logger,
@@ -140,24 +140,14 @@ async def generate_videos(
         PlanDriftError: The batch is not the one that was planned or approved; nothing was sent.
         BatchFailedError: More videos failed than `fail_on` accepts; the good ones are saved.
     """
-    logger, settings = run_logger(), get_settings()
+    logger = run_logger()
     gate = Gate(approval, money_in(approve_above, "approve_above"), approval_hours, plan)
-    async with AsyncExitStack() as stack:
-        pipelines = [
-            await stack.enter_async_context(open_pipeline(payer, destination, budget=Budget.model_validate(budget)))
-            for payer in (credentials, *more_credentials)
-        ]
-        pipelines = labelled(pipelines, tags, cost_center)
+    payers = (credentials, *more_credentials)
+    async with open_pipelines(payers, destination, Budget.model_validate(budget)) as opened:
+        pipelines = labelled(opened, tags, cost_center)
         await gate.prepare(pipelines)
-        batch = await plan_batch(
-            requests,
-            pipelines,
-            derive=derive_key,
-            key=(await planned_key(pipelines[0], plan) if plan else idempotency_key) or None,
-            rows=rows,
-            allow_local=settings.allow_local_files,
-            allow_private=settings.allow_private,
-        )
+        key = await planned_key(pipelines[0], plan) if plan else idempotency_key
+        batch = await check_batch(requests, pipelines, key, rows)
         wanted = counted(len(batch.items), "video")
         logger.info("%s wanted, checked before the first one costs money. Batch key: %s", wanted, batch.key)
         allowed = batch if gate.is_open else await passed(gate, batch, pipelines, max_in_flight)
@@ -167,7 +157,8 @@ async def generate_videos(
         for pipeline in pipelines if account_slots else ():
             await ensure_limit(pipeline, account_slots)
         free = await unclaimed(pipelines[0].ledger, batch.items)
-        await _begin(pipelines, batch.items, free)
+        await _check_balances(pipelines, batch.items, free)
+        expect(batch.items, free)
         maker = Maker(
             steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
             collect=wait == "collect",
@@ -175,7 +166,9 @@ async def generate_videos(
         )
         async with cancellation_notice(*pipelines):
             report = await _run(batch, maker, max_in_flight)
-        report = await _published(pipelines, report, f"{batch.key}-{rows}" if rows else batch.key)
+        name = f"{batch.key}-{rows}" if rows else batch.key
+        await show_budgets([pipeline.budget for pipeline in pipelines if pipeline.budget], name)
+        report = await publish(pipelines[0], report, name=name)
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
@@ -200,33 +193,14 @@ def labelled(pipelines: Sequence[Pipeline], tags: Sequence[str], cost_center: st
     return [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in pipelines]
 
 
-async def _begin(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
-    await check_balances(pipelines, items, free)
-    expect(items, free)
-
-
-async def check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
-    """Warn of, or refuse, a batch that cannot be paid to its end, as the setting `balance_check` says.
-
-    Args:
-        pipelines: Accounts.
-        items: The batch's rows.
-        free: Keys that have no record yet; empty where that is not known.
-
-    Raises:
-        InvalidRequestError: With `refuse`, when a balance that is told is too small.
-    """
+async def _check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
+    """Warn of, or refuse, a batch that cannot be paid to its end, as the setting `balance_check` says."""
     wanted = get_settings().balance_check
     problems = [] if wanted == "off" else await shortfalls(pipelines, items, free)
     if problems and wanted == "refuse":
         raise InvalidRequestError("The batch may not be paid to its end; nothing was sent.", problems=problems)
     for problem in problems:
         run_logger().warning("The batch may not be paid to its end: %s", problem)
-
-
-async def _published(pipelines: Sequence[Pipeline], report: BatchReport, name: str) -> BatchReport:
-    await show_budgets([pipeline.budget for pipeline in pipelines if pipeline.budget], name)
-    return await publish(pipelines[0], report, name=name)
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:

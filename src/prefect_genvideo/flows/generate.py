@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated
 
 from prefect import flow
-from prefect.runtime import flow_run
 from pydantic import Field, JsonValue
 
 from prefect_genvideo.artifacts import show_reuse, show_video
 from prefect_genvideo.blocks.credentials import ProviderCredentials
 from prefect_genvideo.blocks.destinations import VideoDestination
+from prefect_genvideo.blocks.job import AspectRatio, Resolution
 from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,
@@ -18,7 +18,7 @@ from prefect_genvideo.blocks.session import (
     resolve_credentials,
     resolve_destination,
 )
-from prefect_genvideo.errors import shorten
+from prefect_genvideo.flows.names import parameters, run_name
 from prefect_genvideo.ledger.create import Submission
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.ledger.reuse import content_key
@@ -29,15 +29,12 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, is_first_attempt, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
-AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
-Resolution = Literal["default", "480p", "720p", "1080p"]
 NO_OPTIONS: Mapping[str, JsonValue] = {}
 
 
 def _run_name() -> str:
-    parameters: dict[str, Any] = flow_run.parameters or {}
-    prompt = shorten(str(parameters.get("prompt", "")))
-    return f"{prompt} · {parameters.get('model', '')}".strip(" ·") or "video"
+    given = parameters()
+    return run_name(str(given.get("prompt", "")), str(given.get("model", ""))) or "video"
 
 
 @flow(name="generate-video", flow_run_name=_run_name, persist_result=False)

@@ -1,20 +1,41 @@
 """What a batch will cost, before anything is sent: a plan in the UI and as a file beside the ledger."""
 
 from collections.abc import Sequence
-from contextlib import AsyncExitStack
 from typing import Annotated, Any
 
 from prefect import flow
 from pydantic import Field
 
 from prefect_genvideo.artifacts import show_table
-from prefect_genvideo.batch.plan import plan_batch
-from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
+from prefect_genvideo.batch.plan import Batch, Requests, plan_batch
+from prefect_genvideo.blocks.session import Credentials, Destination, open_pipelines
 from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
 from prefect_genvideo.flows.approval_form import table_key
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
+
+
+async def check_batch(requests: Requests, pipelines: Sequence[Pipeline], key: str = "", rows: str = "") -> Batch:
+    """Read, check and key all rows as the settings allow; see `plan_batch`.
+
+    Args:
+        requests: A manifest's place, or requests and rows in memory.
+        pipelines: Accounts, the default one first.
+        key: Key of the batch; empty: the flow run is the key.
+        rows: Only these, e.g. `201-400`; empty: all.
+    """
+    settings = get_settings()
+    return await plan_batch(
+        requests,
+        pipelines,
+        derive=derive_key,
+        key=key or None,
+        rows=rows,
+        allow_local=settings.allow_local_files,
+        allow_private=settings.allow_private,
+    )
 
 
 @flow(name="plan-videos", flow_run_name=batch_name, persist_result=False)
@@ -44,25 +65,15 @@ async def plan_videos(
     Raises:
         InvalidRequestError: Rows break rules; all problems of all rows at once.
     """
-    logger, settings = run_logger(), get_settings()
-    async with AsyncExitStack() as stack:
-        payers = (credentials, *more_credentials)
-        pipelines = [await stack.enter_async_context(open_pipeline(payer, destination)) for payer in payers]
+    logger = run_logger()
+    async with open_pipelines((credentials, *more_credentials), destination) as pipelines:
         for trouble in await learn_prices(pipelines):
             logger.warning("%s", trouble)
-        batch = await plan_batch(
-            requests,
-            pipelines,
-            derive=derive_key,
-            key=idempotency_key or None,
-            rows=rows,
-            allow_local=settings.allow_local_files,
-            allow_private=settings.allow_private,
-        )
+        batch = await check_batch(requests, pipelines, idempotency_key, rows)
         made = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
         plan = await save_plan(pipelines[0].ledger.store, made)
-    logger.info("%s. Plan %s, batch key %s", made.summary(), plan.hash, plan.key)
-    for warning in made.warnings:
+    logger.info("%s. Plan %s, batch key %s", plan.summary(), plan.hash, plan.key)
+    for warning in plan.warnings:
         logger.warning("%s", warning)
-    await show_table(made.table(), table_key(made), made.summary())
+    await show_table(plan.table(), table_key(plan), plan.summary())
     return plan

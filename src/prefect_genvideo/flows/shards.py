@@ -9,14 +9,14 @@ from prefect.runtime import flow_run as this_run
 from pydantic import Field
 
 from prefect_genvideo.artifacts import publish, read_report
-from prefect_genvideo.batch.plan import plan_batch
 from prefect_genvideo.batch.report import BatchReport
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import DestinationError, counted
 from prefect_genvideo.flows.batch import FailOn, judge
 from prefect_genvideo.flows.names import batch_name
+from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.runtime import derive_key, get_settings, run_logger
+from prefect_genvideo.runtime import run_logger
 
 
 @flow(name="generate-videos-sharded", flow_run_name=batch_name, persist_result=False)
@@ -60,24 +60,11 @@ async def generate_videos_sharded(
     """
     logger = run_logger()
     async with open_pipeline(credentials, destination) as pipeline:
-        settings = get_settings()
-        batch = await plan_batch(
-            manifest,
-            [pipeline],
-            derive=derive_key,
-            key=idempotency_key or None,
-            allow_local=settings.allow_local_files,
-            allow_private=settings.allow_private,
-        )
+        batch = await check_batch(manifest, [pipeline], idempotency_key)
         total = len(batch.items)
         spans = [(first, min(first + shard_size, total + 1) - 1) for first in range(1, total + 1, shard_size)]
-        logger.info(
-            "%s in %s of %s. Batch key: %s",
-            counted(total, "video"),
-            counted(len(spans), "shard"),
-            deployment,
-            batch.key,
-        )
+        videos, shards = counted(total, "video"), counted(len(spans), "shard")
+        logger.info("%s in %s of %s. Batch key: %s", videos, shards, deployment, batch.key)
         common: dict[str, Any] = {
             "requests": manifest,
             "credentials": credentials,

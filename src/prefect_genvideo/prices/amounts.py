@@ -104,9 +104,9 @@ class Estimate(BaseModel):
         return self.expected is not None
 
     @property
-    def is_bounded(self) -> bool:
-        """Whether an upper end is known."""
-        return self.high is not None
+    def most(self) -> Money | None:
+        """The upper end as money; None where nobody knows one."""
+        return None if self.high is None or self.currency is None else Money(amount=self.high, currency=self.currency)
 
     def times(self, factor: int | Decimal) -> Estimate:
         """Return the estimate of several, e.g. for a row with two retakes."""
@@ -133,24 +133,20 @@ class EstimateTotal:
     Attributes:
         sums: One estimate a currency, in the order of their names; over those whose figures are known.
         unknown: Estimates without an expected figure; they are in no sum's `expected`.
-        unbounded: Estimates without an upper end; they are in no sum's `high`.
-        count: All estimates.
     """
 
     sums: tuple[Estimate, ...] = ()
     unknown: int = 0
-    unbounded: int = 0
-    count: int = 0
 
 
 def total_of(estimates: Iterable[Estimate]) -> EstimateTotal:
     """Return the sum of estimates, by currency."""
     sums: dict[str, list[Decimal]] = {}
     hows: dict[str, set[How]] = {}
-    count = unknown = unbounded = 0
+    unknown = 0
     with localcontext(EXACT):
         for one in estimates:
-            count, unknown, unbounded = count + 1, unknown + (not one.is_known), unbounded + (not one.is_bounded)
+            unknown += not one.is_known
             if one.currency is None:
                 continue
             found = sums.setdefault(one.currency, [Decimal(0)] * 3)
@@ -161,7 +157,15 @@ def total_of(estimates: Iterable[Estimate]) -> EstimateTotal:
         Estimate(low=low, expected=expected, high=high, currency=currency, how=min(hows[currency]))
         for currency, (low, expected, high) in sorted(sums.items())
     )
-    return EstimateTotal(tuple(made), unknown, unbounded, count)
+    return EstimateTotal(tuple(made), unknown)
+
+
+def sum_of(amounts: Iterable[Money]) -> tuple[Money, ...]:
+    """Return the sums of amounts, one a currency, in the order of their names."""
+    sums = dict[str, Decimal]()
+    for one in amounts:
+        sums[one.currency] = EXACT.add(sums.get(one.currency, Decimal(0)), one.amount)
+    return tuple(Money(amount=amount, currency=currency) for currency, amount in sorted(sums.items()))
 
 
 def money_of(quota: int, quota_per_unit: Decimal | None, unit: Money | None = None) -> Money:

@@ -1,19 +1,18 @@
 """A film of shots, each from the last frame of the one before; keyed by its title, so that a rerun resumes it."""
 
 from datetime import datetime, timezone
-from typing import Any
 
 from prefect import flow
 from prefect.runtime import flow_run
 
 from prefect_genvideo.errors import shorten
 from prefect_genvideo.flows import AspectRatio, Resolution, storyboard
+from prefect_genvideo.flows.names import parameters
 from prefect_genvideo.pipeline import Shot, StoredFilm
 
 
 def _run_name() -> str:
-    parameters: dict[str, Any] = flow_run.parameters or {}
-    return f"film {shorten(dated(str(parameters.get('title', ''))))}"
+    return f"film {shorten(dated(str(parameters().get('title', ''))))}"
 
 
 def dated(title: str) -> str:

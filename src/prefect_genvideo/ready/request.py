@@ -3,12 +3,12 @@
 from typing import Annotated, Any
 
 from prefect import flow
-from prefect.runtime import flow_run
 from pydantic import Field
 
 from prefect_genvideo.blocks import open_pipeline, resolve_credentials, resolve_destination
 from prefect_genvideo.events import event_key, flat_parameters, request_from_event
 from prefect_genvideo.flows import generate_video
+from prefect_genvideo.flows.names import parameters
 from prefect_genvideo.ledger.budget import Budget, BudgetGiven
 from prefect_genvideo.models import StoredVideo
 
@@ -16,8 +16,7 @@ NO_BUDGET = Budget()
 
 
 def _run_name() -> str:
-    parameters: dict[str, Any] = flow_run.parameters or {}
-    event_id = str(parameters.get("event_id", ""))
+    event_id = str(parameters().get("event_id", ""))
     return f"request {event_key(event_id)}" if event_id else "request by hand"
 
 
