@@ -25,7 +25,7 @@ from prefect_genvideo.finance import Plan, PlanDriftError
 from prefect_genvideo.finance.approvals import ApprovalRecord, needs_asking, open_approval, overdue, picked
 from prefect_genvideo.flows.approval import end_overdue
 from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told
-from prefect_genvideo.prices.text import parse_money
+from prefect_genvideo.prices.amounts import parse_money
 from prefect_genvideo.runtime import runs
 from tests.fixtures.runs import ended, eventually, retry, until
 from tests.flows.batches import MODEL, make, states, wanted

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 
 from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
-from prefect_genvideo.artifacts.pages import show_page
+from prefect_genvideo.artifacts.pages import attempt, show_page
 from prefect_genvideo.artifacts.video import picture_of, play_links
 from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
 from prefect_genvideo.pipeline.storyboard import StoredFilm
-from prefect_genvideo.runtime import run_logger
 
 _WIDTH = 240
 # Shots with a picture: more would make a page of megabytes.
@@ -28,7 +27,8 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         name: What people know it by.
         prompts: What each shot shows.
     """
-    try:
+
+    async def work() -> None:
         store = pipeline.ledger.store
         [link] = await pipeline.links.of(store, [store.relative_key(film.key)])
         links = await play_links(pipeline, film.shots)
@@ -36,8 +36,8 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         page = film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links])
         told = f"{shorten(name, 140)} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s"
         await show_page(page, artifact_key("film", film.sha256[:12]), told)
-    except Exception as error:
-        run_logger().warning("The film's artifact could not be made: %s", type(error).__name__)
+
+    await attempt(work(), "The film's artifact could not be made")
 
 
 def film_markdown(

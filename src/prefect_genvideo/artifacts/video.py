@@ -9,15 +9,15 @@ from collections.abc import Sequence
 import anyio.to_thread
 
 from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives, plain, play
-from prefect_genvideo.artifacts.pages import show_page
+from prefect_genvideo.artifacts.pages import attempt, show_page
 from prefect_genvideo.errors import shorten
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
-from prefect_genvideo.runtime import run_logger
 
 _COVER_WIDTH = 480
+_NOT_MADE = "The artifact could not be made"
 
 
 async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoRequest) -> None:
@@ -28,23 +28,21 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
         video: The saved video.
         request: What was asked for.
     """
-    try:
+
+    async def work() -> None:
         [link] = await play_links(pipeline, [video])
         page = video_markdown(video, request, await picture_of(pipeline, video), link)
         told = f"{shorten(request.prompt or 'Video', 140)} · {video.model}"
         await show_page(page, artifact_key("video", video.task_id), told)
-    except Exception as error:
-        run_logger().warning("The artifact could not be made: %s", type(error).__name__)
+
+    await attempt(work(), _NOT_MADE)
 
 
 async def show_reuse(record: LedgerRecord) -> None:
     """Say in the run's artifacts that nothing was paid, since its key had a task already."""
-    try:
-        page = f"Nothing was paid: task {code(record.task_id or '')} of {code(record.key)} is used again.\n"
-        told = f"Paid for earlier: {shorten(str(record.request.get('prompt') or record.key), 140)}"
-        await show_page(page, artifact_key("reused", record.task_id or record.key), told)
-    except Exception as error:
-        run_logger().warning("The artifact could not be made: %s", type(error).__name__)
+    page = f"Nothing was paid: task {code(record.task_id or '')} of {code(record.key)} is used again.\n"
+    told = f"Paid for earlier: {shorten(str(record.request.get('prompt') or record.key), 140)}"
+    await attempt(show_page(page, artifact_key("reused", record.task_id or record.key), told), _NOT_MADE)
 
 
 async def play_links(pipeline: Pipeline, videos: Sequence[StoredVideo | None]) -> list[PlayLink | None]:

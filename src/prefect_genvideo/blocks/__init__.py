@@ -3,7 +3,7 @@
 from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
 from prefect_genvideo.blocks.job import VideoJob, VideoRun
-from prefect_genvideo.blocks.registry import CREDENTIALS_GROUP, credentials_type, known_credentials, load_plugins
+from prefect_genvideo.blocks.registry import credentials_type, known_credentials, load_plugins
 from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,
@@ -13,7 +13,6 @@ from prefect_genvideo.blocks.session import (
 )
 
 __all__ = [
-    "CREDENTIALS_GROUP",
     "Credentials",
     "Destination",
     "LocalDestination",

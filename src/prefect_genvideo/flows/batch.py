@@ -38,7 +38,7 @@ from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.labels import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.prices.text import money_in
+from prefect_genvideo.prices.amounts import money_in
 from prefect_genvideo.runtime import (
     account_slot,
     cancellation_notice,

@@ -20,8 +20,7 @@ from prefect_genvideo.ledger.reservations import FOLDER
 from prefect_genvideo.ledger.spent import NOTHING, Label, Spent, in_name, one_create, price_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
-from prefect_genvideo.prices.amounts import EXACT, Money
-from prefect_genvideo.prices.text import parse_money
+from prefect_genvideo.prices.amounts import EXACT, Money, parse_money
 from prefect_genvideo.storage.base import PreconditionFailedError
 
 # How long a count is believed before the ledger is listed again for what others have sent meanwhile.

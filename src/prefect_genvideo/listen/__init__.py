@@ -6,16 +6,14 @@ HTTP, checks who sent it, keeps it on disk, and gives it to the Prefect API as e
 
 from prefect_genvideo.listen.app import create_app
 from prefect_genvideo.listen.config import ListenConfig, Source, read_config
-from prefect_genvideo.listen.queue import DeliveryQueue, QueueFullError
+from prefect_genvideo.listen.queue import DeliveryQueue
 from prefect_genvideo.listen.server import serve
-from prefect_genvideo.listen.shapes import SHAPES, Shape
+from prefect_genvideo.listen.shapes import SHAPES
 
 __all__ = [
     "SHAPES",
     "DeliveryQueue",
     "ListenConfig",
-    "QueueFullError",
-    "Shape",
     "Source",
     "create_app",
     "read_config",

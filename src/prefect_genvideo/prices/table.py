@@ -9,10 +9,11 @@ from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_HALF_UP, Decimal
 from fnmatch import fnmatchcase
 from typing import Annotated, Any, Literal, cast
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, TypeAdapter, model_validator
 
 from prefect_genvideo.prices.amounts import EXACT, Amount, Currency, Money, plain
 from prefect_genvideo.prices.quantities import FRAMES_PER_SECOND
+from prefect_genvideo.stated import stated_by_provider
 
 Per = Literal["video", "second", "input_and_output_second", "1000_tokens", "frame"]
 """What an amount is for."""
@@ -252,3 +253,23 @@ class PriceTable(BaseModel):
 def _named(price: Price) -> int:
     """How many conditions a price names."""
     return sum(one is not None for one in (price.resolution, price.sound, price.video_input, price.seconds))
+
+
+_FILE = TypeAdapter(dict[str, PriceTable])
+
+
+def read_price_tables(stated: str) -> dict[str, PriceTable]:
+    """Read the prices that a user states, by provider.
+
+    Args:
+        stated: A JSON or YAML object, or the path of a file that holds one: `{"senseaudio": {"currency": "CNY",
+            "prices": [{"models": "doubao-seedance-2-0-*", "per": "second", "amount": "0.6", "resolution": "720p"}]}}`.
+            See `PriceTable` and `Price` for the fields.
+
+    Raises:
+        InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
+    """
+    found, source = stated_by_provider(stated, "prices", _FILE)
+    return {
+        name: table if table.source else table.model_copy(update={"source": source}) for name, table in found.items()
+    }

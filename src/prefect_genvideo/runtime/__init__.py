@@ -2,7 +2,7 @@
 
 from prefect_genvideo.runtime.announcements import announce, announce_budget, observed
 from prefect_genvideo.runtime.assets import asset_key, asset_teller
-from prefect_genvideo.runtime.limits import LEASE, account_slot, ensure_limit, limit_name
+from prefect_genvideo.runtime.limits import account_slot, ensure_limit, limit_name
 from prefect_genvideo.runtime.logs import cancellation_notice, run_logger, say, warn
 from prefect_genvideo.runtime.runs import (
     derive_key,
@@ -16,7 +16,6 @@ from prefect_genvideo.runtime.runs import (
 from prefect_genvideo.runtime.settings import get_settings
 
 __all__ = [
-    "LEASE",
     "account_slot",
     "announce",
     "announce_budget",

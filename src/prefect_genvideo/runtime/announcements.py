@@ -47,7 +47,6 @@ def announce(event: Event, record: LedgerRecord) -> None:
         observer(event, record)
     family = event.partition(".")[0]
     name = f"{family}.{record.provider}.{record.task_id}" if record.task_id else f"key.{record.key}"
-    run = flow_run_id() or record.flow_run_id
     facts = record.model_dump(
         mode="json",
         exclude_none=True,
@@ -59,7 +58,6 @@ def announce(event: Event, record: LedgerRecord) -> None:
         facts["prompt"] = shorten(printable(prompt), _LONGEST_PROMPT)
     if record.stored is not None:
         facts |= {"uri": record.stored.uri, "manifest_uri": record.stored.manifest_uri, "size": record.stored.size}
-    related = [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
     emit_event(
         event=f"genvideo.{event}",
         resource={
@@ -69,7 +67,7 @@ def announce(event: Event, record: LedgerRecord) -> None:
             "genvideo.model": record.model,
             "genvideo.key": record.key,
         },
-        related=related if run else [],
+        related=_flow_run(flow_run_id() or record.flow_run_id),
         payload=facts,
     )
 
@@ -85,7 +83,6 @@ def announce_budget(reached: Reached) -> None:
     when = f" of {reached.period}" if reached.period else " of this run"
     whose = f" for {shown(reached.label)}" if reached.label else ""
     run_logger().warning("Budget %s%s%s: %s of %s is spent.", reached.cap, whose, when, reached.spent, reached.limit)
-    run = flow_run_id()
     emit_event(
         event="genvideo.budget.reached",
         resource={
@@ -93,8 +90,10 @@ def announce_budget(reached: Reached) -> None:
             "genvideo.provider": reached.provider,
             **({"genvideo.label": reached.label} if reached.label else {}),
         },
-        related=[{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}]
-        if run
-        else [],
+        related=_flow_run(flow_run_id()),
         payload=asdict(reached),
     )
+
+
+def _flow_run(run: str | None) -> list[dict[str, str]]:
+    return [{"prefect.resource.id": f"prefect.flow-run.{run}", "prefect.resource.role": "flow-run"}] if run else []
