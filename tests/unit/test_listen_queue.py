@@ -47,8 +47,8 @@ def test_a_delivery_is_taken_once_and_goes_first_come_first(queue: DeliveryQueue
     assert [each.id for each in queue.due(10, now=3)] == [first.id, second.id]
     assert queue.due(10, now=3)[0].body["payload"] == {"prompt": "1"}
     queue.sent([first.id], now=3, look_at=5)
-    assert queue.unconfirmed(10, now=4) == []
-    assert [each.id for each in queue.unconfirmed(10, now=5)] == [first.id]
+    assert queue.due(10, now=4, state="sent") == []
+    assert [each.id for each in queue.due(10, now=5, state="sent")] == [first.id]
     queue.confirm([first.id])
     assert queue.add([first], now=6) == 0
     assert queue.depth().counts == {"confirmed": 1, "waiting": 1}

@@ -6,21 +6,19 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta, timezone
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import anyio
 
-from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say
+from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say, show
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import InvalidRequestError, counted, shown
+from prefect_genvideo.finance.bill import Bill, SpendBy, SpendRow, is_of, month_of, sent_at, spend_by
+from prefect_genvideo.finance.focus import FocusRows, as_csv, as_parquet, focus_rows, odd_currencies
+from prefect_genvideo.finance.sources import account_records, bill_of, records_in
+from prefect_genvideo.ledger.allowances import taken_in
 from prefect_genvideo.models import Problem
-
-if TYPE_CHECKING:
-    from prefect_genvideo.finance.bill import Bill, SpendRow
-    from prefect_genvideo.finance.focus import FocusRows
-    from prefect_genvideo.prices import Money
-
-By = Literal["day", "model", "tag", "flow", "cost_center", "provider"]
+from prefect_genvideo.prices import Money
 
 
 @command
@@ -46,9 +44,6 @@ async def bill(
         export: Write a file too: NAME.json or NAME.csv (the lines), NAME.focus.csv or NAME.parquet (FOCUS).
     """
     from prefect_genvideo.blocks.session import open_pipeline
-    from prefect_genvideo.finance.bill import is_of, month_of, sent_at
-    from prefect_genvideo.finance.focus import focus_rows, odd_currencies
-    from prefect_genvideo.finance.sources import account_records, bill_of
 
     wanted, kind = month_of(month), _kind(export)
     async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
@@ -63,10 +58,7 @@ async def bill(
     if is_json():
         give("", found.model_dump(mode="json", exclude_none=True))
         return
-    table = Rows("kind", "billed", "ledger", "model", "at", "task id", "key")
-    for row in found.table():
-        table.add(*(str(row[name]) for name in ("kind", "billed", "ledger", "model", "at", "task id", "key")))
-    table.show()
+    show("kind", "billed", "ledger", "model", "at", "task id", "key", rows=found.table())
     say(found.summary())
     if export:
         without = counted(focus.unknown, "video")
@@ -91,8 +83,6 @@ def _kind(export: str) -> str:
 
 
 def _content(kind: str, found: Bill, focus: FocusRows) -> bytes:
-    from prefect_genvideo.finance.focus import as_csv, as_parquet
-
     if kind == ".json":
         return found.model_dump_json(indent=1).encode()
     if kind == ".csv":
@@ -124,7 +114,7 @@ def lines_of(table: list[dict[str, Any]]) -> bytes:
 
 
 @command
-async def spend(*, at: str, by: By = "model", month: str = "") -> None:
+async def spend(*, at: str, by: SpendBy = "model", month: str = "") -> None:
     """Add up what paid generations have cost, by the ledger alone.
 
     Args:
@@ -134,9 +124,6 @@ async def spend(*, at: str, by: By = "model", month: str = "") -> None:
     """
     from prefect_genvideo.blocks import VideoDestination
     from prefect_genvideo.blocks.session import resolve
-    from prefect_genvideo.finance.bill import is_of, month_of, sent_at, spend_by
-    from prefect_genvideo.finance.sources import records_in
-    from prefect_genvideo.ledger.allowances import taken_in
 
     wanted = month_of(month)
     target = await resolve(destination_from(at), VideoDestination, "at")

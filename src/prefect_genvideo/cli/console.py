@@ -158,6 +158,19 @@ class Rows:
             out.out("\n".join(lines), highlight=False)
 
 
+def show(*columns: str, rows: Iterable[Mapping[str, object]]) -> None:
+    """Print some columns of rows as a table.
+
+    Args:
+        columns: Their names.
+        rows: What they hold, by column.
+    """
+    table = Rows(*columns)
+    for row in rows:
+        table.add(*(str(row[name]) for name in columns))
+    table.show()
+
+
 @contextmanager
 def plain_errors(output: Output = WORDS) -> Generator[None]:
     """Show what is known to go wrong as one message, with an exit code. The rest is a fault of ours, with its stack.

@@ -8,7 +8,6 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Generator
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,6 @@ import httpx
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from prefect_genvideo.blocks import S3Destination
     from prefect_genvideo.models import StoredVideo
     from prefect_genvideo.simulator import Simulator
 
@@ -45,13 +43,16 @@ def run_demo(folder: str, *, keep: bool = False) -> None:
         os.environ.pop(name, None)
     console = Console(highlight=False, soft_wrap=True)
     from prefect_genvideo.simulator import SimulatorConfig, running_simulator
+    from prefect_genvideo.simulator.object_store import running_object_store
 
-    with running_simulator(SimulatorConfig(polls_to_finish=3)) as simulator, _s3_server() as endpoint:
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    with running_simulator(SimulatorConfig(polls_to_finish=3)) as simulator, running_object_store() as endpoint:
+        httpx.put(f"{endpoint}/{_BUCKET}").raise_for_status()
         console.print(f"Simulator of both providers: {simulator.url}\nS3 server: {endpoint}, bucket {_BUCKET}\n")
         began = time.monotonic()
         made = asyncio.run(_generate(simulator, endpoint, home))
         console.print(f"\n[bold]Two videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]")
-        for video, copy in made:
+        for copy, video in made.items():
             console.print(f"  {video.provider:<10} {video.uri}\n             local copy to open: {copy}", markup=False)
         console.print(_next_steps(home), markup=False)
         if keep:
@@ -60,23 +61,22 @@ def run_demo(folder: str, *, keep: bool = False) -> None:
                 signal.pause()
 
 
-async def _generate(simulator: Simulator, endpoint: str, home: Path) -> list[tuple[StoredVideo, Path]]:
+async def _generate(simulator: Simulator, endpoint: str, home: Path) -> dict[Path, StoredVideo]:
+    """The videos, by where their copies are."""
     from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, generate_video
 
-    destination = S3Destination.model_validate(
-        {
-            "bucket": _BUCKET,
-            "prefix": "videos",
-            "region": "us-east-1",
-            "endpoint_url": endpoint,
-            "access_key_id": _S3_KEY,
-            "secret_access_key": _S3_KEY,
-        }
+    destination = S3Destination(
+        bucket=_BUCKET,
+        prefix="videos",
+        region="us-east-1",
+        endpoint_url=endpoint,
+        access_key_id=_S3_KEY,
+        secret_access_key=_S3_KEY,
     )
-    sudashui = SudashuiCredentials.model_validate(
-        {"api_key": simulator.key, "base_url": simulator.sudashui_url, "files_url": simulator.sudashui_files_url}
+    sudashui = SudashuiCredentials(
+        api_key=simulator.key, base_url=simulator.sudashui_url, files_url=simulator.sudashui_files_url
     )
-    senseaudio = SenseAudioCredentials.model_validate({"api_key": simulator.key, "base_url": simulator.senseaudio_url})
+    senseaudio = SenseAudioCredentials(api_key=simulator.key, base_url=simulator.senseaudio_url)
     with as_file(files("prefect_genvideo.simulator") / "cat.jpg") as picture:
         first = await generate_video(
             "Let the cat in @image1 look up and blink, cinematic",
@@ -96,24 +96,10 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> list[tup
             aspect_ratio="1:1",
             first_frame=str(picture),
         )
-    return [(video, await _copy(destination, video, home)) for video in (first, second)]
-
-
-@contextlib.contextmanager
-def _s3_server() -> Generator[str]:
-    """An S3 server with conditional writes and a bucket, in this process."""
-    from prefect_genvideo.simulator.object_store import running_object_store
-
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    with running_object_store() as url:
-        httpx.put(f"{url}/{_BUCKET}").raise_for_status()
-        yield url
-
-
-async def _copy(destination: S3Destination, video: StoredVideo, home: Path) -> Path:
-    store, copy = destination.get_store(), home / f"{video.provider}.mp4"
-    await store.download(store.relative_key(video.key), copy)
-    return copy
+    store, made = destination.get_store(), {home / f"{video.provider}.mp4": video for video in (first, second)}
+    for copy, video in made.items():
+        await store.download(store.relative_key(video.key), copy)
+    return made
 
 
 def _next_steps(home: Path) -> str:

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
 from importlib.metadata import version
 from importlib.util import find_spec
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 from uuid import uuid4
 
 from cyclopts import Parameter
@@ -18,7 +18,7 @@ from cyclopts import Parameter
 from prefect_genvideo.cli.console import FAILED, command, give
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, counted, redact
-from prefect_genvideo.storage.base import TAGS_REFUSED, ObjectStore
+from prefect_genvideo.storage.base import TAGS_REFUSED
 
 Verdict = Literal["ok", "warn", "bad"]
 # S3 refuses requests whose clock is a quarter of an hour off; signed links and leases suffer earlier.
@@ -184,15 +184,15 @@ async def _destination(at: str) -> AsyncIterator[Finding]:
         yield Finding("destination", "bad", redact(str(error)), "see --help for how a destination is named")
         return
     probe = f"_ledger/.doctor-{uuid4().hex}"
-    steps: list[tuple[str, Callable[[ObjectStore, str], Awaitable[Any]], str]] = [
-        ("list", _list, "grant s3:ListBucket; check the bucket's name, region and endpoint"),
-        ("write", _write, "grant s3:PutObject on the prefix"),
-        ("read", _read, "grant s3:GetObject on the prefix"),
-        ("delete", _delete, "grant s3:DeleteObject on the prefix"),
+    steps: list[tuple[str, Callable[[], Awaitable[object]], str]] = [
+        ("list", lambda: anext(store.list(probe), None), "grant s3:ListBucket; check bucket, region and endpoint"),
+        ("write", lambda: store.put(probe, b"genvideo doctor"), "grant s3:PutObject on the prefix"),
+        ("read", lambda: store.get(probe), "grant s3:GetObject on the prefix"),
+        ("delete", lambda: store.delete(probe), "grant s3:DeleteObject on the prefix"),
     ]
     for verb, step, todo in steps:
         try:
-            await step(store, probe)
+            await step()
         except (GenVideoError, OSError) as error:
             yield Finding(f"destination, {verb}", "bad", redact(str(error)), todo)
             return
@@ -215,20 +215,3 @@ async def _destination(at: str) -> AsyncIterator[Finding]:
         yield Finding(
             "conditional writes", "bad", why, "another place for the ledger, or ledger_mode; see the page Stores"
         )
-
-
-async def _list(store: ObjectStore, probe: str) -> None:
-    async for _ in store.list(probe):
-        return
-
-
-async def _write(store: ObjectStore, probe: str) -> None:
-    await store.put(probe, b"genvideo doctor")
-
-
-async def _read(store: ObjectStore, probe: str) -> None:
-    await store.get(probe)
-
-
-async def _delete(store: ObjectStore, probe: str) -> None:
-    await store.delete(probe)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import Rows, command, complain, is_json, say, say_json
+from prefect_genvideo.cli.console import command, complain, is_json, say, say_json, show
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, providers_of
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max
 
 
 def _show(plan: Plan, command: str) -> None:
-    columns = ("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note")
-    table = Rows(*columns)
-    for row in plan.table():
-        table.add(*(str(row[name]) for name in columns))
-    table.show()
+    show("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note", rows=plan.table())
     say(plan.summary())
     for balance in plan.balances:
         say(balance)

@@ -173,25 +173,14 @@ class DeliveryQueue:
             self._events, self._bytes = self._events + fresh, self._bytes + size
         return taken
 
-    def due(self, limit: int, now: float) -> list[Queued]:
-        """The next events to send, in the order in which they came.
+    def due(self, limit: int, now: float, state: State = "waiting") -> list[Queued]:
+        """The next events to send, or to look for after they were sent, in the order in which they came.
 
         Args:
             limit: Most events.
-            now: Seconds since 1970.
+            now: Seconds since 1970; later ones are not due yet.
+            state: `waiting` or `sent`.
         """
-        return self._some("waiting", limit, now)
-
-    def unconfirmed(self, limit: int, now: float) -> list[Queued]:
-        """Events that were sent and not seen since, those that were sent first in front.
-
-        Args:
-            limit: Most events.
-            now: Seconds since 1970; later ones are not due to be looked for yet.
-        """
-        return self._some("sent", limit, now)
-
-    def _some(self, state: State, limit: int, now: float) -> list[Queued]:
         with self._lock:
             rows = self._db.execute(
                 "SELECT id, received, sends, sent, body FROM events "

@@ -142,7 +142,7 @@ class Sender:
     async def _look(self, client: PrefectClient) -> bool:
         """Look for events that were sent; what is there is delivered. Whether there was any."""
         now = time.time()
-        sent = await anyio.to_thread.run_sync(self.queue.unconfirmed, BATCH, now)
+        sent = await anyio.to_thread.run_sync(self.queue.due, BATCH, now, "sent")
         if not sent:
             return False
         seen = await _seen(client, sent)
