@@ -6,14 +6,13 @@ import sys
 
 from cyclopts import App, CycloptsError
 
-from prefect_genvideo.cli.approve import approve
 from prefect_genvideo.cli.bill import bill, spend
 from prefect_genvideo.cli.console import USAGE, Rows, command, complain, give, needs, plain_errors
 from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.cli.listen import listen
 from prefect_genvideo.cli.make import batch, check, generate
-from prefect_genvideo.cli.plan import plan
+from prefect_genvideo.cli.plan import approve, plan
 from prefect_genvideo.cli.project import deploy, init
 from prefect_genvideo.cli.targets import credentials_from
 from prefect_genvideo.errors import GenVideoError, shorten

@@ -1,17 +1,19 @@
-"""`genvideo plan`: what a batch will cost before anything is sent."""
+"""`genvideo plan` and `approve`: what a batch will cost before anything is sent, and the word of a person on it."""
 
 from __future__ import annotations
 
 import shlex
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_genvideo.cli.console import command, complain, is_json, say, say_json, show
+from prefect_genvideo.batch import load_manifest
+from prefect_genvideo.cli.console import command, complain, give, is_json, say, say_json, show
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, providers_of
-
-if TYPE_CHECKING:
-    from prefect_genvideo.finance import Plan
+from prefect_genvideo.errors import InvalidRequestError
+from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
+from prefect_genvideo.finance.approvals import spans_of
+from prefect_genvideo.models import Problem
 
 
 @command
@@ -40,15 +42,19 @@ async def plan(
         rows: Only these rows of the list, e.g. 201-400.
         max_in_flight: Generations under way at most, for the expected time.
     """
-    from prefect_genvideo.batch import load_manifest
     from prefect_genvideo.blocks import resolve_destination
     from prefect_genvideo.blocks.session import open_pipelines
+    from prefect_genvideo.flows.plan import check_batch
 
     destination = await resolve_destination(destination_from(to))
     first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
     payers = [credentials_from(first, credentials), *map(_payer, more or others)]
     async with open_pipelines(payers, destination) as pipelines:
-        found = await _planned(manifest, pipelines, key or batch_key_of(manifest), rows, max_in_flight)
+        for trouble in await learn_prices(pipelines):
+            complain(trouble, "yellow")
+        wanted = await check_batch(manifest, pipelines, key or batch_key_of(manifest), rows)
+        made = await make_plan(wanted, pipelines, max_in_flight=max_in_flight)
+        found = await save_plan(pipelines[0].ledger.store, made)
     if is_json():
         say_json(found)
     else:
@@ -58,17 +64,6 @@ async def plan(
 def _payer(named: str) -> Any:
     """A saved block as `block-type-slug/name`, or a provider whose key is in the environment."""
     return named if "/" in named else credentials_from(named, None)
-
-
-async def _planned(manifest: str, pipelines: list[Any], key: str, rows: str, max_in_flight: int) -> Plan:
-    from prefect_genvideo.finance import learn_prices, make_plan, save_plan
-    from prefect_genvideo.flows.plan import check_batch
-
-    for trouble in await learn_prices(pipelines):
-        complain(trouble, "yellow")
-    batch = await check_batch(manifest, pipelines, key, rows)
-    made = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
-    return await save_plan(pipelines[0].ledger.store, made)
 
 
 def _show(plan: Plan, command: str) -> None:
@@ -81,3 +76,44 @@ def _show(plan: Plan, command: str) -> None:
     say(f"Plan {plan.hash}, batch key {plan.key}")
     if plan.of("new"):
         say(f"Until {plan.expires_at:%Y-%m-%d %H:%M} UTC it is applied by: {command} --plan {plan.hash}")
+
+
+@command
+async def approve(
+    flow_run: str,
+    /,
+    *,
+    yes: Annotated[bool, Parameter(negative=())] = False,
+    no: Annotated[bool, Parameter(negative=())] = False,
+    rows: str = "",
+    by: str = "",
+    note: str = "",
+) -> None:
+    """Answer a run that waits for an approval; without --yes or --no, print what it asks.
+
+    Args:
+        flow_run: Id or name of the flow run.
+        yes: Pay for what the plan says.
+        no: End the run; nothing is sent.
+        rows: Only these rows of the plan, e.g. 1-20,25; all without it.
+        by: Who says so, for the ledger; user and host of this machine without it.
+        note: Anything else that should stand there.
+    """
+    from prefect.client.orchestration import get_client
+
+    from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
+
+    if yes and no:
+        raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
+    spans_of(rows)
+    async with get_client() as client:
+        waiting, key = await find_waiting(client, flow_run)
+        facts = {"flow_run": str(waiting.id), "name": waiting.name}
+        if not yes and not no:
+            question = await told(client, waiting, key)
+            give(question, {**facts, "question": question}, markdown=True)
+            return
+        form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)
+        await respond(client, waiting, key, form)
+        what = "the run goes on" if yes else "it ends Cancelled"
+        give(f"{waiting.name}: {form.answer}; {what}.", {**facts, "answer": form.answer, "rows": rows, "by": form.by})
