@@ -11,11 +11,13 @@ from urllib.parse import urlsplit
 
 import anyio
 from prefect.events import DeploymentEventTrigger
+from pydantic import ValidationError
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError, shown
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.ssrf import public_addresses, refuse_literal
+from prefect_genvideo.stated import problems_of
 
 OPEN_FIELDS = frozenset({"prompt", "duration", "aspect_ratio", "images", "first_frame", "last_frame"})
 """What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise."""
@@ -23,7 +25,6 @@ _MAX_PROMPT = 4_000
 _MAX_ASSETS = 12
 _MAX_LINK = 2_048
 _SOURCE = "untrusted parameters"
-_MAX_SHOWN = 50
 # Characters at which programs that read links disagree about where the host ends.
 _AMBIGUOUS = re.compile(r"[\x00-\x20\x7f\\]")
 _PLAIN_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}", re.ASCII)
@@ -105,15 +106,10 @@ def _excesses(request: VideoRequest, max_duration: float) -> list[Problem]:
 
 
 def _shaped(wanted: Mapping[str, Any]) -> tuple[VideoRequest | None, list[Problem]]:
-    from pydantic import ValidationError
-
     try:
         return VideoRequest.model_validate(dict(wanted)), []
     except ValidationError as error:
-        return None, [
-            _problem(".".join(map(str, fault["loc"])) or "payload", fault["input"], fault["msg"])
-            for fault in error.errors(include_url=False)[:_MAX_SHOWN]
-        ]
+        return None, problems_of(error, "payload", _SOURCE)
     except RecursionError:
         return None, [_problem("payload", "nested too deeply", "plain fields")]
 

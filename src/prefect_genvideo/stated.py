@@ -18,18 +18,11 @@ T = TypeVar("T")
 
 # Problems that one error names; the rest of a broken file is likely of the same kind.
 _MAX_PROBLEMS = 50
+# What pydantic puts before the words of a validator.
+_RAISED = "Value error, "
 
 
-def read_stated(stated: str, name: str) -> tuple[Any, str]:
-    """Return the value that a text or a file holds, as JSON or YAML, and where it was stated.
-
-    Args:
-        stated: An object as JSON (it begins with a brace), several lines of YAML, or the path of a file with either.
-        name: The setting, for problems.
-
-    Raises:
-        InvalidRequestError: It cannot be read, is too large, or is neither.
-    """
+def _read(stated: str, name: str) -> tuple[Any, str]:
     inline = stated.lstrip().startswith("{") or "\n" in stated.strip()
     source = name if inline else f"{name} in {Path(stated).name}"
     try:
@@ -44,34 +37,37 @@ def read_stated(stated: str, name: str) -> tuple[Any, str]:
         raise InvalidRequestError(f"What is stated in {name} cannot be read:", problems=[problem]) from None
 
 
+def problems_of(error: ValidationError, whole: str, source: str = "prefect-genvideo") -> list[Problem]:
+    """Return what pydantic has found wrong with given values: so many problems that one error can name them.
+
+    Args:
+        error: What it raised.
+        whole: Name of what the fields are of, for faults of no field.
+        source: Where the rules come from.
+    """
+    return [
+        Problem(".".join(map(str, one["loc"])) or whole, shown(one["input"]), one["msg"].removeprefix(_RAISED), source)
+        for one in error.errors(include_url=False)[:_MAX_PROBLEMS]
+    ]
+
+
 def stated_by_provider(stated: str, name: str, kind: TypeAdapter[dict[str, T]]) -> tuple[dict[str, T], str]:
     """Return what is stated of each provider, and where it was stated.
 
     Args:
-        stated: As for `read_stated`.
+        stated: An object as JSON (it begins with a brace), several lines of YAML, or the path of a file with either.
         name: The setting, for problems.
         kind: The type of it.
 
     Raises:
-        InvalidRequestError: It cannot be read or breaks the form; every broken field is named.
+        InvalidRequestError: It cannot be read, is too large, or breaks the form; every broken field is named.
     """
-    value, source = read_stated(stated, name)
+    value, source = _read(stated, name)
     try:
         return kind.validate_python(value), source
     except ValidationError as error:
-        raise _unusable(error, name, source) from None
-
-
-def _unusable(error: ValidationError, name: str, source: str) -> InvalidRequestError:
-    problems = [
-        Problem(".".join(map(str, fault["loc"])) or name, shown(fault["input"]), _said(fault["msg"]), source)
-        for fault in error.errors(include_url=False)[:_MAX_PROBLEMS]
-    ]
-    return InvalidRequestError(f"What is stated in {name} cannot be used:", problems=problems)
-
-
-def _said(message: str) -> str:
-    return message.removeprefix("Value error, ")
+        problems = problems_of(error, name, source)
+        raise InvalidRequestError(f"What is stated in {name} cannot be used:", problems=problems) from None
 
 
 def _file(path: str) -> bytes:

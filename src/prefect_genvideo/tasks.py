@@ -20,12 +20,13 @@ from pydantic import ValidationError
 
 from prefect_genvideo.artifacts import ProgressArtifact, show_reuse
 from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten, shown
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.media.inspect import asset_kind
-from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
+from prefect_genvideo.stated import problems_of
 
 UPLOAD_CACHE = timedelta(minutes=75)
 """Below the shortest life of an upload link (90 min), so that a cached link can still be fetched by the provider."""
@@ -84,10 +85,7 @@ def _request_of(given: VideoRequest | Mapping[str, Any]) -> VideoRequest:
     try:
         return VideoRequest.model_validate(given)
     except ValidationError as error:
-        problems = [
-            Problem(".".join(map(str, fault["loc"])) or "request", shown(fault["input"]), fault["msg"])
-            for fault in error.errors(include_url=False)
-        ]
+        problems = problems_of(error, "request")
         raise InvalidRequestError("The request cannot be used; nothing was sent.", problems=problems) from None
 
 

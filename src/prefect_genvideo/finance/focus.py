@@ -11,7 +11,7 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from importlib import import_module
@@ -22,59 +22,60 @@ from prefect_genvideo.finance.bill import sent_at
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.prices.amounts import Money, places, plain
 
-_TEXT = "text"
-_TIME = "time"
-_DECIMAL = "decimal"
 
-COLUMNS: Mapping[str, str] = {
-    "BilledCost": _DECIMAL,
-    "BillingAccountId": _TEXT,
-    "BillingAccountName": _TEXT,
-    "BillingAccountType": _TEXT,
-    "BillingCurrency": _TEXT,
-    "BillingPeriodEnd": _TIME,
-    "BillingPeriodStart": _TIME,
-    "ChargeCategory": _TEXT,
-    "ChargeClass": _TEXT,
-    "ChargeDescription": _TEXT,
-    "ChargeFrequency": _TEXT,
-    "ChargePeriodEnd": _TIME,
-    "ChargePeriodStart": _TIME,
-    "ContractedCost": _DECIMAL,
-    "ContractedUnitPrice": _DECIMAL,
-    "EffectiveCost": _DECIMAL,
-    "HostProviderName": _TEXT,
-    "InvoiceId": _TEXT,
-    "InvoiceIssuerName": _TEXT,
-    "ListCost": _DECIMAL,
-    "ListUnitPrice": _DECIMAL,
-    "PricingCategory": _TEXT,
-    "PricingQuantity": _DECIMAL,
-    "PricingUnit": _TEXT,
-    "ProviderName": _TEXT,
-    "PublisherName": _TEXT,
-    "ResourceId": _TEXT,
-    "ResourceName": _TEXT,
-    "ResourceType": _TEXT,
-    "ServiceCategory": _TEXT,
-    "ServiceName": _TEXT,
-    "ServiceProviderName": _TEXT,
-    "ServiceSubcategory": _TEXT,
-    "SkuId": _TEXT,
-    "SkuMeter": _TEXT,
-    "SkuPriceDetails": _TEXT,
-    "SkuPriceId": _TEXT,
-    "Tags": _TEXT,
-    "x_CostBasis": _TEXT,
-    "x_IdempotencyKey": _TEXT,
-    "x_VideoSeconds": _DECIMAL,
-}
-"""Columns with what they hold, in the file's order: the standard's by name, then our own."""
+@dataclass(frozen=True, kw_only=True)
+class FocusRow:
+    """One charge: the standard's columns by name, with the same value in each row or one of its own, then ours."""
+
+    BilledCost: Decimal
+    BillingAccountId: str
+    BillingAccountName: str
+    BillingAccountType: str = "API key"
+    BillingCurrency: str
+    BillingPeriodEnd: datetime
+    BillingPeriodStart: datetime
+    ChargeCategory: str = "Usage"
+    ChargeClass: str | None = None
+    ChargeDescription: str
+    ChargeFrequency: str = "Usage-Based"
+    ChargePeriodEnd: datetime
+    ChargePeriodStart: datetime
+    ContractedCost: Decimal
+    ContractedUnitPrice: Decimal
+    EffectiveCost: Decimal
+    HostProviderName: str
+    InvoiceId: str | None = None
+    InvoiceIssuerName: str
+    ListCost: Decimal
+    ListUnitPrice: Decimal
+    PricingCategory: str = "Standard"
+    PricingQuantity: Decimal
+    PricingUnit: str = "Videos"
+    ProviderName: str
+    PublisherName: str
+    ResourceId: str | None
+    ResourceName: str | None
+    ResourceType: str = "Video"
+    ServiceCategory: str = "AI and Machine Learning"
+    ServiceName: str = "Video generation"
+    ServiceProviderName: str
+    ServiceSubcategory: str = "Generative AI"
+    SkuId: str
+    SkuMeter: str = "Generated videos"
+    SkuPriceDetails: str
+    SkuPriceId: str
+    Tags: str
+    x_CostBasis: str | None
+    x_IdempotencyKey: str
+    x_VideoSeconds: Decimal | None
+
+
+COLUMNS: Mapping[str, str] = {field.name: str(field.type).removesuffix(" | None") for field in fields(FocusRow)}
+"""Columns with what they hold, in the file's order."""
 
 # Decimal places of amounts: what a Parquet reader takes for money.
 _PLACES = 6
 _ISO = re.compile(r"[A-Z]{3}")
-Cell = str | Decimal | datetime | None
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,11 @@ class FocusRows:
     """What can be expressed, and what cannot.
 
     Attributes:
-        rows: One charge each, by the names of `COLUMNS`.
+        rows: One charge each.
         unknown: Paid tasks whose cost is not known; they are in no row.
     """
 
-    rows: tuple[Mapping[str, Cell], ...]
+    rows: tuple[FocusRow, ...]
     unknown: int
 
 
@@ -98,7 +99,7 @@ def focus_rows(records: Iterable[LedgerRecord], *, titles: Mapping[str, str], mo
         titles: Names of the providers for people, by their short ones.
         month: The billing period, e.g. `2026-11`.
     """
-    rows, unknown = list[Mapping[str, Cell]](), 0
+    rows, unknown = list[FocusRow](), 0
     for record in records:
         if record.task_id is None:
             continue
@@ -124,53 +125,44 @@ def _movements(record: LedgerRecord, spent: Money) -> Iterator[tuple[Money, date
     yield from parts if parts and whole and same else [(spent, at)]
 
 
-def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str, str], month: str) -> dict[str, Cell]:
+def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str, str], month: str) -> FocusRow:
     title = titles.get(record.provider, record.provider)
     begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=timezone.utc)
     start = at.astimezone(timezone.utc).replace(microsecond=0)
     value, sign = places(amount.amount, _PLACES), -1 if amount.amount < 0 else 1
-    cost: dict[str, Cell] = dict.fromkeys(("BilledCost", "ContractedCost", "EffectiveCost", "ListCost"), value)
-    price: dict[str, Cell] = dict.fromkeys(("ContractedUnitPrice", "ListUnitPrice"), abs(value))
-    who: dict[str, Cell] = dict.fromkeys(
-        ("HostProviderName", "InvoiceIssuerName", "ProviderName", "PublisherName", "ServiceProviderName"), title
-    )
     tags = {tag: True for tag in record.tags} | ({"cost_center": record.cost_center} if record.cost_center else {})
     tags |= {"flow": record.flow_name} if record.flow_name else {}
-    return {
-        **cost,
-        **price,
-        **who,
-        "BillingAccountId": record.account,
-        "BillingAccountName": f"{title} {record.account[:8]}",
-        "BillingAccountType": "API key",
-        "BillingCurrency": amount.currency,
-        "BillingPeriodStart": begin,
-        "BillingPeriodEnd": (begin + timedelta(days=32)).replace(day=1),
-        "ChargeCategory": "Usage",
-        "ChargeClass": None,
-        "ChargeDescription": f"{'Refund of one' if sign < 0 else 'One'} video by {record.model}",
-        "ChargeFrequency": "Usage-Based",
-        "ChargePeriodStart": start,
-        "ChargePeriodEnd": start + timedelta(seconds=1),
-        "InvoiceId": None,
-        "PricingCategory": "Standard",
-        "PricingQuantity": Decimal(sign),
-        "PricingUnit": "Videos",
-        "ResourceId": record.task_id,
-        "ResourceName": record.task_id,
-        "ResourceType": "Video",
-        "ServiceCategory": "AI and Machine Learning",
-        "ServiceName": "Video generation",
-        "ServiceSubcategory": "Generative AI",
-        "SkuId": record.model,
-        "SkuMeter": "Generated videos",
-        "SkuPriceDetails": json.dumps(_details(record), ensure_ascii=False, sort_keys=True),
-        "SkuPriceId": f"{record.model}/video",
-        "Tags": json.dumps(tags, ensure_ascii=False, sort_keys=True),
-        "x_CostBasis": record.money.basis if record.money is not None else None,
-        "x_IdempotencyKey": record.key,
-        "x_VideoSeconds": None if record.seconds is None else places(Decimal(str(record.seconds)), _PLACES),
-    }
+    return FocusRow(
+        BilledCost=value,
+        ContractedCost=value,
+        EffectiveCost=value,
+        ListCost=value,
+        ContractedUnitPrice=abs(value),
+        ListUnitPrice=abs(value),
+        HostProviderName=title,
+        InvoiceIssuerName=title,
+        ProviderName=title,
+        PublisherName=title,
+        ServiceProviderName=title,
+        BillingAccountId=record.account,
+        BillingAccountName=f"{title} {record.account[:8]}",
+        BillingCurrency=amount.currency,
+        BillingPeriodStart=begin,
+        BillingPeriodEnd=(begin + timedelta(days=32)).replace(day=1),
+        ChargeDescription=f"{'Refund of one' if sign < 0 else 'One'} video by {record.model}",
+        ChargePeriodStart=start,
+        ChargePeriodEnd=start + timedelta(seconds=1),
+        PricingQuantity=Decimal(sign),
+        ResourceId=record.task_id,
+        ResourceName=record.task_id,
+        SkuId=record.model,
+        SkuPriceDetails=json.dumps(_details(record), ensure_ascii=False, sort_keys=True),
+        SkuPriceId=f"{record.model}/video",
+        Tags=json.dumps(tags, ensure_ascii=False, sort_keys=True),
+        x_CostBasis=record.money.basis if record.money is not None else None,
+        x_IdempotencyKey=record.key,
+        x_VideoSeconds=None if record.seconds is None else places(Decimal(str(record.seconds)), _PLACES),
+    )
 
 
 def _details(record: LedgerRecord) -> dict[str, str | float]:
@@ -179,16 +171,16 @@ def _details(record: LedgerRecord) -> dict[str, str | float]:
     return {name: value for name, value in facts.items() if value is not None}
 
 
-def as_csv(rows: Iterable[Mapping[str, Cell]]) -> bytes:
+def as_csv(rows: Iterable[FocusRow]) -> bytes:
     """Return rows as a CSV file: UTC times, plain decimals with a point, nothing where there is nothing."""
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\r\n")
     writer.writerow(COLUMNS)
-    writer.writerows([_text(row.get(name)) for name in COLUMNS] for row in rows)
+    writer.writerows([_text(getattr(row, name)) for name in COLUMNS] for row in rows)
     return file.getvalue().encode()
 
 
-def _text(value: Cell) -> str:
+def _text(value: str | Decimal | datetime | None) -> str:
     if isinstance(value, datetime):
         return f"{value.astimezone(timezone.utc):%Y-%m-%dT%H:%M:%SZ}"
     if isinstance(value, Decimal):
@@ -197,7 +189,7 @@ def _text(value: Cell) -> str:
     return value or ""
 
 
-def as_parquet(rows: Iterable[Mapping[str, Cell]]) -> bytes:
+def as_parquet(rows: Iterable[FocusRow]) -> bytes:
     """Return rows as a Parquet file: decimals of 18 digits with six places, times in UTC.
 
     Raises:
@@ -208,14 +200,14 @@ def as_parquet(rows: Iterable[Mapping[str, Cell]]) -> bytes:
     except ImportError:
         line = 'pip install "prefect-genvideo[finops]"'
         raise InvalidRequestError(f"Parquet needs more than is installed: {line}", reason="extra finops") from None
-    kinds = {_TEXT: pa.string(), _TIME: pa.timestamp("us", tz="UTC"), _DECIMAL: pa.decimal128(18, _PLACES)}
+    kinds = {"str": pa.string(), "datetime": pa.timestamp("us", tz="UTC"), "Decimal": pa.decimal128(18, _PLACES)}
     schema = pa.schema([(name, kinds[kind]) for name, kind in COLUMNS.items()])
-    table = pa.Table.from_pylist([dict(row) for row in rows], schema=schema)
+    table = pa.Table.from_pylist([vars(row) for row in rows], schema=schema)
     file = io.BytesIO()
     pq.write_table(table, file)
     return file.getvalue()
 
 
-def odd_currencies(rows: Iterable[Mapping[str, Cell]]) -> list[str]:
+def odd_currencies(rows: Iterable[FocusRow]) -> list[str]:
     """Return the currencies of rows that are none of ISO 4217's form: readers take them for virtual ones."""
-    return sorted({str(row["BillingCurrency"]) for row in rows if not _ISO.fullmatch(str(row["BillingCurrency"]))})
+    return sorted({row.BillingCurrency for row in rows if not _ISO.fullmatch(row.BillingCurrency)})
