@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
 from typing import Any
@@ -15,6 +16,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.spent import Spent, spent_in
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices import Estimate, Money, MoneyFacts
+from prefect_genvideo.storage import ObjectInfo
 from tests.fixtures.money import MemoryStore, draft
 
 NOON = datetime(2026, 11, 22, 12, tzinfo=timezone.utc)
@@ -85,6 +87,51 @@ async def test_a_day_counts_what_other_runs_have_sent() -> None:
     await spend(guard, "a")
     with pytest.raises(BudgetError):
         await guard.reserve(wanted("b"))
+
+
+class FarStore(MemoryStore):
+    """A store that others use while it answers."""
+
+    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+        found = [info async for info in super().list(prefix)]
+        await asyncio.sleep(0.002)
+        for info in found:
+            yield info
+
+    async def put(self, key: str, data: bytes, **options: Any) -> str:
+        await asyncio.sleep(0.002)
+        return await super().put(key, data, **options)
+
+
+@pytest.mark.parametrize("caps", [{"day_generations": 5}, {"day_seconds": 20}, {"month_money": "5 CNY"}])
+async def test_runs_at_once_never_go_over_a_day_or_month(caps: dict[str, Any]) -> None:
+    """Ten machines begin in one moment: what each may send is reserved before it counts the others."""
+    store = FarStore()
+
+    async def run(machine: int) -> int:
+        guard, sent = guard_of(Ledger(store), **caps), 0
+        for n in range(5):
+            record = priced(f"{machine}-{n}", "1", seconds=4)
+            try:
+                await guard.reserve(record)
+            except BudgetError:
+                continue
+            assert await guard.ledger.claim(record) is not None
+            sent += 1
+        return sent
+
+    at_once = sum(await asyncio.gather(*map(run, range(10))))
+    assert at_once <= 5
+    assert at_once + await run(10) == 5
+
+
+async def test_what_is_refused_is_not_left_reserved() -> None:
+    """Another run may spend what this one could not."""
+    store = MemoryStore()
+    guard = guard_of(Ledger(store), day_generations=1, run_seconds=3)
+    with pytest.raises(BudgetError):
+        await guard.reserve(wanted("a"))
+    await spend(guard_of(Ledger(store), day_generations=1), "b")
 
 
 async def test_a_cap_is_exact_when_all_come_at_once() -> None:

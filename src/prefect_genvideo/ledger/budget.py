@@ -182,9 +182,9 @@ def _silent(reached: Reached) -> None:
 class BudgetGuard:
     """Counts what one run sends for one account, beside what the ledger says the day and month have seen of others.
 
-    Exact within a run. Runs on several machines see what others have reserved after at most 20 s, so together they may
-    go over a day's or an account's month's cap by what they reserve in that time; never over that of a tag or a cost
-    center, see `Allowances`. A day and a month are counted by listings of names.
+    No runs together go over a cap, on any machine. A day and a month are counted by listings of names, and what a run
+    may send is reserved before it counts what others have reserved: of two runs, one at least sees the other. Those
+    that begin in one moment may both be refused what one could have had. For tags and cost centers see `Allowances`.
 
     Attributes:
         ledger: Where the creates are counted.
@@ -202,7 +202,7 @@ class BudgetGuard:
     run: Spent = field(default_factory=lambda: NOTHING)
     near: dict[str, Reached] = field(default_factory=dict[str, Reached])
     _own: dict[str, Spent] = field(default_factory=dict[str, Spent])
-    _others: dict[str, tuple[float, Spent]] = field(default_factory=dict[str, "tuple[float, Spent]"])
+    _others: dict[str, tuple[float, int, Spent]] = field(default_factory=dict[str, "tuple[float, int, Spent]"])
     _labels: Allowances = field(init=False)
     _lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -223,23 +223,30 @@ class BudgetGuard:
             DestinationError: What others have spent cannot be read; it is not counted.
         """
         async with self._lock:
-            day, mine = _day(draft), self._cost(draft)
-            spent: dict[Scope, Spent] = {"run": self.run + mine}
-            cap = self.budget
-            if cap.day_generations or cap.day_seconds or cap.day_money:
-                spent["day"] = await self._counted(day, draft.account) + mine
-            if cap.month_money:
-                spent["month"] = await self._counted(day[:8], draft.account) + mine
-            elsewhere = await self._labels.elsewhere(draft)
-            caps = list(self._caps(spent))
-            self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)], draft)
-            others = {label: self._most(known) for label, known in elsewhere.items()}
-            taken = await self._labels.take(draft, self._most(mine), others)
-            self._refuse(list(self._over(taken)), draft)
-            self._add(day, mine)
-            await self._tell_of([*caps, *taken], draft)
-            own = {str(one.label): Money(amount=self._most(mine), currency=one.currency) for one in taken}
-            return draft.model_copy(update={"taken": own or None})
+            if not self._periods:
+                return await self._reserve(draft)
+            await self.ledger.require_conditional_writes()
+            await self.ledger.reservations.cover(draft)
+            try:
+                return await self._reserve(draft)
+            except (BudgetError, DestinationError):
+                await self.ledger.reservations.ended(draft.key, unpaid=True)
+                raise
+
+    async def _reserve(self, draft: LedgerRecord) -> LedgerRecord:
+        day, mine = _day(draft), self._cost(draft)
+        spent: dict[Scope, Spent] = {"run": self.run + mine}
+        spent |= {scope: await self._counted(day[:length], draft.account) + mine for scope, length in self._periods}
+        elsewhere = await self._labels.elsewhere(draft)
+        caps = list(self._caps(spent))
+        self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)], draft)
+        others = {label: self._most(known) for label, known in elsewhere.items()}
+        taken = await self._labels.take(draft, self._most(mine), others)
+        self._refuse(list(self._over(taken)), draft)
+        self._add(day, mine)
+        await self._tell_of([*caps, *taken], draft)
+        own = {str(one.label): Money(amount=self._most(mine), currency=one.currency) for one in taken}
+        return draft.model_copy(update={"taken": own or None})
 
     def _refuse(self, problems: list[Problem], draft: LedgerRecord) -> None:
         if problems:
@@ -255,6 +262,13 @@ class BudgetGuard:
         """Take back a create that made nothing."""
         self._add(_day(draft), NOTHING - self._cost(draft))
         self._labels.give_back(draft.key)
+
+    @property
+    def _periods(self) -> list[tuple[Scope, int]]:
+        """What is counted by a listing, and how much of a day's name stands for it."""
+        cap = self.budget
+        by_day = cap.day_generations or cap.day_seconds or cap.day_money
+        return [*([("day", 10)] if by_day else []), *([("month", 8)] if cap.month_money else [])]
 
     async def finish(self) -> None:
         """Give back what this run has taken out of the caps of labels and not spent."""
@@ -278,12 +292,14 @@ class BudgetGuard:
 
     async def _counted(self, period: str, account: str) -> Spent:
         """What a day, or a month (`2026-11-`), has seen: of others by the store, of this run by its own count."""
-        moment = time.monotonic()
+        moment, reservations = time.monotonic(), self.ledger.reservations
         known = self._others.get(period)
-        if known is None or moment - known[0] > _FRESH:
-            known = self._others[period] = (moment, await self.ledger.reservations.spent(period, account))
+        # Others have counted us only since our last reservation: what was read before it may lack theirs.
+        if known is None or moment - known[0] > _FRESH or known[1] != reservations.written:
+            known = (moment, reservations.written, await reservations.spent(period, account))
+            self._others[period] = known
         own = [spent for day, spent in self._own.items() if day.startswith(period)]
-        return sum(own, known[1])
+        return sum(own, known[2])
 
     def _caps(self, spent: dict[Scope, Spent]) -> Iterator[Cap]:
         cap, counted = self.budget, spent.get("day", NOTHING)

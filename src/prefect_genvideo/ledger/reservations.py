@@ -136,6 +136,7 @@ class Reservations:
     Attributes:
         apart: Marks of labels that this process counts elsewhere, so that its names need not say them.
         on_settled: Called with a key and what it has cost in the end.
+        written: How many reservations this process has written.
     """
 
     def __init__(self, store: ObjectStore, on_trouble: Callable[[str], None]) -> None:
@@ -143,6 +144,7 @@ class Reservations:
         self._on_trouble = on_trouble
         self.apart: frozenset[str] = frozenset()
         self.on_settled: Callable[[str, Money], None] | None = None
+        self.written = 0
         self._own: dict[str, Held] = {}
         self._found: list[Held] = []
         self._paths: set[str] = set()
@@ -214,6 +216,7 @@ class Reservations:
             await self._store.put(path, b"", content_type="application/json")
         await self._put(held.begun, held.expires_at, held.creates)
         held.path = held.begun
+        self.written += 1
         return held
 
     def _paths_of(self, held: Held, keys: Collection[str], begin: str) -> list[str]:

@@ -174,7 +174,7 @@ class Ledger:
         held = over if looked and not self.weak else await self.read(draft.key)
         if held is not None and held.record.state != "rejected":
             return None
-        await self._require_conditional_writes()
+        await self.require_conditional_writes()
         # Every claim has an id of its own: one draft used twice at once is two claims, of which one wins.
         draft = draft.model_copy(update={"claim": uuid.uuid4().hex})
         try:
@@ -230,8 +230,8 @@ class Ledger:
         except DestinationError as error:
             self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
 
-    async def _require_conditional_writes(self) -> None:
-        # Asked in the weak mode too: it shows missing permissions before money is spent.
+    async def require_conditional_writes(self) -> None:
+        """Refuse a store without them; the weak mode asks too: that shows missing permissions before money goes."""
         if await self.store.conditional_writes() or self.weak:
             return
         seen = "; ".join(await self.store.shortcomings())
