@@ -76,7 +76,7 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (500, {"code": "task_insert_failed", **E1}, errors.TransientError),
     (502, {"code": "fail_to_fetch_task", **E1}, errors.TransientError),
     (500, {"code": "something_new", **E1}, errors.TransientError),
-    (503, {"error": {"message": "overloaded", "code": "x"}}, errors.TransientError),
+    (503, {"error": {"message": "overloaded", "type": "t", "code": "x"}}, errors.TransientError),
     (504, {"code": "fail_to_fetch_task", **E1}, errors.TransientError),
     (408, {"code": "do_request_failed", **E1}, errors.TransientError),
     # never refunded, or wrong for good
@@ -92,6 +92,13 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     # 200 that is none
     (200, {"code": "fail_to_fetch_task", **E1}, errors.RejectedError),
     (200, {"code": "insufficient_user_quota", **E1}, errors.QuotaError),
+    (200, {"code": "queue_full", **E1}, errors.RejectedError),
+    (200, {"code": "maintenance", **E1}, errors.RejectedError),
+    # words that do not say no
+    (200, {"code": "OK", **E1}, errors.UnknownOutcomeError),
+    (200, {"code": "submitted", **E1}, errors.UnknownOutcomeError),
+    (200, {"code": "internal_error", **E1}, errors.UnknownOutcomeError),
+    (200, {"code": 1, **E1}, errors.UnknownOutcomeError),
     (200, {"code": "do_request_failed", **E1}, errors.TransientError),
     (200, {"error": {"message": "m", "code": ""}}, errors.RejectedError),
     (200, {"success": "false", "message": "m"}, errors.RejectedError),
@@ -129,6 +136,13 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (504, {"code": "504", **E1}, errors.UnknownOutcomeError),
     (503, {"error": {"code": 503, "message": "upstream connect error"}}, errors.UnknownOutcomeError),
     (500, {"error": {"message": "The server had an error"}}, errors.UnknownOutcomeError),
+    (
+        504,
+        {"error": {"message": "An error occurred", "code": "FUNCTION_INVOCATION_TIMEOUT"}},
+        errors.UnknownOutcomeError,
+    ),
+    (500, {"code": "INTERNAL_ERROR", "message": "m"}, errors.UnknownOutcomeError),
+    (500, {"code": "fail_to_fetch_task", "message": "a fork leaves data out"}, errors.TransientError),
     *((status, HTML, errors.UnknownOutcomeError) for status in (502, 504, 520, 521, 522, 523, 524, 599)),
 ]
 

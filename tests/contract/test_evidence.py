@@ -224,7 +224,7 @@ PLACES: list[dict[str, Any]] = [
         {"data": {place: BARE}}
         for place in (
             *("final_video_url", "video_result", "generated_video", "video_url_no_watermark", "hdVideoUrl"),
-            *("oss_url", "cdn_url", "asset_url", "resource_url", "unsigned_urls", "sample"),
+            *("oss_url", "cdn_url", "asset_url", "resource_url", "unsigned_urls", "sample", "content_url"),
         )
     ),
     {"data": {"somewhere": {"else": URL}}},

@@ -296,6 +296,29 @@ async def test_odd_answers_are_not_told(client: SudashuiClient, server: Scripted
     assert isinstance(site, NotTold) or site.quota_per_unit is None
 
 
+async def test_a_balance_needs_no_envelope(client: SudashuiClient, server: ScriptedServer) -> None:
+    """A relay leaves it out; figures are figures."""
+    server.handler = lambda _: Answer(200, {}, b'{"total_available": 7, "total_used": 1, "unlimited_quota": false}')
+    balance = await client.balance()
+    assert isinstance(balance, Balance)
+    assert balance.remaining == 7
+
+
+async def test_a_bad_key_is_told_in_the_gateways_own_words(client: SudashuiClient, server: ScriptedServer) -> None:
+    """The word `Bearer` is hidden in what people read, and is no reason to take the address for absent."""
+    server.handler = lambda _: Answer(200, {}, b'{"success": false, "message": "Invalid Bearer token"}')
+    with pytest.raises(errors.AuthenticationError):
+        await client.balance()
+
+
+async def test_an_empty_page_of_the_log(client: SudashuiClient, server: ScriptedServer) -> None:
+    """Go writes an empty list as null."""
+    server.handler = lambda _: Answer(200, {}, b'{"success": true, "data": {"page": 1, "total": 0, "items": null}}')
+    log = await client.account_log()
+    assert isinstance(log, AccountLog)
+    assert log.rows == ()
+
+
 async def test_log_rows_of_strangers_are_survived(client: SudashuiClient, server: ScriptedServer) -> None:
     """Rows of any shape; what cannot be read is left out."""
     odd: list[Any] = [

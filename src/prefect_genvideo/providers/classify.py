@@ -130,6 +130,7 @@ _REFUSING_TOKENS = frozenset(
         "fail failed failure error invalid denied forbidden unauthorized unauthenticated unsupported exceeded"
         " insufficient exhausted limit limited rejected refused missing blocked sensitive violation unavailable bad"
         " expired disabled banned overdue incorrect illegal prohibited throttled"
+        " busy full overloaded maintenance offline closed suspended reject deny unable"
     )
 )
 # Something broke, before or after the task was made: no refusal.

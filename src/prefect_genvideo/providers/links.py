@@ -19,7 +19,7 @@ _LINK_KEYS = frozenset(
         " resultvideourl outputurl outputurls output outputs result results downloadurl downloadurls fileurl playurl"
         " mediaurl mp4url mp4 remixurl volcesvideourl publicurl signedurl originurl originalurl failreason data content"
         " nowatermarkurl urlwithoutwatermark finalurl ossurl cdnurl storageurl asseturl resource resourceurl urllist"
-        " unsignedurls sample"
+        " unsignedurls sample contenturl"
     )
 )
 # What names a video names its link, unless it is one of those below: `final_video_url`, `video_result`.

@@ -75,6 +75,8 @@ def _entries(answer: JsonObject) -> tuple[JsonObject, list[Any] | None]:
         if inside := as_object(found):
             holder = inside
             found = next((inside[name] for name in _LISTS if isinstance(inside.get(name), list)), inside)
+            if found is inside and inside.get("total") == 0:
+                found = None  # an empty page has no list
     if found is None:
         return holder, []
     return holder, as_list(found) if isinstance(found, list) else None

@@ -106,10 +106,9 @@ def told(reply: Reply, title: str, provider: str, *, with_key: bool = True) -> J
         return NotTold("not JSON" if reply.json is None else "no figures")
     if not _says_no(answer):
         return answer
-    words = _words(reply)
-    if with_key and _BAD_KEY.search(words):
+    if with_key and _BAD_KEY.search(facts.message):
         raise to_error(judge(_BAD_KEY_ROW, facts), facts, title=title, provider=provider)
-    return NotTold(words or "refused")
+    return NotTold(_words(reply) or "refused")
 
 
 def _says_no(answer: JsonObject) -> bool:
@@ -137,7 +136,7 @@ def _words(reply: Reply) -> str:
 
 def balance_of(answer: JsonObject) -> Balance | NotTold:
     """Read the balance of a key."""
-    data = as_object(answer.get("data"))
+    data = as_object(answer.get("data", answer))
     left, used, granted = (whole(data.get(name)) for name in ("total_available", "total_used", "total_granted"))
     unlimited = as_flag(data.get("unlimited_quota")) is True
     if left is None and granted is not None and used is not None:

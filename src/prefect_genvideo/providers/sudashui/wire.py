@@ -67,6 +67,9 @@ _NOTHING_MADE = frozenset(
     }
 )
 
+# Codes that tell the relay's envelope even where a fork leaves `data` out.
+_RELAYED = _GENERIC_CODES | _MONEY_CODES | _NOTHING_MADE
+
 # The gateway's, Ark's and Vidu's words for a model that is not served.
 _MODEL_CODES = frozenset(
     {
@@ -175,7 +178,8 @@ MODELS: tuple[Row, ...] = (
 _CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2}[^,.:;!?(，。：；！？（]*")
 # Of older gateways, which have no code for it.
 _NO_CHANNEL = re.compile("无可用渠道|no available channels? for", re.IGNORECASE)
-# What stands between us and the gateway speaks of itself: by the number of its status, or without saying who speaks.
+# The gateway's codes are words; what stands before it speaks of itself, often by the number of its status.
+_WORD = re.compile("[A-Za-z][A-Za-z0-9_.:-]*")
 _OWN_STATUS = re.compile("5[0-9]{2}")
 # Codes and types under which the gateway passes a supplier's answer on.
 _PASSED_ON = frozenset({"fail_to_fetch_task", "bad_response_status_code", "upstream_error"})
@@ -218,11 +222,12 @@ def _opened(reply: Reply, answer: JsonObject) -> tuple[str, str, str]:
     error = as_object(answer.get("error"))
     if error.get("message") is not None or error.get("code") is not None:
         code, error_type = as_word(error.get("code")), as_word(error.get("type"))
-        own = bool(code or error_type) and not _OWN_STATUS.fullmatch(code)
+        own = bool(error_type) and not _OWN_STATUS.fullmatch(code)
         return ERROR if own else form_of(reply), code, error_type
     code = as_word(answer.get("code"))
-    if "message" in answer and answer.get("data") is None and not is_success(code):
-        return form_of(reply) if _OWN_STATUS.fullmatch(code) else RELAY, code, ""
+    whole = code in _RELAYED or ("data" in answer and _WORD.fullmatch(code) is not None)
+    if whole and "message" in answer and answer.get("data") is None and not is_success(code):
+        return RELAY, code, ""
     return form_of(reply), code, ""
 
 
