@@ -5,7 +5,9 @@ Validation errors would carry keys into logs, states and results.
 
 from __future__ import annotations
 
+import functools
 from abc import ABC
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any, cast
 
 from prefect.blocks.core import Block
@@ -69,6 +71,21 @@ class DiscreetBlock(PlainForm, Block, ABC):  # with ABC among its bases, a class
 
     `hide_input_in_errors` alone leaves the values in the error, and pickled into result storage with it.
     """
+
+    @classmethod
+    @functools.cache
+    def _json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        return super().model_json_schema(*args, **kwargs)
+
+    @classmethod
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Return the schema, made once a class: Prefect asks for it once for each field whenever it dumps a block.
+
+        Args:
+            *args: As pydantic takes them.
+            **kwargs: Likewise.
+        """
+        return deepcopy(cls._json_schema(*args, **kwargs))
 
     @model_validator(mode="before")
     @classmethod
