@@ -15,6 +15,9 @@ PYTHON := $(shell for candidate in python3.11 python3.12 python3.13 python3.14 p
 	$$candidate -c '$(SUPPORTED)' 2>/dev/null && { echo $$candidate; break; }; done)
 endif
 
+# Without bytecode, every worker and every process that a test starts compiles what it imports.
+unexport PYTHONDONTWRITEBYTECODE
+
 # A narrowed run cannot reach the whole suite's coverage.
 COVERAGE ?= $(if $(ARGS),0,90)
 

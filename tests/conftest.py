@@ -17,7 +17,13 @@ import certifi
 import pytest
 from hypothesis import settings
 
-pytest_plugins = ["tests.fixtures.failures", "tests.fixtures.prefect", "tests.fixtures.s3", "tests.fixtures.simulator"]
+pytest_plugins = [
+    "tests.fixtures.failures",
+    "tests.fixtures.prefect",
+    "tests.fixtures.s3",
+    "tests.fixtures.simulator",
+    "tests.fixtures.untraced",
+]
 
 SCRATCH = Path(tempfile.mkdtemp(prefix="genvideo-tests-"))
 IS_WORKER = "PYTEST_XDIST_WORKER" in os.environ
