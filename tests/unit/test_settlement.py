@@ -235,6 +235,40 @@ async def test_a_lost_create_heals_by_its_id(till: Till) -> None:
     assert (await till.record()).task_id == till.sim.tasks[0].task_id
 
 
+async def lose_after_the_id(till: Till) -> LedgerRecord:
+    """A create whose answer breaks off after the task's id; neither log nor row help."""
+    till.sim.money(absent=["log"])
+    till.sim.speak(create="cut_after_id")
+    with pytest.raises(UnknownOutcomeError):
+        await till.pipeline.create(REQUEST, till.pipeline.draft("k", REQUEST, {}))
+    till.sim.speak()
+    record = await till.record()
+    assert (record.state, record.task_id) == ("unknown", till.sim.tasks[0].task_id)
+    return record
+
+
+async def test_a_task_that_a_broken_answer_named_is_taken_up(till: Till) -> None:
+    """The provider knows it under this key, as made in that moment."""
+    await lose_after_the_id(till)
+    assert (await till.reconcile()).counts == {"saved": 1}
+    assert till.sim.billed == 1
+
+
+async def test_a_task_of_another_record_or_time_is_not_taken_up(till: Till) -> None:
+    """Nor one that the provider does not know: a person decides."""
+    lost, pipeline = await lose_after_the_id(till), till.pipeline
+    other = await pipeline.ledger.claim(pipeline.draft("other", REQUEST, {}))
+    assert other is not None
+    await pipeline.ledger.move(other, "submitted", task_id=lost.task_id)
+    assert (await till.reconcile()).counts == {"unknown": 1, "saved": 1}
+    early = lost.created_at - timedelta(minutes=5)
+    await pipeline.ledger.move(await pipeline.ledger.existing("k"), "unknown", sent_at=early, gave_up_at=early)
+    await pipeline.ledger.store.delete(pipeline.ledger.path("other"))
+    assert (await till.reconcile()).counts == {"unknown": 1}
+    await pipeline.ledger.move(await pipeline.ledger.existing("k"), "unknown", task_id="task_of_nobody")
+    assert (await till.reconcile()).counts == {"unknown": 1}
+
+
 async def test_other_creates_of_the_key_do_no_harm(till: Till) -> None:
     """Two lost in the same second, and a stranger's: each finds its own."""
     till.sim.money(task_ids=True, log_delay_s=60)

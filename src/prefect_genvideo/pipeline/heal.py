@@ -1,4 +1,4 @@
-"""Lost creates, looked for once more: by the id of their call, or by elimination where nothing else uses the key.
+"""Lost creates, looked for once more: by the task or call that the answer named, by elimination where the key is ours.
 
 The log is read first and the ledger then: what another run creates in between would else look like nobody's.
 """
@@ -6,9 +6,10 @@ The log is read first and the ledger then: what another run creates in between w
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from functools import partial
 
 from prefect_genvideo.errors import GenVideoError, redact
 from prefect_genvideo.ledger.listing import every_record, unfinished
@@ -56,13 +57,41 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
     Returns:
         The records as they are now, in the same order.
     """
+    lost = [await _one(pipeline, entry, partial(_by_answer, pipeline)) for entry in lost]
     if isinstance(log, AccountLog):
         known = await _known(pipeline, log)
         if not known.whole and await _some_by_elimination(pipeline, lost, log, known):
             known = await _known(pipeline)  # nothing is taken up by elimination that any record might claim
-        return [await _one(pipeline, entry, log, known) for entry in lost]
-    pipeline.say(f"{pipeline.client.title} does not tell the account's log ({log.reason}).")
-    return [await _one(pipeline, entry, None, _Known(complete=False)) for entry in lost]
+        look = partial(_by_log, pipeline, log, known)
+    else:
+        pipeline.say(f"{pipeline.client.title} does not tell the account's log ({log.reason}).")
+        look = partial(_by_log, pipeline, None, _Known(complete=False))
+    return [await _one(pipeline, entry, look) if entry.record.state == "unknown" else entry for entry in lost]
+
+
+async def _by_answer(pipeline: Pipeline, entry: Entry) -> Entry:
+    """Take up the task that an answer named before it broke off.
+
+    An id that is read out of a broken answer may be anything. It is this create's task where the provider knows it
+    under this key as made in the create's own time, and no other record has it.
+    """
+    record, client = entry.record, pipeline.client
+    if record.task_id is None:
+        return entry
+    try:
+        task = await client.get(record.task_id)
+    except GenVideoError:  # it knows no such task, or cannot be asked now
+        return entry
+    now = datetime.now(timezone.utc)
+    ahead = (task.answered_at - now).total_seconds() if task.answered_at is not None else None
+    lost = lost_create(record, clock_doubt=_doubt(record))
+    if task.created_at is None or not lost.span(now, ahead).holds(task.created_at):
+        return entry
+    async for found in every_record(pipeline.ledger):
+        if not isinstance(found, Entry) or (found.record.key != record.key and found.record.is_of(task)):
+            return entry
+    pipeline.say(f"{client.title} knows task {task.task_id}, which the lost answer to key {record.key!r} named.")
+    return await pipeline.ledger.move(entry, "submitted", submitted_at=lost.sent_at, reason=None)
 
 
 async def _some_by_elimination(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog, known: _Known) -> bool:
@@ -77,14 +106,17 @@ async def _some_by_elimination(pipeline: Pipeline, lost: Sequence[Entry], log: A
     return False
 
 
-async def _one(pipeline: Pipeline, entry: Entry, log: AccountLog | None, known: _Known) -> Entry:
-    record = entry.record
+async def _by_log(pipeline: Pipeline, log: AccountLog | None, known: _Known, entry: Entry) -> Entry:
+    create = _create(pipeline, entry.record, log, known)
+    return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
+
+
+async def _one(pipeline: Pipeline, entry: Entry, look: Callable[[Entry], Awaitable[Entry]]) -> Entry:
     try:
-        create = _create(pipeline, record, log, known)
-        return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
+        return await look(entry)
     except Exception as error:  # whatever it is: the record stays as it is, a person decides, and the others go on
         told = str(error) if isinstance(error, GenVideoError) else redact(f"{type(error).__name__}: {error}")
-        pipeline.say(f"The lost create of key {record.key!r} could not be looked for: {told}")
+        pipeline.say(f"The lost create of key {entry.record.key!r} could not be looked for: {told}")
         return entry
 
 
