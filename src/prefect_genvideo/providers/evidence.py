@@ -210,6 +210,8 @@ def _speakers(answer: Any, task_id: str, plain_ids: bool) -> Iterator[Task]:
         if not queue:
             return
         value, above, depth = queue.popleft()
+        if not value or not isinstance(value, dict | list):
+            continue
         fields = keyed(value)
         relation = _relation(fields, task_id, above, plain_ids)
         if _speaks(fields):

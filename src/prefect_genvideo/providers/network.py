@@ -12,9 +12,7 @@ import contextlib
 import functools
 import ssl
 import sys
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
-from dataclasses import dataclass
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -128,45 +126,32 @@ def _through(proxy: str, limits: httpx.Limits) -> httpx.AsyncBaseTransport:
         raise httpx.ProxyError(f"the environment's {scheme} proxy cannot be used: {type(error).__name__}") from None
 
 
-@dataclass(frozen=True)
-class _Kept:
-    """A connection that may be used again.
-
-    Attributes:
-        pool: Holds this one connection.
-        origin: Whom it leads to.
-        since: When it came free, by the monotonic clock.
-    """
-
-    pool: httpcore.AsyncConnectionPool
-    origin: httpcore.Origin
-    since: float
-
-
 class _Direct(httpx.AsyncBaseTransport):
     """Connections to checked addresses. Name and certificate stay the link's: only TCP is opened here.
 
-    Each has a pool of its own. One pool of many looks through all of them several times a request: with sixteen in use
-    that takes longer than the request itself.
+    httpcore's pool looks through all of its connections several times a request: with sixteen in use that takes longer
+    than the request itself. So its connections are used without it.
     """
 
     def __init__(self, limits: httpx.Limits, guard: Guard | None) -> None:
         self._backend = _Backend(guard)
         self._places = anyio.Semaphore(limits.max_connections or sys.maxsize)
         self._most_kept = limits.max_keepalive_connections or 0
-        self._expiry = limits.keepalive_expiry or 0.0
-        self._kept: list[_Kept] = []  # the longest unused first
-        self._busy: set[httpcore.AsyncConnectionPool] = set()
+        self._expiry = limits.keepalive_expiry
+        self._kept: list[httpcore.AsyncHTTPConnection] = []  # the longest unused first
+        self._busy: set[httpcore.AsyncHTTPConnection] = set()
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         url = request.url
+        if url.scheme not in _DEFAULT_PORTS:
+            raise httpx.UnsupportedProtocol("")
         target = httpcore.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         await self._place(request.extensions.get("timeout", {}).get("pool"))
-        pool = self._pool(target.origin)
-        self._busy.add(pool)
+        connection = await self._connection(target.origin)
+        self._busy.add(connection)
         try:
             with _httpx_errors():
-                response = await pool.handle_async_request(
+                response = await connection.handle_async_request(
                     httpcore.Request(
                         request.method,
                         target,
@@ -176,14 +161,14 @@ class _Direct(httpx.AsyncBaseTransport):
                     )
                 )
         except BaseException:
-            await self._give_back(pool, None)
+            await self._give_back(connection, again=False)
             raise
-        ended = functools.partial(self._give_back, pool, target.origin)
+        ended = functools.partial(self._give_back, connection, again=True)
         return httpx.Response(response.status, headers=response.headers, stream=_Body(response, ended))
 
     async def aclose(self) -> None:
-        for pool in (*self._busy, *(kept.pool for kept in self._kept)):
-            await pool.aclose()
+        for connection in (*self._busy, *self._kept):
+            await connection.aclose()
         self._kept.clear()
 
     async def _place(self, seconds: float | None) -> None:
@@ -194,32 +179,31 @@ class _Direct(httpx.AsyncBaseTransport):
                 return await self._places.acquire()
             raise httpx.PoolTimeout("") from None
 
-    def _pool(self, origin: httpcore.Origin) -> httpcore.AsyncConnectionPool:
-        """The connection to a host that was used last; a new one where there is none."""
+    async def _connection(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+        """The free connection to a host that was used last; a new one where none still holds."""
         for place in reversed(range(len(self._kept))):
-            if self._kept[place].origin == origin:
-                return self._kept.pop(place).pool
-        return httpcore.AsyncConnectionPool(
-            ssl_context=tls_context(),
-            max_connections=1,
-            max_keepalive_connections=min(1, self._most_kept),
+            if self._kept[place].can_handle_request(origin):
+                connection = self._kept.pop(place)
+                if not connection.has_expired():
+                    return connection
+                await connection.aclose()
+        return httpcore.AsyncHTTPConnection(
+            origin,
+            ssl_context=tls_context() if origin.scheme == b"https" else None,
             keepalive_expiry=self._expiry,
             network_backend=self._backend,
         )
 
-    async def _give_back(self, pool: httpcore.AsyncConnectionPool, origin: httpcore.Origin | None) -> None:
-        """Keep a connection for its host; close it where there is no host, and others that nobody has used for long."""
-        now = time.monotonic()
+    async def _give_back(self, connection: httpcore.AsyncHTTPConnection, *, again: bool) -> None:
+        """Keep a connection that can be used again; close it otherwise, and those that nobody has used for long."""
         self._places.release()
-        self._busy.discard(pool)
-        closing = [pool]
-        if origin is not None and pool.connections:
-            self._kept.append(_Kept(pool, origin, now))
-            closing = []
-        while self._kept and (len(self._kept) > self._most_kept or self._kept[0].since < now - self._expiry):
-            closing.append(self._kept.pop(0).pool)
-        for each in closing:
-            await each.aclose()
+        self._busy.discard(connection)
+        if again and connection.is_idle():
+            self._kept.append(connection)
+        else:
+            await connection.aclose()
+        while self._kept and (len(self._kept) > self._most_kept or self._kept[0].has_expired()):
+            await self._kept.pop(0).aclose()
 
 
 class _Body(httpx.AsyncByteStream):
