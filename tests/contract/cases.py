@@ -134,17 +134,18 @@ def _content(body: Any) -> bytes:
     """The bytes of a body: text as it stands, JSON, or one of the forms that JSON cannot hold."""
     if isinstance(body, str):
         return body.encode()
-    if body is None or not {"binary", "packed", "raw_b64"} & set(body):
+    told: Case = cast(Case, body) if isinstance(body, dict) else {}
+    if not {"binary", "packed", "raw_b64"} & set(told):
         return b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
-    if "raw_b64" in body:
-        content = base64.b64decode(body["raw_b64"])
-    elif "binary" in body:
-        content = mp4(body["length"])
+    if "raw_b64" in told:
+        content = base64.b64decode(told["raw_b64"])
+    elif "binary" in told:
+        content = mp4(told["length"])
     else:
-        content = json.dumps(body["json"], ensure_ascii=False).encode()
-    head, tail = (bytes.fromhex(body.get(name, "")) for name in ("head_hex", "tail_hex"))
+        content = json.dumps(told["json"], ensure_ascii=False).encode()
+    head, tail = (bytes.fromhex(told.get(name, "")) for name in ("head_hex", "tail_hex"))
     content = head + content + tail
-    return _PACKERS[body["packed"]](content) if "packed" in body else content
+    return _PACKERS[told["packed"]](content) if "packed" in told else content
 
 
 def plain_body(case: Case) -> bytes:

@@ -232,6 +232,22 @@ async def test_a_task_id_in_a_cut_answer_is_kept_for_the_person_who_decides(
     assert error.task_id == "task_abc"
 
 
+@pytest.mark.parametrize("status", [500, 502, 504, 408])
+@pytest.mark.parametrize("body", [{"task_id": "task_x"}, {"code": "x", "message": "m", "data": {"task_id": "task_x"}}])
+async def test_a_task_id_in_a_fault_is_kept_for_the_person_who_decides(
+    status: int, body: Any, client: VideoClient, server: ScriptedServer
+) -> None:
+    """The fault may have come after the task was made."""
+    error = await refusal(client, server, answering(status, body))
+    assert (type(error), error.task_id) == (errors.UnknownOutcomeError, "task_x")
+
+
+async def test_what_is_refused_names_no_task(client: VideoClient, server: ScriptedServer) -> None:
+    """An id in a refusal is that of the call."""
+    error = await refusal(client, server, answering(400, {"id": "req-1", "error": {"message": "m", "code": "bad"}}))
+    assert (type(error), error.task_id) == (errors.RejectedError, None)
+
+
 async def test_a_silent_server_leaves_the_outcome_unknown(server: ScriptedServer) -> None:
     """A read timeout comes after sending."""
     async with SudashuiClient(KEY, server.url, timeout=0.1) as client:
@@ -368,6 +384,21 @@ async def test_one_broken_byte_does_not_cost_the_task_id(sudashui: SudashuiClien
     body = b'\xef\xbb\xbf{"task_id": "task_x", "message": "\xce\xde\xd0\xa7", "n": ' + b"9" * 5000 + b', "f": NaN}'
     server.handler = lambda _: Answer(200, {"Content-Encoding": "gzip"}, gzip.compress(body))
     assert await sudashui.create(SUDASHUI) == "task_x"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"message": "line\nbreak\tand tab", "task_id": "task_x"}',
+        '{"task_id": "task_x"}'.encode("utf-16"),
+        b"\xfe\xff" + '{"task_id": "task_x"}'.encode("utf-16-be"),
+        b'{"task_id": "", "taskId": "task_x"}',
+    ],
+)
+async def test_loose_json_is_read(body: bytes, client: VideoClient, server: ScriptedServer) -> None:
+    """Whoever writes JSON by hand."""
+    server.handler = lambda _: answering(200, body)
+    assert await client.create(SUDASHUI if isinstance(client, SudashuiClient) else SENSEAUDIO) == "task_x"
 
 
 async def test_a_gzip_bomb_is_cut(sudashui: SudashuiClient, server: ScriptedServer) -> None:

@@ -288,6 +288,15 @@ async def test_other_links_are_no_result(place: dict[str, Any], client: VideoCli
         ("https://other.example/v1/videos/video_9/content", "https://other.example/v1/videos/video_9/content"),
         ("{base}/v1/videos/task_other/content", None),
         ("https://e.com broke while fetching", None),
+        *(
+            (written, URL)
+            for written in (
+                *(URL + "\u200b", "\ufeff" + URL, URL + ";", f"({URL})", f"[{URL}]", f"![a video]({URL})"),
+                *(URL.replace("/", "\\/"), "https%3A%2F%2Fcdn.example.invalid%2Fout.mp4"),
+            )
+        ),
+        ("https://e.com/v?a=1&amp;b=2", "https://e.com/v?a=1&b=2"),
+        ("https://e.com/a_(1).mp4", "https://e.com/a_(1).mp4"),
     ],
 )
 async def test_links_are_made_fetchable(

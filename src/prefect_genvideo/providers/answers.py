@@ -69,9 +69,10 @@ def parse_json(body: bytes) -> Any:
 
 
 def _decoded(body: bytes) -> str:
+    if body[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return body.decode("utf-16", "replace")
     body = body.removeprefix(b"\xef\xbb\xbf").rstrip(b"\0")
-    encodings = ("utf-16",) if body[:2] in (b"\xff\xfe", b"\xfe\xff") else ("utf-8", "gb18030")
-    for encoding in encodings:
+    for encoding in ("utf-8", "gb18030"):
         try:
             return body.decode(encoding)
         except UnicodeDecodeError:
@@ -88,7 +89,8 @@ def _finite_float(digits: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-_JSON = json.JSONDecoder(parse_int=_whole, parse_float=_finite_float, parse_constant=lambda _: None)
+# Not strict: a gateway that copies its supplier's words leaves line breaks in them as they are.
+_JSON = json.JSONDecoder(parse_int=_whole, parse_float=_finite_float, parse_constant=lambda _: None, strict=False)
 
 
 def as_object(value: Any) -> JsonObject:

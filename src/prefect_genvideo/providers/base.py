@@ -20,7 +20,7 @@ from urllib.parse import quote, urlsplit
 import anyio.to_thread
 import httpx
 
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
@@ -30,7 +30,7 @@ from prefect_genvideo.providers.answers import salvage_id
 from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import fetch_small, open_video
-from prefect_genvideo.providers.evidence import CreatedIds, created_ids
+from prefect_genvideo.providers.evidence import created_ids
 from prefect_genvideo.providers.http import Client, Line, Reply, exchange
 from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.readings import Manners, read_generation
@@ -262,13 +262,16 @@ class VideoClient(Billing):
     async def _task_id_of(self, reply: Reply, request: VideoRequest) -> str:
         """Return the task id of a create's answer, or raise what the answer means."""
         facts, answered = self._facts_of(reply), 200 <= reply.status < 300
-        found = created_ids(reply.json) if answered else CreatedIds()
-        if found.task_id and not facts.refused:
+        found = created_ids(reply.json)
+        if answered and found.task_id and not facts.refused:
             return found.task_id
         named = found.task_id or found.suspect or (salvage_id(reply.body) if reply.json is None else None)
-        if found.task_id:
+        if answered and found.task_id:
             raise self._error((ID_AND_REFUSAL,), facts, named)
-        raise await self._refusal(facts, request, named)
+        error = await self._refusal(facts, request, named if answered else None)
+        if isinstance(error, UnknownOutcomeError):
+            error.task_id = named  # whatever the status was, a person may go by it
+        raise error
 
     async def _refusal(self, facts: Facts, request: VideoRequest, task_id: str | None) -> GenVideoError:
         """Return what a create's answer without an id means."""

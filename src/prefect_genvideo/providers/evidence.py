@@ -64,10 +64,16 @@ def key_of(name: str) -> str:
 
 
 def keyed(value: Any) -> JsonObject:
-    """Return an object with its names as `key_of` has them; the first of two that become one. Empty for the rest."""
+    """Return an object with its names as `key_of` has them; of two that become one the first that says something.
+
+    Empty for the rest.
+    """
     fields: JsonObject = {}
     for name, inner in islice(as_object(value).items(), _MAX_FIELDS):
-        fields.setdefault(key_of(name), inner)
+        key = key_of(name)
+        known = fields.get(key)
+        if known is None or known == "":
+            fields[key] = inner
     return fields
 
 

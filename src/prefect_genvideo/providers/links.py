@@ -40,6 +40,10 @@ _INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\]{1,2000}", re.IGNORECAS
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
 # Between two links in one text.
 _NEXT_LINK = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
+# A link in brackets, as Markdown or a list that was printed.
+_IN_BRACKETS = re.compile(r"(?:!?\[[^\]]{0,100}\])?\((\S+)\)|\[(\S+)\]")
+# What people paste along and no link begins or ends with: quotes, marks that take no room.
+_AROUND = "<>\"'`\u200b\u200c\u200d\u2060\ufeff "
 # Path of the gateway's own proxy for a task's video.
 _CONTENT_ROUTE = re.compile(r"/v1/videos?/(?:generations/)?([^/?#]+)/content/?")
 _COVER_KEYS = ("coverurl", "cover", "coverimageurl", "thumbnailurl", "thumbnail", "posterurl", "poster")
@@ -57,7 +61,7 @@ def resolved(value: Any, base_url: str) -> str | None:
     Returns:
         The link as it came where it is whole. Blanks in a file's name are written as `%20`.
     """
-    text = as_text(value).strip("<>\"'`")
+    text = _unwrapped(as_text(value))
     if not text or len(text) > _MAX_TEXT:
         return None
     if text.startswith("//"):
@@ -69,6 +73,16 @@ def resolved(value: Any, base_url: str) -> str | None:
         return text
     quoted = text.replace(" ", "%20")
     return quoted if " " in text and is_link(quoted) and _VIDEO_FILE.search(urlsplit(quoted).path) else None
+
+
+def _unwrapped(text: str) -> str:
+    """A link without what it was written in: quotes, brackets, a second escaping as JSON, HTML or part of a URL."""
+    text = text.strip(_AROUND)
+    if found := _IN_BRACKETS.fullmatch(text):
+        text = (found[1] or found[2]).strip(_AROUND)
+    if re.match("https?%3a%2f%2f", text, re.IGNORECASE):
+        text = unquote(text)
+    return text.replace("\\/", "/").replace("&amp;", "&").rstrip(",;")
 
 
 @dataclass(frozen=True)
