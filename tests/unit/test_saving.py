@@ -16,7 +16,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.pipeline.provenance import manifest_key, read_manifest
+from prefect_genvideo.pipeline.provenance import is_unchanged, manifest_key, marks_of, read_manifest
 from prefect_genvideo.pipeline.save import MAX_COVER, SaveJob, save_generation
 from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.storage import LocalStore, ObjectInfo, ObjectStore
@@ -227,6 +227,26 @@ async def test_a_copied_bucket_is_still_verified(s3: S3Server) -> None:
     assert source.opened == []
     assert second.etag != first.etag
     assert (await copy.head(KEY) or pytest.fail("gone")).etag == second.etag
+
+
+async def test_a_video_whose_etag_comes_later_is_known_by_its_marks(strict_s3: S3Server) -> None:
+    """rclone takes the MD5 of a whole object when it is asked: once read back, that is enough, and is noted."""
+    store = strict_s3.store(part_size=5 * 1024 * 1024)
+    video = mp4(6 * 1024 * 1024)
+    first, _ = await save(store, Answer(video))
+    assert first.etag is None
+    second, source = await save(store, Answer(video))
+    assert (source.opened, second.sha256) == ([], first.sha256)
+    key = first.key.removeprefix("videos/")
+    there = await store.head(key) or pytest.fail("gone")
+    assert there.etag == second.etag
+    assert not await is_unchanged(store, replace(there, size=1), first, marks_of("sudashui", "task_1"))
+    # Without its marks, which a server forgets that is started anew, the bytes tell; they are other ones here.
+    await store.put(key, video[:-1] + b"?", content_type="video/mp4")
+    other = await store.head(key) or pytest.fail("gone")
+    assert not await is_unchanged(store, other, first, marks_of("sudashui", "task_1"))
+    await store.put(key, video, content_type="video/mp4")
+    assert await is_unchanged(store, replace(there, metadata={}), first, marks_of("sudashui", "task_1"))
 
 
 async def test_something_else_at_the_manifests_key(tmp_path: Path) -> None:

@@ -101,7 +101,7 @@ async def test_a_stream_arrives_whole(store: ObjectStore, size: int) -> None:
     assert digest.hexdigest() == hashlib.sha256(data).hexdigest()
     there = await store.head("v/x.mp4")
     assert there is not None
-    assert there.etag == info.etag
+    assert info.etag in ("", there.etag)  # where a store may tell another one later, none is told
 
 
 async def test_leaving_without_commit_leaves_nothing(store: ObjectStore) -> None:

@@ -38,6 +38,7 @@ from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
 from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.play import PlayLinks
+from prefect_genvideo.pipeline.provenance import is_unchanged, marks_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
 from prefect_genvideo.prices.facts import MoneyFacts
@@ -339,7 +340,8 @@ class Pipeline:
             return None
         store = self.ledger.store
         there = await store.head(store.relative_key(stored.key))
-        same = there is not None and there.size == stored.size and (stored.etag in (None, there.etag))
+        marks = marks_of(stored.provider, stored.task_id)
+        same = there is not None and await is_unchanged(store, there, stored, marks)
         return stored.model_copy(update={"reused": True}) if same else None
 
     async def save(self, entry: Entry, generation: Generation) -> StoredVideo:

@@ -1,20 +1,27 @@
-"""The JSON document beside every video. It is written last: where it is, the video has been proved."""
+"""The manifest beside every video, written last: where it is, the video has been proved; and whether it still is."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, Literal
+from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.storage.base import ObjectStore
+from prefect_genvideo.storage.base import ObjectInfo, ObjectStore
 
 SCHEMA_VERSION = 1
 """Version of the manifest that this release writes; a newer one is refused."""
 MEDIA_TYPE = "video/mp4"
+TASK_MARK = "task-id"
+"""Metadata name of the task that a video is of."""
+PROVIDER_MARK = "provider"
+"""Metadata name of the task's provider."""
 
 
 class StoredFile(BaseModel):
@@ -22,7 +29,7 @@ class StoredFile(BaseModel):
 
     Attributes:
         key: Key relative to the destination's prefix.
-        etag: What the store said of it when it was saved.
+        etag: What the store said of it when it was saved; None where it says only later what lasts.
     """
 
     model_config = ConfigDict(extra="ignore")
@@ -141,3 +148,48 @@ async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:
         else:
             reason, way_out = "no manifest", "it is none of a video; move it away, or save the video under another key"
         raise DestinationError(f"The manifest {uri} cannot be used: {way_out}.", reason=reason) from error
+
+
+def marks_of(provider: str, task_id: str) -> dict[str, str]:
+    """Metadata of a video's object: ASCII only, as it travels in HTTP headers.
+
+    Args:
+        provider: Name.
+        task_id: The provider's id of the task.
+    """
+    return {TASK_MARK: quote(task_id), PROVIDER_MARK: quote(provider)}
+
+
+async def is_unchanged(
+    store: ObjectStore, there: ObjectInfo, video: VideoFile | StoredVideo, marks: Mapping[str, str]
+) -> bool:
+    """Whether a saved video is still the proved one: by its ETag; by its marks where none was told; else by its bytes.
+
+    Copying an object changes its ETag and not its bytes. A store that computes ETags anew keeps marks only as long as
+    nobody has touched the object.
+
+    Args:
+        store: Where it is.
+        there: What is there.
+        video: What was saved.
+        marks: Of its task, see `marks_of`.
+    """
+    if there.size != video.size:
+        return False
+    marked = marks.items() <= there.metadata.items()
+    if marked if video.etag is None else there.etag == video.etag:
+        return True
+    return await hash_of(store, there.key) == video.sha256
+
+
+async def hash_of(store: ObjectStore, key: str) -> str:
+    """SHA-256 (hex) of an object's bytes.
+
+    Args:
+        store: Where it is.
+        key: Relative to the store's prefix.
+    """
+    digest = hashlib.sha256()
+    async for chunk in store.read(key):
+        digest.update(chunk)
+    return digest.hexdigest()

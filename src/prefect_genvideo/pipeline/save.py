@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import IO, Any
-from urllib.parse import quote
 
 import anyio
 import anyio.to_thread
@@ -28,10 +27,15 @@ from prefect_genvideo.pipeline.names import name_task
 from prefect_genvideo.pipeline.pictures import CopyingUpload, Pictures, first_picture
 from prefect_genvideo.pipeline.provenance import (
     MEDIA_TYPE,
+    PROVIDER_MARK,
+    TASK_MARK,
     Manifest,
     StoredFile,
     VideoFile,
+    hash_of,
+    is_unchanged,
     manifest_key,
+    marks_of,
     read_manifest,
 )
 from prefect_genvideo.pipeline.transfer import Fetch, Patience, Prover, Received, Sleep, VideoSource
@@ -51,8 +55,6 @@ _COVERS = (
 )
 # Uploads of one video that a store may drop at their end before the save fails; a later one goes on.
 _UPLOADS = 3
-_TASK = "task-id"
-_PROVIDER = "provider"
 
 
 @dataclass(frozen=True)
@@ -161,11 +163,10 @@ class _Saver:
         if there is None:
             logger.warning("%s: the saved video has been removed; it is saved again", self.store.uri(job.key))
             return None
-        if (there.size, there.etag) == (manifest.video.size, manifest.video.etag):
-            return manifest
-        # Copying an object changes its ETag and not its bytes: only the bytes can tell.
-        if there.size != manifest.video.size or await self._hash_of(job.key) != manifest.video.sha256:
+        if not await is_unchanged(self.store, there, manifest.video, self._marks()):
             raise self._occupied("another file than its manifest describes")
+        if there.etag == manifest.video.etag:
+            return manifest
         renewed = manifest.model_copy(update={"video": manifest.video.model_copy(update={"etag": there.etag})})
         await self._put_manifest(renewed)
         return renewed
@@ -173,10 +174,10 @@ class _Saver:
     async def adopted(self) -> Manifest | None:
         """The video that an earlier save put there before it died without a manifest."""
         there = await self.store.head(self.job.key)
-        if there is None or _TASK not in there.metadata:
+        if there is None or TASK_MARK not in there.metadata:
             return None
         if any(there.metadata.get(name) != value for name, value in self._marks().items()):
-            task, provider = there.metadata.get(_TASK), there.metadata.get(_PROVIDER)
+            task, provider = there.metadata.get(TASK_MARK), there.metadata.get(PROVIDER_MARK)
             raise self._occupied(f"the video of task {task} ({provider})")
         prover = Prover()
         try:
@@ -238,20 +239,12 @@ class _Saver:
                 reason="contention",
                 task_id=self.job.generation.task_id,
             )
-        if there.size != received.size or await self._hash_of(self.job.key) != received.sha256:
+        if there.size != received.size or await hash_of(self.store, self.job.key) != received.sha256:
             raise self._occupied("another file")
         return there
 
-    async def _hash_of(self, key: str) -> str:
-        digest = hashlib.sha256()
-        async for chunk in self.store.read(key):
-            digest.update(chunk)
-        return digest.hexdigest()
-
     def _marks(self) -> dict[str, str]:
-        # Object metadata is ASCII only, and travels in HTTP headers.
-        generation = self.job.generation
-        return {_TASK: quote(generation.task_id), _PROVIDER: quote(generation.provider)}
+        return marks_of(self.job.generation.provider, self.job.generation.task_id)
 
     def _occupied(self, by: str) -> DestinationError:
         generation = self.job.generation
@@ -278,7 +271,7 @@ class _Saver:
                     key=job.key,
                     size=received.size,
                     sha256=received.sha256,
-                    etag=there.etag,
+                    etag=there.etag or None,
                     seconds=movie.seconds,
                     width=movie.width,
                     height=movie.height,

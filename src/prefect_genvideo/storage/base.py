@@ -45,7 +45,8 @@ class ObjectInfo:
     Attributes:
         key: Key relative to the store's prefix.
         size: Bytes.
-        etag: Opaque version of the content, without quotes. May be empty in listings.
+        etag: Opaque version of the content, without quotes. May be empty in listings, and of an upload to a store that
+            tells it later.
         metadata: User metadata, lower-case names, where the store keeps any. Empty in listings.
         modified: When it was written, by the store's clock, where a listing tells.
     """

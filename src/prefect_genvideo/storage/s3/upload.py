@@ -255,13 +255,15 @@ class S3Upload(Upload):
                 lambda: self._store.send_body("put_object", self._key, self._buffer, **params),
             )
             # Compared with what was sent, or refused if it were something else: the store holds it.
-            proved = answer is not None and bool(plain_md5(answer) or self._store.promises.signed)
+            if answer is not None and plain_etag(answer) and (plain_md5(answer) or self._store.promises.signed):
+                return ObjectInfo(self._key, self._size, plain_etag(answer))
         else:
             answer = await self._complete()
-            # Copies of S3 that look at no signature may give one ETag here and another one later: rclone does.
-            proved = answer is not None and self._store.promises.signed and plain_etag(answer) == self._etag_of_parts()
-        if answer is not None and proved and plain_etag(answer):
-            return ObjectInfo(self._key, self._size, plain_etag(answer))
+            # The parts are proved, and the object is made of them.
+            if answer is not None and plain_etag(answer) == self._etag_of_parts():
+                # Copies of S3 that look at no signature may give one ETag here and another one later. To ask for that
+                # one lets rclone read the whole object.
+                return ObjectInfo(self._key, self._size, plain_etag(answer) if self._store.promises.signed else "")
         there = await self._store.head(self._key)
         if there is None or there.size != self._size:
             found = "nothing" if there is None else f"{there.size} bytes"
