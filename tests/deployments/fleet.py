@@ -128,7 +128,7 @@ class Fleet:
             if time.monotonic() > deadline:
                 words = self.worker.log[-6000:] if self.worker else ""
                 raise AssertionError(f"not within {seconds:g} s: {told}\n{words}\n{self.server.log[-2000:]}")
-            time.sleep(0.3)
+            time.sleep(0.7)
         return value
 
     def stays(self, told: str, true: Callable[[], bool], seconds: float) -> None:
