@@ -235,6 +235,9 @@ PLACES: list[dict[str, Any]] = [
     {"result_url": "a sentence", "cover_url": "https://e.com/c.mp4", "url": URL},
     {"result_url": "http://10.0.0.7/local.mp4", "data": {"url": URL}},
     {"properties": {"input": "https://e.com/asked.mp4"}, "url": URL},
+    {"outputs": [{"type": "image", "url": "https://e.com/i/1"}, {"type": "video", "url": BARE}]},
+    {"outputs": [{"media_type": "image/png", "url": "https://e.com/i/1"}, {"media_type": "video/mp4", "url": BARE}]},
+    {"type": "image", "url": BARE},
     {"content": [{"type": "video", "video_url": "https://e.com/reference.mp4"}], "result": {"url": URL}},
 ]
 
@@ -337,6 +340,23 @@ REASONS: list[tuple[dict[str, Any], str]] = [
     ({"fail_reason": '{"foo": 1}'}, "(no reason given)"),
     ({"message": "操作成功"}, "(no reason given)"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("word", "reason"),
+    [
+        ("EXPIRED", "expired"),
+        ("Cancelled", "cancelled"),
+        ("FAILURE", "(no reason given)"),
+        ("生成失败", "(no reason given)"),
+    ],
+)
+async def test_a_word_is_the_reason_where_nothing_else_is_said(
+    word: str, reason: str, client: VideoClient, server: ScriptedServer
+) -> None:
+    """Where it tells more than that it failed."""
+    serve(server, {"task_id": TASK, "status": word})
+    assert (await client.get(TASK)).reason == reason
 
 
 @pytest.mark.parametrize(("facts", "reason"), REASONS)

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
-from prefect_genvideo.providers.answers import as_list, as_object, as_text, is_link, names, url_parts
+from prefect_genvideo.providers.answers import JsonObject, as_list, as_object, as_text, is_link, names, url_parts
 from prefect_genvideo.providers.evidence import Node, Task, walk
 
 # Fields that hold a result's link. Any other field counts when its link names a video file.
@@ -35,6 +35,9 @@ _VIDEO_FILE = re.compile(r"\.(?:mp4|mov|webm|m4v|mkv)$", re.IGNORECASE)
 _OTHER_FILE = re.compile(
     r"\.(?:jpe?g|png|webp|gif|bmp|svg|heic|tiff?|mp3|wav|m4a|aac|json|html?|txt|srt|vtt|zip)$", re.IGNORECASE
 )
+# Kinds of a result that is no video, and where they stand.
+_OTHER_MEDIA = re.compile(r"(?:image|picture|photo|cover|thumbnail|audio|text|gif)(?:s|_url|/\S+)?", re.IGNORECASE)
+_TYPE_KEYS = ("type", "media_type", "content_type", "mime_type", "mimeType", "kind")
 # A link inside a text for people, and the fields that hold such texts.
 _INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\]{1,2000}", re.IGNORECASE)
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
@@ -47,6 +50,8 @@ _AROUND = "<>\"'`\u200b\u200c\u200d\u2060\ufeff "
 # Path of the gateway's own proxy for a task's video.
 _CONTENT_ROUTE = re.compile(r"/v1/videos?/(?:generations/)?([^/?#]+)/content/?")
 _COVER_KEYS = ("coverurl", "cover", "coverimageurl", "thumbnailurl", "thumbnail", "posterurl", "poster")
+# What tells the better of two links: the lesser, item by item.
+_Rank = tuple[bool, bool, bool, int, int]
 # Characters of a text that is searched for links.
 _MAX_TEXT = 20_000
 
@@ -101,9 +106,7 @@ class LinkPlaces:
 
     def video(self, task: Task) -> str | None:
         """Return the task's video link: direct before the API's own proxy, documented places before others."""
-        ranked = [(self._rank(node, link), link) for node, link in self._candidates(task.row)]
-        if not ranked:
-            ranked = [(self._rank(node, link), link) for node, link in self._candidates(task.beside)]
+        ranked = list(self._candidates(task.row)) or list(self._candidates(task.beside))
         return min(ranked, key=lambda each: each[0])[1] if ranked else None
 
     def cover(self, task: Task) -> str | None:
@@ -111,15 +114,13 @@ class LinkPlaces:
         nodes = [node for node in walk(task.row) if node.path[-1:] and node.path[-1] in _COVER_KEYS]
         return next(filter(None, (resolved(node.value, self.base_url) for node in nodes)), None)
 
-    def _candidates(self, row: Mapping[str, Any]) -> Iterator[tuple[Node, str]]:
-        for node in walk(_without_echo(dict(row))):
-            if not isinstance(node.value, str) or any(_NO_RESULT.search(key) for key in node.path):
-                continue
+    def _candidates(self, row: Mapping[str, Any]) -> Iterator[tuple[_Rank, str]]:
+        for node, is_other in _texts(_without_echo(dict(row))):
             for text in _links_of(node):
                 link = resolved(text, self.base_url)
                 path = urlsplit(link).path if link else ""
                 if link and not _OTHER_FILE.search(path) and (_is_place(node) or _VIDEO_FILE.search(path)):
-                    yield from ((node, own) for own in self._own(link))
+                    yield from (((is_other, *self._rank(node, own)), own) for own in self._own(link))
 
     def _rank(self, node: Node, link: str) -> tuple[bool, bool, int, int]:
         place = self.preferred.index(node.path) if node.path in self.preferred else len(self.preferred)
@@ -163,6 +164,21 @@ def _is_local(link: str, base_url: str) -> bool:
         return not ip_address(host).is_global
     except ValueError:
         return host == "localhost" or host.endswith((".localhost", ".local", ".internal"))
+
+
+def _texts(row: JsonObject) -> Iterator[tuple[Node, bool]]:
+    """Texts that may hold a result's link, and whether what holds them says that it is e.g. a picture."""
+    of_other_media = set[int]()
+    for node in walk(row):
+        if _is_other_media(node.value):
+            of_other_media.update(map(id, as_object(node.value).values()))
+        if isinstance(node.value, str) and not any(_NO_RESULT.search(key) for key in node.path):
+            yield node, id(node.value) in of_other_media
+
+
+def _is_other_media(value: Any) -> bool:
+    fields = as_object(value)
+    return any(_OTHER_MEDIA.fullmatch(as_text(fields.get(name))) is not None for name in _TYPE_KEYS)
 
 
 def _is_place(node: Node) -> bool:

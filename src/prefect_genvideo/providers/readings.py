@@ -23,6 +23,8 @@ from prefect_genvideo.providers.words import normalised, state_of
 NO_LINK = "reported done, without an http(s) link yet"
 """Reason of a generation that is reported as done and cannot be fetched."""
 
+# Words of failure that begin so tell no cause.
+_ONLY_FAILED = ("fail", "error", "失败", "任务失败", "生成失败", "处理失败", "已失败")
 # Beside nothing else, these speak of the call rather than of a task.
 _OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ready")))
 
@@ -139,7 +141,13 @@ def _failed(task: Task) -> _Verdict:
     said = said_in(task.row, task.beside)
     reason = said.reason()
     about_content = refused_for_content(f"{task.word} {reason} {' '.join(said.texts)}", said.codes)
-    return _Verdict("failed", reason=reason or NO_REASON, moderation=about_content)
+    return _Verdict("failed", reason=reason or _cause(task.word) or NO_REASON, moderation=about_content)
+
+
+def _cause(word: str) -> str:
+    """What a word of failure says beyond that it failed: `expired`, `cancelled`."""
+    plain = word.strip().lower()
+    return "" if plain.startswith(_ONLY_FAILED) else plain
 
 
 def _without_link(task: Task, more: Mapping[str, GenerationState]) -> _Verdict:
