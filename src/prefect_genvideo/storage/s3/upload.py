@@ -8,7 +8,6 @@ import logging
 import re
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from functools import partial
 from typing import Any, NamedTuple, Protocol, TypeVar
 from uuid import uuid4
 
@@ -230,7 +229,8 @@ class S3Upload(Upload):
 
     async def digest(self) -> str:
         """SHA-256 (hex) of everything written so far."""
-        await self._all_hashed()
+        if self._sending:
+            await asyncio.wait([self._sending[-1].hashed])
         digest = self._sha256.copy()
 
         def update() -> None:
@@ -362,10 +362,10 @@ class S3Upload(Upload):
             await finish(self._create())
         while self._sending and (self._sending[0].sent.done() or not self._places.hold(len(self._sending))):
             await self._oldest_part()
-        await self._all_hashed()
         self._started += 1
         buffer, self._buffer, self._filled = self._buffer, bytearray(), 0
-        hashed = asyncio.create_task(in_thread(partial(self._hash, buffer, self._comparing)))
+        before = self._sending[-1].hashed if self._sending else None
+        hashed = asyncio.create_task(self._hashed(before, buffer, self._comparing))
         place: dict[str, Any] = {"UploadId": self._upload_id, "PartNumber": self._started}
         md5 = hashed if self._comparing else None
         sent = asyncio.create_task(self._store.send_body("upload_part", self._key, buffer, md5=md5, **place))
@@ -374,14 +374,16 @@ class S3Upload(Upload):
             self._part_size *= 2
             self._spare = None
 
-    def _hash(self, buffer: bytearray, comparing: bool) -> str:
-        self._sha256.update(buffer)
-        return hashlib.md5(buffer, usedforsecurity=False).hexdigest() if comparing else ""
+    async def _hashed(self, before: asyncio.Task[str] | None, buffer: bytearray, comparing: bool) -> str:
+        """Hash a part while it is sent, after the one before it; returns its MD5 where that is compared."""
+        if before is not None:
+            await asyncio.wait([before])
 
-    async def _all_hashed(self) -> None:
-        """Parts are hashed in their order, each while it is sent."""
-        if self._sending:
-            await asyncio.wait([self._sending[-1].hashed])
+        def work() -> str:
+            self._sha256.update(buffer)
+            return hashlib.md5(buffer, usedforsecurity=False).hexdigest() if comparing else ""
+
+        return await in_thread(work)
 
     async def _oldest_part(self) -> None:
         # Waiting on the task itself would pass a cancellation on to it, and close() has to see the part's end.
