@@ -222,7 +222,7 @@ def by_hand(job: dict[str, Any]) -> None:
         video = requests.get(url, timeout=120)
         s3.put_object(Bucket=job["bucket"], Key=f"by-hand/{number}.mp4", Body=video.content)
 
-    @flow(task_runner=ThreadPoolTaskRunner(max_workers=10))
+    @flow(task_runner=ThreadPoolTaskRunner(max_workers=10))  # pyright: ignore[reportCallIssue, reportArgumentType]
     def everything() -> None:
         ids = [create.submit(number) for number in range(job["count"])]
         urls = [wait.submit(task_id) for task_id in ids]  # type: ignore[arg-type]  # Prefect resolves futures

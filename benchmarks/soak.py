@@ -232,7 +232,7 @@ class Soak:
         number = next(self.processes)
         name, log = f"host-{number}", str(self.logs / f"{number}.log")
         if fair:
-            return Weather(clock=(days * DAY,) * 2, host=name, log=log)
+            return Weather(clock=(days * DAY, days * DAY), host=name, log=log)
         off = [self.rng.choice((0.0, 0.0, -90.0, 300.0, -3600.0, 86_400.0, -30 * DAY)) for _ in range(2)]
         self.happened["clock jumps"] += off[0] != off[1]
         return Weather(

@@ -34,7 +34,7 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.network import tls_context
-from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store, Upload
+from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
 
 TEMPLATE = "{date}/{provider}-{task_id}.mp4"
 STALE_AFTER = 6.0
@@ -121,7 +121,7 @@ class Unsteady(ObjectStore):
         await self._by_chance(key, super().delete(key))
 
     @asynccontextmanager
-    async def upload(self, key: str, **options: Any) -> AsyncGenerator[Upload, None]:
+    async def upload(self, key: str, **options: Any) -> AsyncGenerator[Any, None]:
         async with super().upload(key, **options) as upload:
             await self._by_chance(key, asyncio.sleep(0))
             yield upload

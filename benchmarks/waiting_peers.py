@@ -4,6 +4,8 @@ Usage: `python waiting_peers.py PEER BASE_URL SPEED AT_ONCE JOB…`. A job is `S
 prompt. The default interval of the helper is divided by SPEED, nothing else is changed.
 """
 
+# pyright: reportMissingImports=false
+# The SDKs are in environments of their own.
 from __future__ import annotations
 
 import asyncio

@@ -5,6 +5,8 @@ runs. `python clients.py PEER` imports the SDK, then runs its script in a new pr
 input: it answers with the process id, waits for a line, lets the script go, and answers with the exit code.
 """
 
+# pyright: reportMissingImports=false
+# The SDKs are in environments of their own.
 from __future__ import annotations
 
 import importlib

@@ -140,7 +140,7 @@ class Exchange:
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     timeout = 30
-    server: _Listener
+    server: _Listener  # pyright: ignore[reportIncompatibleVariableOverride]  # the only one that uses it
 
     def do_GET(self) -> None:
         self._serve()

@@ -8,7 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.lowlevel
@@ -28,6 +28,11 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Estimate, Money
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
+# As a parameter of a flow: any sequence for a type checker, and at run time what Prefect's form can show.
+if TYPE_CHECKING:
+    RequestsGiven = Requests
+else:
+    RequestsGiven = str | list[VideoRequest | dict[str, Any]]
 DeriveKey = Callable[[str], Awaitable[str]]
 
 # Problems shown in the error; the rest is counted.

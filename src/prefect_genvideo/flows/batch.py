@@ -16,7 +16,7 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 from prefect_genvideo.artifacts import publish, show_budgets
-from prefect_genvideo.batch.plan import Batch, Item, expect, unclaimed
+from prefect_genvideo.batch.plan import Batch, Item, RequestsGiven, expect, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipelines
 from prefect_genvideo.errors import (
@@ -34,7 +34,7 @@ from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
-from prefect_genvideo.models import Problem, VideoRequest
+from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.labels import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -90,7 +90,7 @@ async def generate_row(label: str, work: RowWork) -> State[RowOutcome]:
 
 @flow(name="generate-videos", flow_run_name=batch_name, persist_result=False)
 async def generate_videos(
-    requests: str | list[VideoRequest | dict[str, Any]],
+    requests: RequestsGiven,
     credentials: Credentials,
     destination: Destination,
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 20,

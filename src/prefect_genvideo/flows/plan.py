@@ -1,18 +1,17 @@
 """What a batch will cost, before anything is sent: a plan in the UI and as a file beside the ledger."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated
 
 from prefect import flow
 from pydantic import Field
 
 from prefect_genvideo.artifacts import show_table
-from prefect_genvideo.batch.plan import Batch, Requests, plan_batch
+from prefect_genvideo.batch.plan import Batch, Requests, RequestsGiven, plan_batch
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipelines
 from prefect_genvideo.finance import Plan, learn_prices, make_plan, save_plan
 from prefect_genvideo.flows.approval_form import table_key
 from prefect_genvideo.flows.names import batch_name
-from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, get_settings, run_logger
 
@@ -40,7 +39,7 @@ async def check_batch(requests: Requests, pipelines: Sequence[Pipeline], key: st
 
 @flow(name="plan-videos", flow_run_name=batch_name, persist_result=False)
 async def plan_videos(
-    requests: str | list[VideoRequest | dict[str, Any]],
+    requests: RequestsGiven,
     credentials: Credentials,
     destination: Destination,
     max_in_flight: Annotated[int, Field(ge=1, le=2000)] = 20,
