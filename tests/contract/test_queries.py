@@ -287,6 +287,9 @@ async def test_ids_are_quoted_into_the_path(client: VideoClient, server: Scripte
         ({"object": "list", "data": [{"id": "b"}, {"id": "a"}, {"id": "b"}]}, ["b", "a"]),
         ({"data": [{"id": " x "}, {}, None, 7, {"id": None}]}, ["x"]),
         ({"data": []}, []),
+        ({"success": True, "data": {"models": [{"name": "a"}, {"model_name": "b"}]}}, ["a", "b"]),
+        ({"models": ["a", "b", "a"]}, ["a", "b"]),
+        ([{"id": "a"}], ["a"]),
     ],
 )
 async def test_models_are_listed(body: Any, names: list[str], client: VideoClient, server: ScriptedServer) -> None:

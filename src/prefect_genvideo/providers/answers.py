@@ -29,6 +29,10 @@ _MAX_URL = 8192
 _MAX_HOST = 253
 # Characters of a task's id; names of long-running operations have hundreds.
 _MAX_ID = 1024
+# Where a list of models stands, how deep, and the names in its entries.
+_LIST_KEYS = names("data models list items result")
+_MAX_WRAPPERS = 2
+_NAME_KEYS = names("id model_name model name")
 _FIGURE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?")
 # Texts that stand where an id would, and are none.
 _NO_IDS = frozenset(names("none null nil undefined nan n/a false true unknown -"))
@@ -233,6 +237,27 @@ def url_parts(text: str) -> SplitResult:
         return urlsplit(text)
     except ValueError:
         return SplitResult("", "", "", "", "")
+
+
+def listed_names(answer: Any) -> list[str] | None:
+    """Return the names in a list of models, each once; None where an answer holds no list.
+
+    Args:
+        answer: The list, or what it is wrapped in; its entries are names or objects with an `id`.
+    """
+    found: Any = answer
+    for _ in range(_MAX_WRAPPERS):
+        fields = as_object(found)
+        found = next((fields[key] for key in _LIST_KEYS if isinstance(fields.get(key), list | dict)), found)
+    if not isinstance(found, list):
+        return None
+    told = (entry if isinstance(entry, str) else _first_text(entry, _NAME_KEYS) for entry in as_list(found))
+    return list(dict.fromkeys(filter(None, map(as_text, told))))
+
+
+def _first_text(entry: Any, keys: tuple[str, ...]) -> str:
+    fields = as_object(entry)
+    return next(filter(None, (as_text(fields.get(key)) for key in keys)), "")
 
 
 def salvage_id(body: bytes) -> str | None:

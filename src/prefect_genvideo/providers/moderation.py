@@ -45,6 +45,8 @@ _CODES = re.compile(
             "contentfilter",
             "(?:content|input|output|request|prompt|image|video|text)moderat(?:ion|ed)",
             "moderation(?:blocked|failed|rejected|notpass)",
+            # Sora: its guard over prompts
+            "sentinelblock",
             # The gateway itself (New API)
             "sensitivewordsdetected",
             "promptblocked",
@@ -114,7 +116,9 @@ _WORDS = re.compile(
             r"\boffensive\b|\bharmful\b|\bobjectionable\b|\bunsafe\b|\bpolitic",
             # OpenAI: "rejected by the safety system"; Veo: "Responsible AI", "usage guidelines"
             r"\bsafety\b|\bresponsible ai\b|\brai\b|\bsupport codes?\W{1,3}[0-9]{8}",
-            r"\bcontent (?:filter|security|review|audit|inspection)",
+            r"\bcontent (?:filter|security|review|audit|inspection|restriction)|third[- ]party (?:content|likeness)",
+            r"\b(?:prompt|content|text|image|video|input|request|output)s? (?:(?:was|is|were|are|has been) )?flagged\b",
+            r"\b(?:prompt|content|text|image|video)s? risk\b|\bagainst (?:our|the) (?:terms|rules)\b",
             r"\bcopyright|\btrademark|\bintellectual property|\binfring|\blikeness|\bcelebrit|\bpublic figure",
             # Seedance, Sudashui: "Real human faces are not supported."
             r"\bfaces?\b|\breal[- ]?(?:human|person|people)|\bidentifiable (?:person|people)",
@@ -133,7 +137,7 @@ _WORDS = re.compile(
             r"人脸|面部|脸部|真人|真实人物|肖像|名人|明星|公众人物|版权|侵权|知识产权|商标",
             r"风控|内容安全|安全(?:检测|检查|过滤|规范|风险|限制|策略)|不安全|不良信息|不当内容|不适宜|有害",
             r"内容[^,。;]{0,6}(?:风险|不符合)|(?:不合法|非法)的?(?:内容|信息|图片|文本|素材)",
-            r"社区规范|使用政策|内容政策|使用规范|拦截词|屏蔽词|禁止生成|违反[^,。;]{0,12}(?:政策|规定|规范|条款|法|准则|协议)",
+            r"社区规范|使用政策|内容政策|使用规范|拦截词|屏蔽词|禁止生成|不支持生成[该此这]|内容[^,。;]{0,6}(?:拦截|屏蔽)|人像|不雅|违反[^,。;]{0,12}(?:政策|规定|规则|规范|条款|法|准则|协议)",
         )
     ),
     re.IGNORECASE,

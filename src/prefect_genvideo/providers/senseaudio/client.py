@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
-from prefect_genvideo.providers.answers import JsonObject, as_figure, as_list, as_object, as_text
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text, listed_names
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
@@ -118,12 +118,10 @@ class SenseAudioClient(VideoClient):
     async def _listed_models(self) -> tuple[list[str], bool]:
         """The names, and whether these are all of them."""
         reply = await self._exchange("GET", "/v1/models?mode=video")
-        answer = as_object(reply.json)
-        entries = answer.get("data")
-        if reply.status != 200 or not isinstance(entries, list):
+        names = listed_names(reply.json) if reply.status == 200 else None
+        if names is None:
             raise self._error(wire.MODELS, self._facts_of(reply))
-        names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
-        return list(dict.fromkeys(filter(None, names))), answer.get("has_more") is not True
+        return names, as_object(reply.json).get("has_more") is not True
 
     def clip_told(self, generation: Generation) -> ToldClip:
         """Return length and resolution as the answer has them; an odd length, e.g. -1, is none."""

@@ -15,7 +15,7 @@ import httpx
 from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import JsonObject, as_list, as_number, as_object, as_text, url_parts
+from prefect_genvideo.providers.answers import JsonObject, as_number, as_object, listed_names, url_parts
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT
 from prefect_genvideo.providers.classify import Facts, Row
@@ -157,11 +157,10 @@ class SudashuiClient(SudashuiAccount):
     async def models(self) -> list[str]:
         """Return the names of the models that the account is offered now."""
         reply = await self._exchange("GET", "/v1/models")
-        entries = as_object(reply.json).get("data")
-        if reply.status != 200 or not isinstance(entries, list):
+        names = listed_names(reply.json) if reply.status == 200 else None
+        if names is None:
             raise self._error(wire.MODELS, wire.facts_of(reply))
-        names = (as_text(as_object(entry).get("id")) for entry in as_list(entries))
-        return list(dict.fromkeys(filter(None, names)))
+        return names
 
     def content_url(self, task_id: str) -> str | None:
         """Return the gateway's own address of a task's video."""
