@@ -103,28 +103,24 @@ async def save_documents(documents: Sequence[Document]) -> list[Saved]:
 
 
 async def _save(document: Document) -> Saved:
+    block = document.block
     try:
-        stored = await type(document.block).aload(document.name)
+        stored = await type(block).aload(document.name)
     except ValueError:  # Prefect's word for: no such document
-        await _write(document)
-        return Saved(document.slug, "created")
+        saved = Saved(document.slug, "created")
     except RuntimeError:  # saved by a release with other fields, which cannot be read any more
-        await _write(document)
-        return Saved(document.slug, "changed", ("schema",))
-    before, now = fingerprints(stored), fingerprints(document.block)
-    changed = tuple(name for name in now if before.get(name) != now[name])
-    await _write(document) if changed else _adopt(document.block, stored)
-    return Saved(document.slug, "changed" if changed else "kept", changed)
-
-
-async def _write(document: Document) -> None:
-    await document.block.asave(document.name, overwrite=True)  # pyright: ignore[reportUnknownMemberType] - as above
-
-
-def _adopt(block: Block, stored: Block) -> None:
-    """Let blocks that hold this one refer to the stored document."""
-    block._block_document_id = stored._block_document_id  # pyright: ignore[reportPrivateUsage] - as `save` does
-    block._block_document_name = stored._block_document_name  # pyright: ignore[reportPrivateUsage] - likewise
+        saved = Saved(document.slug, "changed", ("schema",))
+    else:
+        before, now = fingerprints(stored), fingerprints(block)
+        changed = tuple(name for name in now if before.get(name) != now[name])
+        if not changed:
+            # Blocks that hold this one refer to the stored document.
+            block._block_document_id = stored._block_document_id  # pyright: ignore[reportPrivateUsage] - as `save` does
+            block._block_document_name = stored._block_document_name  # pyright: ignore[reportPrivateUsage] - likewise
+            return Saved(document.slug, "kept")
+        saved = Saved(document.slug, "changed", changed)
+    await block.asave(document.name, overwrite=True)  # pyright: ignore[reportUnknownMemberType] - as above
+    return saved
 
 
 def fingerprints(block: Block) -> dict[str, str]:

@@ -15,6 +15,7 @@ from typing import Any
 from prefect.cache_policies import NO_CACHE, CacheKeyFnPolicy
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
+from prefect.runtime import task_run
 from prefect.tasks import Task, task
 from pydantic import ValidationError
 
@@ -34,15 +35,8 @@ UPLOAD_CACHE = timedelta(minutes=75)
 _LONGEST_WAIT = 300.0
 
 
-async def is_retryable(task: Task[..., Any], task_run: TaskRun, state: State[Any]) -> bool:
-    """Retry only what says that doing it again is safe, and not before the provider's Retry-After, if that is soon.
-
-    Args:
-        task: The task.
-        task_run: Its run.
-        state: How it failed.
-    """
-    del task, task_run
+async def _is_retryable(_task: Task[..., Any], _run: TaskRun, state: State[Any]) -> bool:
+    """Retry only what says that doing it again is safe, and not before the provider's Retry-After, if that is soon."""
     error = await state.aresult(raise_on_failure=False)
     if not isinstance(error, GenVideoError) or not error.retryable:
         return False
@@ -66,15 +60,11 @@ def _content_and_account(context: TaskRunContext, parameters: dict[str, Any]) ->
 
 
 def _upload_name() -> str:
-    from prefect.runtime import task_run
-
     asset = str(task_run.parameters.get("asset", "asset"))
     return f"upload {Path(asset).name[:60] if asset_kind(asset) in ('local', 's3') else asset_kind(asset)}"
 
 
 def _create_name() -> str:
-    from prefect.runtime import task_run
-
     request = task_run.parameters.get("request")
     if not isinstance(request, VideoRequest):
         return "submit"
@@ -91,8 +81,6 @@ def _request_of(given: VideoRequest | Mapping[str, Any]) -> VideoRequest:
 
 def _named(verb: str) -> Any:
     def name() -> str:
-        from prefect.runtime import task_run
-
         generation = task_run.parameters.get("generation")
         return f"{verb} {generation.task_id}" if isinstance(generation, Generation) else verb
 
@@ -108,7 +96,7 @@ def _named(verb: str) -> Any:
     persist_result=True,
     retries=3,
     retry_delay_seconds=[2, 10, 30],
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=_is_retryable,
 )
 async def upload_asset(asset: str, credentials: AnyCredentials, destination: AnyDestination | None = None) -> str:
     """Upload a reference file. Cached by content and account for 75 minutes, less than its link lives.
@@ -203,7 +191,7 @@ async def create_video(
     persist_result=False,
     retries=2,
     retry_delay_seconds=[10, 60],
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=_is_retryable,
 )
 async def wait_for_video(
     generation: Generation, credentials: AnyCredentials, destination: AnyDestination, timeout: float | None = None
@@ -240,7 +228,7 @@ async def wait_for_video(
     persist_result=False,
     retries=3,
     retry_delay_seconds=[5, 30, 120],
-    retry_condition_fn=is_retryable,
+    retry_condition_fn=_is_retryable,
 )
 async def save_video(generation: Generation, credentials: AnyCredentials, destination: AnyDestination) -> StoredVideo:
     """Save a succeeded generation. One that is saved and verified already is returned as it is.

@@ -55,7 +55,7 @@ def shown_progress(ledger: Ledger) -> Generator[None]:
     with (
         _only_warnings(),
         Progress(*columns, console=err) as lines,
-        observed(Lines(lines, ledger).take),
+        observed(_Lines(lines, ledger).take),
     ):
         yield
 
@@ -70,13 +70,8 @@ def _only_warnings() -> AbstractContextManager[None]:
     return passing(handlers, lambda record: record.levelno >= logging.WARNING)
 
 
-class Lines:
-    """The lines of one command.
-
-    Args:
-        progress: Draws them.
-        ledger: Knows how long comparable generations took.
-    """
+class _Lines:
+    """The lines of one command."""
 
     def __init__(self, progress: Progress, ledger: Ledger) -> None:
         self._progress, self._ledger = progress, ledger
@@ -84,12 +79,7 @@ class Lines:
         self._asking: set[asyncio.Task[None]] = set()
 
     def take(self, event: Event, record: LedgerRecord) -> None:
-        """Take what has happened to a generation.
-
-        Args:
-            event: What.
-            record: Which.
-        """
+        """Take what has happened to a generation."""
         line = self._line(record)
         prompt = shorten(str(record.request.get("prompt") or record.key), _PROMPT)
         self._progress.update(line, description=f"{set_cell_size(prompt, _PROMPT)} {_WORDS[event]:<16}", refresh=True)

@@ -120,17 +120,9 @@ async def _put(store: ObjectStore, record: ApprovalRecord) -> None:
     await store.put(_path(record.flow_run_id), data, content_type="application/json")
 
 
-async def overdue(store: ObjectStore, now: datetime | None = None) -> AsyncIterator[ApprovalRecord]:
-    """Every approval that nobody has given in time.
-
-    Args:
-        store: Where the ledger is.
-        now: The moment; the current one by default.
-
-    Raises:
-        DestinationError: The store failed.
-    """
-    before = (now or datetime.now(timezone.utc)).strftime(_MOMENT)
+async def overdue(store: ObjectStore) -> AsyncIterator[ApprovalRecord]:
+    """Every approval that nobody has given in time; raises `DestinationError`."""
+    before = datetime.now(timezone.utc).strftime(_MOMENT)
     async for info in store.list(f"{_OPEN}/"):
         moment, _, flow_run_id = info.key.rpartition("/")[2].partition("~")
         if moment >= before:
@@ -179,18 +171,14 @@ def spans_of(rows: str) -> list[tuple[int, int]]:
     Raises:
         InvalidRequestError: It names no rows.
     """
-    bounds = [_bounds(part) for part in rows.split(",")] if rows.strip() else []
-    spans = [span for span in bounds if span is not None]
-    if len(spans) < len(bounds):
-        problem = Problem("rows", shown(rows), _ROWS_LIMIT, "approval")
-        raise InvalidRequestError("The approved rows cannot be picked; nothing was sent.", problems=[problem])
+    spans = list[tuple[int, int]]()
+    for part in rows.split(",") if rows.strip() else ():
+        found = _SPAN.fullmatch(part)
+        if found is None:
+            problem = Problem("rows", shown(rows), _ROWS_LIMIT, "approval")
+            raise InvalidRequestError("The approved rows cannot be picked; nothing was sent.", problems=[problem])
+        spans.append((int(found[1]), int(found[2] or found[1])))
     return spans
-
-
-def _bounds(part: str) -> tuple[int, int] | None:
-    """The first and the last row of a span; None for what is none."""
-    found = _SPAN.fullmatch(part)
-    return (int(found[1]), int(found[2] or found[1])) if found else None
 
 
 def _lies_in(item: Item, span: tuple[int, int]) -> bool:

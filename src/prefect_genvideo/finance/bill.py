@@ -189,16 +189,12 @@ def charges_of(
             free.remove(first)
         if cost is not None:
             amount, rows = money_of(cost, per_unit, unit), told.rows if first is None else (first,)
-            found.append(Charge(amount, _at(rows), record.model, record.task_id, record.request_id, cost))
-    return [*found, *(_of_row(row, money_of(row.net, per_unit, unit)) for row in free)]
-
-
-def _of_row(row: LogRow, amount: Money) -> Charge:
-    return Charge(amount, row.at, row.model, row.task_id, row.request_id, row.net)
-
-
-def _at(rows: Sequence[LogRow]) -> datetime | None:
-    return rows[0].at if rows else None
+            at = rows[0].at if rows else None
+            found.append(Charge(amount, at, record.model, record.task_id, record.request_id, cost))
+    for row in free:
+        amount = money_of(row.net, per_unit, unit)
+        found.append(Charge(amount, row.at, row.model, row.task_id, row.request_id, row.net))
+    return found
 
 
 def _unclaimed(log: AccountLog, tasks: Iterable[TaskMoney]) -> list[LogRow]:
@@ -218,12 +214,9 @@ def _untied(log: AccountLog, record: LedgerRecord, told: TaskMoney, free: Sequen
         return None
     recorded = None if record.money is None else record.money.quota
     wanted = (record.model, recorded if told.charged is None else told.charged)
-    alike = (row for row in reversed(free) if (row.model, row.quota) == wanted and _is_nameless(row))
+    nameless = (row for row in reversed(free) if is_first(row) and row.task_id is None)
+    alike = (row for row in nameless if (row.model, row.quota) == wanted)
     return next((row for row in alike if _is_about(row.at, record)), None)
-
-
-def _is_nameless(row: LogRow) -> bool:
-    return is_first(row) and row.task_id is None
 
 
 def _is_about(moment: datetime | None, record: LedgerRecord) -> bool:

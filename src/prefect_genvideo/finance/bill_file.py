@@ -94,20 +94,16 @@ def _charge(found: Mapping[str, str], currency: str) -> Charge:
     return Charge(money, at, found["model"][:200], found["task_id"][:1024])
 
 
-def _decoded(data: bytes) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        return data.decode("gb18030")
-
-
 def _rows(path: str) -> list[Mapping[str, Any]]:
     try:
         with Path(path).expanduser().open("rb") as file:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ValueError(f"larger than {_MAX_BYTES} bytes")
-        text = _decoded(data)
+        try:
+            text = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            text = data.decode("gb18030")
         is_json = text.lstrip().startswith("[")  # its numbers are kept as they are written
         rows = json.loads(text, parse_float=str, parse_int=str) if is_json else list(csv.DictReader(io.StringIO(text)))
         if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in cast("list[Any]", rows)):

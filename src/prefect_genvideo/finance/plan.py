@@ -223,8 +223,11 @@ async def make_plan(batch: Batch, pipelines: Sequence[Pipeline], *, max_in_fligh
     """
     ledger = pipelines[0].ledger
     standing = await _standing(ledger, batch.items)
-    elapsed = _Elapsed(ledger.durations)
-    rows = [await _row(item, standing, elapsed) for item in batch.items]
+    rows, known = list[PlannedRow](), dict[str, float]()
+    for item in batch.items:
+        row = _row(item, standing)
+        elapsed = await _elapsed(item, ledger.durations, known) if row.standing == "new" else 0.0
+        rows.append(row.model_copy(update={"elapsed": elapsed}))
     new = [row for row in rows if row.standing == "new"]
     sums = _sums_of(new)
     told = await balances_of(pipelines)
@@ -282,24 +285,18 @@ async def _standing(ledger: Ledger, items: Sequence[Item]) -> dict[str, Found]:
     return await records_of(ledger, [key for key in keys if key not in free])
 
 
-class _Elapsed:
-    """How long rows take, with one look a bucket of comparable generations."""
-
-    def __init__(self, durations: Durations) -> None:
-        self._durations = durations
-        self._known = dict[str, float]()
-
-    async def of(self, item: Item) -> float:
-        wanted = item.alternatives[0]
-        client = wanted.pipeline.client
-        full = client.effective(wanted.request)
-        bucket = history_key(client.name, full.model, full.duration, full.resolution)
-        if bucket not in self._known:
-            self._known[bucket] = (await self._durations.of(bucket)).typical
-        return self._known[bucket]
+async def _elapsed(item: Item, durations: Durations, known: dict[str, float]) -> float:
+    """How long a row takes, with one look a bucket of comparable generations."""
+    wanted = item.alternatives[0]
+    client = wanted.pipeline.client
+    full = client.effective(wanted.request)
+    bucket = history_key(client.name, full.model, full.duration, full.resolution)
+    if bucket not in known:
+        known[bucket] = (await durations.of(bucket)).typical
+    return known[bucket]
 
 
-async def _row(item: Item, records: dict[str, Found], elapsed: _Elapsed) -> PlannedRow:
+def _row(item: Item, records: dict[str, Found]) -> PlannedRow:
     standing, why = _stands([records.get(attempt.idempotency_key) for attempt in item.alternatives])
     return PlannedRow(
         number=item.number,
@@ -317,7 +314,6 @@ async def _row(item: Item, records: dict[str, Found], elapsed: _Elapsed) -> Plan
         ),
         standing=standing,
         why=why,
-        elapsed=await elapsed.of(item) if standing == "new" else 0.0,
         tags=item.tags,
     )
 

@@ -25,7 +25,7 @@ from pydantic import ValidationError
 from prefect_genvideo.artifacts import show_table
 from prefect_genvideo.batch.plan import Batch
 from prefect_genvideo.errors import InvalidRequestError, shown
-from prefect_genvideo.finance import Plan, check_plan, learn_prices, make_plan, read_plan, save_plan
+from prefect_genvideo.finance import Plan, check_plan, make_plan, read_plan, save_plan
 from prefect_genvideo.finance.approvals import (
     Answer,
     ApprovalRecord,
@@ -79,11 +79,6 @@ class Gate:
     def is_open(self) -> bool:
         """Whether everything passes."""
         return self.mode == "none" and not self.plan
-
-    async def prepare(self, pipelines: Sequence[Pipeline]) -> None:
-        """Learn the prices that a plan needs, where one is made."""
-        if not self.is_open:
-            await learn_prices(pipelines)
 
 
 async def planned_key(pipeline: Pipeline, plan_hash: str) -> str:

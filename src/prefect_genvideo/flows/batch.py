@@ -28,7 +28,7 @@ from prefect_genvideo.errors import (
     shorten,
     shown,
 )
-from prefect_genvideo.finance import shortfalls
+from prefect_genvideo.finance import learn_prices, shortfalls
 from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.flows.plan import check_batch
@@ -59,14 +59,8 @@ def _row_name() -> str:
 
 
 @dataclass(frozen=True)
-class RowWork:
-    """A row on its way into its task run.
-
-    Attributes:
-        maker: Makes it.
-        item: The row.
-        submitted: Called when the row has its task id.
-    """
+class _RowWork:
+    """A row on its way into its task run, and what is called when it has its task id."""
 
     maker: Maker
     item: Item
@@ -74,7 +68,7 @@ class RowWork:
 
 
 @task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
-async def generate_row(label: str, work: RowWork) -> State[RowOutcome]:
+async def generate_row(label: str, work: _RowWork) -> State[RowOutcome]:
     """One row of a batch, from create to save, as one task run that fails when the row does.
 
     Args:
@@ -145,7 +139,8 @@ async def generate_videos(
     payers = (credentials, *more_credentials)
     async with open_pipelines(payers, destination, Budget.model_validate(budget)) as opened:
         pipelines = labelled(opened, tags, cost_center)
-        await gate.prepare(pipelines)
+        if not gate.is_open:
+            await learn_prices(pipelines)
         key = await planned_key(pipelines[0], plan) if plan else idempotency_key
         batch = await check_batch(requests, pipelines, key, rows)
         wanted = counted(len(batch.items), "video")
@@ -216,14 +211,14 @@ async def _row(item: Item, maker: Maker, places: asyncio.Semaphore, starts: asyn
             await starts.acquire()
             starting.callback(starts.release)
             try:
-                work: Any = quote(RowWork(maker, item, starting.close))
+                work: Any = quote(_RowWork(maker, item, starting.close))
                 run: Any = generate_row(item.label, work, return_state=True)
                 state = await cast("Awaitable[State[RowOutcome]]", run)
                 ended: object = await state.aresult(raise_on_failure=False)
             except Exception as error:
                 # Whatever it is: the other rows go on, what they have paid for must be saved and reported.
                 ended = error
-        facts = _facts_of(ended) if isinstance(ended, RowOutcome) else _facts_of_stranger(ended)
+        facts = _facts_of(ended) if isinstance(ended, RowOutcome) else _facts_of_fault(ended)
     last = ended.tried[-1] if isinstance(ended, RowOutcome) else item.alternatives[0]
     return BatchRow(
         number=item.number,
@@ -250,7 +245,7 @@ def _facts_of(outcome: RowOutcome) -> dict[str, Any]:
     }
 
 
-def _facts_of_stranger(error: object) -> dict[str, Any]:
+def _facts_of_fault(error: object) -> dict[str, Any]:
     """What a row says that failed by an error which is none of ours: a fault of the plugin, or of the machine."""
     return {
         "state": "failed",

@@ -1,6 +1,5 @@
 """A month's bill held against the ledger, and what was spent on what: tables in the UI, files beside the ledger."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from prefect import flow
@@ -8,7 +7,7 @@ from prefect import flow
 from prefect_genvideo.artifacts import artifact_key, show_table
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipeline
 from prefect_genvideo.errors import GenVideoError, counted
-from prefect_genvideo.finance.bill import Bill, SpendBy, SpendRow, is_of, month_of, sent_at, spend_by
+from prefect_genvideo.finance.bill import Bill, SpendBy, is_of, month_of, sent_at, spend_by
 from prefect_genvideo.finance.focus import as_csv, focus_rows
 from prefect_genvideo.finance.sources import account_records, bill_of
 from prefect_genvideo.runtime import run_logger
@@ -58,22 +57,17 @@ async def bill_videos(
     told = "%s. %s.focus.csv has %s; %s of unknown cost not in it."
     logger.info(told, bill.summary(), place, charges, without)
     await show_table(bill.table(), artifact_key("bill", f"{bill.provider}-{wanted}"), bill.summary())
-    spent = spend_table(spend_by(own, by))
-    await show_table(spent, artifact_key("spend", f"{bill.provider}-{by}"), f"Spent in {wanted} by {by}")
-    wrong = sum(line.kind not in ("agrees", "not covered") for line in bill.lines)
-    if wrong and fail_on_difference:
-        raise GenVideoError(f"Bill and ledger disagree about {wanted}: {bill.summary()}", reason="bill differs")
-    return bill
-
-
-def spend_table(rows: Sequence[SpendRow]) -> list[dict[str, Any]]:
-    """Rows for a table artifact."""
-    return [
+    spent: list[dict[str, Any]] = [
         {
             "name": row.name,
             "videos": row.videos,
             "cost": " and ".join(map(str, row.cost)) or "unknown",
             "of unknown cost": row.unknown,
         }
-        for row in rows
+        for row in spend_by(own, by)
     ]
+    await show_table(spent, artifact_key("spend", f"{bill.provider}-{by}"), f"Spent in {wanted} by {by}")
+    wrong = sum(line.kind not in ("agrees", "not covered") for line in bill.lines)
+    if wrong and fail_on_difference:
+        raise GenVideoError(f"Bill and ledger disagree about {wanted}: {bill.summary()}", reason="bill differs")
+    return bill
