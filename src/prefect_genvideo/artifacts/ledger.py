@@ -35,9 +35,7 @@ async def show_reconciled(pipeline: Pipeline, rows: Sequence[ReconciledRow], cou
 
     async def work() -> None:
         shown = in_order(rows)[:_LISTED]
-        keys = [row.object_key for row in shown if row.object_key]
-        found = iter(await pipeline.links.of(pipeline.ledger.store, keys))
-        links = [next(found) if row.object_key else None for row in shown]
+        links = await pipeline.links.of(pipeline.ledger.store, [row.object_key for row in shown])
         told = f"{counted(len(rows), 'unfinished generation')}: {counts}" if rows else "Nothing was left behind"
         await show_page(reconciled_markdown(shown, links, len(rows)), "reconciled-videos", told)
 

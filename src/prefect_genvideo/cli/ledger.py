@@ -189,11 +189,10 @@ async def reconcile(*, at: str, provider: str, credentials: str | None = None) -
     async with open_pipeline(credentials_from(provider, credentials), destination_from(at)) as pipeline:
         report = await go_through(pipeline)
         rows, links = report.rows, pipeline.links
-        saved = [row.object_key for row in rows if row.object_key]
-        found = iter(await links.of(pipeline.ledger.store, saved) if links.lasting else [None] * len(saved))
+        keys = [row.object_key if links.lasting else None for row in rows]
+        found = await links.of(pipeline.ledger.store, keys)
     table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
-    for row in rows:
-        link = next(found) if row.object_key else None
+    for row, link in zip(rows, found, strict=True):
         facts = row.model_dump(mode="json", exclude_none=True) | facts_of(link)
         detail = " ".join(filter(None, (row.uri or row.detail, told(link))))
         table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)

@@ -95,15 +95,11 @@ def destination_from(to: str) -> Any:
         return S3Destination.model_validate({"bucket": bucket, "prefix": prefix.strip("/"), **options})
     if to.split("/", maxsplit=1)[0].endswith(("-destination", "s3-bucket")):
         return to
-    return LocalDestination(path=_path_of(to) if to.startswith("file://") else to)
-
-
-def _path_of(uri: str) -> str:
-    path = unquote(url_parts(uri).path)
-    if not path:
-        problem = Problem("uri", uri, "a folder's path behind file://, e.g. file:///videos", "genvideo")
+    path = unquote(url_parts(to).path) if to.startswith("file://") else to
+    if not path and to:
+        problem = Problem("uri", to, "a folder's path behind file://, e.g. file:///videos", "genvideo")
         raise InvalidRequestError("This is no place for videos.", problems=[problem])
-    return path
+    return LocalDestination(path=path)
 
 
 def requests_of(row: ManifestRow, provider: str | None) -> Iterator[tuple[VideoRequest, str | None]]:

@@ -50,12 +50,7 @@ _ANSWERS = {
 
 @dataclass(eq=False)
 class _RefusedError(Exception):
-    """An answer that takes nothing.
-
-    Attributes:
-        outcome: Its word in metrics and in the answer.
-        why: A few words of ours.
-    """
+    """An answer that takes nothing: its word in metrics, and why in a few words of ours."""
 
     outcome: str
     why: str
@@ -73,8 +68,8 @@ def create_app(config: ListenConfig, sources: Mapping[str, Source], queue: Deliv
     routes = [
         Route("/hooks/{source}", door.take, methods=["POST"]),
         Route("/hooks/{source}/{token}", door.take, methods=["POST"]),
-        Route("/healthz", door.health),
-        Route("/readyz", door.ready),
+        Route("/healthz", door.state),
+        Route("/readyz", door.state),
         Route("/metrics", door.counted),
     ]
     return Starlette(routes=routes, lifespan=door.open)
@@ -160,23 +155,14 @@ class _Door:
             self.sender.wake.set()
         return accepted
 
-    async def health(self, request: Request) -> Response:
-        """Whether this process answers and its queue can be read."""
-        del request
-        return await self._state(ready=False)
-
-    async def ready(self, request: Request) -> Response:
-        """Whether deliveries would be taken. They are while the API is away, until the queue is full."""
-        del request
-        return await self._state(ready=True)
-
-    async def _state(self, *, ready: bool) -> Response:
+    async def state(self, request: Request) -> Response:
+        """Whether the queue can be read, and for `/readyz` whether deliveries are taken: also while the API is away."""
         try:
             depth = await anyio.to_thread.run_sync(self.queue.depth)
         except sqlite3.Error as error:
             return JSONResponse({"queue": type(error).__name__}, 503)
         facts: dict[str, Any] = {"full": self.queue.full, "api_up": self.sender.up, "events": depth.counts}
-        return JSONResponse(facts, 503 if ready and self.queue.full else 200)
+        return JSONResponse(facts, 503 if request.url.path == "/readyz" and self.queue.full else 200)
 
     async def counted(self, request: Request) -> Response:
         """Metrics."""

@@ -78,23 +78,23 @@ class PlayLinks:
         """Whether links may be kept in reports and events: they are no secrets and do not die."""
         return self.kind in ("console", "public")
 
-    async def of(self, store: ObjectStore, keys: Sequence[str]) -> list[PlayLink | None]:
+    async def of(self, store: ObjectStore, keys: Sequence[str | None]) -> list[PlayLink | None]:
         """Links to videos.
 
         Args:
             store: Where they are.
-            keys: Their keys, relative to the store's prefix.
+            keys: Their keys, relative to the store's prefix; None where there is no video.
 
         Returns:
             A link for each, None where there is none, e.g. the console's outside of AWS.
         """
         try:
             if self.kind == "presigned":
-                return [await self._presigned(store, key) for key in keys]
+                return [await self._presigned(store, key) if key else None for key in keys]
             template = (self.template or await self._own(store)) if self.lasting else ""
         except GenVideoError:
             return [None] * len(keys)
-        return [PlayLink(_filled(template, store, key)) if template else None for key in keys]
+        return [PlayLink(_filled(template, store, key)) if template and key else None for key in keys]
 
     async def to(self, store: ObjectStore, videos: Sequence[StoredVideo | None]) -> list[PlayLink | None]:
         """Links to saved videos; None for those that are not there.
@@ -103,8 +103,7 @@ class PlayLinks:
             store: Where they are.
             videos: What was saved.
         """
-        found = iter(await self.of(store, [store.relative_key(video.key) for video in videos if video]))
-        return [next(found) if video else None for video in videos]
+        return await self.of(store, [store.relative_key(video.key) if video else None for video in videos])
 
     async def _presigned(self, store: ObjectStore, key: str) -> PlayLink | None:
         url = await store.presign(key, round(self.hours * 3600))

@@ -6,6 +6,7 @@ Prefect Cloud shows them; a self-hosted server keeps the events and shows nothin
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from typing import Any
 
 from prefect.assets import Asset, AssetProperties
@@ -48,60 +49,51 @@ def asset_key(uri: str) -> str:
 def asset_teller() -> TellLineage | None:
     """What tells Prefect of assets; None where the setting `assets` or the kind of server says that nobody is told."""
     settings = get_settings()
-    wanted = settings.assets == "always" or (settings.assets == "auto" and _shown())
-    return _Materialized(settings) if wanted else None
+    wanted = settings.assets == "always" or (
+        settings.assets == "auto" and determine_server_type() == ServerType.CLOUD  # where they are shown
+    )
+    return partial(_tell, settings) if wanted else None
 
 
-def _shown() -> bool:
-    """Whether the server shows assets: Prefect Cloud does."""
-    return determine_server_type() == ServerType.CLOUD
+def _tell(settings: GenVideoSettings, lineage: Lineage) -> None:
+    """Emit the events of a materialisation: one for the object, one for each object that it was made from.
 
-
-class _Materialized:
-    """Emits the events of a materialisation: one for the object, one for each object that it was made from."""
-
-    def __init__(self, settings: GenVideoSettings) -> None:
-        self._owners = _words(settings.asset_owners)
-        self._tags = _words(settings.asset_tags)
-
-    def __call__(self, lineage: Lineage) -> None:
-        """Emit them, inside of a run; outside nobody asked for lineage. A failure is logged: what was made is safe."""
-        if flow_run_id() is None and task_run_id() is None:
-            return
-        try:
-            self._emit(lineage)
-        except Exception as error:
-            run_logger().warning("The asset was not announced: %s", type(error).__name__)
-
-    def _emit(self, lineage: Lineage) -> None:
-        task = TaskRunContext.get()
-        asset = Asset(key=asset_key(lineage.uri), properties=AssetProperties.model_validate(self._properties(lineage)))
+    Inside of a run; outside nobody asked for lineage. A failure is logged: what was made is safe.
+    """
+    if flow_run_id() is None and task_run_id() is None:
+        return
+    try:
+        task, most = TaskRunContext.get(), _most_upstream()
+        asset = Asset(key=asset_key(lineage.uri), properties=_properties(settings, lineage))
         context = AssetContext(
             downstream_assets={asset},
-            direct_asset_dependencies={Asset(key=asset_key(uri)) for uri in lineage.upstream[: _most_upstream()]},
+            direct_asset_dependencies={Asset(key=asset_key(uri)) for uri in lineage.upstream[:most]},
             materialized_by=_TOOL,
             task_run_id=task.task_run.id if task is not None else None,
-            materialization_metadata={asset.key: self._metadata(lineage)},
+            materialization_metadata={asset.key: _metadata(settings, lineage, len(lineage.upstream) - most)},
         )
         context.update_tracked_assets()  # a user's own `@materialize` task that takes our result has it as upstream
         context.emit_events(Completed())
+    except Exception as error:
+        run_logger().warning("The asset was not announced: %s", type(error).__name__)
 
-    def _properties(self, lineage: Lineage) -> dict[str, Any]:
-        given = {
-            "name": printable(lineage.name),
-            # A stranger's text, as in every other event.
-            "description": shorten(printable(lineage.description), _LONGEST_DESCRIPTION),
-            "url": lineage.link,
-            "owners": self._owners,
-        }
-        # Properties that are set overwrite what people have written into the catalogue.
-        return {name: value for name, value in given.items() if value}
 
-    def _metadata(self, lineage: Lineage) -> dict[str, Any]:
-        tags = list(dict.fromkeys((*self._tags, *lineage.facts.get("tags", ()))))
-        more = len(lineage.upstream) - _most_upstream()
-        unnamed = {"upstream_not_named": more} if more > 0 else {}
-        return {"uri": lineage.uri, **lineage.facts, **({"tags": tags} if tags else {}), **unnamed}
+def _properties(settings: GenVideoSettings, lineage: Lineage) -> AssetProperties:
+    given = {
+        "name": printable(lineage.name),
+        # A stranger's text, as in every other event.
+        "description": shorten(printable(lineage.description), _LONGEST_DESCRIPTION),
+        "url": lineage.link,
+        "owners": _words(settings.asset_owners),
+    }
+    # Properties that are set overwrite what people have written into the catalogue.
+    return AssetProperties.model_validate({name: value for name, value in given.items() if value})
+
+
+def _metadata(settings: GenVideoSettings, lineage: Lineage, unnamed: int) -> dict[str, Any]:
+    tags = list(dict.fromkeys((*_words(settings.asset_tags), *lineage.facts.get("tags", ()))))
+    facts: dict[str, Any] = {"uri": lineage.uri, **lineage.facts, **({"tags": tags} if tags else {})}
+    return facts | ({"upstream_not_named": unnamed} if unnamed > 0 else {})
 
 
 def _most_upstream() -> int:
