@@ -20,7 +20,13 @@ from prefect.tasks import Task, task
 from pydantic import ValidationError
 
 from prefect_genvideo.artifacts import ProgressArtifact, show_reuse
-from prefect_genvideo.blocks.session import AnyCredentials, AnyDestination, open_pipeline, open_uploader
+from prefect_genvideo.blocks.session import (
+    AnyCredentials,
+    AnyDestination,
+    open_pipeline,
+    resolve_credentials,
+    resolve_destination,
+)
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.media.inspect import asset_kind
@@ -116,7 +122,9 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
     """
     if asset_kind(asset) == "http":
         return asset
-    async with open_uploader(credentials, destination) as (client, store):
+    payer = await resolve_credentials(credentials)
+    store = (await resolve_destination(destination)).get_store() if destination is not None else None
+    async with payer.lease() as client:
         if asset_kind(asset) == "data":
             return (await client.upload(asset)).url
         async with reference_assets(VideoRequest(model="-", images=(asset,)), store) as references:

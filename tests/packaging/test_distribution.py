@@ -162,7 +162,7 @@ def test_no_file_names_a_package_registry_or_a_folder_of_one_machine() -> None:
 @pytest.mark.parametrize("extra", ["simulator", "demo", "listen"])
 def test_what_a_command_looks_for_is_what_its_extra_brings(extra: str) -> None:
     """A module that no extra brings any more would be reported as missing for ever."""
-    from prefect_genvideo.cli.app import DEMO, SIMULATOR
+    from prefect_genvideo.cli.demo import DEMO, SIMULATOR
     from prefect_genvideo.cli.listen import LISTEN
 
     # Where a distribution's module has another name than the distribution.

@@ -54,24 +54,15 @@ def code(text: str) -> str:
     return "`" + printable(text).replace("`", "'").replace("|", "¦") + "`"
 
 
-def anchor(text: str, url: str) -> str:
-    """A link.
-
-    Args:
-        text: What it says, a text of our own.
-        url: Where it leads; what could be markup is percent-encoded.
-    """
-    return f"[{text}]({quote(url, safe=':/?&=%~+,;@')})"
-
-
 def play(link: PlayLink | None, text: str = "play") -> str:
     """A link that plays a video; empty without one.
 
     Args:
         link: The link.
-        text: What it says.
+        text: What it says, a text of our own.
     """
-    return anchor(text, link.url) if link else ""
+    # What could be markup is percent-encoded.
+    return f"[{text}]({quote(link.url, safe=':/?&=%~+,;@')})" if link else ""
 
 
 def lives(*links: PlayLink | None) -> str:

@@ -36,7 +36,6 @@ from prefect_genvideo.runtime import (
     say,
     warn,
 )
-from prefect_genvideo.storage import ObjectStore
 
 
 def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -172,12 +171,7 @@ async def open_pipeline(
             yield replace(opened.pipeline, timeout=timeout or opened.pipeline.timeout)
             return
     async with payer.lease() as client:
-        pipeline = replace(
-            _pipeline(client, target, timeout, budget),
-            saves=saves,
-            # Half a second of CPU for one video that somebody looks at; too much for each row of a batch.
-            pictures=Pictures(moving=saves),
-        )
+        pipeline = _pipeline(client, target, timeout, budget, saves)
         token = _OPEN.set((*already, _Open(loop, payer, target, pipeline)))
         try:
             yield pipeline
@@ -206,7 +200,9 @@ async def open_pipelines(
         ]
 
 
-def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None) -> Pipeline:
+def _pipeline(
+    client: VideoClient, target: VideoDestination, timeout: float | None, budget: Budget | None, saves: bool
+) -> Pipeline:
     settings = get_settings()
     ledger = target.get_ledger(say=warn)
     client.share_calls(ledger.shared_store, settings.money_calls)
@@ -230,20 +226,7 @@ def _pipeline(client: VideoClient, target: VideoDestination, timeout: float | No
         announce=announce,
         lineage=asset_teller(),
         run_ids=run_ids,
+        saves=saves,
+        # Half a second of CPU for one video that somebody looks at; too much for each row of a batch.
+        pictures=Pictures(moving=saves),
     )
-
-
-@asynccontextmanager
-async def open_uploader(
-    credentials: AnyCredentials, destination: AnyDestination | None
-) -> AsyncGenerator[tuple[VideoClient, ObjectStore | None]]:
-    """Open the provider's client, and the destination's store when one was given.
-
-    Args:
-        credentials: Credentials block, or the name of a saved one.
-        destination: Destination block or name; its account reads `s3://` assets.
-    """
-    payer = await resolve_credentials(credentials)
-    store = (await resolve_destination(destination)).get_store() if destination is not None else None
-    async with payer.lease() as client:
-        yield client, store

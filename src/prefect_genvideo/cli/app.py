@@ -8,6 +8,7 @@ from cyclopts import App, CycloptsError
 
 from prefect_genvideo.cli.bill import bill, spend
 from prefect_genvideo.cli.console import USAGE, Rows, command, complain, give, needs, plain_errors
+from prefect_genvideo.cli.demo import SIMULATOR, demo
 from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
 from prefect_genvideo.cli.listen import listen
@@ -17,15 +18,10 @@ from prefect_genvideo.cli.project import deploy, init
 from prefect_genvideo.cli.targets import credentials_from
 from prefect_genvideo.errors import GenVideoError, shorten
 
-SIMULATOR = ("av", "PIL", "starlette", "uvicorn", "python_multipart")
-"""Modules that the local simulator needs, which the package alone does not bring."""
-DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
-"""Modules that the demo needs."""
-
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
-for known in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen):
+for known in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen, demo):
     app.command(known)
 
 
@@ -89,21 +85,6 @@ def simulate(*, host: str = "127.0.0.1", port: int = 8787, scale: float = 0.1, f
         from prefect_genvideo.simulator import SimulatorConfig, serve
 
         serve(host, port, SimulatorConfig(clock="time", scale=scale, full_size=full_size))
-
-
-@app.command
-def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
-    """Generate two clips through Prefect into a local S3 server: no key, no costs.
-
-    Args:
-        folder: Where local copies and Prefect's database go.
-        keep: Leave simulator and S3 server running until Ctrl-C.
-    """
-    with plain_errors():
-        needs("demo", *DEMO)
-        from prefect_genvideo.cli.demo import run_demo
-
-        run_demo(folder, keep=keep)
 
 
 def main() -> None:

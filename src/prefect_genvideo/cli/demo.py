@@ -15,10 +15,16 @@ from typing import TYPE_CHECKING
 import httpx
 from rich.console import Console
 
+from prefect_genvideo.cli.console import needs, plain_errors
+
 if TYPE_CHECKING:
     from prefect_genvideo.models import StoredVideo
     from prefect_genvideo.simulator import Simulator
 
+SIMULATOR = ("av", "PIL", "starlette", "uvicorn", "python_multipart")
+"""Modules that the local simulator needs, which the package alone does not bring."""
+DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
+"""Modules that the demo needs."""
 _BUCKET = "genvideo-demo"
 _S3_KEY = "DEMOKEYDEMOKEYDEMO"
 _SETTINGS = {
@@ -28,13 +34,15 @@ _SETTINGS = {
 }
 
 
-def run_demo(folder: str, *, keep: bool = False) -> None:
-    """Generate one video with each provider and save both into a local S3 server.
+@plain_errors()
+def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
+    """Generate two clips through Prefect into a local S3 server: no key, no costs.
 
     Args:
         folder: Where local copies and Prefect's database go.
-        keep: Leave the servers running until Ctrl-C.
+        keep: Leave simulator and S3 server running until Ctrl-C.
     """
+    needs("demo", *DEMO)
     home = Path(folder).resolve()
     home.mkdir(parents=True, exist_ok=True)
     # An own Prefect home: the demo neither needs nor touches the profile of whoever tries it.

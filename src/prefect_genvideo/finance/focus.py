@@ -130,6 +130,9 @@ def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str,
     begin = datetime.strptime(month, "%Y-%m").replace(tzinfo=timezone.utc)
     start = at.astimezone(timezone.utc).replace(microsecond=0)
     value, sign = places(amount.amount, _PLACES), -1 if amount.amount < 0 else 1
+    # What the price depends on, under names of our own as the standard wants them.
+    facts = {"x_Model": record.model, "x_Seconds": record.seconds, "x_Resolution": record.resolution}
+    details = {name: fact for name, fact in facts.items() if fact is not None}
     tags = {tag: True for tag in record.tags} | ({"cost_center": record.cost_center} if record.cost_center else {})
     tags |= {"flow": record.flow_name} if record.flow_name else {}
     return FocusRow(
@@ -156,19 +159,13 @@ def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str,
         ResourceId=record.task_id,
         ResourceName=record.task_id,
         SkuId=record.model,
-        SkuPriceDetails=json.dumps(_details(record), ensure_ascii=False, sort_keys=True),
+        SkuPriceDetails=json.dumps(details, ensure_ascii=False, sort_keys=True),
         SkuPriceId=f"{record.model}/video",
         Tags=json.dumps(tags, ensure_ascii=False, sort_keys=True),
         x_CostBasis=record.money.basis if record.money is not None else None,
         x_IdempotencyKey=record.key,
         x_VideoSeconds=None if record.seconds is None else places(Decimal(str(record.seconds)), _PLACES),
     )
-
-
-def _details(record: LedgerRecord) -> dict[str, str | float]:
-    """What the price depends on, under names of our own as the standard wants them."""
-    facts = {"x_Model": record.model, "x_Seconds": record.seconds, "x_Resolution": record.resolution}
-    return {name: value for name, value in facts.items() if value is not None}
 
 
 def as_csv(rows: Iterable[FocusRow]) -> bytes:

@@ -341,11 +341,8 @@ def _warnings(rows: Sequence[PlannedRow], sums: Sums, balances: Sequence[Account
         yield f"{counted(sums.unbounded, 'video')} to be paid may cost nobody knows how much: state prices to know it."
     new = [row for row in rows if row.standing == "new"]
     for balance in balances:
-        yield from balance.warnings(_worst_at(new, balance.account), _models_at(new, balance.account))
-
-
-def _models_at(rows: Iterable[PlannedRow], account: str) -> set[str]:
-    return {attempt.model for row in rows for attempt in row.attempts if attempt.account == account}
+        models = {attempt.model for row in new for attempt in row.attempts if attempt.account == balance.account}
+        yield from balance.warnings(_worst_at(new, balance.account), models)
 
 
 async def learn_prices(pipelines: Sequence[Pipeline]) -> list[str]:

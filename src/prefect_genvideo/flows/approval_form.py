@@ -14,7 +14,7 @@ from prefect.input import RunInput
 from prefect.settings import get_current_settings
 from pydantic import Field
 
-from prefect_genvideo.artifacts import artifact_key, plain
+from prefect_genvideo.artifacts.markdown import artifact_key, grid, plain
 from prefect_genvideo.errors import InvalidRequestError, shorten, shown
 from prefect_genvideo.finance import Plan
 from prefect_genvideo.finance.approvals import ROWS_PATTERN, ApprovalRecord
@@ -55,20 +55,14 @@ def question(record: ApprovalRecord, plan: Plan, trouble: InvalidRequestError | 
     alike = all(row["expected"] == row["at most"] for row in first)
     columns = ("row", "prompt", "model", "expected") if alike else ("row", "prompt", "model", "expected", "at most")
     again = [f"**Once more: {plain(str(problem))}**" for problem in trouble.problems] if trouble is not None else []
-    lines = [*again, f"**{plain(record.told)}**", "", _cells(columns), _cells(("---",) * len(columns))]
-    for row in first:
-        told = {**row, "prompt": shorten(str(row["prompt"]), _PROMPT)}
-        lines.append(_cells(tuple(plain(str(told[name])) for name in columns)))
-    lines.append("")
+    told = ({**row, "prompt": shorten(str(row["prompt"]), _PROMPT)} for row in first)
+    cells = [[plain(str(row[name])) for name in columns] for row in told]
+    lines = [*again, f"**{plain(record.told)}**", "", grid(dict.fromkeys(columns, "left"), cells)]
     if len(table) > _ROWS:
         lines.append(f"- {len(table) - _ROWS:,} more in the table {table_key(plan)} among the run's artifacts")
     lines += [f"- {plain(str(line))}" for line in (*plan.balances, *plan.warnings)]
     lines.append(f"- Plan {record.plan[:12]}, answer before {record.deadline:%Y-%m-%d %H:%M} UTC")
     return "\n".join(lines)
-
-
-def _cells(cells: tuple[str, ...]) -> str:
-    return f"| {' | '.join(cells)} |"
 
 
 async def find_waiting(client: PrefectClient, named: str) -> tuple[FlowRun, str]:

@@ -10,7 +10,6 @@ from typing import Annotated, Any, Literal, cast
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
-from prefect.runtime import task_run
 from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
@@ -54,10 +53,6 @@ NO_BUDGET = Budget()
 _STARTING = 32
 
 
-def _row_name() -> str:
-    return str(task_run.parameters.get("label", "video"))
-
-
 @dataclass(frozen=True)
 class _RowWork:
     """A row on its way into its task run, and what is called when it has its task id."""
@@ -67,7 +62,7 @@ class _RowWork:
     submitted: Callable[[], None]
 
 
-@task(name="generate-row", task_run_name=_row_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+@task(name="generate-row", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False, retries=0)
 async def generate_row(label: str, work: _RowWork) -> State[RowOutcome]:
     """One row of a batch, from create to save, as one task run that fails when the row does.
 

@@ -8,7 +8,6 @@ import anyio.to_thread
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.futures import PrefectFuture
-from prefect.runtime import task_run
 
 from prefect_genvideo.artifacts import show_film
 from prefect_genvideo.blocks.session import (
@@ -32,11 +31,7 @@ from prefect_genvideo.pipeline.storyboard import Shot, StoredFilm, frame_after, 
 from prefect_genvideo.runtime import cancellation_notice, derive_key, run_logger
 
 
-def _shot_name() -> str:
-    return str(task_run.parameters.get("label", "shot"))
-
-
-@task(name="generate-shot", task_run_name=_shot_name, cache_policy=NO_CACHE, persist_result=False, retries=0)
+@task(name="generate-shot", task_run_name="{label}", cache_policy=NO_CACHE, persist_result=False, retries=0)
 async def generate_shot(
     label: str,
     request: VideoRequest,

@@ -7,8 +7,7 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -111,7 +110,7 @@ class DeliveryQueue:
         os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
         # Also around what is counted beside the file, so that two threads cannot both take the last place.
         self._lock = threading.RLock()
-        self._db = sqlite3.connect(path, timeout=2, isolation_level=None, check_same_thread=False)
+        self._db = sqlite3.connect(path, timeout=2, isolation_level="IMMEDIATE", check_same_thread=False)
         try:
             # Owned alone: two listeners on one file would send everything twice.
             self._db.execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -134,17 +133,6 @@ class DeliveryQueue:
             "SELECT COUNT(*), COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM events WHERE body IS NOT NULL"
         ).fetchone()
 
-    @contextmanager
-    def _change(self) -> Generator[sqlite3.Connection, None, None]:
-        with self._lock:
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-            except BaseException:
-                self._db.execute("ROLLBACK")
-                raise
-            self._db.execute("COMMIT")
-
     def add(self, events: Sequence[Event], now: float | None = None) -> int:
         """Take events, all of them or none, and return how many are new.
 
@@ -161,7 +149,7 @@ class DeliveryQueue:
         moment = time.time() if now is None else now
         taken, fresh, size = 0, 0, 0
         with self._lock:
-            with self._change() as db:
+            with self._db as db:
                 for event in events:
                     body = _encoded(event)
                     known = db.execute("SELECT 1 FROM events WHERE id = ?", (str(event.id),)).fetchone()
@@ -233,12 +221,12 @@ class DeliveryQueue:
     def _set(self, ids: Sequence[UUID], changes: str, *values: object) -> None:
         if not ids:
             return
-        with self._change() as db:
+        with self._lock, self._db as db:
             db.executemany(f"UPDATE events SET {changes} WHERE id = ?", [(*values, str(each)) for each in ids])  # noqa: S608 - our own words
 
     def revive(self) -> int:
         """Let all events that were set aside wait again, and return how many they are."""
-        with self._change() as db:
+        with self._lock, self._db as db:
             return db.execute(
                 "UPDATE events SET state = 'waiting', due = 0, received = ?, sends = 0 WHERE state = 'dead'",
                 (time.time(),),
@@ -250,7 +238,7 @@ class DeliveryQueue:
         Args:
             before: Seconds since 1970.
         """
-        with self._change() as db:
+        with self._lock, self._db as db:
             return db.execute("DELETE FROM events WHERE body IS NULL AND received < ?", (before,)).rowcount
 
     def depth(self) -> Depth:
