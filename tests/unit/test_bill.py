@@ -17,8 +17,8 @@ import pytest
 from prefect_genvideo.cli.bill import lines_of
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.finance.bill import Bill, Charge, SpendBy, charges_of, make_bill, month_of, spend_by
-from prefect_genvideo.finance.bill_file import read_bill_file
 from prefect_genvideo.finance.focus import COLUMNS, as_csv, as_parquet, focus_rows, odd_currencies
+from prefect_genvideo.finance.sources import read_bill_file
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.prices import Money, MoneyFacts, Posting
 from prefect_genvideo.providers.money import CHARGE, REFUND, AccountLog, LogRow

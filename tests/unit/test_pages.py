@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from prefect_genvideo import S3Destination, SudashuiCredentials
 from prefect_genvideo.artifacts import artifact_key
-from prefect_genvideo.artifacts.film import film_markdown
 from prefect_genvideo.artifacts.ledger import decisions_markdown, in_order, reconciled_markdown
 from prefect_genvideo.artifacts.report import batch_markdown
+from prefect_genvideo.artifacts.video import film_markdown
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.flows import generate_video, reconcile_videos
 from prefect_genvideo.flows.names import place_name, run_name

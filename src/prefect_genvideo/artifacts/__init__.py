@@ -1,12 +1,11 @@
 """What people see in Prefect's UI beside states and logs: videos, progress, reports of batches, films."""
 
-from prefect_genvideo.artifacts.film import show_film
 from prefect_genvideo.artifacts.ledger import show_decisions, show_reconciled
 from prefect_genvideo.artifacts.markdown import artifact_key, plain
 from prefect_genvideo.artifacts.pages import show_table
 from prefect_genvideo.artifacts.progress import ProgressArtifact
 from prefect_genvideo.artifacts.report import publish, read_report, show_budgets
-from prefect_genvideo.artifacts.video import show_reuse, show_video, video_markdown
+from prefect_genvideo.artifacts.video import show_film, show_reuse, show_video, video_markdown
 
 __all__ = [
     "ProgressArtifact",

@@ -1,9 +1,15 @@
 """Block types for accounts, destinations and presets, and what opens them for a run."""
 
-from prefect_genvideo.blocks.credentials import ProviderCredentials, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.blocks.credentials import (
+    ProviderCredentials,
+    SenseAudioCredentials,
+    SudashuiCredentials,
+    credentials_type,
+    known_credentials,
+    load_plugins,
+)
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
 from prefect_genvideo.blocks.job import VideoJob, VideoRun
-from prefect_genvideo.blocks.registry import credentials_type, known_credentials, load_plugins
 from prefect_genvideo.blocks.session import (
     Credentials,
     Destination,

@@ -1,21 +1,24 @@
-"""Credentials blocks, one type for each provider, and clients shared by everything that runs on one event loop."""
+"""Credentials blocks, one type for each provider, ours and plugins'; clients shared by all on one event loop."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import re
+import sys
 from abc import ABC
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, ClassVar
 from weakref import WeakKeyDictionary
 
 from prefect.blocks.abstract import CredentialsBlock
+from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
 from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Secret
-from prefect_genvideo.blocks.registry import register
+from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
     SenseAudioClient,
@@ -24,9 +27,66 @@ from prefect_genvideo.providers import (
     checked_address,
     checked_key,
     get_provider,
+    load_plugin,
+    plugins,
     read_model_rules,
 )
 from prefect_genvideo.runtime import get_settings
+
+CREDENTIALS_GROUP = "prefect_genvideo.credentials"
+"""Entry points of credentials blocks: the provider's name, and a subclass of `ProviderCredentials`."""
+
+logger = logging.getLogger(__name__)
+
+# By provider, in the order of their definition; one entry a credentials class, so it stays small.
+_known: dict[str, type[Any]] = {}
+_watchers: list[Callable[[], None]] = []
+
+
+def _register(provider: str, kind: type[Block]) -> None:
+    """Take a credentials class, which is called for every one that is defined. The first of a provider stays."""
+    if provider and _known.setdefault(provider, kind) is kind:
+        for told in _watchers:
+            told()
+
+
+def watch(told: Callable[[], None]) -> None:
+    """Call `told` each time a provider's credentials become known."""
+    _watchers.append(told)
+
+
+def known_credentials() -> tuple[type[Any], ...]:
+    """Return the credentials classes that are known so far, ours first."""
+    return tuple(_known.values())
+
+
+def load_plugins() -> None:
+    """Import the credentials blocks of provider plugins, which makes them known. A broken one is left out and named."""
+    for point in plugins(CREDENTIALS_GROUP, _known):
+        # Whoever imported a plugin first is importing it now: its class becomes known when it is defined.
+        if point.module in sys.modules:
+            continue
+        try:
+            load_plugin([point], Block)
+        except InvalidRequestError as error:
+            logger.warning("%s", error)
+
+
+def credentials_type(provider: str) -> type[Any]:
+    """Return the credentials class of a provider.
+
+    Raises:
+        InvalidRequestError: There is no such provider, or its plugin has no usable credentials block.
+    """
+    load_plugins()
+    if provider in _known:
+        return _known[provider]
+    get_provider(provider)
+    found = [point for point in plugins(CREDENTIALS_GROUP, _known) if point.name == provider]
+    if found:
+        load_plugin(found, Block)
+    named = f"an entry point {provider!r} of the group {CREDENTIALS_GROUP}"
+    raise InvalidRequestError(f"The plugin of provider {provider!r} has no credentials block: it needs {named}.")
 
 
 @dataclass
@@ -66,7 +126,7 @@ class ProviderCredentials(
     @classmethod
     def __pydantic_init_subclass__(cls, **options: Any) -> None:
         super().__pydantic_init_subclass__(**options)
-        register(cls.provider, cls)
+        _register(cls.provider, cls)
 
     @classmethod
     def environment(cls) -> dict[str, str]:

@@ -9,9 +9,8 @@ from prefect.blocks.core import Block
 from pydantic import Field
 
 from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock
-from prefect_genvideo.blocks.credentials import ProviderCredentials
+from prefect_genvideo.blocks.credentials import ProviderCredentials, known_credentials, watch
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
-from prefect_genvideo.blocks.registry import known_credentials, watch
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.record import generation_of

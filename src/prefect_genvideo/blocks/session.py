@@ -15,9 +15,8 @@ from pydantic import Field, GetCoreSchemaHandler, ValidationError, ValidatorFunc
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError, core_schema
 
 from prefect_genvideo.blocks._discreet import without_values
-from prefect_genvideo.blocks.credentials import ProviderCredentials
+from prefect_genvideo.blocks.credentials import ProviderCredentials, known_credentials
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination, VideoDestination, as_destination
-from prefect_genvideo.blocks.registry import known_credentials
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.account import throttle_of
 from prefect_genvideo.ledger.budget import Budget, BudgetGuard

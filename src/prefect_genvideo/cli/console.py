@@ -8,7 +8,7 @@ import json
 import logging
 import os
 import sys
-from collections.abc import Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -22,6 +22,9 @@ from rich.console import Console
 from rich.markdown import Markdown
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError, printable
+from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.pipeline.play import PlayLink, PlayLinks
+from prefect_genvideo.storage import ObjectStore
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -278,3 +281,31 @@ def passing(places: Iterable[logging.Filterer], wanted: Callable[[logging.LogRec
     finally:
         for place in held:
             place.removeFilter(wanted)
+
+
+async def links_of(
+    links: PlayLinks, store: ObjectStore, videos: Sequence[StoredVideo | None], *, asked: bool = False
+) -> list[PlayLink | None]:
+    """Links that may be printed. Those that are secrets only where somebody looks: what is piped ends in logs.
+
+    Args:
+        links: How the destination makes them.
+        store: Where the videos are.
+        videos: Those that are there.
+        asked: The command's very purpose is the link.
+    """
+    if not (links.lasting or asked or out.is_terminal):
+        return [None] * len(videos)
+    return await links.to(store, videos)
+
+
+def link_line(link: PlayLink | None) -> str:
+    """A line for people; empty without a link."""
+    if link is None:
+        return ""
+    return f"play {link.url}" + (f" (for {link.hours:g} h, whoever has it)" if link.hours else "")
+
+
+def link_facts(link: PlayLink | None) -> dict[str, Any]:
+    """Fields for programs; none without a link."""
+    return {} if link is None else {"link": link.url} | ({"link_hours": link.hours} if link.hours else {})

@@ -6,8 +6,18 @@ from typing import Any, get_args
 
 from cyclopts import App
 
-from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say, say_json
-from prefect_genvideo.cli.links import facts_of, links_of, told
+from prefect_genvideo.cli.console import (
+    Rows,
+    command,
+    complain,
+    give,
+    is_json,
+    link_facts,
+    link_line,
+    links_of,
+    say,
+    say_json,
+)
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger import decisions
@@ -63,7 +73,7 @@ def _card(record: LedgerRecord, link: PlayLink | None = None) -> str:
     # In one line each: others' texts must not look like lines of ours.
     detail = record.stored.uri if record.stored else shorten(record.reason or "", 1000)
     task = f"task {shorten(record.task_id, 1024)}" if record.task_id else ""
-    lines = (prompt, facts, task, detail, told(link))
+    lines = (prompt, facts, task, detail, link_line(link))
     return "\n  ".join([f"{record.key}  {_WORDS[record.state]}", *filter(None, lines)])
 
 
@@ -97,7 +107,7 @@ async def list_records(*, at: str, state: LedgerState | None = None, everything:
         counts[record.state] += 1
         # Hundreds of links that are secrets and three lines long help nobody: `ledger link` gives one.
         [link] = await links.to(ledger.store, [record.stored]) if links.lasting else [None]
-        give(_card(record, link), _facts(record) | facts_of(link))
+        give(_card(record, link), _facts(record) | link_facts(link))
     nothing = "no records" if all_of_them else "nothing is unfinished; --everything lists the rest"
     say(", ".join(f"{count} {name}" for name, count in counts.items() if count) or nothing)
 
@@ -114,7 +124,7 @@ async def show(key: str, /, *, at: str) -> None:
     ledger, links = await _opened(at)
     record = (await ledger.existing(key)).record
     [link] = await links_of(links, ledger.store, [record.stored])
-    say_json(_facts(record) | facts_of(link), indent=None if is_json() else 2)
+    say_json(_facts(record) | link_facts(link), indent=None if is_json() else 2)
 
 
 @ledger_app.command(name="link")
@@ -138,7 +148,7 @@ async def show_link(key: str, /, *, at: str) -> None:
         raise InvalidRequestError("The destination has no links of this kind.", problems=[problem])
     if link.hours:
         complain(f"It plays for {link.hours:g} h, for whoever has it.", "yellow")
-    give(link.url, {"key": key} | facts_of(link))
+    give(link.url, {"key": key} | link_facts(link))
 
 
 @ledger_app.command
@@ -193,8 +203,8 @@ async def reconcile(*, at: str, provider: str, credentials: str | None = None) -
         found = await links.of(pipeline.ledger.store, keys)
     table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
     for row, link in zip(rows, found, strict=True):
-        facts = row.model_dump(mode="json", exclude_none=True) | facts_of(link)
-        detail = " ".join(filter(None, (row.uri or row.detail, told(link))))
+        facts = row.model_dump(mode="json", exclude_none=True) | link_facts(link)
+        detail = " ".join(filter(None, (row.uri or row.detail, link_line(link))))
         table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)
     table.show()
     say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")

@@ -10,8 +10,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
-from prefect_genvideo.cli.console import FAILED, Rows, command, complain, give, say
-from prefect_genvideo.cli.links import facts_of, links_of, told
+from prefect_genvideo.cli.console import FAILED, Rows, command, complain, give, link_facts, link_line, links_of, say
 from prefect_genvideo.cli.targets import (
     batch_key_of,
     credentials_from,
@@ -96,8 +95,8 @@ async def generate(
         )
     [link] = await links_of(target.get_links(), target.get_store(), [stored])
     if link is not None:
-        say(told(link))
-    give(stored.uri, stored.model_dump(mode="json", exclude_none=True) | facts_of(link))
+        say(link_line(link))
+    give(stored.uri, stored.model_dump(mode="json", exclude_none=True) | link_facts(link))
 
 
 @command
@@ -217,7 +216,7 @@ async def _print(report: BatchReport, target: VideoDestination) -> None:
     table.show()
     for row, link in zip(report.rows, await _secret_links(report, target), strict=False):
         if link is not None:
-            say(f"{row.number}: {told(link)}")
+            say(f"{row.number}: {link_line(link)}")
     say(f"{report.summary()} {report.report_uri or ''}".rstrip())
 
 
