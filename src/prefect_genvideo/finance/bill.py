@@ -214,9 +214,12 @@ def _untied(log: AccountLog, record: LedgerRecord, told: TaskMoney, free: Sequen
         return None
     recorded = None if record.money is None else record.money.quota
     wanted = (record.model, recorded if told.charged is None else told.charged)
-    nameless = (row for row in reversed(free) if is_first(row) and row.task_id is None)
-    alike = (row for row in nameless if (row.model, row.quota) == wanted)
+    alike = (row for row in reversed(free) if (row.model, row.quota) == wanted and _is_nameless(row))
     return next((row for row in alike if _is_about(row.at, record)), None)
+
+
+def _is_nameless(row: LogRow) -> bool:
+    return is_first(row) and row.task_id is None
 
 
 def _is_about(moment: datetime | None, record: LedgerRecord) -> bool:

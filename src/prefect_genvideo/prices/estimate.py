@@ -171,15 +171,18 @@ def _cost(table: PriceTable, prices: Sequence[Price], wanted: Billable, way: _Wa
     quantities = _quantities(price, wanted, seconds, resolution)
     if quantities is None:
         return None
-    currency = price.currency or table.currency or "unit"
     figures: list[Money | None] = [
-        None if quantity is None else table.exchanged(price.of(quantity, table.factor), currency)
+        None if quantity is None else table.exchanged(price.of(quantity, table.factor), _currency(table, price))
         for quantity in quantities
     ]
     low, expected, high = figures
     if low is None:
         return None
     return _Cost(price, low.amount, expected and expected.amount, high and high.amount, low.currency)
+
+
+def _currency(table: PriceTable, price: Price) -> str:
+    return price.currency or table.currency or "unit"
 
 
 def _quantities(
