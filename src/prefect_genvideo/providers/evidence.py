@@ -107,6 +107,8 @@ def walk(answer: Any, closed: Iterable[str] = ()) -> Iterator[Node]:
             return
         node = queue.popleft()
         yield node
+        if not node.value or isinstance(node.value, str | int | float):
+            continue
         room = _MAX_NODES - len(queue) if len(node.path) < _MAX_DEPTH else 0
         for name, inner in islice(as_object(node.value).items(), room):
             if (key := key_of(name)) not in shut:
