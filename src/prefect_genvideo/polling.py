@@ -30,6 +30,8 @@ DEFAULT_COST = 0.5
 DEFAULT_FLOOR = 1.0
 DEFAULT_CEILING = 300.0
 _LONGEST = 30 * 86_400.0
+# Durations that a history keeps.
+_KEPT = 64
 
 # Durations are weighed on a logarithmic axis: cell k holds those from `_EDGES[k]` to `_EDGES[k + 1]`, from 1 s to 6 h.
 _CELL = 0.01
@@ -62,21 +64,14 @@ def history_key(provider: str, model: str, seconds: float | None, resolution: st
 
 
 class History:
-    """The most recent durations of comparable generations, oldest first.
+    """The 64 most recent durations of comparable generations, oldest first.
 
     Args:
         durations: Seconds from created to finished. What is not a positive number below 30 days is dropped.
-        size: How many are kept at most.
     """
 
-    def __init__(self, durations: Iterable[object] = (), *, size: int = 64) -> None:
-        self._size = max(1, size)
-        self._durations: tuple[float, ...] = tuple(_sane(durations))[-self._size :]
-
-    @property
-    def durations(self) -> tuple[float, ...]:
-        """Seconds, oldest first."""
-        return self._durations
+    def __init__(self, durations: Iterable[object] = ()) -> None:
+        self.durations: tuple[float, ...] = tuple(_sane(durations))[-_KEPT:]
 
     def add(self, seconds: float) -> None:
         """Remember one finished generation.
@@ -85,11 +80,11 @@ class History:
             seconds: Its duration by the provider's own times where it gives them, else its age when it was seen done.
                 That includes the lag, which is small beside the spread and does not add up.
         """
-        self._durations = (*self._durations, *_sane([seconds]))[-self._size :]
+        self.durations = (*self.durations, *_sane([seconds]))[-_KEPT:]
 
     def to_json(self) -> str:
         """Return a JSON document that `from_json` reads."""
-        return json.dumps({"durations": [round(seconds, 2) for seconds in self._durations]})
+        return json.dumps({"durations": [round(seconds, 2) for seconds in self.durations]})
 
     @classmethod
     def from_json(cls, text: str | bytes | None) -> History:
@@ -111,7 +106,7 @@ class History:
         return median(self.durations) if self.durations else _PRIOR[1][0]
 
     def __len__(self) -> int:
-        return len(self._durations)
+        return len(self.durations)
 
 
 def _sane(values: Iterable[object]) -> Iterator[float]:
@@ -312,12 +307,12 @@ class Deadline:
 
 
 Oddity = Literal["no_video", "unknown_task", "unauthorized"]
-# Seconds and tries that must both be reached before an odd answer is believed.
-_GRACES: dict[Oddity, tuple[float, int]] = {
+GRACES: dict[Oddity, tuple[float, int]] = {
     "no_video": (300.0, 1),
     "unknown_task": (120.0, 5),
     "unauthorized": (0.0, 5),
 }
+"""Seconds and tries that must both be reached before an odd answer is believed."""
 
 
 @dataclass
@@ -337,7 +332,7 @@ class Grace:
     @classmethod
     def of(cls, oddity: Oddity) -> Grace:
         """Return the patience with a success without a link, an id nobody knows, or a 401/403."""
-        return cls(*_GRACES[oddity])
+        return cls(*GRACES[oddity])
 
     def strike(self, now: float) -> bool:
         """Count one more at clock value `now`; True when patience is over."""

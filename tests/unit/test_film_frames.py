@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from prefect_genvideo.media import cover_of, first_frame, last_frame
+from prefect_genvideo.media import cover_of, last_frame
 from prefect_genvideo.media import frames as pictures
 from tests.fixtures.expected import refusing
 from tests.fixtures.film_clips import make_clip, number_of, numbered, with_edit, with_matrix
@@ -25,36 +25,31 @@ def test_the_last_displayed_frame(tmp_path: Path, bframes: str, count: int) -> N
     """Frames are stored in another order than they are shown in, and keyframes lie anywhere before the end."""
     clip = make_clip(tmp_path / "clip.mp4", range(50, 50 + count), options={"bf": bframes})
     assert number_of(opened(last_frame(clip))) == 50 + count - 1
-    assert number_of(opened(first_frame(clip))) == 50
 
 
-def test_pictures_are_png_in_full_resolution_or_jpeg(tmp_path: Path) -> None:
-    """PNG loses nothing; JPEG is there for those who want it small."""
+def test_a_frame_is_a_png_in_full_resolution(tmp_path: Path) -> None:
+    """It loses nothing: the next shot begins with it."""
     clip = make_clip(tmp_path / "clip.mp4", [7], size=(256, 144))
-    for make in (first_frame, last_frame):
-        assert (opened(make(clip)).format, opened(make(clip)).size) == ("PNG", (256, 144))
-        assert opened(make(clip, format="jpeg")).format == "JPEG"
-    with refusing(reason="unknown format"):
-        first_frame(clip, format="gif")  # type: ignore[arg-type]  # what an untyped caller may do
+    assert (opened(last_frame(clip)).format, opened(last_frame(clip)).size) == ("PNG", (256, 144))
 
 
 def test_a_png_beyond_the_providers_limit_comes_as_a_jpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both providers refuse pictures of 30 MB; a large frame loses a little instead of failing the next shot."""
     noise = Image.effect_noise((128, 72), 80).convert("RGB")
     clip = make_clip(tmp_path / "clip.mp4", [noise], options={"crf": "1"})
-    monkeypatch.setattr(pictures, "MAX_PICTURE", len(first_frame(clip)))
-    small = first_frame(clip)
+    monkeypatch.setattr(pictures, "MAX_PICTURE", len(last_frame(clip)))
+    small = last_frame(clip)
     assert (opened(small).format, opened(small).size) == ("JPEG", (128, 72))
     monkeypatch.setattr(pictures, "MAX_PICTURE", 10)
     with refusing(reason="frame too large"):
-        first_frame(clip)
+        last_frame(clip)
 
 
 def test_an_edit_list_hides_frames(tmp_path: Path) -> None:
     """What an edit list cuts off is not shown, so it is neither first nor last."""
     clip = make_clip(tmp_path / "clip.mp4", range(24))
     edited = with_edit(clip, tmp_path / "edited.mp4", skip=3, frames=13)
-    assert number_of(opened(first_frame(edited))) == 3
+    assert number_of(opened(cover_of(edited))) == 3
     assert number_of(opened(last_frame(edited))) == 15
     # The last keyframe is behind the cut: decoding from there gives nothing, and all is decoded.
     ended = with_edit(clip, tmp_path / "ended.mp4", skip=0, frames=4)
@@ -102,16 +97,15 @@ def test_colours_are_those_of_the_tagged_matrix(tmp_path: Path) -> None:
     red = Image.new("RGB", (128, 72), (200, 60, 30))
     for matrix, expected in {None: (200, 60, 30), 5: (200, 60, 30), 6: (200, 60, 30), 1: (212, 73, 28)}.items():
         clip = make_clip(tmp_path / "clip.mp4", [red], matrix=matrix, options={"crf": "1"})
-        for picture in (first_frame(clip), last_frame(clip)):
-            colour = opened(picture).getpixel((5, 5))
-            assert isinstance(colour, tuple)
-            assert all(abs(one - other) <= 3 for one, other in zip(colour, expected, strict=True)), (matrix, colour)
+        colour = opened(last_frame(clip)).getpixel((5, 5))
+        assert isinstance(colour, tuple)
+        assert all(abs(one - other) <= 3 for one, other in zip(colour, expected, strict=True)), (matrix, colour)
 
 
 def test_pixels_that_are_not_square_are_made_so(tmp_path: Path) -> None:
     """A clip stored narrow and shown wide gives a wide picture."""
     clip = make_clip(tmp_path / "clip.mp4", [9], options={"aspect": "2:1"})
-    assert opened(first_frame(clip)).size == (256, 72)
+    assert opened(last_frame(clip)).size == (256, 72)
 
 
 def test_a_cover_is_not_black(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from prefect_genvideo.errors import DownloadError, InvalidRequestError
 from prefect_genvideo.media import moving_preview
 from prefect_genvideo.media.preview import PREVIEW_LIMIT
 from prefect_genvideo.models import StoredVideo
-from prefect_genvideo.pipeline.pictures import CopyingUpload, Pictures
+from prefect_genvideo.pipeline.pictures import MEMORY, CopyingUpload, Pictures
 from prefect_genvideo.pipeline.save import save_generation
 from tests.fixtures.film_clips import make_clip, number_of
 from tests.fixtures.money import MemoryStore
@@ -134,14 +134,15 @@ async def test_a_later_run_reads_the_cover(tmp_path: Path) -> None:
 
 async def test_memory_is_bounded() -> None:
     """The oldest pictures are forgotten; one that is too large is not taken."""
-    pictures, store = Pictures(memory=100), CountingStore()
+    pictures, store = Pictures(), CountingStore()
+    part = MEMORY // 100
     video = {f"s3://b/{number}.mp4": _video(f"s3://b/{number}.mp4") for number in range(5)}
     for uri in video:
-        pictures.keep(uri, "preview", b"x" * 40)
-    pictures.keep("s3://b/4.mp4", "preview", b"y" * 50)
-    pictures.keep("s3://b/9.mp4", "preview", b"z" * 101)
+        pictures.keep(uri, "preview", b"x" * 40 * part)
+    pictures.keep("s3://b/4.mp4", "preview", b"y" * 50 * part)
+    pictures.keep("s3://b/9.mp4", "preview", b"z" * 101 * part)
     kept = [pictures.preview(one) for one in video.values()]
-    assert [len(data) if data else 0 for data in kept] == [0, 0, 0, 40, 50]
+    assert [len(data) // part if data else 0 for data in kept] == [0, 0, 0, 40, 50]
     assert pictures.preview(_video("s3://b/9.mp4")) is None
     assert await pictures.cover(store, _video("s3://b/9.mp4")) is None
     assert store.reads == []

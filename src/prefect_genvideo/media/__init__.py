@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from prefect_genvideo.media.clip import require_media
 from prefect_genvideo.media.contact_sheet import contact_sheet
-from prefect_genvideo.media.frames import cover_of, first_frame, last_frame
+from prefect_genvideo.media.frames import cover_of, last_frame
 from prefect_genvideo.media.join import JoinInfo, join
 from prefect_genvideo.media.preview import moving_preview
 from prefect_genvideo.media.thumbnail import thumbnail
@@ -22,7 +22,6 @@ __all__ = [
     "JoinInfo",
     "contact_sheet",
     "cover_of",
-    "first_frame",
     "join",
     "last_frame",
     "moving_preview",

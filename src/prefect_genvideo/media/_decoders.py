@@ -32,17 +32,26 @@ DEMUXERS = {
 
 # Packets in which the first frame must come.
 _PACKETS = 300
-# Pixels of a frame that is decoded for a look; 8K has 33 million.
-_MAX_PIXELS = 40_000_000
+MAX_PIXELS = 40_000_000
+"""Pixels of a frame or picture that is decoded for a look; 8K has 33 million. More would cost gigabytes."""
 # Reads of a file before a search in junk is given up.
 _MAX_READS = 20_000
-# Pillow's parser by media type; no other is tried.
-_PILLOW_NAMES = {"image/png": "PNG", "image/jpeg": "JPEG", "image/gif": "GIF", "image/webp": "WEBP"}
+# Of these Pillow does not know every form that is in use.
+_UNCHECKED = ("image/bmp", "image/tiff")
+PILLOW_NAMES = {
+    "image/jpeg": "JPEG",
+    "image/png": "PNG",
+    "image/gif": "GIF",
+    "image/webp": "WEBP",
+    "image/bmp": "BMP",
+    "image/tiff": "TIFF",
+}
+"""Pillow's parser by media type; no other is tried."""
 
 
 @dataclass(frozen=True)
 class Streams:
-    """What a demuxer finds in a file; every field is empty where it is unknown.
+    """What is found in a file; every field is empty where it is unknown.
 
     Attributes:
         kind: `video` when there are moving pictures, else `audio` when there is sound.
@@ -53,12 +62,25 @@ class Streams:
         fault: Why the file cannot be played.
     """
 
-    kind: Literal["video", "audio"] | None = None
+    kind: Literal["image", "video", "audio"] | None = None
     width: int | None = None
     height: int | None = None
     seconds: float | None = None
     fps: float | None = None
     fault: str = ""
+
+
+def opened(pyav: Any, file: Any, demuxer: str) -> Any:
+    """Open a file as what its bytes show that it is; words in it that are no UTF-8 are read all the same.
+
+    Args:
+        pyav: The `av` module.
+        file: Its path, or what PyAV can read from.
+        demuxer: FFmpeg's name of the format.
+    """
+    # Before version 19 PyAV fails on such words by default, since then it never does.
+    words = {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
+    return pyav.open(file, "r", format=demuxer, **words)
 
 
 def streams_of(file: BinaryIO, media_type: str) -> Streams:
@@ -79,10 +101,8 @@ def streams_of(file: BinaryIO, media_type: str) -> Streams:
     if demuxer is None:
         return Streams()
     file.seek(0)
-    # How PyAV reads metadata that is no UTF-8: before version 19 it fails by default, since then it never does.
-    words = {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
     try:
-        with closing(pyav.open(_Patience(file), "r", format=demuxer, **words)) as container:
+        with closing(opened(pyav, _Patience(file), demuxer)) as container:
             return _streams(pyav, container)
     except (pyav.error.InvalidDataError, pyav.error.EOFError):
         return Streams(fault="it is damaged or cut off")
@@ -102,8 +122,8 @@ def image_fault(file: BinaryIO, media_type: str, sides: tuple[int, int]) -> str:
     Returns:
         A fault; empty when there is none, without Pillow, for other formats, or for more pixels than 8K has.
     """
-    name = _PILLOW_NAMES.get(media_type)
-    if name is None or sides[0] * sides[1] > _MAX_PIXELS:
+    name = PILLOW_NAMES.get(media_type)
+    if name is None or media_type in _UNCHECKED or sides[0] * sides[1] > MAX_PIXELS:
         return ""
     try:
         importlib.import_module("PIL")
@@ -147,7 +167,7 @@ def _seconds(pyav: Any, container: Any, stream: Any) -> float | None:
 def _plays(pyav: Any, container: Any, stream: Any) -> bool:
     """Whether a frame comes out of the first packets; true where there is no decoder to ask."""
     context = stream.codec_context
-    if context is None or (getattr(context, "width", 0) or 0) * (getattr(context, "height", 0) or 0) > _MAX_PIXELS:
+    if context is None or (getattr(context, "width", 0) or 0) * (getattr(context, "height", 0) or 0) > MAX_PIXELS:
         return True
     for number, packet in enumerate(container.demux(stream)):
         try:

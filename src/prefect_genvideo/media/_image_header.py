@@ -81,10 +81,6 @@ def _png_whole(file: BinaryIO) -> bool:
     return False
 
 
-def _gif(file: BinaryIO) -> Sides | None:
-    return struct.unpack("<HH", file.read(10)[6:10])
-
-
 def _bmp(file: BinaryIO) -> Sides | None:
     head = file.read(26)
     if int.from_bytes(head[14:18], "little") == _OS2_HEADER:
@@ -113,10 +109,6 @@ def _webp_whole(file: BinaryIO) -> bool:
     file.seek(4)
     # Some writers leave out the byte that pads an odd length.
     return int.from_bytes(file.read(4), "little") + 8 <= size + 1
-
-
-def _jpeg(file: BinaryIO) -> Sides | None:
-    return _jpeg_walk(file)[0]
 
 
 def _jpeg_whole(file: BinaryIO) -> bool:
@@ -179,10 +171,10 @@ def _tiff(file: BinaryIO) -> Sides | None:
 
 _READERS: dict[str, Callable[[BinaryIO], Sides | None]] = {
     "image/png": _png,
-    "image/gif": _gif,
+    "image/gif": lambda file: struct.unpack("<HH", file.read(10)[6:10]),
     "image/bmp": _bmp,
     "image/webp": _webp,
-    "image/jpeg": _jpeg,
+    "image/jpeg": lambda file: _jpeg_walk(file)[0],
     "image/tiff": _tiff,
 }
 _WHOLE: dict[str, Callable[[BinaryIO], bool]] = {

@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 from prefect_genvideo.media._join_plan import Plan, Sound
-from prefect_genvideo.media._join_video import encoder
+from prefect_genvideo.media._join_video import FilmTrack, encoder
 from prefect_genvideo.media.clip import Clip, load_pyav
 
 _ENCODER = "aac"
@@ -23,7 +23,7 @@ _RATES = (44_100, 48_000)
 _JITTER = Fraction(1, 50)
 
 
-class CopiedSound:
+class CopiedSound(FilmTrack):
     """Moves packets onto the film's clock, without gaps.
 
     A clip's sound seldom ends with its pictures, and begins with a packet that warms up the decoder. At a seam the
@@ -39,12 +39,7 @@ class CopiedSound:
         self._end: int | None = None
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip.
-
-        Args:
-            number: Its place in the film, from 0.
-            clip: The open clip.
-        """
+        """Start with the next clip."""
         plan = self._plan
         self._base = Fraction(clip.audio.time_base)
         self._offset = plan.seams[number] - plan.shots[number].start
@@ -75,14 +70,6 @@ class CopiedSound:
         packet.duration = duration
         yield packet
 
-    def end(self) -> Iterator[Any]:
-        """Do nothing: of copied packets none is left to write."""
-        return iter(())
-
-    def flush(self) -> Iterator[Any]:
-        """Do nothing: of copied packets none is left to write."""
-        return iter(())
-
     def _first_shift(self, position: int, usual: int) -> int | None:
         """Samples by which this clip's sound moves; None while its packets lie before the seam."""
         if self._end is None:
@@ -93,7 +80,7 @@ class CopiedSound:
         return -gap if gap <= usual // 2 else 0
 
 
-class EncodedSound:
+class EncodedSound(FilmTrack):
     """Encodes AAC without a gap: every clip gets exactly the samples of its pictures, silence where it has none."""
 
     def __init__(self, out: Any, plan: Plan, first: Sound) -> None:
@@ -109,12 +96,7 @@ class EncodedSound:
         self._sent = 0
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip.
-
-        Args:
-            number: Its place in the film, from 0.
-            clip: The open clip.
-        """
+        """Start with the next clip."""
         plan = self._plan
         self._base = Fraction(clip.audio.time_base) if clip.audio else Fraction(1)
         self._offset = plan.seams[number] - plan.shots[number].start

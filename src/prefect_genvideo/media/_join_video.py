@@ -25,7 +25,32 @@ _HALF = Fraction(1, 2)
 _KNOWN_BY_NAME = ("h264", "hevc")
 
 
-class CopiedVideo:
+class FilmTrack:
+    """A track of the film, which is fed with the packets of one clip after the other."""
+
+    def begin(self, number: int, clip: Clip) -> None:
+        """Start with the next clip.
+
+        Args:
+            number: Its place in the film, from 0.
+            clip: The open clip.
+        """
+        raise NotImplementedError
+
+    def feed(self, packet: Any) -> Iterator[Any]:
+        """Take a packet of the clip, and give those of the film that are ready."""
+        raise NotImplementedError
+
+    def end(self) -> Iterator[Any]:
+        """Give what is left of the clip; of copied packets nothing is."""
+        return iter(())
+
+    def flush(self) -> Iterator[Any]:
+        """Give what is left of the film; of copied packets nothing is."""
+        return iter(())
+
+
+class CopiedVideo(FilmTrack):
     """Moves packets onto the film's clock. No frame is touched, dropped or shown twice."""
 
     def __init__(self, out: Any, plan: Plan, clip: Clip) -> None:
@@ -42,12 +67,7 @@ class CopiedVideo:
         self._shift = Fraction(0)
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip.
-
-        Args:
-            number: Its place in the film, from 0.
-            clip: The open clip.
-        """
+        """Start with the next clip."""
         self._clip_base = Fraction(clip.video.time_base)
         self._shift = self._plan.seams[number] - self._plan.shots[number].start
 
@@ -67,19 +87,11 @@ class CopiedVideo:
         packet.pts, packet.dts, packet.duration = pts, dts, duration
         yield packet
 
-    def end(self) -> Iterator[Any]:
-        """Do nothing: of copied packets none is left to write."""
-        return iter(())
-
-    def flush(self) -> Iterator[Any]:
-        """Do nothing: of copied packets none is left to write."""
-        return iter(())
-
     def _ticks(self, ticks: int) -> int:
         return round((ticks * self._clip_base + self._shift) / self._base)
 
 
-class EncodedVideo:
+class EncodedVideo(FilmTrack):
     """Encodes H.264 in the size and at the rate of the first clip; every clip begins with a keyframe.
 
     Each source frame fills the film's frames from its own time to that of the next one, so that a clip at the film's
@@ -100,12 +112,7 @@ class EncodedVideo:
         self._written = 0
 
     def begin(self, number: int, clip: Clip) -> None:
-        """Start with the next clip.
-
-        Args:
-            number: Its place in the film, from 0.
-            clip: The open clip.
-        """
+        """Start with the next clip."""
         shot = self._plan.shots[number]
         self._base = Fraction(clip.video.time_base)
         self._start, self._offset = shot.start, round(self._plan.seams[number] * self._fps)

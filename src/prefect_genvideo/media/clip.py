@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
-from prefect_genvideo.media._decoders import DEMUXERS, attached
+from prefect_genvideo.media._decoders import DEMUXERS, attached, opened
 from prefect_genvideo.media._kinds import sniff
 from prefect_genvideo.media.mp4 import read_mp4
 
@@ -168,7 +168,7 @@ def open_clip(path: str | Path) -> Generator[Clip]:
     demuxer = _demuxer(file)
     try:
         # The absolute path cannot be taken for a protocol of FFmpeg, and the named demuxer opens nothing else.
-        with closing(pyav.open(str(file.resolve()), "r", format=demuxer, **_words(pyav))) as container:
+        with closing(opened(pyav, str(file.resolve()), demuxer)) as container:
             yield _clip(container)
     except (pyav.error.FFmpegError, ValueError, ArithmeticError, OSError, LookupError) as error:
         raise damaged(type(error).__name__) from error
@@ -220,11 +220,6 @@ def _clip(container: Any) -> Clip:
     sounds = [stream for stream in container.streams.audio if stream.codec_context is not None]
     usable = bool(sounds) and sounds[0].codec_context.sample_rate > 0 and bool(sounds[0].time_base)
     return Clip(container, video, sounds[0] if usable else None)
-
-
-def _words(pyav: Any) -> dict[str, str]:
-    """How PyAV reads metadata that is no UTF-8: before version 19 it fails by default, since then it never does."""
-    return {"metadata_errors": "replace"} if int(pyav.__version__.partition(".")[0]) < 19 else {}
 
 
 def _demuxer(file: Path) -> str:

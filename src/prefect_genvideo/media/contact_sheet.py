@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.clip import load_pillow
 from prefect_genvideo.media.text import font_of, readable, wrap
-from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
+from prefect_genvideo.media.thumbnail import picture_sides, saved, thumbnail
 
 MAX_CELLS = 120
 """Cells of a sheet; the last one says how many more there are."""
@@ -84,7 +83,8 @@ def contact_sheet(
 
 
 def _grid(shown: list[tuple[bytes | None, str]], columns: int | None, cell: int) -> _Grid:
-    ratios = sorted(filter(None, (_ratio(data) for data, _ in shown)))
+    found = (picture_sides(data) for data, _ in shown if data)
+    ratios = sorted(sides[1] / sides[0] for sides in found if sides)
     ratio = ratios[len(ratios) // 2] if ratios else 9 / 16
     # Upright videos get higher cells, so that they are no stripes between bars.
     box = round(cell * min(max(ratio, 0.5), 1.25))
@@ -116,9 +116,7 @@ def _drawn(shown: list[tuple[bytes | None, str]], grid: _Grid) -> bytes:
             sheet.paste(picture, at)
             title = f"{title} {reason}" if reason else title
         _lines(draw, title, (left, top + grid.box + grid.pad), grid, _CAPTION_LINES)
-    target = io.BytesIO()
-    sheet.save(target, "JPEG", quality=82)
-    return target.getvalue()
+    return saved(sheet, "JPEG", quality=82)
 
 
 def _lines(draw: Any, text: str, at: tuple[int, int], grid: _Grid, limit: int) -> None:
@@ -131,9 +129,3 @@ def _lines(draw: Any, text: str, at: tuple[int, int], grid: _Grid, limit: int) -
     for number, line in enumerate(lines):
         fill = _PALE if limit == _REASON_LINES else _INK
         draw.text((at[0], at[1] + number * grid.line), line, font=font, fill=fill)
-
-
-def _ratio(data: bytes | None) -> float | None:
-    """Height over width of a cover."""
-    sides = picture_sides(data) if data else None
-    return sides[1] / sides[0] if sides else None

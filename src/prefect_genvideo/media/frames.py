@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
 from prefect_genvideo.media.clip import Clip, damaged, displayed_size, load_pillow, load_pyav, open_clip, turn
-
-PictureFormat = Literal["png", "jpeg"]
+from prefect_genvideo.media.thumbnail import saved
 
 MAX_PICTURE = 30_000_000
 """Bytes. Both providers take reference pictures below 30 MB."""
@@ -26,24 +24,10 @@ _BLACK = 14
 _SAMPLE = 32
 
 
-def first_frame(path: str | Path, *, format: PictureFormat = "png") -> bytes:
-    """Return the first displayed frame, upright and in full resolution.
-
-    Args:
-        path: A local clip.
-        format: `png` is lossless; one of 30 MB or more comes as a JPEG instead, for the providers' limit.
-
-    Raises:
-        InvalidRequestError: It is no video that is known here, or PyAV or Pillow is missing.
-        DownloadError: It is cut off or damaged.
-    """
-    load_pillow()
-    with open_clip(path) as clip:
-        return _encoded(_image(next(_frames(clip)), clip), format)
-
-
-def last_frame(path: str | Path, *, format: PictureFormat = "png") -> bytes:
+def last_frame(path: str | Path) -> bytes:
     """Return the last displayed frame, upright and in full resolution: what the next shot begins with.
+
+    It is a PNG, which loses nothing; one of 30 MB or more comes as a JPEG instead, for the providers' limit.
 
     Only the end of the clip is decoded: from the last keyframe on, and all of it only where that gives no frame.
     Frames that an edit list hides do not count. Untagged colours are read as BT.601, as FFmpeg writes them, so that a
@@ -51,7 +35,6 @@ def last_frame(path: str | Path, *, format: PictureFormat = "png") -> bytes:
 
     Args:
         path: A local clip.
-        format: `png` is lossless; one of 30 MB or more comes as a JPEG instead, for the providers' limit.
 
     Raises:
         InvalidRequestError: It is no video that is known here, or PyAV or Pillow is missing.
@@ -62,7 +45,7 @@ def last_frame(path: str | Path, *, format: PictureFormat = "png") -> bytes:
         with open_clip(path) as clip:
             frame = _last(clip, from_start)
             if frame is not None:
-                return _encoded(_image(frame, clip), format)
+                return _encoded(_image(frame, clip))
     raise damaged("it has no frames")
 
 
@@ -89,7 +72,7 @@ def cover_of(path: str | Path, *, side: int = 1280) -> bytes:
                 break
         image = _image(best, clip)
     image.thumbnail((side, side))
-    return _saved(image, "JPEG", quality=85)
+    return saved(image, "JPEG", quality=85)
 
 
 def _frames(clip: Clip) -> Iterator[Any]:
@@ -135,25 +118,15 @@ def _light(frame: Any) -> float:
     return sum(small) / len(small)
 
 
-def _encoded(image: Any, format: PictureFormat) -> bytes:
-    if format not in ("png", "jpeg"):
-        raise InvalidRequestError(f"A frame comes as png or jpeg, not as {format!r}.", reason="unknown format")
-    if format == "png":
-        # Level 1 is several times faster than the default and a tenth larger.
-        data = _saved(image, "PNG", compress_level=1)
-        if len(data) < MAX_PICTURE:
-            return data
-    for quality in (95, 85, 60):
-        data = _saved(image, "JPEG", quality=quality, subsampling=0)
+def _encoded(image: Any) -> bytes:
+    # Level 1 is several times faster than the default and a tenth larger.
+    tries: list[tuple[str, dict[str, int]]] = [("PNG", {"compress_level": 1})]
+    tries += [("JPEG", {"quality": quality, "subsampling": 0}) for quality in (95, 85, 60)]
+    for kind, options in tries:
+        data = saved(image, kind, **options)
         if len(data) < MAX_PICTURE:
             return data
     raise InvalidRequestError("The frame does not fit into 30 MB.", reason="frame too large")
-
-
-def _saved(image: Any, kind: str, **options: int) -> bytes:
-    target = io.BytesIO()
-    image.save(target, kind, **options)
-    return target.getvalue()
 
 
 # ITU-T H.273 matrix coefficients → the names of FFmpeg's scale filter. Anything else is not known.

@@ -12,13 +12,13 @@ import binascii
 import hashlib
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO, Literal, cast
 from urllib.parse import unquote_to_bytes
 
 from prefect_genvideo.errors import DownloadError, InvalidRequestError
-from prefect_genvideo.media._decoders import DEMUXERS, image_fault, streams_of
+from prefect_genvideo.media._decoders import DEMUXERS, Streams, image_fault, streams_of
 from prefect_genvideo.media._image_header import header_fault, image_sides
 from prefect_genvideo.media._kinds import HEAD, matroska_cut, media_type_of, sniff
 from prefect_genvideo.media._sound_frames import find_sound
@@ -137,15 +137,6 @@ def inspect_file(path: str | Path, *, digest: bool = True, check: bool = True) -
         raise InvalidRequestError(f"{path} cannot be read: {why}.", reason="unreadable file") from None
 
 
-@dataclass(frozen=True)
-class _Facts:
-    media_type: str
-    width: int | None = None
-    height: int | None = None
-    seconds: float | None = None
-    fps: float | None = None
-
-
 def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) -> MediaInfo:
     shown, found = sniff(file.read(HEAD)), media_type_of(file)
     if shown is None and found is None:
@@ -157,32 +148,33 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) ->
         if check:
             text = f"{name} is no usable {found or shown}: {fault}."
             raise InvalidRequestError(text, reason="broken file") from None
-        facts = _Facts(found or shown or "")
+        facts = Streams()
     sha256 = _sha256(file) if digest else ""
-    kind = cast(MediaKind, facts.media_type.partition("/")[0])
-    return MediaInfo(kind, facts.media_type, size, facts.width, facts.height, facts.seconds, sha256, facts.fps)
+    # What it is shows in its tracks, not in its brand: `audio/webm` for WebM without pictures.
+    named, _, form = (found or shown or "").partition("/")
+    kind = cast(MediaKind, facts.kind or named)
+    return MediaInfo(kind, f"{kind}/{form}", size, facts.width, facts.height, facts.seconds, sha256, facts.fps)
 
 
 class _BrokenError(Exception):
     """Why a file of a known kind is of no use."""
 
 
-def _facts(file: BinaryIO, media_type: str | None) -> _Facts:
+def _facts(file: BinaryIO, media_type: str | None) -> Streams:
     if media_type is None:
         raise _BrokenError("there is no sound behind its tag")
     return _image_facts(file, media_type) if media_type.startswith("image/") else _film_facts(file, media_type)
 
 
-def _image_facts(file: BinaryIO, media_type: str) -> _Facts:
+def _image_facts(file: BinaryIO, media_type: str) -> Streams:
     sides = image_sides(file, media_type)
     fault = header_fault(file, media_type) or (sides and image_fault(file, media_type, sides))
     if fault:
         raise _BrokenError(fault)
-    return _Facts(media_type, *(sides or (None, None)))
+    return Streams("image", *(sides or (None, None)))
 
 
-def _film_facts(file: BinaryIO, media_type: str) -> _Facts:
-    """Facts of a film or of sound: what it is shows in its tracks, not in its brand."""
+def _film_facts(file: BinaryIO, media_type: str) -> Streams:
     if DEMUXERS.get(media_type) == "mov":
         return _mp4_facts(file, media_type)
     if DEMUXERS.get(media_type) == "matroska" and matroska_cut(file):
@@ -190,15 +182,14 @@ def _film_facts(file: BinaryIO, media_type: str) -> _Facts:
     found = streams_of(file, media_type)
     if found.fault:
         raise _BrokenError(found.fault)
-    seconds = found.seconds
-    if media_type == "audio/mpeg" and seconds:
+    if media_type == "audio/mpeg" and found.seconds:
         # The padding that an encoder adds counts for some judges and not for others; it is sent all the same.
         sound = find_sound(file)
-        seconds = max(seconds, (sound and sound.declared) or 0)
-    return _Facts(_as(found.kind, media_type), found.width, found.height, seconds, found.fps)
+        return replace(found, seconds=max(found.seconds, (sound and sound.declared) or 0))
+    return found
 
 
-def _mp4_facts(file: BinaryIO, media_type: str) -> _Facts:
+def _mp4_facts(file: BinaryIO, media_type: str) -> Streams:
     try:
         movie, _ = read_mp4(file)
     except DownloadError as error:
@@ -212,17 +203,9 @@ def _mp4_facts(file: BinaryIO, media_type: str) -> _Facts:
     if found.fault:
         raise _BrokenError(found.fault)
     if main is None:
-        return _Facts(_as(found.kind, media_type), found.width, found.height, found.seconds, found.fps)
+        return found
     sides = main.stored or (None, None)
-    return _Facts(_as("video" if movie.picture else "audio", media_type), *sides, movie.seconds, found.fps)
-
-
-def _as(kind: str | None, media_type: str) -> str:
-    """The media type of a container by what is in it: `audio/webm` for WebM without pictures."""
-    found, _, form = media_type.partition("/")
-    if kind is None or kind == found:
-        return media_type
-    return f"{kind}/{form}"
+    return Streams("video" if movie.picture else "audio", *sides, movie.seconds, found.fps)
 
 
 def _sha256(file: BinaryIO) -> str:

@@ -13,7 +13,7 @@ from typing import Any, Literal
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.media._join_plan import Plan, plan_film
 from prefect_genvideo.media._join_sound import CopiedSound, EncodedSound
-from prefect_genvideo.media._join_video import CopiedVideo, EncodedVideo
+from prefect_genvideo.media._join_video import CopiedVideo, EncodedVideo, FilmTrack
 from prefect_genvideo.media.clip import Clip, load_pyav, open_clip
 
 Handling = Literal["copied", "encoded", "none"]
@@ -43,10 +43,7 @@ class JoinInfo:
     audio: Handling
 
 
-def join(
-    paths: Sequence[str | Path],
-    out: str | Path,
-) -> JoinInfo:
+def join(paths: Sequence[str | Path], out: str | Path) -> JoinInfo:
     """Join local clips into one MP4, `moov` first, in constant memory.
 
     What is equal is copied bit by bit: pictures where codec, size, pixel format, orientation, colours and parameter
@@ -130,7 +127,7 @@ def _write(plan: Plan, part: str) -> None:
 
 
 def _fill(out: Any, plan: Plan) -> None:
-    tracks: list[Any] = []
+    tracks: list[FilmTrack] = []
     for number, shot in enumerate(plan.shots):
         with open_clip(shot.path) as clip:
             tracks = tracks or _tracks(out, plan, clip)
@@ -147,8 +144,8 @@ def _fill(out: Any, plan: Plan) -> None:
             _mux(out, track.flush())
 
 
-def _tracks(out: Any, plan: Plan, first: Clip) -> list[Any]:
-    tracks: list[Any] = [EncodedVideo(out, plan) if plan.video_reason else CopiedVideo(out, plan, first)]
+def _tracks(out: Any, plan: Plan, first: Clip) -> list[FilmTrack]:
+    tracks: list[FilmTrack] = [EncodedVideo(out, plan) if plan.video_reason else CopiedVideo(out, plan, first)]
     if plan.sound is not None:
         tracks.append(EncodedSound(out, plan, plan.sound) if plan.audio_reason else CopiedSound(out, plan, first))
     return tracks

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from prefect_genvideo.errors import DownloadError
 from prefect_genvideo.media.clip import Clip, displayed_size, load_pillow, open_clip
 from prefect_genvideo.media.frames import Lens
+from prefect_genvideo.media.thumbnail import saved
 
 PREVIEW_LIMIT = 150_000
 """Bytes. As base64 in a data URL that is 200 kB, which a page carries easily."""
@@ -76,9 +76,8 @@ def _small(size: tuple[int, int]) -> tuple[int, int]:
 
 
 def _animated(pictures: list[Any], quality: int, each: int) -> bytes:
-    target = io.BytesIO()
-    pictures[0].save(
-        target,
+    return saved(
+        pictures[0],
         "WEBP",
         save_all=True,
         append_images=pictures[1:],
@@ -87,4 +86,3 @@ def _animated(pictures: list[Any], quality: int, each: int) -> bytes:
         quality=quality,
         method=_EFFORT,
     )
-    return target.getvalue()

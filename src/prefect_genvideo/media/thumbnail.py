@@ -6,27 +6,28 @@ import importlib
 import io
 from typing import Any
 
+from prefect_genvideo.media._decoders import MAX_PIXELS, PILLOW_NAMES
 from prefect_genvideo.media._image_header import image_sides
 from prefect_genvideo.media._kinds import HEAD, sniff
-
-MAX_PIXELS = 40_000_000
-"""Pixels of a picture that is decoded; 8K has 33 million. One of more would cost gigabytes, whatever its bytes."""
-
-# Pillow's parsers by media type; no other is tried.
-_FORMATS = {
-    "image/jpeg": "JPEG",
-    "image/png": "PNG",
-    "image/gif": "GIF",
-    "image/webp": "WEBP",
-    "image/bmp": "BMP",
-    "image/tiff": "TIFF",
-}
 
 
 def picture_sides(data: bytes) -> tuple[int, int] | None:
     """Width and height of a picture in pixels; None for what is none that is made small here."""
     media_type = sniff(data[:HEAD]) or ""
-    return image_sides(io.BytesIO(data), media_type) if media_type in _FORMATS else None
+    return image_sides(io.BytesIO(data), media_type) if media_type in PILLOW_NAMES else None
+
+
+def saved(image: Any, kind: str, **options: Any) -> bytes:
+    """Return the file that an image of Pillow's makes.
+
+    Args:
+        image: The image.
+        kind: Pillow's name of the format.
+        **options: Of its writer.
+    """
+    target = io.BytesIO()
+    image.save(target, kind, **options)
+    return target.getvalue()
 
 
 def thumbnail(data: bytes, size: tuple[int, int], *, enlarge: bool = False) -> Any:
@@ -47,7 +48,7 @@ def thumbnail(data: bytes, size: tuple[int, int], *, enlarge: bool = False) -> A
     scale = scale if enlarge else min(scale, 1.0)
     try:
         pillow: Any = importlib.import_module("PIL.Image")
-        with pillow.open(io.BytesIO(data), formats=(_FORMATS[sniff(data[:HEAD]) or ""],)) as image:
+        with pillow.open(io.BytesIO(data), formats=(PILLOW_NAMES[sniff(data[:HEAD]) or ""],)) as image:
             if image.width * image.height > MAX_PIXELS:  # the parser's word counts, whatever the header said to us
                 return None
             image.draft("RGB", size)

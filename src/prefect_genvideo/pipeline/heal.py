@@ -133,7 +133,7 @@ def _create(pipeline: Pipeline, record: LedgerRecord, log: AccountLog | None, kn
     )
     if log is None:
         return create
-    rivals = tuple(_span(other, log) for other in known.open if _is_rival(other, record))
+    rivals = tuple(_span(other, log) for other in known.open if other.model == record.model and other.key != record.key)
     mine = create.span(log.read_at, log.clock_ahead)
     return replace(create, rivals=rivals, lost_alike=1 + sum(map(mine.meets, rivals)))
 
@@ -163,7 +163,7 @@ async def _known(pipeline: Pipeline, log: AccountLog | None = None) -> _Known:
 
 
 def _add(known: _Known, pipeline: Pipeline, record: LedgerRecord) -> None:
-    if (record.provider, record.account) != (pipeline.client.name, pipeline.client.account):
+    if not pipeline.paid_for(record):
         return
     if record.task_id is not None:
         known.task_ids.add(record.task_id)
@@ -171,10 +171,6 @@ def _add(known: _Known, pipeline: Pipeline, record: LedgerRecord) -> None:
         known.request_ids.add(record.request_id)
     elif record.task_id is not None or record.state in ("unknown", "intent"):
         known.open.append(record)
-
-
-def _is_rival(other: LedgerRecord, record: LedgerRecord) -> bool:
-    return other.model == record.model and other.key != record.key
 
 
 def _span(record: LedgerRecord, log: AccountLog) -> Span:

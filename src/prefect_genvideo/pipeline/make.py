@@ -239,16 +239,15 @@ async def _send(pipeline: Pipeline, wanted: Wanted, steps: Steps) -> Submission:
     return await steps.create(pipeline, ready, wanted)
 
 
-async def patiently(call: Callable[[], Awaitable[T]], *, attempts: int = 4, sleep: Sleep = anyio.sleep) -> T:
-    """Repeat a step that is safe to repeat, a few times, while it fails for reasons that pass.
+async def patiently(call: Callable[[], Awaitable[T]], *, sleep: Sleep) -> T:
+    """Repeat a step that is safe to repeat, three times, while it fails for reasons that pass.
 
     Args:
         call: The step.
-        attempts: Tries at most.
         sleep: Seam for tests.
     """
     backoff = Backoff(longest_hint=300.0)
-    for attempt in range(1, attempts):
+    for attempt in range(1, 4):
         try:
             return await call()
         except TransientError as error:
@@ -280,6 +279,11 @@ class Attempt:
     def labelled(self) -> Pipeline:
         """The pipeline with the row's tags."""
         return replace(self.pipeline, labels=self.pipeline.labels.beside(self.tags)) if self.tags else self.pipeline
+
+    async def made_nothing(self) -> bool:
+        """Whether its key has no task by the ledger; raises `DestinationError`."""
+        held = await self.pipeline.ledger.read(self.idempotency_key)
+        return held is None or held.record.state == "rejected"
 
     def follows(self, error: GenVideoError) -> bool:
         """Whether this alternative may be tried after that failure."""
@@ -340,7 +344,7 @@ class Maker:
                 return RowOutcome(tuple(tried), number, made=await self._make(attempt, submitted))
             except GenVideoError as error:
                 following = alternatives[number] if number < len(alternatives) else None
-                if following is None or not following.follows(error) or not await _made_nothing(attempt):
+                if following is None or not following.follows(error) or not await _surely_nothing(attempt):
                     return RowOutcome(tuple(tried), number, error=error)
                 told = f"{attempt.request.model} failed ({error}); trying {following.request.model} instead."
                 following.pipeline.say(told)
@@ -352,8 +356,7 @@ class Maker:
         Asked now: that all were free when the batch began says nothing of a run beside this one.
         """
         for index, attempt in enumerate(alternatives) if len(alternatives) > 1 else ():
-            held = await attempt.pipeline.ledger.read(attempt.idempotency_key)
-            if held is not None and held.record.state != "rejected":
+            if not await attempt.made_nothing():
                 return index
         return 0
 
@@ -374,10 +377,9 @@ class Maker:
         )
 
 
-async def _made_nothing(attempt: Attempt) -> bool:
+async def _surely_nothing(attempt: Attempt) -> bool:
     """Whether the ledger says so. The class of an error does not: a key may be refused to a paid task's query, too."""
     try:
-        held = await attempt.pipeline.ledger.read(attempt.idempotency_key)
+        return await attempt.made_nothing()
     except DestinationError:
         return False
-    return held is None or held.record.state == "rejected"

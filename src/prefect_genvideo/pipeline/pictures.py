@@ -9,7 +9,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from typing import IO, Any
+from typing import IO
 
 import anyio.to_thread
 
@@ -32,12 +32,10 @@ class Pictures:
 
     Args:
         moving: Whether previews are made while videos are saved: half a second of CPU each.
-        memory: Bytes kept at most.
     """
 
-    def __init__(self, *, moving: bool = False, memory: int = MEMORY) -> None:
+    def __init__(self, *, moving: bool = False) -> None:
         self.moving = moving
-        self._memory = memory
         self._held = 0
         self._kept: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
@@ -50,11 +48,11 @@ class Pictures:
             data: The picture; one larger than all the memory is not kept.
         """
         self._held -= len(self._kept.pop((uri, kind), b""))
-        if len(data) > self._memory:
+        if len(data) > MEMORY:
             return
         self._kept[uri, kind] = data
         self._held += len(data)
-        while self._held > self._memory:
+        while self._held > MEMORY:
             self._held -= len(self._kept.popitem(last=False)[1])
 
     def preview(self, video: StoredVideo) -> bytes | None:
@@ -127,27 +125,27 @@ class CopyingUpload(Upload):
 
     def __init__(self, upload: Upload, copy: IO[bytes]) -> None:
         self._upload = upload
-        self._copy: Any = copy
+        self._copy = copy
+        self._copying = True
 
     async def write(self, chunk: bytes) -> None:
         """Take the next bytes."""
         await self._upload.write(chunk)
-        if self._copy is None:
-            return
-        try:
-            if self._copy.tell() + len(chunk) <= _LARGEST_CLIP:
-                self._copy.write(chunk)  # of the page cache: no wait worth a thread
-            else:
-                self._give_up()
-        except OSError:
-            self._give_up()
+        if self._copying:
+            try:
+                self._copying = self._copy.tell() + len(chunk) <= _LARGEST_CLIP
+                if self._copying:
+                    self._copy.write(chunk)  # of the page cache: no wait worth a thread
+            except OSError:
+                self._copying = False
+            if not self._copying:
+                self._empty()
 
     async def restart(self) -> None:
         """Begin again at byte 0."""
         await self._upload.restart()
-        if self._copy is not None:
-            self._copy.seek(0)
-            self._copy.truncate()
+        if self._copying:
+            self._empty()
 
     async def digest(self) -> str:
         """SHA-256 (hex) of everything written so far."""
@@ -157,7 +155,6 @@ class CopyingUpload(Upload):
         """Make the object visible."""
         return await self._upload.commit()
 
-    def _give_up(self) -> None:
-        copy, self._copy = self._copy, None
-        copy.seek(0)
-        copy.truncate()
+    def _empty(self) -> None:
+        self._copy.seek(0)
+        self._copy.truncate()

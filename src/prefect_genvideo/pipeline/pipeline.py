@@ -95,6 +95,10 @@ class Pipeline:
     sleep: Sleep = anyio.sleep
     clock: Callable[[], float] = time.monotonic
 
+    def paid_for(self, record: LedgerRecord) -> bool:
+        """Whether a record is of this provider and account."""
+        return (record.provider, record.account) == (self.client.name, self.client.account)
+
     async def check(self, request: VideoRequest, references: ReferenceAssets | None = None) -> None:
         """Raise `InvalidRequestError` with every documented rule that the request breaks.
 
@@ -228,8 +232,7 @@ class Pipeline:
             DestinationError: The ledger cannot be read or written.
         """
         if generation.idempotency_key is not None:
-            sent = self.ledger.sent(generation.idempotency_key)
-            held = sent or await self.ledger.read(generation.idempotency_key)
+            held = self.ledger.sent(generation.idempotency_key) or await self.ledger.read(generation.idempotency_key)
             if held is not None and held.record.is_of(generation):
                 return held
         return await self.ledger.register(

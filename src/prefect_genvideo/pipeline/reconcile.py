@@ -95,7 +95,7 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
 
     async def one(found: Entry | GenVideoError) -> None:
         async with limiter:
-            if isinstance(found, Entry) and _is_ours(pipeline, found.record):
+            if isinstance(found, Entry) and pipeline.paid_for(found.record):
                 if found.record.state == "unknown":
                     return lost.append(found)
                 if found.record.state in SETTLED:
@@ -113,7 +113,10 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
         raise broken
     if lost or owing:
         log = await log_once(pipeline.client)
-        report.rows += [*await _healed(pipeline, lost, log), *await _settled(pipeline, owing, log)]
+        # Those whose tasks the provider names are fetched, the others wait for a person.
+        report.rows += [await _one(pipeline, entry) for entry in (await heal(pipeline, lost, log) if lost else ())]
+        settled = [await _apart(entry.record, _owing(pipeline, entry, log)) for entry in owing]
+        report.rows += filter(None, settled)
     report.rows.sort(key=lambda row: row.key)
     await _sweep(pipeline)
     return report
@@ -136,7 +139,7 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
     if isinstance(found, GenVideoError):
         return ReconciledRow(key="?", provider="?", model="?", outcome="trouble", detail=str(found))
     record = found.record
-    if not _is_ours(pipeline, record):
+    if not pipeline.paid_for(record):
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
     if record.state == "unknown":
         return await _apart(record, _for_a_person(pipeline, found, record.reason))
@@ -154,25 +157,11 @@ async def _apart(record: LedgerRecord, work: Awaitable[Told]) -> Told | Reconcil
         return _row(record, "trouble", redact(f"internal error, {type(error).__name__}: {error}; {hint}"))
 
 
-def _is_ours(pipeline: Pipeline, record: LedgerRecord) -> bool:
-    return (record.provider, record.account) == (pipeline.client.name, pipeline.client.account)
-
-
-async def _healed(pipeline: Pipeline, lost: list[Entry], log: AccountLog | NotTold) -> list[ReconciledRow]:
-    """Lost creates: those whose tasks the provider names are fetched, the others wait for a person."""
-    return [await _one(pipeline, entry) for entry in await heal(pipeline, lost, log)] if lost else []
-
-
-async def _settled(pipeline: Pipeline, owing: list[Entry], log: AccountLog | NotTold) -> list[ReconciledRow]:
-    """Records that have ended and whose cost may still change: read again, by the log where it tells of them.
-
-    Those of which that is still so are looked at again the next time, and not spoken of.
-    """
-    rows = [await _apart(entry.record, _owing(pipeline, entry, log)) for entry in owing]
-    return [row for row in rows if row is not None]
-
-
 async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) -> ReconciledRow | None:
+    """Read the cost of a record that has ended again, by the log where it tells of it.
+
+    One whose cost may still change is looked at again the next time, and not spoken of.
+    """
     record = entry.record
     told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
     told = told or await cost_after_end(pipeline.client, record) or never_told(record, log)
@@ -215,9 +204,11 @@ async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     if _asked_lately(record):
         return _row(record, "waiting", f"reported as done without a link, last asked at {record.asked_at:%H:%M} UTC")
     try:
-        now = await _asked(pipeline, record.task_id or "")
+        now = await pipeline.client.get(record.task_id or "")
     except TaskLostError as error:
         return await _for_a_person(pipeline, entry, f"the provider does not know the task: {error.reason or error}")
+    if _lacks_link(now):
+        now = await by_content(pipeline.client, now) or now
     if now.state == "succeeded":
         return await _saved(pipeline, entry, now)
     if now.state == "failed":
@@ -225,12 +216,6 @@ async def _fetch(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
     if _lacks_link(now):
         return await _without_video(pipeline, entry, now)
     return _row(record, "waiting", f"{now.state}{f', {now.progress} %' if now.progress is not None else ''}")
-
-
-async def _asked(pipeline: Pipeline, task_id: str) -> Generation:
-    """The provider's answer; where it lacks the link, the API's own content route is tried for one."""
-    now = await pipeline.client.get(task_id)
-    return (await by_content(pipeline.client, now) or now) if _lacks_link(now) else now
 
 
 def _lacks_link(now: Generation) -> bool:

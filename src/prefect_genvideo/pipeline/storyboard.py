@@ -197,9 +197,9 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
         size=size,
         sha256=sha256,
         seconds=info.seconds,
-        seams=list(info.seams),
+        seams=info.seams,
         reencoded=info.reencoded,
-        reason=info.reason or "",
+        reason=info.reason,
         manifest_uri=store.uri(manifest_key),
         shots=list(shots),
     )

@@ -7,7 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import anyio
 
@@ -23,7 +23,7 @@ from prefect_genvideo.errors import (
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Sleep
 from prefect_genvideo.models import NO_REASON, Generation
-from prefect_genvideo.polling import Backoff, Deadline, Grace, History, Oddity, Schedule
+from prefect_genvideo.polling import GRACES, Backoff, Deadline, Grace, History, Oddity, Schedule
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _CONTENT_TRIES = frozenset({2, 8, 20})
 # HTTP statuses of a query that is refused for its key.
 _BARRED = (401, 403)
-ODDITIES: tuple[Oddity, ...] = ("no_video", "unknown_task", "unauthorized")
 RESUME = "The task goes on at the provider and is paid for: run again (same flow run or idempotency key) to resume it"
 
 
@@ -63,14 +62,6 @@ class Look:
 Watch = Callable[[Look], Awaitable[None]]
 
 
-class NextGap(Protocol):
-    """What says when to ask next; `polling.Schedule` is one."""
-
-    def next_gap(self, age_s: float) -> float:
-        """Seconds to wait when the task is `age_s` old."""
-        ...
-
-
 @dataclass(frozen=True)
 class FixedInterval:
     """Asks every so many seconds; for tests and for people who want it so."""
@@ -82,7 +73,10 @@ class FixedInterval:
         return self.seconds
 
 
-def schedule_of(client: VideoClient, history: History, interval: float | None, task_id: str) -> NextGap:
+Timetable = Schedule | FixedInterval
+
+
+def schedule_of(client: VideoClient, history: History, interval: float | None, task_id: str) -> Timetable:
     """When to ask about a task.
 
     Args:
@@ -127,7 +121,7 @@ class _Limits:
 
     @classmethod
     def of(cls, timeout: float | None, now: float) -> _Limits:
-        return cls(Deadline(timeout), Deadline(timeout, now), {name: Grace.of(name) for name in ODDITIES})
+        return cls(Deadline(timeout), Deadline(timeout, now), {name: Grace.of(name) for name in GRACES})
 
     def left(self, now: float) -> float:
         return min(self.deadline.left(now), self.silence.left(now))
@@ -155,7 +149,7 @@ class Waiter:
     def __init__(
         self,
         client: VideoClient,
-        schedule: NextGap,
+        schedule: Timetable,
         *,
         timeout: float | None = None,
         clock: Callable[[], float] = time.monotonic,

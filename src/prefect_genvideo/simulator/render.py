@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import io
 import tempfile
 import threading
 from collections import OrderedDict
@@ -18,7 +17,7 @@ import av
 from PIL import Image, ImageDraw, ImageOps
 
 from prefect_genvideo.media.text import font_of, wrap
-from prefect_genvideo.media.thumbnail import picture_sides, thumbnail
+from prefect_genvideo.media.thumbnail import picture_sides, saved, thumbnail
 
 PREVIEW_SIDE = 320  # small to render, and large enough to be a first frame (SenseAudio wants 300 pixels)
 """Pixels of the short side of a preview."""
@@ -112,7 +111,7 @@ def frame_size(resolution: str, ratio: str, picture: Path | None, full_size: boo
     short = int(named) if full_size and named.isdigit() else (720 if full_size else PREVIEW_SIDE)
     wide, high = 16.0, 9.0
     if ratio == "adaptive":
-        wide, high = _picture_size(picture) or (wide, high)
+        wide, high = picture_sides(_bytes_of(picture)) or (wide, high)
     else:
         parts = ratio.split(":")
         if len(parts) == 2 and all(part.isdigit() and int(part) > 0 for part in parts):
@@ -142,9 +141,8 @@ def render_clip(spec: ClipSpec) -> bytes:
 
 def render_cover(spec: ClipSpec) -> bytes:
     """The first frame as a JPEG."""
-    target = io.BytesIO()
-    _frame(_base(spec), spec, 0, max(1, round(spec.seconds * spec.fps))).save(target, "JPEG", quality=80)
-    return target.getvalue()
+    frame = _frame(_base(spec), spec, 0, max(1, round(spec.seconds * spec.fps)))
+    return saved(frame, "JPEG", quality=80)
 
 
 def padded(clip: bytes, size: int) -> Content | None:
@@ -267,10 +265,6 @@ def _picture(path: Path | None, size: tuple[int, int]) -> Image.Image | None:
     # A broken reference must not take the clip away: the demo goes on with a plain background.
     image = thumbnail(_bytes_of(path), (_LARGEST_SIDE, _LARGEST_SIDE))
     return None if image is None else ImageOps.fit(image, size)
-
-
-def _picture_size(path: Path | None) -> tuple[float, float] | None:
-    return picture_sides(_bytes_of(path))
 
 
 def _bytes_of(path: Path | None) -> bytes:

@@ -21,18 +21,14 @@ def clean_key(key: str, *, prefix: str = "") -> str:
             character, or more than 1024 bytes with the prefix.
     """
     full = f"{prefix}/{key}" if prefix else key
-    fault = _fault(key.split("/"), full)
-    if fault:
-        raise _refusal("key", key, fault)
+    _require("key", key, _fault(key.split("/"), full))
     return full
 
 
 def clean_prefix(prefix: str) -> str:
     """Return a store's prefix without slashes at its ends; the same rules as for keys."""
     stripped = prefix.strip("/")
-    fault = _fault(stripped.split("/"), stripped) if stripped else None
-    if fault:
-        raise _refusal("prefix", prefix, fault)
+    _require("prefix", prefix, _fault(stripped.split("/"), stripped) if stripped else None)
     return stripped
 
 
@@ -42,18 +38,14 @@ def foreign_key(key: str) -> str:
     Raises:
         InvalidRequestError: An empty key, a control character, or more than 1024 bytes.
     """
-    fault = _text_fault(key) or (None if key else "not empty")
-    if fault:
-        raise _refusal("key", key, fault)
+    _require("key", key, _text_fault(key) if key else "not empty")
     return key
 
 
 def clean_listing(prefix: str) -> str:
     """Return the text that a listing starts with; it may end in the middle of a name or with `/`."""
     *folders, _ = prefix.split("/")
-    fault = _fault(folders or ["-"], prefix)
-    if fault:
-        raise _refusal("prefix", prefix, fault)
+    _require("prefix", prefix, _fault(folders or ["-"], prefix))
     return prefix
 
 
@@ -73,8 +65,7 @@ def _text_fault(full: str) -> str | None:
     return f"at most {MAX_KEY_BYTES} bytes with the store's prefix" if size > MAX_KEY_BYTES else None
 
 
-def _refusal(field: str, value: str, limit: str) -> InvalidRequestError:
-    return InvalidRequestError(
-        f"this {field} cannot name an object in the destination",
-        problems=[Problem(field, shown(value), f"must be {limit}", "rules for keys of a destination")],
-    )
+def _require(field: str, value: str, broken: str | None) -> None:
+    if broken:
+        problem = Problem(field, shown(value), f"must be {broken}", "rules for keys of a destination")
+        raise InvalidRequestError(f"this {field} cannot name an object in the destination", problems=[problem])
