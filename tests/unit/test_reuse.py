@@ -18,7 +18,7 @@ BEGIN = datetime(2026, 11, 22, tzinfo=timezone.utc)
 
 
 async def _key(ledger: Ledger, after: timedelta, hours: float = 6) -> str:
-    return await content_key(ledger, PRINT, hours, now=lambda: BEGIN + after)
+    return await content_key(ledger, PRINT, hours, now=BEGIN + after)
 
 
 async def _made(ledger: Ledger, key: str, after: timedelta) -> None:

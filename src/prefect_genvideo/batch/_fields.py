@@ -119,16 +119,14 @@ def _list_of(most: int, *single: type) -> BeforeValidator:
     return BeforeValidator(check)
 
 
+# Looking through everything that is installed takes some 50 ms; a process's plugins do not change.
+_providers = functools.lru_cache(maxsize=1)(provider_names)
+
+
 def _known_provider(name: Any) -> Any:
     if name not in _providers():
         raise _refused(f"is no provider; there are {', '.join(_providers())}")
     return name
-
-
-@functools.lru_cache(maxsize=1)
-def _providers() -> tuple[str, ...]:
-    # Looking through everything that is installed takes some 50 ms; a process's plugins do not change.
-    return tuple(provider_names())
 
 
 def _moment(value: Any) -> datetime:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
+from operator import methodcaller
 from typing import Any, Final, NoReturn, cast
 
 from jinja2 import Undefined, pass_context
@@ -148,20 +149,15 @@ def _default(value: Any, other: Any = "", empty_too: bool = False) -> Any:
     return other if missing or (empty_too and not value) else value
 
 
+def _listed(method: Function) -> Function:
+    def run(mapping: Any) -> Any:
+        return list(method(mapping))
+
+    return run
+
+
 def _round(value: float, digits: int = 0) -> float:
     return round(value, digits) if digits else round(value)
-
-
-def _pairs(mapping: dict[Any, Any]) -> list[Any]:
-    return list(mapping.items())
-
-
-def _values(mapping: dict[Any, Any]) -> list[Any]:
-    return list(mapping.values())
-
-
-def _isoformat(value: date) -> str:
-    return value.isoformat()  # a moment's has its time
 
 
 def _strftime(value: date, form: str) -> str:
@@ -204,13 +200,13 @@ METHODS: Final[dict[str, Function]] = {
     **_BOTH,
     "endswith": _on_text(str.endswith),
     "get": _on(dict, "mapping", dict[Any, Any].get),
-    "isoformat": _on(date, "date; isoformat is for dates", _isoformat),
-    "items": _on(dict, "mapping", _pairs),
+    "isoformat": _on(date, "date; isoformat is for dates", methodcaller("isoformat")),
+    "items": _on(dict, "mapping", _listed(dict[Any, Any].items)),
     "keys": _on(dict, "mapping", list),
     "split": _on_text(str.split),
     "startswith": _on_text(str.startswith),
     "strip": _on_text(str.strip),
-    "values": _on(dict, "mapping", _values),
+    "values": _on(dict, "mapping", _listed(dict[Any, Any].values)),
 }
 """What may be called on a value."""
 TESTS: Final = (

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
+from functools import partial
 from typing import Any
 
 from prefect_genvideo.batch.manifest import due_rows, load_manifest
@@ -18,8 +18,6 @@ from prefect_genvideo.storage import ObjectStore
 # Fields that may be templates.
 _TEXTS = ("prompt", "first_frame", "last_frame")
 _TEXT_LISTS = ("images", "videos", "audios")
-
-Read = Callable[[date | None], Awaitable[Manifest]]
 
 
 @dataclass(frozen=True)
@@ -62,27 +60,13 @@ async def due_slots(
         DestinationError: The store did not deliver it.
         DownloadError: The link did not deliver it.
     """
-
-    async def read(today: date | None) -> Manifest:
-        return await load_manifest(
-            source,
-            home=store,
-            allow_local=allow_local,
-            allow_private=allow_private,
-            today=today,
-        )
-
-    return await _due(read, now or datetime.now(timezone.utc), window)
-
-
-async def _due(read: Read, now: datetime, window: timedelta) -> DueSlots:
-    whole = await read(None)
-    days = sorted({_day(row) for row in due_rows(whole, now, window)})
-    found: list[ManifestRow] = []
-    for day in days:
+    read = partial(load_manifest, source, home=store, allow_local=allow_local, allow_private=allow_private)
+    moment = now or datetime.now(timezone.utc)
+    whole, found = await read(), list[ManifestRow]()
+    for day in sorted({_day(row) for row in due_rows(whole, moment, window)}):
         # Read again for each day: what a row renders to must not depend on when the run comes.
-        manifest = whole if day == datetime.now(timezone.utc).date() else await read(day)
-        found += [row for row in due_rows(manifest, now, window) if _day(row) == day]
+        manifest = whole if day == datetime.now(timezone.utc).date() else await read(today=day)
+        found += [row for row in due_rows(manifest, moment, window) if _day(row) == day]
     seen = Counter[str]()
     rows: list[VideoRequest | dict[str, Any]] = [as_row(row, row.key or _slot(row, seen)) for row in found]
     return DueSlots(rows, whole)

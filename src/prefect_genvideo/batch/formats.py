@@ -75,6 +75,8 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
     if form == "yaml" and len(data) > limits.max_yaml_bytes:
         raise unusable(name, f"may have at most {limits.max_yaml_bytes} bytes of YAML; larger ones are better JSONL")
     try:
+        if form in ("json", "jsonl"):
+            _bounded(text, limits.max_values)
         table = _READERS[form](text, limits)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
@@ -142,7 +144,6 @@ def _bounded(text: str, most: int) -> None:
 
 
 def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
-    _bounded(text, limits.max_values)
     rows = list[RawRow]()
     for number, line in enumerate(io.StringIO(text), 1):
         if not line.strip():
@@ -157,36 +158,22 @@ def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
     return Table(rows, "line")
 
 
-def _from_document(value: Any, limits: ManifestLimits) -> Table | None:
-    rows, defaults = _sections(value)
-    if not isinstance(rows, list) or not isinstance(defaults, dict):
-        raise ValueError("it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object)")
+def _from_document(document: Any, limits: ManifestLimits) -> Table | None:
+    """A list of rows, or an object with `rows` and perhaps `defaults`."""
+    root = cast("dict[str, Any]", document) if isinstance(document, dict) else {"rows": document}
+    other = [name for name in root if name not in {"rows", "defaults"}]
+    rows: Any = root.get("rows")
+    defaults: Any = root.get("defaults") or {}
+    if other or not isinstance(rows, list) or not isinstance(defaults, dict):
+        found = f", not {', '.join(printable(name)[:40] for name in other[:5])}" if other else ""
+        raise ValueError(
+            f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object){found}"
+        )
     items = cast("list[Any]", rows)
     if len(items) > limits.max_rows:
         return None
     numbered = [RawRow(number, item) for number, item in enumerate(items, 1)]
     return Table(numbered, "row", cast("dict[str, Any]", defaults))
-
-
-def _sections(document: Any) -> tuple[Any, Any]:
-    """The rows and the defaults of a document: a list of rows, or an object with `rows` and `defaults`."""
-    if not isinstance(document, dict):
-        return document, {}
-    root = cast("dict[str, Any]", document)
-    other = [name for name in root if name not in {"rows", "defaults"}]
-    if other or "rows" not in root:
-        found = f", not {', '.join(printable(name)[:40] for name in other[:5])}" if other else ""
-        raise ValueError(f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults`{found}")
-    return root["rows"], root.get("defaults") or {}
-
-
-def _from_json(text: str, limits: ManifestLimits) -> Table | None:
-    _bounded(text, limits.max_values)
-    return _from_document(_json(text), limits)
-
-
-def _from_yaml(text: str, limits: ManifestLimits) -> Table | None:
-    return _from_document(parse_yaml(text), limits)
 
 
 # CSV
@@ -313,7 +300,7 @@ def _scalar(text: str) -> Any:
 # Each gives None for a file of too many rows.
 _READERS: Mapping[Format, Callable[[str, ManifestLimits], Table | None]] = {
     "jsonl": _from_jsonl,
-    "json": _from_json,
+    "json": lambda text, limits: _from_document(_json(text), limits),
     "csv": _from_csv,
-    "yaml": _from_yaml,
+    "yaml": lambda text, limits: _from_document(parse_yaml(text), limits),
 }

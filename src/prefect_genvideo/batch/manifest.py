@@ -106,7 +106,8 @@ def rows_from(requests: Sequence[VideoRequest | Mapping[str, Any]]) -> Manifest:
     """
     if len(requests) > _LIMITS.max_rows:
         raise unusable("", f"has more than the allowed {_LIMITS.max_rows} rows; split it")
-    rows = [RawRow(number, _as_fields(request)) for number, request in enumerate(requests, 1)]
+    given = (one.model_dump(exclude_unset=True) if isinstance(one, VideoRequest) else one for one in requests)
+    rows = [RawRow(number, fields) for number, fields in enumerate(given, 1)]
     return read_rows("", Table(rows), today=_today(), limits=_LIMITS)
 
 
@@ -129,10 +130,6 @@ def due_rows(manifest: Manifest, now: datetime, window: timedelta) -> list[Manif
         text = "A calendar needs the present moment with its time zone, and a positive window."
         raise InvalidRequestError(text, reason="no moment" if now.tzinfo is None else "no window")
     return [row for row in manifest.rows if row.due is not None and timedelta(0) <= now - row.due < window]
-
-
-def _as_fields(request: VideoRequest | Mapping[str, Any]) -> Any:
-    return request.model_dump(exclude_unset=True) if isinstance(request, VideoRequest) else request
 
 
 def _today() -> date:

@@ -126,6 +126,10 @@ class Manifest:
     numbering: Numbering = "row"
     unlisted: int = 0
 
+    def placed(self) -> list[Problem]:
+        """All problems; the field of each says its row too."""
+        return [replace(one.problem, field=f"{self.where(one)}: {one.problem.field}") for one in self.problems]
+
     def where(self, found: RowProblem) -> str:
         """The place of a problem in words, e.g. `line 7 (key spring-1)`."""
         return self.place(found.row, found.key) if found.row else "defaults"
@@ -149,10 +153,8 @@ class Manifest:
             more = f", and {self.unlisted} more" if self.unlisted else ""
             count = counted(len(self.problems), "problem")
             name = shorten(self.name, 100) or "in memory"
-            raise InvalidRequestError(
-                f"The manifest {name} has {count}{more}; nothing was sent.",
-                problems=[replace(p.problem, field=f"{self.where(p)}: {p.problem.field}") for p in self.problems],
-            )
+            told = f"The manifest {name} has {count}{more}; nothing was sent."
+            raise InvalidRequestError(told, problems=self.placed())
 
 
 def problem(field: str, value: Any, limit: str) -> Problem:

@@ -139,7 +139,8 @@ async def plan_batch(
         seen[wanted] += 1
         keys = (own if index == 0 else f"{own}.alt{index}" for index in range(len(attempts)))
         keyed = (replace(one, idempotency_key=key) for one, key in zip(attempts, keys, strict=True))
-        items.append(Item(row.number, _label(row), tuple(keyed), tuple(judged), row.tags))
+        label = f"{row.number}: {shorten(row.request.prompt)}"
+        items.append(Item(row.number, label, tuple(keyed), tuple(judged), row.tags))
     return Batch(batch_key, tuple(_slice(items, rows)))
 
 
@@ -282,8 +283,7 @@ def _judge(attempt: Attempt, identities: Mapping[str, str], media: Mapping[str, 
 
 
 def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
-    in_file = [replace(row.problem, field=f"{manifest.where(row)}: {row.problem.field}") for row in manifest.problems]
-    everything, name = [*in_file, *problems], shorten(manifest.name, 100) or "the list"
+    everything, name = [*manifest.placed(), *problems], shorten(manifest.name, 100) or "the list"
     if everything:
         count = len(everything) + manifest.unlisted
         more, broken = count - _SHOWN, counted(count, "rule is", "rules are")
@@ -291,10 +291,6 @@ def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
             f"{broken} broken in {name}; nothing was sent." + (f" The first {_SHOWN} of them:" if more > 0 else ""),
             problems=everything[:_SHOWN],
         )
-
-
-def _label(row: ManifestRow) -> str:
-    return f"{row.number}: {shorten(row.request.prompt)}"
 
 
 def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:

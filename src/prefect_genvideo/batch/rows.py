@@ -97,7 +97,8 @@ class _Reader:
         if name in self._defaults and name not in own and not fault.of_row:
             self._report(0, None, fault.problem)
         else:
-            self._report(number, key or _shown_key(own), fault.problem)
+            named = own.get("key")
+            self._report(number, key or (printable(named)[:80] if isinstance(named, str) else None), fault.problem)
 
     def _checked(
         self, fields: Mapping[str, Any], number: int, position: int, faults: list[Fault]
@@ -184,8 +185,3 @@ def _alternatives(fields: Mapping[str, Any]) -> int:
     """How often a row stands for another request, as far as that can be told before it is checked."""
     fallback = fields.get("fallback")
     return min(len(cast("list[Any]", fallback)), 99) if isinstance(fallback, list) else 1
-
-
-def _shown_key(own: Mapping[str, Any]) -> str | None:
-    key = own.get("key")
-    return printable(key)[:80] if isinstance(key, str) else None

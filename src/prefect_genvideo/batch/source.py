@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import posixpath
 from collections.abc import AsyncIterable
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
 import anyio
@@ -55,19 +54,15 @@ async def fetch(
     kind = "local" if isinstance(source, Path) else asset_kind(text)
     if kind == "http":
         path = unquote(url_parts(text).path, errors="replace")
-        return _last(path), await _download(text, allow_private, limits)
+        return PurePosixPath(path).name, await _download(text, allow_private, limits)
     if kind == "s3":
         store, key = find_object(text, home)
-        return _last(key), await _gather(text, store.read(key), limits.max_bytes)
+        return PurePosixPath(key).name, await _gather(text, store.read(key), limits.max_bytes)
     if kind == "data":
         raise unusable(text, "must be a file, an http(s) link or an s3:// URI, not a data URL")
     if not allow_local:
         raise unusable(text, "files of this machine are not allowed here; give an http(s) link or an s3:// URI")
     return Path(text).name, await anyio.to_thread.run_sync(_read, text, limits.max_bytes)
-
-
-def _last(path: str) -> str:
-    return posixpath.basename(path.rstrip("/"))
 
 
 def _read(text: str, limit: int) -> bytes:
@@ -104,26 +99,20 @@ async def _body(url: str, response: httpx.Response, limit: int) -> bytes:
     status = response.status_code
     if status != 200:
         again = status >= 500 or status in _AGAIN
-        raise DownloadError(
-            f"The manifest's server answered HTTP {status}.",
-            retryable=again,
-            status_code=status,
-            reason=f"HTTP {status}",
-        )
+        told = f"The manifest's server answered HTTP {status}."
+        raise DownloadError(told, retryable=again, status_code=status, reason=f"HTTP {status}")
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding not in {"", "identity"} and not response.is_stream_consumed:
         # Unpacking what somebody else packed has no bound; nobody was asked to pack.
-        raise DownloadError(
-            f"The manifest comes packed ({redact(encoding, 40)}); it must come plain.", retryable=False, reason="packed"
-        )
-    error: DownloadError
+        told = f"The manifest comes packed ({redact(encoding, 40)}); it must come plain."
+        raise DownloadError(told, retryable=False, reason="packed")
     try:
         return await _gather(url, raw_chunks(response), limit)
     except httpx.TimeoutException:
-        error = DownloadError(f"No byte of the manifest arrived for {_STALL_SECONDS:g} s.", reason="stalled")
+        told, reason = f"No byte of the manifest arrived for {_STALL_SECONDS:g} s.", "stalled"
     except (httpx.HTTPError, httpx.StreamError, OSError):
-        error = DownloadError("The manifest's connection was lost before the end.", reason="connection lost")
-    raise error
+        told, reason = "The manifest's connection was lost before the end.", "connection lost"
+    raise DownloadError(told, reason=reason)
 
 
 async def _gather(source: str, chunks: AsyncIterable[bytes], limit: int) -> bytes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 
 from prefect_genvideo.ledger.store import Ledger
@@ -10,11 +9,7 @@ from prefect_genvideo.ledger.store import Ledger
 _GONE = ("rejected", "failed")
 
 
-def _utc_now() -> datetime:
-    return datetime.now(timezone.utc)
-
-
-async def content_key(ledger: Ledger, fingerprint: str, hours: float, *, now: Callable[[], datetime] = _utc_now) -> str:
+async def content_key(ledger: Ledger, fingerprint: str, hours: float, *, now: datetime | None = None) -> str:
     """Return the key that all runs share which want this request and accept a video of at most `hours`.
 
     Time is cut into windows as long as the age limit. Within one, the ledger lets only one run pay. A run looks into
@@ -24,9 +19,9 @@ async def content_key(ledger: Ledger, fingerprint: str, hours: float, *, now: Ca
         ledger: Where the videos are recorded.
         fingerprint: SHA-256 (hex) of the request, assets by content.
         hours: Oldest video that is accepted, counted from when it was asked for.
-        now: Clock, a seam for tests.
+        now: The present moment, a seam for tests.
     """
-    limit, moment = timedelta(hours=hours), now()
+    limit, moment = timedelta(hours=hours), now or datetime.now(timezone.utc)
     window = int(moment.timestamp() // limit.total_seconds())
     before = f"content-{fingerprint[:24]}-{hours:g}h-{window - 1}"
     held = await ledger.read(before)

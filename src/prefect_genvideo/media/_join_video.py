@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
@@ -25,9 +26,10 @@ _HALF = Fraction(1, 2)
 _KNOWN_BY_NAME = ("h264", "hevc")
 
 
-class FilmTrack:
+class FilmTrack(ABC):
     """A track of the film, which is fed with the packets of one clip after the other."""
 
+    @abstractmethod
     def begin(self, number: int, clip: Clip) -> None:
         """Start with the next clip.
 
@@ -35,11 +37,10 @@ class FilmTrack:
             number: Its place in the film, from 0.
             clip: The open clip.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def feed(self, packet: Any) -> Iterator[Any]:
         """Take a packet of the clip, and give those of the film that are ready."""
-        raise NotImplementedError
 
     def end(self) -> Iterator[Any]:
         """Give what is left of the clip; of copied packets nothing is."""
