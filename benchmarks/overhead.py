@@ -31,8 +31,8 @@ import httpx
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
+from benchmarks.counted_store import COUNTS
 from benchmarks.servers import BUCKET, S3_KEY, Servers, running
-from prefect_genvideo.simulator.object_store import COUNTS
 
 CONTENDERS = ("bare", "steps", "floor", "ours", "prefect_aws", "by_hand")
 

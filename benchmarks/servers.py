@@ -108,7 +108,7 @@ def running(simulator: str, *, prefect: bool = True, ui: bool = False, api: str 
         stack.enter_context(
             running_process([sys.executable, "-c", _SIMULATOR, simulator, str(sim)], folder / "simulator.log")
         )
-        moto = [sys.executable, "-m", "prefect_genvideo.simulator.object_store", str(s3)]
+        moto = [sys.executable, str(Path(__file__).with_name("counted_store.py")), str(s3)]
         stack.enter_context(running_process(moto, folder / "s3.log"))
         pid = stack.enter_context(_prefect(folder, port, ui, api)) if prefect else 0
         wait_for(lambda: httpx.get(f"http://127.0.0.1:{sim}/_sim/state").status_code == 200, "simulator")

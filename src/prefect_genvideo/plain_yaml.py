@@ -121,7 +121,7 @@ class _Builder:
             self._start(event)
         elif isinstance(event, yaml.CollectionEndEvent):
             ended = self._stack.pop()
-            self._add(self._anchored(ended.anchor, ended.finished()), event)
+            self._add(self._anchored(ended.anchor, ended.finished()))
 
     def _start(self, event: yaml.CollectionStartEvent) -> None:
         if event.tag is not None:
@@ -146,7 +146,7 @@ class _Builder:
             return
         plain = event.tag is None and event.implicit[0]
         self._count(1, 0, event)
-        self._add(self._anchored(event.anchor, _Made(_resolved(text) if plain else text)), event)
+        self._add(self._anchored(event.anchor, _Made(_resolved(text) if plain else text)))
 
     def _alias(self, event: yaml.AliasEvent) -> None:
         made = self._anchors.get(event.anchor)
@@ -156,7 +156,7 @@ class _Builder:
         if self._awaits_key():
             _refuse("a name cannot be an alias", event)
         self._count(made.nodes, len(self._stack) + made.depth, event)
-        self._add(made, event)
+        self._add(made)
 
     def _awaits_key(self) -> bool:
         return bool(self._stack) and isinstance(self._stack[-1].value, dict) and self._stack[-1].key is None
@@ -173,12 +173,11 @@ class _Builder:
         if depth > MAX_DEPTH:
             _refuse(f"the file is nested deeper than {MAX_DEPTH}", event)
 
-    def _add(self, made: _Made, event: yaml.Event) -> None:
+    def _add(self, made: _Made) -> None:
         if self._stack:
             self._stack[-1].add(made)
         else:
             self.result = made.value
-        del event
 
 
 def _resolved(text: str) -> Any:

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs
 import pytest
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.pipeline.labels import Labels
+from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.storage import CreateOnlyStore, LocalStore, S3Store, StoreAround
 from prefect_genvideo.storage.base import TAGS_REFUSED, ObjectStore

@@ -28,7 +28,7 @@ from prefect_genvideo.ledger.spent import Label
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline import heal
-from prefect_genvideo.pipeline.labels import Labels
+from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
 from prefect_genvideo.prices import Money, read_price_tables

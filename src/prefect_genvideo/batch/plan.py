@@ -18,14 +18,14 @@ from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Manifest, ManifestRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten, shown
 from prefect_genvideo.ledger.record import check_key
-from prefect_genvideo.ledger.spent import Expected, labels_in
+from prefect_genvideo.ledger.spent import Expected, labels_in, most_of
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.make import Attempt
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.prices.amounts import Estimate, Money
+from prefect_genvideo.prices.amounts import Estimate
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
 # As a parameter of a flow: any sequence for a type checker, and at run time what Prefect's form can show.
@@ -184,16 +184,11 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         if free and key not in free:
             continue
         seconds = pipeline.client.effective(first.request).duration or 0.0
-        create = Expected(seconds, _most(item), labels_in(*pipeline.labels.beside(item.tags)))
+        price = most_of(item.judged[0].estimate) if item.judged else None
+        create = Expected(seconds, price, labels_in(*pipeline.labels.beside(item.tags)))
         expected.setdefault(id(pipeline), (pipeline, {}))[1][key] = create
     for pipeline, creates in expected.values():
         pipeline.ledger.reservations.expect(pipeline.client.account, creates)
-
-
-def _most(item: Item) -> Money | None:
-    """The most that the wanted alternative costs; None where nobody knows."""
-    told = item.judged[0].estimate if item.judged else _UNKNOWN
-    return None if told.high is None or told.currency is None else Money(amount=told.high, currency=told.currency)
 
 
 async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:

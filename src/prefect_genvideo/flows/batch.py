@@ -34,7 +34,7 @@ from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
 from prefect_genvideo.models import Problem
-from prefect_genvideo.pipeline.labels import Labels
+from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import money_in

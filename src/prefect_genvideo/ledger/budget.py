@@ -174,10 +174,6 @@ class Reached:
     label: str = ""
 
 
-def _silent(reached: Reached) -> None:
-    del reached
-
-
 @dataclass
 class BudgetGuard:
     """Counts what one run sends for one account, beside what the ledger says the day and month have seen of others.
@@ -198,7 +194,7 @@ class BudgetGuard:
     ledger: Ledger
     budget: Budget
     now: Callable[[], datetime] = lambda: datetime.now(timezone.utc)
-    reached: Callable[[Reached], None] = _silent
+    reached: Callable[[Reached], None] = lambda reached: None
     run: Spent = field(default_factory=lambda: NOTHING)
     near: dict[str, Reached] = field(default_factory=dict[str, Reached])
     _own: dict[str, Spent] = field(default_factory=dict[str, Spent])

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.prices.amounts import EXACT, Money, plain
+from prefect_genvideo.prices.amounts import EXACT, Estimate, Money, plain
 from prefect_genvideo.prices.facts import MoneyFacts
 
 _COUNTS = re.compile(r"(\d{1,6})x(\d{1,9}(?:\.\d{1,9})?)s\.json")
@@ -111,7 +111,11 @@ def price_of(facts: MoneyFacts | None) -> Money | None:
         return None
     if facts.final and facts.spent is not None:
         return facts.spent
-    told = facts.estimate
+    return most_of(facts.estimate)
+
+
+def most_of(told: Estimate | None) -> Money | None:
+    """Return the upper end of an estimate; None where nobody knows."""
     if told is None or told.high is None or told.currency is None:
         return None
     return Money(amount=told.high, currency=told.currency)

@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from fractions import Fraction
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
@@ -173,7 +174,8 @@ def plan_film(paths: Sequence[str | Path]) -> Plan:
         if sum(lengths) * fps * shots[0].size[0] * shots[0].size[1] > MAX_ENCODED_PIXELS:
             text = f"The film is too long to be encoded again, as it must be: {obstacle}."
             raise InvalidRequestError(text, reason="film too long")
-    return Plan(shots, _seams(lengths), obstacle, _audio_obstacle(shots))
+    seams = [*accumulate(lengths, initial=Fraction(0))]
+    return Plan(shots, seams, obstacle, _audio_obstacle(shots))
 
 
 def scan(path: str | Path) -> Shot:
@@ -383,10 +385,3 @@ def _difference(one: Look | Sound, other: Look | Sound) -> str:
         field.name for field in fields(one) if field.compare and getattr(one, field.name) != getattr(other, field.name)
     )
     return next(differing).replace("_", " ")
-
-
-def _seams(lengths: list[Fraction]) -> list[Fraction]:
-    seams = [Fraction(0)]
-    for length in lengths:
-        seams.append(seams[-1] + length)
-    return seams

@@ -253,7 +253,8 @@ def _track(boxes: _Boxes, trak: dict[bytes, memoryview], movie_clock: int) -> Tr
     kind = _KINDS.get(bytes(mdia.get(b"hdlr", _NOTHING)[8:12]), "other")
     clock, ticks = _clock(mdia.get(b"mdhd", _NOTHING), 12)
     if ticks in _UNKNOWN_LENGTHS:
-        ticks = _summed(boxes, stbl.get(b"stts", _NOTHING))
+        numbers = boxes.entries(stbl.get(b"stts", _NOTHING), "II", 8)
+        ticks = sum(map(mul, numbers[0::2], numbers[1::2]))
     seconds = _seconds(ticks, clock)
     edited = _edited(boxes, boxes.by_name(trak.get(b"edts", _NOTHING)).get(b"elst", _NOTHING), movie_clock)
     if seconds and edited:
@@ -284,12 +285,6 @@ def _clock(head: memoryview, at: int) -> tuple[int, int]:
 
 def _seconds(ticks: int, clock: int) -> float | None:
     return round(ticks / clock, 6) if clock and 0 < ticks <= _MAX_SECONDS * clock else None
-
-
-def _summed(boxes: _Boxes, stts: memoryview) -> int:
-    """Length of a track by its table of sample durations."""
-    numbers = boxes.entries(stts, "II", 8)
-    return sum(map(mul, numbers[0::2], numbers[1::2]))
 
 
 def _edited(boxes: _Boxes, elst: memoryview, clock: int) -> float | None:

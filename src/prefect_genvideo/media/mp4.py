@@ -184,9 +184,6 @@ class Mp4Reader:
         long = len(self._head) >= _HEAD and int.from_bytes(self._head[:4], "big") == _LONG_SIZE
         return _LONG_HEAD if long else _HEAD
 
-    def _complete(self) -> bool:
-        return all(name in self._seen for name in _REQUIRED)
-
     def _open_box(self, position: int) -> None:
         """Read a head whose last byte lies before `position`, and know how much follows."""
         taken, name = len(self._head), bytes(self._head[4:8])
@@ -195,7 +192,7 @@ class Mp4Reader:
         if self._boxes >= MAX_BOXES:
             raise _broken(f"it has more than {MAX_BOXES} boxes")
         if wrong := self._wrong(name, size, taken):
-            if not self._complete():
+            if not self._seen.issuperset(_REQUIRED):
                 raise _broken(wrong)
             self.surplus = taken
         else:

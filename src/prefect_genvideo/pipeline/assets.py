@@ -31,7 +31,6 @@ _LARGEST = 64 * 1024 * 1024
 _LONGEST_NAME = 200
 # Seconds a provider has to fetch a presigned reference.
 _LINK_LIFE = 6 * 3600
-_SOURCE = "prefect-genvideo"
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ async def reference_assets(
             try:
                 found = await _bring(field, asset, Path(folder), home, allow_local)
             except (DestinationError, InvalidRequestError) as error:
-                problems.append(Problem(field, shown(asset), str(error), _SOURCE))
+                problems.append(Problem(field, shown(asset), str(error)))
                 continue
             if found is not None:
                 files[field] = found
@@ -80,7 +79,7 @@ async def reference_assets(
             try:
                 media[field] = await anyio.to_thread.run_sync(inspect_file, path)
             except InvalidRequestError as error:
-                problems.append(Problem(field, path.name, str(error), _SOURCE))
+                problems.append(Problem(field, path.name, str(error)))
         identities = {field: _identity(asset, media.get(field)) for field, asset in request.assets().items()}
         yield ReferenceAssets(files, media, identities, problems)
 

@@ -1,4 +1,4 @@
-"""What a pipeline tells and asks of whoever runs it: messages, events, and the runs that the work is done for."""
+"""What a pipeline tells and asks of whoever runs it: messages, events, the runs that work is done for, their labels."""
 
 from __future__ import annotations
 
@@ -45,6 +45,26 @@ class RunIds(NamedTuple):
     flow_run: str | None = None
     task_run: str | None = None
     flow_name: str | None = None
+
+
+class Labels(NamedTuple):
+    """What every record of a run carries: free words, and who bears the cost."""
+
+    tags: tuple[str, ...] = ()
+    cost_center: str | None = None
+
+    def beside(self, tags: tuple[str, ...]) -> Labels:
+        """Return these labels with a row's own tags."""
+        return self._replace(tags=tuple(dict.fromkeys((*self.tags, *tags))))
+
+    def pairs(self) -> dict[str, str]:
+        """Return them as names with values, the cost center first: `{"cost_center": "marketing", "spring": "true"}`."""
+        named = {"cost_center": self.cost_center} if self.cost_center else {}
+        return named | {tag: "true" for tag in self.tags if tag not in named}
+
+
+NO_LABELS = Labels()
+"""Of runs that say nothing."""
 
 
 def silent(*told: object) -> None:

@@ -21,8 +21,8 @@ MEMORY = 8 * 1024 * 1024
 """Bytes of pictures kept at most; a batch's older ones are read from the store."""
 LARGEST_COVER = 4 * 1024 * 1024
 """Bytes of a cover that is read back for a page."""
-# Bytes of a video that is kept as a file while it is saved, for its moving preview.
-_LARGEST_CLIP = 64 * 1024 * 1024
+LARGEST_CLIP = 64 * 1024 * 1024
+"""Bytes of a video that is kept as a file while it is saved, or read back, for its pictures."""
 # Bytes of such a file in memory; more goes to the disk.
 _IN_MEMORY = 1024 * 1024
 
@@ -133,7 +133,7 @@ class CopyingUpload(Upload):
         await self._upload.write(chunk)
         if self._copying:
             try:
-                self._copying = self._copy.tell() + len(chunk) <= _LARGEST_CLIP
+                self._copying = self._copy.tell() + len(chunk) <= LARGEST_CLIP
                 if self._copying:
                     self._copy.write(chunk)  # of the page cache: no wait worth a thread
             except OSError:

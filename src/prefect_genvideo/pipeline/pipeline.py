@@ -31,8 +31,7 @@ from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of,
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
-from prefect_genvideo.pipeline.hooks import Announce, RunIds, Say, TellLineage, silent
-from prefect_genvideo.pipeline.labels import NO_LABELS, Labels
+from prefect_genvideo.pipeline.hooks import NO_LABELS, Announce, Labels, RunIds, Say, TellLineage, silent
 from prefect_genvideo.pipeline.lineage import tell_video
 from prefect_genvideo.pipeline.money import cost_after_end, outcome_of
 from prefect_genvideo.pipeline.names import object_key_of
@@ -362,10 +361,9 @@ class Pipeline:
         if kept is not None:
             return kept
         record, store = entry.record, self.ledger.store
-        object_key = record.video_key or object_key_of(self.key_template, record, generation)
         job = SaveJob(
             generation=generation,
-            key=object_key,
+            key=record.video_key or object_key_of(self.key_template, record, generation),
             model=record.model,
             request=record.request,
             idempotency_key=record.key,

@@ -141,10 +141,7 @@ async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:
     except ValidationError as error:
         uri, faults = store.uri(manifest_key(key)), {fault["loc"] for fault in error.errors()}
         if faults == {("schema_version",)}:
-            reason, way_out = (
-                "newer manifest",
-                "it is of a newer release than the one here; upgrade the plugin",
-            )
+            reason, way_out = "newer manifest", "it is of a newer release than the one here; upgrade the plugin"
         else:
             reason, way_out = "no manifest", "it is none of a video; move it away, or save the video under another key"
         raise DestinationError(f"The manifest {uri} cannot be used: {way_out}.", reason=reason) from error

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import re
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -22,9 +21,10 @@ import anyio.to_thread
 
 from prefect_genvideo.errors import DestinationError, DownloadError, GenVideoError
 from prefect_genvideo.ledger.record import shown
+from prefect_genvideo.media.inspect import sniff
 from prefect_genvideo.models import Generation, StoredVideo
 from prefect_genvideo.pipeline.names import name_task
-from prefect_genvideo.pipeline.pictures import CopyingUpload, Pictures, first_picture
+from prefect_genvideo.pipeline.pictures import LARGEST_CLIP, CopyingUpload, Pictures, first_picture
 from prefect_genvideo.pipeline.provenance import (
     MEDIA_TYPE,
     PROVIDER_MARK,
@@ -47,12 +47,8 @@ FetchCover = Callable[[str], Awaitable["bytes | None"]]
 
 MAX_COVER = 5 * 1024 * 1024
 """Bytes; a larger cover picture is left out."""
-_COVERS = (
-    (re.compile(rb"\xff\xd8\xff"), "jpg", "image/jpeg"),
-    (re.compile(rb"\x89PNG\r\n\x1a\n"), "png", "image/png"),
-    (re.compile(rb"GIF8[79]a"), "gif", "image/gif"),
-    (re.compile(rb"RIFF....WEBP", re.DOTALL), "webp", "image/webp"),
-)
+# Ending of a cover's name by its media type.
+_COVERS = {"image/jpeg": "jpg", "image/png": "png", "image/gif": "gif", "image/webp": "webp"}
 # Uploads of one video that a store may drop at their end before the save fails; a later one goes on.
 _UPLOADS = 3
 
@@ -312,15 +308,15 @@ class _Saver:
             return None
         try:
             data = await self._picture(size, copy) or b""
-            kind = next((row for row in _COVERS if row[0].match(data)), None)
-            if kind is None or len(data) > MAX_COVER:
+            media_type = sniff(data[:64]) or ""
+            if media_type not in _COVERS or len(data) > MAX_COVER:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
                 return None
-            key = f"{self.job.key.removesuffix('.mp4')}.cover.{kind[1]}"
-            etag = await self._put_cover(key, data, kind[2])
+            key = f"{self.job.key.removesuffix('.mp4')}.cover.{_COVERS[media_type]}"
+            etag = await self._put_cover(key, data, media_type)
             self.pictures.keep(self.store.uri(self.job.key), "cover", data)
             sha256 = hashlib.sha256(data).hexdigest()
-            return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=kind[2])
+            return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=media_type)
         except Exception as error:
             logger.info("Task %s: no cover: %s", self.job.generation.task_id, type(error).__name__)
             return None
@@ -341,10 +337,6 @@ class _Saver:
             return there[1]
 
 
-# Bytes; a larger video is not read back for its first picture.
-_LARGEST = 64 * 1024 * 1024
-
-
 async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | None:
     """Read a saved video back and take its first picture that shows something.
 
@@ -356,7 +348,7 @@ async def cover_from_video(store: ObjectStore, key: str, size: int) -> bytes | N
     Returns:
         A JPEG; None for large videos, without the extra `media`, or when it cannot be read or decoded.
     """
-    if size > _LARGEST:
+    if size > LARGEST_CLIP:
         return None
     from prefect_genvideo.media import cover_of
 

@@ -7,6 +7,7 @@ import html
 import ipaddress
 import json
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from functools import partial
 from typing import Any, cast
 
 import anyio
@@ -55,17 +56,7 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
 def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
     side, accounts = sudashui.Sudashui(state, files), Accounts(state)
 
-    def on(
-        path: str,
-        method: str,
-        op: str,
-        handler: Handler,
-        *,
-        public: bool = False,
-        check: KeyCheck = sudashui.refuse_key,
-    ) -> Route:
-        check = None if public else check
-        return Route(path, _endpoint(state, "sudashui", op, handler, check, sudashui.FAULT_ANSWERS), methods=[method])
+    on, key = partial(_route, state, "sudashui", sudashui.FAULT_ANSWERS), sudashui.refuse_key
 
     async def lost(request: Request) -> Response:
         if request.path_params.get("rest", "").startswith("v1/"):
@@ -75,24 +66,24 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
         return respond((200, sudashui.WEB_PAGE))
 
     return [
-        on(f"{SUDASHUI}/v1/video/generations", "POST", "create", side.create),
-        on(f"{SUDASHUI}/v1/video/generations/{{task_id}}", "GET", "status", side.status),
-        on(f"{SUDASHUI}/v1/models", "GET", "models", side.models),
-        on(f"{SUDASHUI}/v1/videos/{{task_id}}/content", "GET", "content", side.content),
-        on(FILES, "POST", "upload", files.upload),
-        on(f"{FILES}/", "POST", "upload", files.upload),
-        on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, public=True),
-        on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_clip, public=True),
-        on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, public=True),
-        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), check=refuse_key),
-        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), check=refuse_key),
+        on(f"{SUDASHUI}/v1/video/generations", "POST", "create", side.create, key),
+        on(f"{SUDASHUI}/v1/video/generations/{{task_id}}", "GET", "status", side.status, key),
+        on(f"{SUDASHUI}/v1/models", "GET", "models", side.models, key),
+        on(f"{SUDASHUI}/v1/videos/{{task_id}}/content", "GET", "content", side.content, key),
+        on(FILES, "POST", "upload", files.upload, key),
+        on(f"{FILES}/", "POST", "upload", files.upload, key),
+        on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, None),
+        on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_clip, None),
+        on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, None),
+        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), refuse_key),
+        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), refuse_key),
         *(
-            on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", accounts.handler(told))
+            on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", accounts.handler(told), key)
             for root in ("", "/v1")
             for name, told in (("subscription", "subscription"), ("usage", "used"))
         ),
-        on(f"{SUDASHUI}/api/pricing", "GET", "pricing", accounts.handler("pricing"), public=True),
-        on(f"{SUDASHUI}/api/status", "GET", "site", accounts.handler("status"), public=True),
+        on(f"{SUDASHUI}/api/pricing", "GET", "pricing", accounts.handler("pricing"), None),
+        on(f"{SUDASHUI}/api/status", "GET", "site", accounts.handler("status"), None),
         Route(SUDASHUI, lost, methods=["GET", "POST"]),
         Route(f"{SUDASHUI}/{{rest:path}}", lost, methods=["GET", "POST"]),
     ]
@@ -101,32 +92,29 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
 def _senseaudio_routes(state: SimulatorState, files: Files) -> list[Route]:
     side = senseaudio.SenseAudio(state, files)
 
-    def on(path: str, method: str, op: str, handler: Handler, *, public: bool = False) -> Route:
-        check = None if public else senseaudio.refuse_key
-        return Route(
-            path, _endpoint(state, "senseaudio", op, handler, check, senseaudio.FAULT_ANSWERS), methods=[method]
-        )
-
+    on, key = partial(_route, state, "senseaudio", senseaudio.FAULT_ANSWERS), senseaudio.refuse_key
     marked = f"{SENSE_FILES}/video_add_watermark/{{folder}}/{{file_id}}"
     return [
-        on(f"{SENSEAUDIO}/v1/video/create", "POST", "create", side.create),
-        on(f"{SENSEAUDIO}/v1/video/status", "GET", "status", side.status),
-        on(f"{SENSEAUDIO}/v1/models", "GET", "models", side.models),
-        on(f"{SENSE_FILES}/video/{{file_id}}", "GET", "download", files.senseaudio_file, public=True),
-        on(marked, "GET", "download", files.senseaudio_file, public=True),
-        on(f"{SENSE_FILES}/image/{{name}}", "GET", "asset", files.senseaudio_image, public=True),
+        on(f"{SENSEAUDIO}/v1/video/create", "POST", "create", side.create, key),
+        on(f"{SENSEAUDIO}/v1/video/status", "GET", "status", side.status, key),
+        on(f"{SENSEAUDIO}/v1/models", "GET", "models", side.models, key),
+        on(f"{SENSE_FILES}/video/{{file_id}}", "GET", "download", files.senseaudio_file, None),
+        on(marked, "GET", "download", files.senseaudio_file, None),
+        on(f"{SENSE_FILES}/image/{{name}}", "GET", "asset", files.senseaudio_image, None),
     ]
 
 
-def _endpoint(
+def _route(
     state: SimulatorState,
     provider: str,
+    answers: dict[str, Callable[[str], Answer]],
+    path: str,
+    method: str,
     op: str,
     handler: Handler,
     refuse_key: KeyCheck,
-    answers: dict[str, Callable[[str], Answer]],
-) -> Callable[[Request], Any]:
-    """Count the call, let faults strike, check the key, then handle it."""
+) -> Route:
+    """Count the call, let faults strike, check the key (None: nobody needs one), then handle it."""
 
     async def checked(call: Call) -> Response:
         if refuse_key is not None:
@@ -154,7 +142,7 @@ def _endpoint(
             return await checked(Call(request))
         return await with_fault(request, fault, checked, answers, op)
 
-    return endpoint
+    return Route(path, endpoint, methods=[method])
 
 
 def _told(state: SimulatorState, provider: str, call: Call, right: Response) -> Told:
@@ -274,7 +262,6 @@ class _Control:
         head = "<tr><th>Task<th>Provider<th>Prompt<th>State<th>Clip</tr>"
         base, billed = html.escape(Call(request).origin), self._state.billed
         return page(
-            "genvideo simulator",
             f"<body><h1>genvideo simulator</h1><p>Sudashui <code>{base}{SUDASHUI}</code>, files "
             f"<code>{base}{FILES}/</code> · SenseAudio <code>{base}{SENSEAUDIO}</code> · keys start with "
             f"<code>sk-sim</code> · {billed} generations billed · <a href='/_sim/state'>state</a></p>"

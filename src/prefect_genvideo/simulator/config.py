@@ -55,8 +55,8 @@ class SimulatorConfig:
     faults: tuple[Fault, ...] = ()
 
     def __post_init__(self) -> None:
-        attempts = {"clock": ("immediate", "manual", "time"), "duration_kind": ("lognormal", "uniform", "fixed")}
-        for name, allowed in attempts.items():
+        words = {"clock": ("immediate", "manual", "time"), "duration_kind": ("lognormal", "uniform", "fixed")}
+        for name, allowed in words.items():
             if getattr(self, name) not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
         least = {

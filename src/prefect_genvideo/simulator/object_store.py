@@ -7,10 +7,8 @@ can both succeed. A real store with conditional writes never does that, and a st
 from __future__ import annotations
 
 import io
-import json
 import sys
 import threading
-from collections import Counter
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from typing import Any
@@ -39,54 +37,24 @@ def one_writer(application: Application) -> Application:
     return serve
 
 
-COUNTS = "/_requests"
-"""Path that tells how often each method was used since it was asked last, as JSON. It is no bucket's name."""
-
-
-def counting(application: Application) -> Application:
-    """Count requests by method, so that what a client claims to send can be held against what came.
-
-    Args:
-        application: A WSGI application.
-    """
-    counts, lock = Counter[str](), threading.Lock()
-
-    def serve(environ: dict[str, Any], start_response: Callable[..., Any]) -> Iterable[bytes]:
-        with lock:
-            if environ["PATH_INFO"] != COUNTS:
-                counts[environ["REQUEST_METHOD"]] += 1
-                told = None
-            else:
-                told = json.dumps(counts).encode()
-                counts.clear()
-        if told is None:
-            return application(environ, start_response)
-        start_response("200 OK", [("Content-Type", "application/json"), ("Content-Length", str(len(told)))])
-        return [told]
-
-    return serve
-
-
-def _server(port: int) -> Any:
+def new_server(port: int) -> Any:
+    """A server of werkzeug's that speaks S3 on 127.0.0.1; port 0 is a free one."""
     from moto.moto_server.werkzeug_app import create_backend_app  # pyright: ignore[reportMissingTypeStubs]
     from werkzeug.serving import make_server
 
     # Of S3 alone: moto's dispatcher looks for the service anew in each request, by listing the folders of its package.
     application: Any = create_backend_app("s3")
-    return make_server("127.0.0.1", port, counting(one_writer(application)), threaded=True)
+    return make_server("127.0.0.1", port, one_writer(application), threaded=True)
 
 
 @contextmanager
-def running_object_store(port: int = 0) -> Generator[str]:
+def running_object_store() -> Generator[str]:
     """Serve S3 on 127.0.0.1 in a thread of this process, for the length of the context.
-
-    Args:
-        port: 0 takes a free one.
 
     Yields:
         Its address, `http://127.0.0.1:PORT`. Any keys are accepted; a bucket is made by PUT.
     """
-    server = _server(port)
+    server = new_server(0)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:
@@ -98,7 +66,7 @@ def running_object_store(port: int = 0) -> Generator[str]:
 
 
 if __name__ == "__main__":
-    running = _server(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
+    running = new_server(int(sys.argv[1]) if len(sys.argv) > 1 else 0)
     sys.stdout.write(f"Running on http://127.0.0.1:{running.server_port}\n")
     sys.stdout.flush()
     running.serve_forever()

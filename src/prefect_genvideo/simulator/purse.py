@@ -11,7 +11,7 @@ import secrets
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
@@ -135,14 +135,9 @@ class Bill:
 
 
 class Purse:
-    """Balances, bills and logs of all keys.
+    """Balances, bills and logs of all keys."""
 
-    Args:
-        clock: Wall clock in Unix seconds, before `clock_ahead_s`.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.time) -> None:
-        self._clock = clock
+    def __init__(self) -> None:
         self._lock = threading.RLock()
         self.reset()
 
@@ -181,7 +176,7 @@ class Purse:
     @property
     def now(self) -> float:
         """The gateway's clock."""
-        return self._clock() + self.manner.clock_ahead_s
+        return time.time() + self.manner.clock_ahead_s
 
     def new_id(self) -> str:
         """Id of a call that has just been received: its time in 14 digits, then digits and letters of its own."""
@@ -250,7 +245,7 @@ class Purse:
                 bill = self.bills.get(task.task_id)
                 if bill is None or bill.settled or not task.done or task.done_at is None:
                     continue
-                if self._clock() >= task.done_at + self.manner_of(task.account).settle_delay_s:
+                if time.time() >= task.done_at + self.manner_of(task.account).settle_delay_s:
                     bill.settled = True
                     self._settle(task, bill)
 
@@ -318,7 +313,7 @@ class Purse:
             host: Who asks.
         """
         with self._lock:
-            now, manner = self._clock(), self.manner
+            now, manner = time.time(), self.manner
             taken = self._calls.setdefault(host, deque())
             while taken and taken[0] <= now - manner.bucket_s:
                 taken.popleft()

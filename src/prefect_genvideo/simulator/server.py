@@ -132,10 +132,8 @@ class Simulator(SimulatorState):
 
 
 @contextlib.contextmanager
-def running_simulator(
-    config: SimulatorConfig | None = None, port: int = 0, host: str = "127.0.0.1"
-) -> Generator[Simulator]:
-    """Run a simulator in a thread of this process.
+def running_simulator(config: SimulatorConfig | None = None, port: int = 0) -> Generator[Simulator]:
+    """Run a simulator in a thread of this process, on 127.0.0.1.
 
     Meanwhile flows of this process, and of those it starts, ask as often as fits the simulator's clock: the learned
     schedule would wait for a real provider's minutes. A `PREFECT_INTEGRATIONS_GENVIDEO_POLL_INTERVAL` of yours stays.
@@ -143,7 +141,6 @@ def running_simulator(
     Args:
         config: How it behaves.
         port: TCP port; 0 = any free one.
-        host: Address to listen on.
 
     Yields:
         The running simulator.
@@ -152,8 +149,8 @@ def running_simulator(
         OSError: The port is taken.
         RuntimeError: The server did not come up.
     """
-    sock = _listen(host, port)
-    simulator = Simulator(config or SimulatorConfig(), _url(host, sock.getsockname()[1]))
+    sock = _listen("127.0.0.1", port)
+    simulator = Simulator(config or SimulatorConfig(), _url("127.0.0.1", sock.getsockname()[1]))
     ready = threading.Event()
     server = _server(simulator, ready.set)
     thread = threading.Thread(target=server.run, args=([sock],), name="genvideo-simulator", daemon=True)

@@ -55,8 +55,13 @@ def gateway_error(status: int, message: str, code: str = "") -> Answer:
 
 def invalid(message: str) -> Answer:
     """A broken rule, in JSON inside JSON as the document shows it."""
-    inner: dict[str, Any] = {"state": "failed", "err_code": "invalid_request", "message": message, "creations": []}
+    inner = _inner("failed", message, "invalid_request")
     return relay_error(400, "fail_to_fetch_task", json.dumps(inner, ensure_ascii=False, separators=(",", ":")))
+
+
+def _inner(state: str, message: str = "", code: str = "", *creations: dict[str, Any]) -> dict[str, Any]:
+    """What the supplier behind the gateway says."""
+    return {"state": state, "message": message, "err_code": code, "creations": list(creations)}
 
 
 _NO_MONEY = relay_error(403, "insufficient_user_quota", "预扣费额度失败, 用户剩余额度: ＄0.10, 需要预扣费额度: ＄0.83")
@@ -127,16 +132,8 @@ class Sudashui:
         elif any(map(self.files.link_is_dead, _links(wanted.request))):
             # Recorded: the reason stands inside only.
             self.state.doom(task, "", "asset download failed")
-        answer = {
-            "id": task.task_id,
-            "task_id": task.task_id,
-            "object": "video",
-            "model": wanted.model,
-            "status": "queued",
-            "progress": 0,
-            "created_at": int(task.created),
-        }
-        return respond((200, answer))
+        told = {"object": "video", "model": wanted.model, "status": "queued", "progress": 0}
+        return respond((200, {"id": task.task_id, "task_id": task.task_id, **told, "created_at": int(task.created)}))
 
     def _offered(self) -> tuple[str, ...]:
         return (*SUDASHUI_MODELS, *self.state.config.models)
@@ -145,7 +142,12 @@ class Sudashui:
         body = _object(raw)
         if not isinstance(body, dict):
             return body
-        payload = self._bad_model(body.get("model")) or _bad_prompt(body.get("prompt")) or _payload(body)
+        if refused := self._bad_model(body.get("model")):
+            return refused
+        prompt = body.get("prompt")
+        if not isinstance(prompt, str) or not prompt.strip():
+            return relay_error(400, "invalid_request", "prompt is required")
+        payload = _payload(body)
         if not isinstance(payload, dict):
             return payload
         model = str(body["model"])
@@ -154,7 +156,7 @@ class Sudashui:
         frames = [payload[name] for name in ("firstFrameUrl", "lastFrameUrl") if name in payload]
         return Wanted(
             model=model,
-            prompt=str(body["prompt"]),
+            prompt=prompt,
             seconds=float(body["duration"]),
             ratio=str(payload["aspectRatio"]),
             resolution=SUDASHUI_MODELS.get(model, "1080p" if model.endswith("1080p") else "720p"),
@@ -215,31 +217,20 @@ class Sudashui:
 
     def _end(self, task: Task, base: str) -> dict[str, Any]:
         if task.failed:
-            inner: dict[str, Any] = {
-                "state": "failed",
-                "message": task.message,
-                "err_code": task.reason,
-                "creations": [],
-            }
-            return {
-                "status": "FAILURE",
-                "progress": "100%",
-                "fail_reason": task.reason,
-                "result_url": task.reason,
-                "data": inner,
-            }
+            said = {"fail_reason": task.reason, "result_url": task.reason}
+            inner = _inner("failed", task.message, task.reason)
+            return {"status": "FAILURE", "progress": "100%", **said, "data": inner}
         clip, cover = (f"{base}{path}" for path in self.files.result_paths(task))
         creation = {"id": task.file_id.replace("-", "")[:24], "url": clip, "cover_url": cover}
-        inner = {"state": "success", "message": "", "err_code": "", "creations": [creation]}
+        inner = _inner("success", "", "", creation)
         return {"status": "SUCCESS", "progress": "100%", "result_url": clip, "data": inner}
 
     def _spoiled(self, task: Task, base: str, text: str) -> dict[str, Any]:
         _, fault = self.state.faults.take("status", "sudashui", text, ON_SUCCESS_ONLY)
         if fault is None:
             return {}
-        inner: dict[str, Any] = {"state": "success", "message": "", "err_code": "", "creations": []}
         proxy = f"{base}/sudashui/v1/videos/{task.task_id}/content"
-        return {"result_url": proxy if fault.kind == "proxy_link" else "", "data": inner}
+        return {"result_url": proxy if fault.kind == "proxy_link" else "", "data": _inner("success")}
 
     async def models(self, call: Call) -> Response:
         """List the ids."""
@@ -263,10 +254,7 @@ class Sudashui:
 
 def _running(stage: int) -> dict[str, Any]:
     status, progress, state = _STAGES[stage]
-    inner: dict[str, Any] | None = None
-    if state:
-        inner = {"state": state, "message": "", "err_code": "", "creations": []}
-    return {"status": status, "progress": progress, "data": inner}
+    return {"status": status, "progress": progress, "data": _inner(state) if state else None}
 
 
 def _object(raw: bytes) -> dict[str, Any] | Answer:
@@ -277,11 +265,6 @@ def _object(raw: bytes) -> dict[str, Any] | Answer:
     if not isinstance(body, dict):
         return gateway_error(400, "无效的请求，json: cannot unmarshal into Go value")
     return cast("dict[str, Any]", body)
-
-
-def _bad_prompt(prompt: object) -> Answer | None:
-    usable = isinstance(prompt, str) and prompt.strip()
-    return None if usable else relay_error(400, "invalid_request", "prompt is required")
 
 
 def _payload(body: Mapping[str, Any]) -> dict[str, Any] | Answer:

@@ -263,12 +263,9 @@ def _reworded(answer: Answer, params: Mapping[str, Any]) -> Answer:
     return status, body
 
 
-def page(title: str, body: str) -> HTMLResponse:
-    """A small page for people.
-
-    Args:
-        title: Of the browser's tab.
-        body: HTML, escaped.
-    """
+def page(body: str) -> HTMLResponse:
+    """A small page for people, of HTML that is escaped."""
     style = "body{font:16px/1.5 system-ui;margin:2rem auto;max-width:60rem}td,th{padding:.2rem .8rem;text-align:left}"
-    return HTMLResponse(f"<!doctype html><html><head><title>{title}</title><style>{style}</style></head>{body}</html>")
+    return HTMLResponse(
+        f"<!doctype html><html><head><title>genvideo simulator</title><style>{style}</style></head>{body}</html>"
+    )
