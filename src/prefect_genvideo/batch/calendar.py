@@ -7,7 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from prefect_genvideo.batch.manifest import due_rows, load_manifest
 from prefect_genvideo.batch.model import Manifest, ManifestRow
@@ -15,9 +15,8 @@ from prefect_genvideo.batch.templates import is_template
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.storage import ObjectStore
 
-# Fields that may be templates.
-_TEXTS = ("prompt", "first_frame", "last_frame")
-_TEXT_LISTS = ("images", "videos", "audios")
+# Fields that may be templates, or lists of them.
+_TEXTS = ("prompt", "first_frame", "last_frame", "images", "videos", "audios")
 
 
 @dataclass(frozen=True)
@@ -109,11 +108,11 @@ def _plain(request: VideoRequest, literals: dict[str, str]) -> dict[str, Any]:
     """The fields that were set."""
     fields = request.model_dump(mode="json", exclude_unset=True)
     for name in _TEXTS:
-        if fields.get(name):
-            fields[name] = _quoted(fields[name], literals)
-    for name in _TEXT_LISTS:
-        if fields.get(name):
-            fields[name] = [_quoted(text, literals) for text in fields[name]]
+        given: Any = fields.get(name)
+        if isinstance(given, list):
+            fields[name] = [_quoted(text, literals) for text in cast("list[str]", given)]
+        elif given:
+            fields[name] = _quoted(given, literals)
     return fields
 
 

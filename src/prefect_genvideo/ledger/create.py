@@ -204,10 +204,8 @@ class Creator:
             raise GenerationFailedError(
                 f"This key's task ended without a video: {record.reason}. A new try costs again: give another key, or "
                 f"{_command(self.ledger, 'release', record.key)}.",
-                provider=record.provider,
-                task_id=record.task_id,
-                reason=record.reason,
                 moderation=record.moderation,
+                **_said(record),
             )
         if record.state == "intent":
             held = await settle_intent(self.ledger, held, self.policy.stale_after, watched=watched)
@@ -226,10 +224,8 @@ class Creator:
         return UnknownOutcomeError(
             f"A create for key {record.key!r} went out and its fate is not known: {record.reason}. It is never sent "
             f"again by a machine. {told_of(record)}{ways_out(self.ledger, record)}",
-            provider=record.provider,
-            task_id=record.task_id,
-            reason=record.reason,
             request_id=record.request_id,
+            **_said(record),
         )
 
     async def _send(self, request: VideoRequest, entry: Entry) -> Entry:
@@ -377,12 +373,12 @@ class Creator:
             raise
 
 
+def _said(record: LedgerRecord) -> dict[str, Any]:
+    """What an error carries of the record that it is about."""
+    return {"provider": record.provider, "task_id": record.task_id, "reason": record.reason}
+
+
 def _lost(sent_at: datetime, head: Trace) -> dict[str, Any]:
     """What a record keeps of a create whose answer was lost."""
-    gave_up_at = datetime.now(timezone.utc)
-    return {
-        "sent_at": sent_at,
-        "gave_up_at": gave_up_at,
-        "request_id": head.request_id,
-        "clock_ahead": head.clock_ahead,
-    }
+    times = {"sent_at": sent_at, "gave_up_at": datetime.now(timezone.utc)}
+    return {**times, "request_id": head.request_id, "clock_ahead": head.clock_ahead}

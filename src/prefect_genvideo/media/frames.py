@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -63,25 +62,18 @@ def cover_of(path: str | Path, *, side: int = 1280) -> bytes:
     load_pillow()
     with open_clip(path) as clip:
         best, brightest, pixels = None, -1.0, 0
-        for number, frame in enumerate(_frames(clip)):
+        for number, frame in enumerate(clip.frames()):
             light = _light(frame)
             pixels += frame.width * frame.height
             if light > brightest:
                 best, brightest = frame, light
             if light > _BLACK or number >= _COVER_FRAMES or pixels > _COVER_PIXELS:
                 break
+        if best is None:
+            raise damaged("it has no frames")
         image = _image(best, clip)
     image.thumbnail((side, side))
     return saved(image, "JPEG", quality=85)
-
-
-def _frames(clip: Clip) -> Iterator[Any]:
-    seen = False
-    for frame in clip.frames():
-        seen = True
-        yield frame
-    if not seen:
-        raise damaged("it has no frames")
 
 
 def _last(clip: Clip, from_start: bool) -> Any:

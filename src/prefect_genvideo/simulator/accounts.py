@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS
 from prefect_genvideo.simulator.state import SimulatorState
-from prefect_genvideo.simulator.wire import Answer, Call, Handler, respond
+from prefect_genvideo.simulator.wire import Answer, Call, Handler, is_good, respond
 
 Json = dict[str, Any]
 
@@ -26,7 +26,7 @@ def refuse_key(key: str | None, op: str) -> Answer | None:
         op: What is asked.
     """
     del op
-    if key and key.startswith("sk-sim") and key != "sk-sim-expired":
+    if is_good(key):
         return None
     return 401, {"success": False, "message": "无效的令牌" if key else "未提供令牌"}
 

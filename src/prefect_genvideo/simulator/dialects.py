@@ -14,7 +14,7 @@ from typing import Any
 
 from starlette.responses import Response
 
-from prefect_genvideo.simulator.manners import BOTH, Dialect, End, FileManner, Json, Told
+from prefect_genvideo.simulator.manners import BOTH, Dialect, FileManner, Json, Told
 from prefect_genvideo.simulator.wire import CutShort, respond
 
 _SUDASHUI, _SENSEAUDIO = BOTH[:1], BOTH[1:]
@@ -39,10 +39,8 @@ def _text(body: Json) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def _refused(
-    note: str, status: int, body: Json | str, providers: tuple[str, ...] = BOTH, ends: End = "refused"
-) -> Dialect:
-    return Dialect(note, lambda _: respond((status, body)), providers, ends, makes=False)
+def _refused(note: str, status: int, body: Json, providers: tuple[str, ...] = BOTH) -> Dialect:
+    return Dialect(note, lambda _: respond((status, body)), providers, "refused", makes=False)
 
 
 def _nested(code: str, message: str) -> Json:
@@ -245,20 +243,19 @@ STATUS: dict[str, Dialect] = {
 """How a query is answered."""
 
 
-def _upload_refused(note: str, status: int, body: Json | str) -> Dialect:
-    return _refused(note, status, body, _SUDASHUI)
-
-
 UPLOAD: dict[str, Dialect] = {
     "data_url_field": Dialect("the link inside data", _json(200, lambda t: {"code": 0, "data": t.right}), _SUDASHUI),
     "created_201": Dialect("HTTP 201", _json(201, lambda t: t.right), _SUDASHUI),
-    "unsafe_link": _upload_refused("a link that is none", 200, {"url": "javascript:alert(1)"}),
-    "relative_link": _upload_refused("a link without a host", 200, {"url": "/proxy/uploads/a.jpg"}),
-    "refused_code": _upload_refused(
-        "a refusal's code with HTTP 200", 200, {"code": "unsupported_type", "message": "不支持的文件类型", "data": None}
+    "unsafe_link": _refused("a link that is none", 200, {"url": "javascript:alert(1)"}, _SUDASHUI),
+    "relative_link": _refused("a link without a host", 200, {"url": "/proxy/uploads/a.jpg"}, _SUDASHUI),
+    "refused_code": _refused(
+        "a refusal's code with HTTP 200",
+        200,
+        {"code": "unsupported_type", "message": "不支持的文件类型", "data": None},
+        _SUDASHUI,
     ),
-    "refused_error": _upload_refused("a refusal's text with HTTP 200", 200, {"error": "File too large"}),
-    "refused_success_false": _upload_refused("success: false", 200, {"success": False, "message": "文件过大"}),
+    "refused_error": _refused("a refusal's text with HTTP 200", 200, {"error": "File too large"}, _SUDASHUI),
+    "refused_success_false": _refused("success: false", 200, {"success": False, "message": "文件过大"}, _SUDASHUI),
 }
 """How an upload is answered."""
 

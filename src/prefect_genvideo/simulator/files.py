@@ -151,6 +151,18 @@ class Files:
         self.state.bytes_sent += count
 
 
+class Side:
+    """Handlers of one provider's API.
+
+    Args:
+        state: Tasks and money.
+        files: Where results are served.
+    """
+
+    def __init__(self, state: SimulatorState, files: Files) -> None:
+        self.state, self.files = state, files
+
+
 def not_found() -> Response:
     """What an object store says about an unknown key."""
     xml = '<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>NoSuchKey</Code></Error>'

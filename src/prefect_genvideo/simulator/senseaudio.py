@@ -16,10 +16,10 @@ import anyio.to_thread
 from starlette.responses import Response
 
 from prefect_genvideo.simulator import clock
-from prefect_genvideo.simulator.files import SENSE_FILES, Files
+from prefect_genvideo.simulator.files import SENSE_FILES, Side
 from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
-from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
+from prefect_genvideo.simulator.state import Task, Wanted
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, is_good, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -69,21 +69,13 @@ def refuse_key(key: str | None, op: str) -> Answer | None:
         key: What came as bearer token.
         op: What is asked.
     """
-    if key and key.startswith("sk-sim") and key != "sk-sim-expired":
+    if is_good(key):
         return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
     return error(401, "authentication_error", "incorrect API key provided")
 
 
-class SenseAudio:
-    """Handlers of `/v1/…` below the SenseAudio base.
-
-    Args:
-        state: Tasks and money.
-        files: Where results are served.
-    """
-
-    def __init__(self, state: SimulatorState, files: Files) -> None:
-        self.state, self.files = state, files
+class SenseAudio(Side):
+    """Handlers of `/v1/…` below the SenseAudio base."""
 
     async def create(self, call: Call) -> Response:
         """Check, bill, answer with the task id and nothing else."""

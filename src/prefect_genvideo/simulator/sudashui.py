@@ -12,10 +12,10 @@ from starlette.responses import RedirectResponse, Response
 
 from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.faults import ON_SUCCESS_ONLY
-from prefect_genvideo.simulator.files import Files
+from prefect_genvideo.simulator.files import Side
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS, sudashui_problem
-from prefect_genvideo.simulator.state import SimulatorState, Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
+from prefect_genvideo.simulator.state import Task, Wanted
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, is_good, respond
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
 """The gateway's own page, which an unknown path is answered with."""
@@ -98,23 +98,15 @@ def refuse_key(key: str | None, op: str) -> Answer | None:
         key: What came as bearer token.
         op: What is asked.
     """
-    if key and key.startswith("sk-sim") and key != "sk-sim-expired":
+    if is_good(key):
         return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
     if op == "upload":
         return _UNAUTHORIZED
     return gateway_error(401, "无效的令牌" if key else "未提供令牌")
 
 
-class Sudashui:
-    """Handlers of `/v1/…` below the Sudashui base.
-
-    Args:
-        state: Tasks and money.
-        files: Where results are served.
-    """
-
-    def __init__(self, state: SimulatorState, files: Files) -> None:
-        self.state, self.files = state, files
+class Sudashui(Side):
+    """Handlers of `/v1/…` below the Sudashui base."""
 
     async def create(self, call: Call) -> Response:
         """Check, bill, answer with the task object."""

@@ -61,6 +61,11 @@ class Call:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
+def is_good(key: str | None) -> bool:
+    """Whether a key is accepted."""
+    return key is not None and key.startswith("sk-sim") and key != "sk-sim-expired"
+
+
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
     """Send an object as JSON, a text as the HTML or XML it is.
 
