@@ -83,6 +83,9 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (500, {"code": "build_request_failed", **E1}, errors.RejectedError),
     (500, {"code": "task_billing_settlement_failed", **E1}, errors.UnknownOutcomeError),
     (200, {"code": "task_billing_settlement_failed", **E1}, errors.UnknownOutcomeError),
+    # a crash in the middle of a call: neither a refund nor the supplier's task is known
+    (500, {"error": {"message": "Panic detected, error: x", "type": "new_api_panic"}}, errors.UnknownOutcomeError),
+    (500, {"error": {"message": "Internal server error", "type": "shell_api_panic"}}, errors.UnknownOutcomeError),
     # in whichever case a fork writes its codes
     (500, {"code": "TASK_BILLING_SETTLEMENT_FAILED", **E1}, errors.UnknownOutcomeError),
     (500, {"code": "TaskBillingSettlementFailed", **E1}, errors.UnknownOutcomeError),

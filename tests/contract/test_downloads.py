@@ -84,8 +84,10 @@ async def test_a_whole_file_arrives_with_its_size_and_etag(client: VideoClient, 
         Answer(200, {}, FILE, close_delimited=True),
         Answer(200, {"Content-Type": "text/html"}, FILE),
         Answer(200, {"Content-Type": ""}, FILE),
+        Answer(201, {}, FILE),
+        Answer(203, {}, FILE),
     ],
-    ids=["chunked", "until-close", "wrong-type", "no-type"],
+    ids=["chunked", "until-close", "wrong-type", "no-type", "created", "not-authoritative"],
 )
 async def test_bytes_count_not_headers(answer: Answer, client: VideoClient, server: ScriptedServer) -> None:
     """A file without a length or with a wrong type is still a file."""

@@ -14,7 +14,8 @@ import anyio
 import httpx
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.providers.answers import as_object, as_text, is_link, parse_json
+from prefect_genvideo.providers.answers import as_text, is_link, parse_json
+from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import (
     CONNECT_TIMEOUT,
     POOL_TIMEOUT,
@@ -34,7 +35,8 @@ SMALL_FILE_SECONDS = 60.0
 # Bytes of an error page that are read, and seconds that it may take: its words are decoration.
 _MAX_ERROR_BODY = 16 * 1024
 _ERROR_BODY_SECONDS = 5.0
-# Statuses by what they mean for the link: it leads on, a fresh one may work, the file is gone for good.
+# Statuses by what they mean for the link: the file comes, it leads on, a fresh one may work, the file is gone for good.
+_WHOLE = frozenset({200, 201, 203})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED = frozenset({401, 403, 404})
 _FINAL = frozenset({410, 451})
@@ -66,7 +68,7 @@ async def open_video(
     """
     response, start, size = await _answered(client, rules, url, offset, if_range)
     try:
-        if response.status_code != 200 and (start is None or response.status_code != 206):
+        if response.status_code not in _WHOLE and (start is None or response.status_code != 206):
             raise await _refusal(response, rules)
         if (size or 0) > rules.max_size:
             raise too_large(rules)
@@ -74,7 +76,7 @@ async def open_video(
         try:
             await stream.begin()
         except DownloadError:
-            if response.status_code == 200:
+            if response.status_code in _WHOLE:
                 raise
             raise await _refusal(response, rules, stream.head) from None
         yield stream
@@ -117,7 +119,7 @@ async def fetch_small(client: Client, rules: DownloadRules, url: str) -> bytes:
 async def _whole(client: Client, rules: DownloadRules, url: str) -> bytes:
     response = await follow(client, rules, url, {})
     try:
-        if response.status_code != 200:
+        if response.status_code not in _WHOLE:
             raise await _refusal(response, rules)
         data = bytearray()
         async for chunk in content_chunks(response):
@@ -262,6 +264,6 @@ async def _said(response: httpx.Response, head: bytes, key: str) -> str:
         except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
             pass
     value = parse_json(bytes(body))
-    answer = as_object(without_secret(value, key) if key else value)
-    inner = as_object(answer.get("error"))
+    answer = keyed(without_secret(value, key) if key else value)
+    inner = keyed(answer.get("error"))
     return as_text(inner.get("message")) or as_text(answer.get("message"))

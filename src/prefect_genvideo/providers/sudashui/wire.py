@@ -70,6 +70,9 @@ _NOTHING_MADE = frozenset(
 # Codes that tell the relay's envelope even where a fork leaves `data` out.
 _RELAYED = _GENERIC_CODES | _MONEY_CODES | _NOTHING_MADE
 
+CRASHED = "*crashed*"
+"""Stands for every type of the gateway's answer after a crash of its own: `new_api_panic`, also where it is renamed."""
+
 # The gateway's, Ark's and Vidu's words for a model that is not served.
 _MODEL_CODES = frozenset(
     {
@@ -90,6 +93,12 @@ CREATE: tuple[Row, ...] = (
         UnknownOutcomeError,
         "billing failed, but the task was kept",
         codes=frozenset({"task_billing_settlement_failed"}),
+    ),
+    Row(
+        UnknownOutcomeError,
+        "the gateway crashed in the middle of the call; the outcome is unknown",
+        codes=frozenset({CRASHED}),
+        reason="outcome unknown",
     ),
     # Refused whatever the status
     Row(RejectedError, "the payload is wrong", codes=frozenset({"build_request_failed"})),
@@ -205,11 +214,13 @@ def facts_of(reply: Reply) -> Facts:
     judged = _SHARED_CODES.intersection(said.codes) if upstream else said.codes
     inner_code = next((word for word in said.codes if word not in {code, error_type}), "")
     message = next(iter(said.texts), "")
-    unserved = {"model_not_found"} if envelope == ERROR and _NO_CHANNEL.search(message) else ()
+    marks = {CRASHED} if error_type.endswith("panic") else set[str]()
+    if envelope == ERROR and _NO_CHANNEL.search(message):
+        marks.add("model_not_found")
     return facts_from(
         reply,
         envelope=envelope,
-        codes={code, error_type, *judged, *unserved},
+        codes={code, error_type, *judged, *marks},
         inner_codes=said.codes,
         reason=_reason(code, inner_code, message, reply),
         message=message,
