@@ -189,7 +189,11 @@ def _from_sudashui(body: dict[str, Any]) -> VideoRequest:
         audios=tuple(inner.get("audioUrls", ())),
         first_frame=inner.get("firstFrameUrl"),
         last_frame=inner.get("lastFrameUrl"),
+        options={name: value for name, value in inner.items() if name not in _PORTABLE},
     )
+
+
+_PORTABLE = {"aspectRatio", "mode", "imageUrls", "videoUrls", "audioUrls", "firstFrameUrl", "lastFrameUrl"}
 
 
 def _from_senseaudio(body: dict[str, Any]) -> VideoRequest:
@@ -203,6 +207,8 @@ def _from_senseaudio(body: dict[str, Any]) -> VideoRequest:
         resolution=body["resolution"],
         aspect_ratio=body["ratio"],
         images=tuple(item["url"] for item in content if item.get("role") == "reference"),
+        videos=tuple(item["video_url"] for item in content if item["type"] == "video"),
+        audios=tuple(item["audio_url"] for item in content if item["type"] == "audio"),
         first_frame=roles.get("first_frame"),
         last_frame=roles.get("last_frame"),
         timeout=body.get("timeout"),

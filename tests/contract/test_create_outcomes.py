@@ -320,6 +320,7 @@ async def test_what_stands_for_no_id_is_none(task_id: Any, client: VideoClient, 
         ("您的 IP 不在令牌允许访问的列表中 (request id: 20260101)", "您的 IP 不在令牌允许访问的列表中"),
         ("分组 vip 已被禁用，请联系管理员", "分组 vip 已被禁用"),
         ("无效的请求，unexpected end of JSON input", "无效的请求"),
+        ("模型 sdas-hn-sd2.0-fast-720p 未开放 (request id: 20260101)", "模型 sdas-hn-sd2.0-fast-720p 未开放"),
         ("该令牌额度已用尽 !token.UnlimitedQuota", "该令牌额度已用尽"),
     ],
 )

@@ -184,7 +184,7 @@ MODELS: tuple[Row, ...] = (
 """Meaning of an answer without a list of models."""
 
 # The first clause of a Chinese sentence tells the cause; what follows is detail.
-_CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2}[^,.:;!?(，。：；！？（]*")
+_CHINESE_CLAUSE = re.compile(r"[\u4e00-\u9fff]{2}(?:[^,.:;!?(，。：；！？（]|[.,:](?=[0-9]))*")
 # Of older gateways, which have no code for it.
 _NO_CHANNEL = re.compile("无可用渠道|no available channels? for", re.IGNORECASE)
 # The gateway's codes are words; what stands before it speaks of itself, often by the number of its status.
