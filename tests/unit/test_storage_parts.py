@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import anyio
@@ -51,15 +51,7 @@ class CountingCalls:
     ) -> dict[str, Any]:
         return {"UploadId": "1"}
 
-    async def send_body(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray,
-        headers: Mapping[str, str] | None = None,
-        md5: Awaitable[str] | None = None,
-        **params: Any,
-    ) -> dict[str, Any]:
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
         self.parts.append(len(body))
         return {"ETag": "x"}
 
@@ -98,20 +90,12 @@ class SlowCalls(CountingCalls):
     on_their_way = 0
     most = 0
 
-    async def send_body(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray,
-        headers: Mapping[str, str] | None = None,
-        md5: Awaitable[str] | None = None,
-        **params: Any,
-    ) -> dict[str, Any]:
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
         SlowCalls.on_their_way += 1
         SlowCalls.most = max(SlowCalls.most, SlowCalls.on_their_way)
         await anyio.sleep(0.001)
         SlowCalls.on_their_way -= 1
-        return await super().send_body(operation, key, body, headers, md5, **params)
+        return await super().send_body(operation, key, body, **params)
 
 
 @pytest.mark.parametrize(("uploads", "least", "most"), [(1, 3, 3), (8, 9, 16), (20, 20, 28)])

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Awaitable, Mapping
 from dataclasses import replace
 from itertools import count
 from typing import Any
@@ -149,18 +148,10 @@ async def test_the_note_is_no_record(serve: Serve) -> None:
 class WithoutNotes(S3Store):
     """Refuses to write the note."""
 
-    async def send_body(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray,
-        headers: Mapping[str, str] | None = None,
-        md5: Awaitable[str] | None = None,
-        **params: Any,
-    ) -> dict[str, Any]:
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
         if key == NOTED:
             raise DestinationError("no")
-        return await super().send_body(operation, key, body, headers, md5, **params)
+        return await super().send_body(operation, key, body, **params)
 
 
 async def test_a_note_that_cannot_be_written_fails_nothing(serve: Serve) -> None:

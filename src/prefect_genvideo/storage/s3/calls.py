@@ -92,6 +92,7 @@ class BucketCalls(ABC):
         operation: str,
         key: str,
         body: bytes | bytearray,
+        *,
         headers: Mapping[str, str] | None = None,
         md5: Awaitable[str] | None = None,
         **params: Any,

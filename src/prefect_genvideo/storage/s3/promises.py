@@ -114,6 +114,7 @@ class Requests(Protocol):
         operation: str,
         key: str,
         body: bytes | bytearray,
+        *,
         headers: Mapping[str, str] | None = None,
         md5: Awaitable[str] | None = None,
         **params: Any,
