@@ -11,7 +11,7 @@ import anyio.to_thread
 
 from prefect_genvideo.artifacts.markdown import Table, artifact_key, code, grid, lives, plain, play
 from prefect_genvideo.artifacts.pages import attempt, show_page, show_table
-from prefect_genvideo.artifacts.video import play_links, thumbnail
+from prefect_genvideo.artifacts.video import thumbnail
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.ledger.budget import BudgetGuard
@@ -88,10 +88,10 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
             for row, link in zip(report.rows, links, strict=True)
         ]
         report = report.model_copy(update={"rows": rows})
-    stored = report.model_copy(update={"report_uri": pipeline.ledger.store.uri(f"{_folder(name)}/report.json")})
+    store, path = pipeline.ledger.store, f"{_folder(name)}/report.json"
+    stored = report.model_copy(update={"report_uri": store.uri(path)})
     data = stored.model_dump_json(indent=2, exclude_none=True).encode()
-    path = f"{_folder(name)}/report.json"
-    storing = pipeline.ledger.store.put(path, data, content_type="application/json")
+    storing = store.put(path, data, content_type="application/json")
     if await attempt(storing, "The report could not be stored"):
         report = stored
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
@@ -103,7 +103,7 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
 async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | None]:
     """What plays each row's video; presigned ones only for the rows that are shown."""
     shown = report.rows if pipeline.links.lasting else report.rows[:_LISTED]
-    links = await play_links(pipeline, [row.video for row in shown])
+    links = await pipeline.links.to(pipeline.ledger.store, [row.video for row in shown])
     return [*links, *[None] * (len(report.rows) - len(shown))]
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import Sequence
 
 import anyio.to_thread
 
@@ -34,8 +33,8 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
     """
 
     async def work() -> None:
-        [link] = await play_links(pipeline, [video])
-        page = video_markdown(video, request, await picture_of(pipeline, video), link)
+        [link] = await pipeline.links.to(pipeline.ledger.store, [video])
+        page = video_markdown(video, request, await _picture_of(pipeline, video), link)
         told = f"{shorten(request.prompt or 'Video', 140)} · {video.model}"
         await show_page(page, artifact_key("video", video.task_id), told)
 
@@ -49,28 +48,10 @@ async def show_reuse(record: LedgerRecord) -> None:
     await attempt(show_page(page, artifact_key("reused", record.task_id or record.key), told), _NOT_MADE)
 
 
-async def play_links(pipeline: Pipeline, videos: Sequence[StoredVideo | None]) -> list[PlayLink | None]:
-    """A link that plays each video, or None.
-
-    Args:
-        pipeline: Whose destination says what links there are.
-        videos: Saved videos; None where there is none.
-    """
-    return await pipeline.links.to(pipeline.ledger.store, videos)
-
-
-async def picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVER_WIDTH) -> str | None:
-    """A picture for a page: the moving preview of a video that was saved just now, else its cover.
+async def _picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVER_WIDTH) -> str | None:
+    """A data URL of the moving preview of a video that was saved just now, else of its cover; None without either.
 
     A small picture inside the text needs no signed link and never dies.
-
-    Args:
-        pipeline: Whose store has the cover.
-        video: The saved video.
-        width: Pixels of a cover.
-
-    Returns:
-        A data URL; None when there is neither.
     """
     moving = pipeline.pictures.preview(video)
     if moving is not None:
@@ -146,8 +127,8 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
     async def work() -> None:
         store = pipeline.ledger.store
         [link] = await pipeline.links.of(store, [store.relative_key(film.key)])
-        links = await play_links(pipeline, film.shots)
-        pictures = await asyncio.gather(*(picture_of(pipeline, shot, _SHOT_WIDTH) for shot in film.shots[:_PICTURED]))
+        links = await pipeline.links.to(store, film.shots)
+        pictures = await asyncio.gather(*(_picture_of(pipeline, shot, _SHOT_WIDTH) for shot in film.shots[:_PICTURED]))
         page = film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links])
         told = f"{shorten(name, 140)} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s"
         await show_page(page, artifact_key("film", film.sha256[:12]), told)

@@ -75,12 +75,7 @@ async def generate_videos_sharded(
             "idempotency_key": batch.key,
         }
         places = asyncio.Semaphore(shards_in_flight)
-
-        async def shard(span: tuple[int, int]) -> BatchReport:
-            async with places:
-                return await _run_shard(deployment, common, span, batch.key, pipeline)
-
-        parts = await asyncio.gather(*(shard(span) for span in spans))
+        parts = await asyncio.gather(*(_run_shard(deployment, common, span, places, pipeline) for span in spans))
         rows = [row for part in parts for row in part.rows]
         report = await publish(pipeline, BatchReport(key=batch.key, rows=rows))
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
@@ -89,19 +84,20 @@ async def generate_videos_sharded(
 
 
 async def _run_shard(
-    deployment: str, common: dict[str, Any], span: tuple[int, int], key: str, pipeline: Pipeline
+    deployment: str, common: dict[str, Any], span: tuple[int, int], places: asyncio.Semaphore, pipeline: Pipeline
 ) -> BatchReport:
-    rows = f"{span[0]}-{span[1]}"
+    rows, key = f"{span[0]}-{span[1]}", common["idempotency_key"]
     # A retry of this run asks for new runs of its shards; within one attempt nothing is started twice.
     once = f"{key}-{rows}-{this_run.id}-{this_run.run_count}"
-    run = await arun_deployment(
-        deployment,
-        parameters={**common, "rows": rows},
-        flow_run_name=f"rows {rows} of {key}",
-        idempotency_key=once,
-        as_subflow=True,
-        poll_interval=2,
-    )
+    async with places:
+        run = await arun_deployment(
+            deployment,
+            parameters={**common, "rows": rows},
+            flow_run_name=f"rows {rows} of {key}",
+            idempotency_key=once,
+            as_subflow=True,
+            poll_interval=2,
+        )
     report = await read_report(pipeline, f"{key}-{rows}")
     if report is None:
         state = run.state.name if run.state else "unknown"

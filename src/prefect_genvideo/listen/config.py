@@ -11,7 +11,6 @@ from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import ErrorDetails
 
 from prefect_genvideo.errors import InvalidRequestError, shown
 from prefect_genvideo.listen.reading import MAX_TEXT, at
@@ -134,18 +133,14 @@ def _parsed(file: Path) -> ListenConfig:
             raise ValueError(f"at most {_MAX_FILE} bytes")
         return ListenConfig.model_validate(yaml.safe_load(content) or {})
     except ValidationError as error:
-        problems = [
-            Problem(".".join(map(str, fault["loc"])) or "file", _given(fault), fault["msg"], str(file))
-            for fault in error.errors(include_url=False)
-        ]
+        problems = list[Problem]()
+        for fault in error.errors(include_url=False):
+            # What stands under an unknown name may be a secret.
+            given = "(not shown)" if fault["type"] == "extra_forbidden" else shown(fault["input"])
+            problems.append(Problem(".".join(map(str, fault["loc"])) or "file", given, fault["msg"], str(file)))
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         problems = [Problem("file", str(file), f"YAML that can be read ({type(error).__name__})", _SOURCE)]
     raise InvalidRequestError("The event door cannot open.", problems=problems) from None
-
-
-def _given(fault: ErrorDetails) -> str:
-    """A wrong value as it may be shown. What stands under an unknown name may be a secret."""
-    return "(not shown)" if fault["type"] == "extra_forbidden" else shown(fault["input"])
 
 
 def _secrets(name: str, environment: Mapping[str, str], problems: list[Problem]) -> tuple[str, ...]:
