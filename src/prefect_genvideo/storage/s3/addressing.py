@@ -8,7 +8,9 @@ knows the first two; the third is a rewritten address.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit
@@ -20,6 +22,9 @@ from prefect_genvideo.storage.s3.settings import S3Settings, is_address
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.client import S3Client
+
+# The bucket that requests of this context name nowhere.
+_unnamed: ContextVar[str] = ContextVar("prefect_genvideo_unnamed_bucket", default="")
 
 Style = Literal["auto", "virtual", "path", "bucket"]
 """`auto` is left to the client library; `bucket`: the endpoint is the bucket's own host name."""
@@ -126,7 +131,8 @@ def find_route(settings: S3Settings, bucket: str, client_of: Callable[[Route], S
     """
     endpoint = settings.endpoint_url
     path, virtual, own = (Route(style, endpoint) for style in ("path", "virtual", "bucket"))
-    found, _ = _listed(client_of(own), bucket)
+    with unnamed(bucket):
+        found, _ = _listed(client_of(path), bucket)
     if found == bucket:  # a listing of the service has no name; one of another bucket has another
         return own
     if is_address(urlsplit(endpoint or "").hostname or ""):
@@ -151,13 +157,30 @@ def _listed(client: S3Client, bucket: str) -> tuple[str | None, str]:
     return answer.get("Name", ""), ""
 
 
-def name_no_bucket(params: dict[str, Any], bucket: str) -> None:
-    """Take the bucket out of the path of a request that is about to be signed.
+@contextmanager
+def unnamed(bucket: str) -> Generator[None]:
+    """Let requests of this context name a bucket nowhere, by a client that would name it in the path.
+
+    Args:
+        bucket: Name.
+    """
+    token = _unnamed.set(bucket)
+    try:
+        yield
+    finally:
+        _unnamed.reset(token)
+
+
+def name_no_bucket(params: dict[str, Any], bucket: str = "", **_: Any) -> None:
+    """Take a bucket out of the path of a request that is about to be signed.
 
     Args:
         params: The client library's parameters of the request; its `url` is changed.
-        bucket: Name.
+        bucket: Name; else that of the context, where it has one.
     """
+    bucket = bucket or _unnamed.get()
+    if not bucket:
+        return
     parts = urlsplit(str(params["url"]))
     path = parts.path.replace(f"/{bucket}", "", 1)
     params["url"] = parts._replace(path=path or "/").geturl()

@@ -236,7 +236,9 @@ def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Clie
     )
     prepare(client)
     if route.style == "bucket":
-        client.meta.events.register_first("before-call.s3", partial(_name_no_bucket, bucket=bucket))
+        client.meta.events.register_first("before-call.s3", partial(name_no_bucket, bucket=bucket))
+    else:
+        client.meta.events.register_first("before-call.s3", name_no_bucket)
     return client, session
 
 
@@ -265,10 +267,6 @@ def _hold(request: Any, **_: Any) -> None:
     if place is not None and not place.taken:
         place.taken = True
         request.body = _HeldBody(body.read() if hasattr(body, "read") else bytes(body), place.line)
-
-
-def _name_no_bucket(params: dict[str, Any], bucket: str, **_: Any) -> None:
-    name_no_bucket(params, bucket)
 
 
 def _remembered(memory: OrderedDict[Any, Any], key: Any) -> Any:
