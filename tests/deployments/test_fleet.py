@@ -36,6 +36,8 @@ def everything_at_once(fleet: Fleet, tmp_path_factory: pytest.TempPathFactory) -
     now = datetime.now(timezone.utc)
     fleet.put("calendar.yaml", (CALENDAR % (now.date(), (now + timedelta(days=7)).date())).encode())
     calendar = fleet.deployment("content-calendar/genvideo")
+    # One run at a time: on a slow machine they would pile up, and each takes the processor from the others.
+    fleet.api(f"/deployments/{calendar['id']}", {"concurrency_limit": 1}, method="PATCH")
     often = {"schedule": {"interval": 12, "anchor_date": now.isoformat(), "timezone": "UTC"}, "active": True}
     fleet.api(f"/deployments/{calendar['id']}/schedules", [often])
     wish = {"prompt": "a wish from an event", "model": "sd-2-1080p", "unknown": {"quotes": "\"'{{ }}"}}
