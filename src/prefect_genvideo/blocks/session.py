@@ -25,6 +25,7 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
+from prefect_genvideo.providers.network import SignedRequests
 from prefect_genvideo.runtime import (
     announce,
     announce_budget,
@@ -35,6 +36,7 @@ from prefect_genvideo.runtime import (
     say,
     warn,
 )
+from prefect_genvideo.storage import direct_writes
 
 
 def _take(block: Any, validate: ValidatorFunctionWrapHandler) -> Any:
@@ -136,6 +138,8 @@ class _Open:
     pipeline: Pipeline
 
 
+# Small objects that are written at one time.
+_WRITES = 16
 # Seconds that a run which is cancelled may still take to write what it leaves unfinished.
 _FINISHING = 10.0
 # Tasks run inside their flow's context, so what the flow has opened is found by its tasks and by nobody else.
@@ -171,15 +175,18 @@ async def open_pipeline(
             return
     async with payer.lease() as client:
         pipeline = _pipeline(client, target, timeout, budget, saves)
-        token = _OPEN.set((*already, _Open(loop, payer, target, pipeline)))
+        token, writes = _OPEN.set((*already, _Open(loop, payer, target, pipeline))), SignedRequests(_WRITES)
         try:
-            yield pipeline
+            with direct_writes(writes.send):
+                yield pipeline
         finally:
             _OPEN.reset(token)
             with anyio.CancelScope(shield=True), anyio.move_on_after(_FINISHING):
                 await pipeline.ledger.finish()
                 if pipeline.budget is not None:
                     await pipeline.budget.finish()
+            with anyio.CancelScope(shield=True):
+                await writes.aclose()
 
 
 @asynccontextmanager
