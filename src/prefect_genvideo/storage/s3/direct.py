@@ -183,8 +183,10 @@ def _way(bucket: str, connection: Connection) -> DirectWay | None:
 
     link = urlsplit(connection.presign(bucket, "k", 60))  # the library's own view of where a key lies
     base = f"{link.scheme}://{link.netloc}{link.path}"
-    trusted = os.environ.get("REQUESTS_CA_BUNDLE") or cast("Any", Session()).get_config_variable("ca_bundle")
-    own_trust = link.scheme == "https" and trusted  # certificates that only boto3 knows
-    if own_trust or get_environ_proxies(base) or not base.endswith("/k"):
+    if get_environ_proxies(base) or not base.endswith("/k"):
         return None
+    if link.scheme == "https":
+        own = os.environ.get("REQUESTS_CA_BUNDLE") or cast("Any", Session()).get_config_variable("ca_bundle")
+        if own:  # certificates that only boto3 knows
+            return None
     return DirectWay(base.removesuffix("k"), connection)
