@@ -1,6 +1,6 @@
 """What orchestrating costs: time over the provider's own, for N videos at once.
 
-    python benchmarks/overhead.py --n 1,10,100,1000 [--rounds 3]
+    python benchmarks/overhead.py --n 1,10,100,1000 [--rounds 3] [--apart]
 
 Contenders, each in a process of its own, against the same simulator, S3 server and Prefect server:
 
@@ -13,7 +13,8 @@ Contenders, each in a process of its own, against the same simulator, S3 server 
 
 Every simulated generation takes the same `--seconds`; that time is taken off. All ask every 0.5 s; those that have a
 thousand generations under way at once ask for each every 5 s. Rounds go through all contenders, one after the other, so
-that a busy minute hits all of them; the figures are medians. The S3 server counts its requests.
+that a busy minute hits all of them; the figures are medians. The S3 server counts its requests. With `--apart` the
+servers have one half of the cores and the contenders the other, as if they were elsewhere.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -32,7 +34,7 @@ import httpx
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from benchmarks.counted_store import COUNTS
-from benchmarks.servers import BUCKET, S3_KEY, Servers, running
+from benchmarks.servers import BUCKET, S3_KEY, Servers, halves, running
 
 CONTENDERS = ("bare", "steps", "floor", "ours", "prefect_aws", "by_hand")
 
@@ -104,6 +106,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=5.0, help="how long a simulated generation takes")
     parser.add_argument("--only", default="", help="contenders, separated by commas; all by default")
     parser.add_argument("--by-hand-limit", type=float, default=240.0, help="seconds after which by_hand is given up")
+    parser.add_argument("--apart", action="store_true", help="servers and contenders on different cores")
     options = parser.parse_args()
     wanted = options.only.split(",") if options.only else list(CONTENDERS)
     if importlib.util.find_spec("prefect_aws") is None and "prefect_aws" in wanted:
@@ -112,10 +115,15 @@ def main() -> None:
     # One frame a second: what the simulator renders is the provider's work, and would be counted as everybody's here.
     config = {"clock": "time", "duration_kind": "fixed", "duration_median_s": options.seconds, "refresh_s": 0, "fps": 1}
     result: dict[str, Any] = {}
+    cores = halves() if options.apart else None
+    if cores:
+        os.sched_setaffinity(0, cores[0])  # the servers' processes have it from this one
     with running(json.dumps(config)) as servers:
         print(
             f"{'N':>5} {'contender':<11} {'overhead s':>10} {'CPU ms each':>11} {'peak MB':>8} {'S3 requests each':>16}"
         )
+        if cores:
+            os.sched_setaffinity(0, cores[1])
         measure(servers, "ours", 1, options.seconds, 240)  # the first run of all tries out the store
         for count in map(int, options.n.split(",")):
             rounds: dict[str, list[dict[str, float] | None]] = {name: [] for name in wanted}

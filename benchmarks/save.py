@@ -34,6 +34,7 @@ if __package__ in (None, ""):
     sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.saving_child import ACCESS_KEY_ID, AT_ONCE, CONTENDERS, MIB, SECRET_ACCESS_KEY, Task, client_of
+from benchmarks.servers import halves
 
 ROOT = Path(__file__).resolve().parents[1]
 CHILD = Path(__file__).with_name("saving_child.py")
@@ -67,14 +68,6 @@ def main() -> None:
     print(
         "RESULT", json.dumps({"mb": args.mb, "apart": args.apart, **{name: figures.get(name) for name in CONTENDERS}})
     )
-
-
-def halves() -> tuple[set[int], set[int]]:
-    """The cores of the servers and those of the contenders."""
-    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
-    if len(cores) < 2:
-        raise SystemExit("--apart needs two cores, and a system that can tell processes where to run")
-    return set(cores[: len(cores) // 2]), set(cores[len(cores) // 2 :])
 
 
 def run(

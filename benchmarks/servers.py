@@ -77,6 +77,14 @@ class Servers:
                 return
 
 
+def halves() -> tuple[set[int], set[int]]:
+    """The cores of the servers and those of the contenders."""
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else []
+    if len(cores) < 2:
+        raise SystemExit("--apart needs two cores, and a system that can tell processes where to run")
+    return set(cores[: len(cores) // 2]), set(cores[len(cores) // 2 :])
+
+
 def peak_kb() -> int:
     """The most memory that this process has held, in KiB; unlike `ru_maxrss` it does not begin with its parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
