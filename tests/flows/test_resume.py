@@ -198,9 +198,9 @@ async def test_a_dead_link_is_replaced_by_a_fresh_one(place: Place) -> None:
 async def test_a_video_that_could_not_be_saved_is_saved_later(place: Place, lossy: tuple[LossyProxy, S3Server]) -> None:
     """The store refuses the video; the record keeps it as succeeded, and the next run saves it without a create."""
     proxy, seen_through = lossy
-    proxy.faults.append(
-        StoreFault(method="PUT", contains=".mp4", status=403, body=b"<Error><Code>AccessDenied</Code></Error>")
-    )
+    denied = b"<Error><Code>AccessDenied</Code></Error>"
+    # Twice: what the direct way is refused, boto3 asks once more.
+    proxy.faults.append(StoreFault(method="PUT", contains=".mp4", times=2, status=403, body=denied))
     place.destination = S3Destination(bucket=place.destination.bucket, **seen_through.settings)
     with failing(DestinationError, "AccessDenied"):
         await place.straight(idempotency_key="order-9")
