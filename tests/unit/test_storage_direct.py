@@ -11,7 +11,7 @@ import pytest
 from botocore.credentials import RefreshableCredentials
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.providers.network import SignedRequests
+from prefect_genvideo.providers.signed import SignedRequests
 from prefect_genvideo.storage import PreconditionFailedError, S3Store, direct_writes
 from prefect_genvideo.storage.s3.client import connect
 from prefect_genvideo.storage.s3.direct import LARGEST, find_way
@@ -24,7 +24,7 @@ Lossy = tuple[LossyProxy, S3Server]
 @asynccontextmanager
 async def direct() -> AsyncGenerator[list[int]]:
     """Let small writes go directly; yields the statuses of their answers, 0 where none came."""
-    requests, seen = SignedRequests(4), list[int]()
+    requests, seen = SignedRequests(), list[int]()
 
     async def send(method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
         seen.append(0)

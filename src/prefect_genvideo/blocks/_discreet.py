@@ -23,8 +23,15 @@ from pydantic import (
 from pydantic.json_schema import JsonSchemaValue
 from pydantic_core import CoreSchema, InitErrorDetails, PydanticCustomError
 
-DOCS = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
+# Of no type that a checker knows: Prefect declares URLs of pydantic's here and takes texts.
+DOCS: Any = "https://github.com/prefect-genvideo/prefect-genvideo#readme"
 """Page that Prefect's UI links from a block."""
+
+
+def logo(name: str) -> Any:
+    """Address of a block's picture in Prefect's UI; `name` is that of its file."""
+    return f"https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/{name}.png"
+
 
 if TYPE_CHECKING:
     from typing import Generic, TypeVar

@@ -17,7 +17,7 @@ from prefect.blocks.abstract import CredentialsBlock
 from prefect.blocks.core import Block
 from pydantic import Field, SecretStr, field_validator
 
-from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Secret
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Secret, logo
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
@@ -201,8 +201,8 @@ class SudashuiCredentials(ProviderCredentials):
 
     _block_type_name = "Sudashui Credentials"
     _block_type_slug = "sudashui-credentials"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/sudashui.png"  # type: ignore[assignment]
-    _documentation_url = DOCS  # type: ignore[assignment]
+    _logo_url = logo("sudashui")
+    _documentation_url = DOCS
     _urls: ClassVar[tuple[str, ...]] = ("base_url", "files_url")
     provider: ClassVar[str] = SudashuiClient.name
 
@@ -237,8 +237,8 @@ class SenseAudioCredentials(ProviderCredentials):
 
     _block_type_name = "SenseAudio Credentials"
     _block_type_slug = "senseaudio-credentials"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/senseaudio.png"  # type: ignore[assignment]
-    _documentation_url = DOCS  # type: ignore[assignment]
+    _logo_url = logo("senseaudio")
+    _documentation_url = DOCS
     provider: ClassVar[str] = SenseAudioClient.name
 
     base_url: str = Field(

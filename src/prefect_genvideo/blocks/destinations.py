@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, SecretStr, ValidationInfo, field_validator, model_validator
 
-from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Given, PlainForm, Secret
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Given, PlainForm, Secret, logo
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, check_template
 from prefect_genvideo.pipeline.play import LONGEST_PRESIGNED, LinkKind, PlayLinks, check_link_template
@@ -265,8 +265,8 @@ class S3Destination(VideoDestination, BucketPlace):  # pyright: ignore[reportInc
 
     _block_type_name = "Video S3 Destination"
     _block_type_slug = "s3-video-destination"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/s3.png"  # type: ignore[assignment]
-    _documentation_url = DOCS  # type: ignore[assignment]
+    _logo_url = logo("s3")
+    _documentation_url = DOCS
 
     link: LinkKind = Field(
         default="console",
@@ -313,8 +313,8 @@ class LocalDestination(VideoDestination, FolderPlace):  # pyright: ignore[report
 
     _block_type_name = "Video Local Destination"
     _block_type_slug = "local-video-destination"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/folder.png"  # type: ignore[assignment]
-    _documentation_url = DOCS  # type: ignore[assignment]
+    _logo_url = logo("folder")
+    _documentation_url = DOCS
 
     def get_store(self) -> ObjectStore:
         """Return the store in the folder."""

@@ -8,7 +8,7 @@ from prefect.blocks.abstract import JobBlock, JobRun
 from prefect.blocks.core import Block
 from pydantic import Field
 
-from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock
+from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, logo
 from prefect_genvideo.blocks.credentials import ProviderCredentials, known_credentials, watch
 from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
 from prefect_genvideo.blocks.session import open_pipeline
@@ -93,8 +93,8 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
 
     _block_type_name = "Video Job"
     _block_type_slug = "video-job"
-    _logo_url = "https://raw.githubusercontent.com/prefect-genvideo/prefect-genvideo/main/docs/img/video-job.png"  # type: ignore[assignment]
-    _documentation_url = DOCS  # type: ignore[assignment]
+    _logo_url = logo("video-job")
+    _documentation_url = DOCS
 
     credentials: _AnyCredentials = Field(default=..., description="Whose account pays for it.")
     destination: S3Destination | LocalDestination = Field(default=..., description="Where the videos go.")

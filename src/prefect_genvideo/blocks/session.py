@@ -25,7 +25,7 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.providers.network import SignedRequests
+from prefect_genvideo.providers.signed import SignedRequests
 from prefect_genvideo.runtime import (
     announce,
     announce_budget,
@@ -138,8 +138,6 @@ class _Open:
     pipeline: Pipeline
 
 
-# Small objects that are written at one time.
-_WRITES = 16
 # Seconds that a run which is cancelled may still take to write what it leaves unfinished.
 _FINISHING = 10.0
 # Tasks run inside their flow's context, so what the flow has opened is found by its tasks and by nobody else.
@@ -175,7 +173,7 @@ async def open_pipeline(
             return
     async with payer.lease() as client:
         pipeline = _pipeline(client, target, timeout, budget, saves)
-        token, writes = _OPEN.set((*already, _Open(loop, payer, target, pipeline))), SignedRequests(_WRITES)
+        token, writes = _OPEN.set((*already, _Open(loop, payer, target, pipeline))), SignedRequests()
         try:
             with direct_writes(writes.send):
                 yield pipeline

@@ -6,6 +6,7 @@ The log is read first and the ledger then: what another run creates in between w
 from __future__ import annotations
 
 import socket
+from collections import Counter
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta, timezone
@@ -57,7 +58,7 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
     Returns:
         The records as they are now, in the same order.
     """
-    lost = [await _one(pipeline, entry, partial(_by_answer, pipeline)) for entry in lost]
+    lost = await _by_answers(pipeline, lost)
     if isinstance(log, AccountLog):
         known = await _known(pipeline, log)
         if not known.whole and await _some_by_elimination(pipeline, lost, log, known):
@@ -69,29 +70,48 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
     return [await _one(pipeline, entry, look) if entry.record.state == "unknown" else entry for entry in lost]
 
 
-async def _by_answer(pipeline: Pipeline, entry: Entry) -> Entry:
-    """Take up the task that an answer named before it broke off.
+async def _by_answers(pipeline: Pipeline, lost: Sequence[Entry]) -> list[Entry]:
+    """Take up tasks that answers named before they broke off.
 
-    An id that is read out of a broken answer may be anything. It is this create's task where the provider knows it
-    under this key as made in the create's own time, and no other record has it.
+    An id that is read out of a broken answer may be anything. It is the create's task where the provider knows it under
+    this key as made in the create's own time, and no other record has it.
     """
-    record, client = entry.record, pipeline.client
+    named = {entry.record.key: entry for entry in lost if await _is_known(pipeline, entry.record)}
+    if named:
+        try:
+            holders = Counter[str | None]()
+            async for found in every_record(pipeline.ledger):
+                if not isinstance(found, Entry):  # whatever it is, it may have any of them
+                    return list(lost)
+                holders[found.record.task_id] += pipeline.paid_for(found.record)
+        except GenVideoError:
+            return list(lost)
+        named = {key: entry for key, entry in named.items() if holders[entry.record.task_id] == 1}
+    return [
+        await _one(pipeline, entry, partial(_submitted, pipeline)) if entry.record.key in named else entry
+        for entry in lost
+    ]
+
+
+async def _is_known(pipeline: Pipeline, record: LedgerRecord) -> bool:
+    """Whether the provider knows the task that a broken answer named, as made in the create's time."""
     if record.task_id is None:
-        return entry
+        return False
     try:
-        task = await client.get(record.task_id)
+        task = await pipeline.client.get(record.task_id)
     except GenVideoError:  # it knows no such task, or cannot be asked now
-        return entry
+        return False
     now = datetime.now(timezone.utc)
     ahead = (task.answered_at - now).total_seconds() if task.answered_at is not None else None
-    lost = lost_create(record, clock_doubt=_doubt(record))
-    if task.created_at is None or not lost.span(now, ahead).holds(task.created_at):
-        return entry
-    async for found in every_record(pipeline.ledger):
-        if not isinstance(found, Entry) or (found.record.key != record.key and found.record.is_of(task)):
-            return entry
-    pipeline.say(f"{client.title} knows task {task.task_id}, which the lost answer to key {record.key!r} named.")
-    return await pipeline.ledger.move(entry, "submitted", submitted_at=lost.sent_at, reason=None)
+    span = lost_create(record, clock_doubt=_doubt(record)).span(now, ahead)
+    return task.created_at is not None and span.holds(task.created_at)
+
+
+async def _submitted(pipeline: Pipeline, entry: Entry) -> Entry:
+    record = entry.record
+    pipeline.say(f"{pipeline.client.title} knows task {record.task_id}, which the lost answer to {record.key!r} named.")
+    sent_at = lost_create(record).sent_at
+    return await pipeline.ledger.move(entry, "submitted", submitted_at=sent_at, reason=None)
 
 
 async def _some_by_elimination(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog, known: _Known) -> bool:

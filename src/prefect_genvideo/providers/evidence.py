@@ -87,10 +87,11 @@ def opened(value: Any) -> Any:
 
 
 class Node(NamedTuple):
-    """A value and the way to it: the fields' names, positions in lists left out."""
+    """A value, the way to it (the fields' names, positions in lists left out), and the object or list that holds it."""
 
     path: tuple[str, ...]
     value: Any
+    holder: Any = None
 
 
 def walk(answer: Any, closed: Iterable[str] = ()) -> Iterator[Node]:
@@ -112,8 +113,8 @@ def walk(answer: Any, closed: Iterable[str] = ()) -> Iterator[Node]:
         room = _MAX_NODES - len(queue) if len(node.path) < _MAX_DEPTH else 0
         for name, inner in islice(as_object(node.value).items(), room):
             if (key := key_of(name)) not in shut:
-                queue.append(Node((*node.path, key), opened(inner)))
-        queue.extend(Node(node.path, opened(inner)) for inner in islice(as_list(node.value), room))
+                queue.append(Node((*node.path, key), opened(inner), node.value))
+        queue.extend(Node(node.path, opened(inner), node.value) for inner in islice(as_list(node.value), room))
 
 
 # The task's own object

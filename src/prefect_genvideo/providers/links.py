@@ -168,14 +168,11 @@ def _is_local(link: str, base_url: str) -> bool:
 
 def _texts(row: JsonObject) -> Iterator[tuple[Node, bool]]:
     """Texts that may hold a result's link, and whether what holds them says that it is e.g. a picture."""
-    of_other_media = set[int]()
     for node in walk(row):
-        if not isinstance(node.value, str):
-            if _is_other_media(node.value):
-                of_other_media.update(map(id, as_object(node.value).values()))
         # Most texts of an answer are words and ids.
-        elif ("/" in node.value or "%" in node.value) and not any(_NO_RESULT.search(key) for key in node.path):
-            yield node, id(node.value) in of_other_media
+        is_link = isinstance(node.value, str) and ("/" in node.value or "%" in node.value)
+        if is_link and not any(_NO_RESULT.search(key) for key in node.path):
+            yield node, _is_other_media(node.holder)
 
 
 def _is_other_media(value: Any) -> bool:

@@ -25,10 +25,6 @@ from prefect_genvideo.providers.ssrf import Guard, public_addresses
 # A host with more addresses is not better reachable, and each one that hangs takes a share of the time to connect.
 _ADDRESSES_TRIED = 4
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-# Seconds, as the S3 client's own.
-_SIGNED_TIMEOUT = {"connect": 10, "read": 60, "write": 60, "pool": 60}
-# Bytes.
-_SMALL_ANSWER = 64 * 1024
 
 
 @functools.lru_cache(maxsize=1)
@@ -208,61 +204,6 @@ class _Direct(httpx.AsyncBaseTransport):
             await connection.aclose()
         while self._kept and (len(self._kept) > self._most_kept or self._kept[0].has_expired()):
             await self._kept.pop(0).aclose()
-
-
-class SignedRequests:
-    """Sends requests as they are given: what has been signed must not be written anew."""
-
-    def __init__(self, connections: int) -> None:
-        """Make it; connections are opened when requests need them.
-
-        Args:
-            connections: How many there may be.
-        """
-        limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections, keepalive_expiry=5)
-        self._transport = NetworkTransport(limits)
-        self._closed = False
-
-    async def send(
-        self, method: str, url: str, headers: Mapping[str, str], body: bytes
-    ) -> tuple[int, Mapping[str, str]]:
-        """Send one request and return status and headers; the answer's body is dropped.
-
-        Args:
-            method: e.g. `PUT`.
-            url: Absolute, its path as it was signed.
-            headers: All but the host's.
-            body: All of it.
-
-        Raises:
-            OSError: Nothing was answered, or nothing sent.
-        """
-        request = httpx.Request(method, url, headers=headers, content=body, extensions={"timeout": _SIGNED_TIMEOUT})
-        if self._closed or not url.endswith(request.url.raw_path.decode()):
-            raise OSError("closed, or the path would be written anew")
-        try:
-            response = await self._transport.handle_async_request(request)
-            try:
-                await _drop(response)
-            finally:
-                await response.aclose()
-        except httpx.TransportError as error:
-            raise OSError(f"no answer: {type(error).__name__}") from error
-        return response.status_code, response.headers
-
-    async def aclose(self) -> None:
-        """Close every connection; nothing is sent any more."""
-        self._closed = True
-        await self._transport.aclose()
-
-
-async def _drop(response: httpx.Response) -> None:
-    """Read what is left of a small answer, so that its connection can be used again."""
-    arrived = 0
-    async for chunk in response.aiter_raw():
-        arrived += len(chunk)
-        if arrived > _SMALL_ANSWER:
-            return
 
 
 class _Body(httpx.AsyncByteStream):

@@ -117,11 +117,12 @@ class BucketCalls(ABC):
             DestinationError: The store refused or failed, or confirmed other bytes than were sent.
             UploadLostError: It did so of a part: not every store lets one be replaced.
         """
-        if self.promises.signed:
-            options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
-            answer = await self._directly(operation, key, body, headers, {**options, **params})
+        options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
+        if operation == "put_object" and not headers:
+            answer = await self._put_directly(key, body, {**options, **params})
             if answer is not None:
                 return answer
+        if self.promises.signed:
             return await self.call(operation, key, headers, Body=body, **options, **params)
         if md5 is not None:
             answer, _ = await self.send(operation, key, body, headers, params, with_md5=False)
@@ -130,32 +131,34 @@ class BucketCalls(ABC):
                 return answer
             if told is not None and await self.etags_are_md5():
                 raise UploadLostError(self._other_bytes(key), reason=_OTHER_BYTES)
-        answer, sent_md5 = await self.send(operation, key, body, headers, params)
-        if plain_md5(answer) not in (None, sent_md5) and await self.etags_are_md5():
+        return await self._confirmed(key, *await self.send(operation, key, body, headers, params))
+
+    async def _confirmed(self, key: str, answer: dict[str, Any], md5: str) -> dict[str, Any]:
+        if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
             raise DestinationError(self._other_bytes(key), retryable=True, reason=_OTHER_BYTES)
         return answer
 
     def _other_bytes(self, key: str) -> str:
         return f"{self.uri(key)}: the store confirmed other bytes than were sent"
 
-    async def _directly(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray,
-        headers: Mapping[str, str] | None,
-        params: Mapping[str, Any],
+    async def _put_directly(
+        self, key: str, body: bytes | bytearray, params: Mapping[str, Any]
     ) -> dict[str, Any] | None:
         """Write a small object past boto3's connections; None where that cannot be, or was not answered well."""
-        plain = operation == "put_object" and len(body) <= LARGEST and not headers
-        if not plain or not is_open() or self._given is not None or self.promises is ASSUMED:
+        if len(body) > LARGEST or not is_open() or self._given is not None or self.promises is ASSUMED:
             return None
         full, (settings, bucket) = self.full_key(key), (self._settings, self._bucket)
         try:
             way = known_way(settings, bucket)
         except KeyError:
-            way = await self.run_connected(operation, full, lambda found: find_way(settings, bucket, found))
-        return await finish(way.put(full, bytes(body), params)) if way else None
+            way = await self.run_connected("put_object", full, lambda found: find_way(settings, bucket, found))
+        if way is None:
+            return None
+        if self.promises.signed:
+            return await finish(way.put(full, bytes(body), params))
+        told, md5 = _md5(body)
+        answer = await finish(way.put(full, bytes(body), {**params, **told}))
+        return answer and await self._confirmed(key, answer, md5)
 
     async def send(
         self,
@@ -182,21 +185,14 @@ class BucketCalls(ABC):
         """
         full = self.full_key(key)
         options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
-        if with_md5 and len(body) <= LARGEST:
-            digest = hashlib.md5(body, usedforsecurity=False)
-            proof = {"ContentMD5": base64.b64encode(digest.digest()).decode()}
-            found = await self._directly(operation, key, body, headers, {**options, **params, **proof})
-            if found is not None:
-                return found, digest.hexdigest()
         given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
 
         def send(client: S3Client) -> tuple[dict[str, Any], str]:
             unsigned_body.set(self.promises.unsigned)  # of this thread's copy of the context
             if not with_md5:
                 return getattr(client, operation)(**given), ""
-            digest = hashlib.md5(body, usedforsecurity=False)
-            given["ContentMD5"] = base64.b64encode(digest.digest()).decode()
-            return getattr(client, operation)(**given), digest.hexdigest()
+            told, md5 = _md5(body)
+            return getattr(client, operation)(**given, **told), md5
 
         return await self.run(operation, full, send, headers)
 
@@ -247,6 +243,12 @@ class BucketCalls(ABC):
         if self._given is not None:
             return Connection(self._given, Route("auto", self._settings.endpoint_url))
         return connect(self._settings, self._bucket)
+
+
+def _md5(body: bytes | bytearray) -> tuple[dict[str, str], str]:
+    """The parameter that tells a body's MD5, and the MD5 in hex."""
+    digest = hashlib.md5(body, usedforsecurity=False)
+    return {"ContentMD5": base64.b64encode(digest.digest()).decode()}, digest.hexdigest()
 
 
 def dated_by(answer: Mapping[str, Any], then: datetime | None) -> float | None:
