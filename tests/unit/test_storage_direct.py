@@ -118,6 +118,26 @@ async def test_an_error_is_the_one_of_boto3(lossy: Lossy) -> None:
         assert (refusal.value.reason, seen) == ("AccessDenied", [403])
 
 
+async def test_a_store_that_confirms_other_bytes_is_not_believed(s3: S3Server) -> None:
+    """Where no signature proves the bytes, the ETag has to be their MD5."""
+    store = s3.store()
+    await store.tried()
+    assert not store.promises.signed
+
+    async def lying(method: str, url: str, headers: Mapping[str, str], body: bytes) -> tuple[int, Mapping[str, str]]:
+        assert (method, headers["Content-MD5"], len(body), store.bucket in url) == (
+            "PUT",
+            "xMpCOKC5I4INzFCab3WEmw==",
+            1,
+            True,
+        )
+        return 200, {"etag": f'"{"0" * 32}"'}
+
+    with direct_writes(lying), pytest.raises(DestinationError) as refusal:
+        await store.put("k.json", b"1")
+    assert (refusal.value.reason, refusal.value.retryable) == ("other bytes", True)
+
+
 async def test_what_does_not_fit_goes_by_boto3(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:
     """Large bodies, clients of one's own, a store that has not been tried, and what runs outside."""
     store = s3.store()
