@@ -226,7 +226,7 @@ def by_hand(job: dict[str, Any]) -> None:
     def everything() -> None:
         ids = [create.submit(number) for number in range(job["count"])]
         urls = [wait.submit(task_id) for task_id in ids]  # type: ignore[arg-type]  # Prefect resolves futures
-        for saved in [save.submit(url, number) for number, url in enumerate(urls)]:  # type: ignore[arg-type]
+        for saved in [save.submit(url, number) for number, url in enumerate(urls)]:  # type: ignore[arg-type]  # likewise
             saved.result()
 
     everything()
