@@ -6,9 +6,8 @@ from prefect_genvideo.storage.keys import clean_key, clean_prefix
 from prefect_genvideo.storage.ledgers import CreateOnlyStore, StoreAround
 from prefect_genvideo.storage.local import LocalStore
 from prefect_genvideo.storage.s3.direct import direct_writes
-from prefect_genvideo.storage.s3.find import find_object
 from prefect_genvideo.storage.s3.settings import Addressing, bucket_fault, endpoint_fault, split_uri
-from prefect_genvideo.storage.s3.store import S3Store
+from prefect_genvideo.storage.s3.store import S3Store, find_object
 
 __all__ = [
     "CONTAINER_LAYERS",

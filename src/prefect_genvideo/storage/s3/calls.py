@@ -10,25 +10,22 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
-from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Awaitable, Callable, Hashable, Mapping
+from typing import Any, TypeVar
+from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, GenVideoError
 from prefect_genvideo.storage.base import UploadLostError
-from prefect_genvideo.storage.s3.addressing import Route
+from prefect_genvideo.storage.keys import clean_key, clean_prefix, foreign_key
+from prefect_genvideo.storage.s3.answers import plain_md5
 from prefect_genvideo.storage.s3.client import Connection, connect, extra_headers, forget, unsigned_body
 from prefect_genvideo.storage.s3.direct import LARGEST, find_way, is_open, known_way
 from prefect_genvideo.storage.s3.errors import explain
-from prefect_genvideo.storage.s3.promises import ASSUMED, Promises
+from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Promises
 from prefect_genvideo.storage.s3.quiet import untold
 from prefect_genvideo.storage.s3.settings import S3Settings
-from prefect_genvideo.storage.s3.upload import plain_md5
+from prefect_genvideo.storage.s3.trials import known
 from prefect_genvideo.storage.threads import finish, in_thread
-
-if TYPE_CHECKING:
-    from mypy_boto3_s3.client import S3Client
 
 T = TypeVar("T")
 
@@ -38,37 +35,50 @@ _OTHER_BYTES = "other bytes"
 _EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "RequestExpired"})
 
 
-class BucketCalls(ABC):
+class BucketCalls:
     """Sends the requests of a store.
 
     Args:
         bucket: Name or ARN.
+        prefix: Where everything of the store lives in the bucket.
         settings: How the store is reached.
         encryption: Parameters of everything that is written.
     """
 
-    def __init__(self, bucket: str, settings: S3Settings, encryption: Mapping[str, str]) -> None:
+    def __init__(self, bucket: str, prefix: str, settings: S3Settings, encryption: Mapping[str, str]) -> None:
         self._bucket = bucket
+        self._prefix = clean_prefix(prefix)
+        self._foreign = False
         self._settings = settings
         self._encryption = encryption
-        self._given: S3Client | None = None
-
-    @abstractmethod
-    def uri(self, key: str) -> str:
-        """Full URI of a key."""
-
-    @abstractmethod
-    def full_key(self, key: str) -> str:
-        """Key with the prefix."""
+        self._given: Connection | None = None
 
     @property
-    @abstractmethod
-    def promises(self) -> Promises:
-        """What the store keeps, as far as that is known."""
+    def bucket(self) -> str:
+        """Bucket name."""
+        return self._bucket
 
-    @abstractmethod
-    async def etags_are_md5(self) -> bool:
-        """Whether an ETag of 32 hex digits says what bytes the store holds."""
+    @property
+    def prefix(self) -> str:
+        """Prefix of every key, without slashes at its ends; may be empty."""
+        return self._prefix
+
+    def uri(self, key: str) -> str:
+        """`s3://bucket/prefix/key`; of an empty key that of the store itself."""
+        return f"s3://{self._bucket}/{self.full_key(key) if key else self._prefix}"
+
+    def full_key(self, key: str) -> str:
+        """Key with the prefix."""
+        return foreign_key(key) if self._foreign else clean_key(key, prefix=self._prefix)
+
+    @property
+    def promises(self) -> Promises:
+        """What the store keeps, as tried in this process."""
+        return known(self._identity) or ASSUMED
+
+    @property
+    def _identity(self) -> Hashable:
+        return (self._settings, self._given, self._bucket, self._prefix)
 
     async def call(
         self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
@@ -86,7 +96,9 @@ class BucketCalls(ABC):
         """
         full = self.full_key(key)
         given = {"Bucket": self._bucket, "Key": full, **params}
-        return await self.run(operation, full, lambda client: getattr(client, operation)(**given), headers)
+        return await self.run(
+            operation, full, lambda connection: getattr(connection.client, operation)(**given), headers
+        )
 
     async def send_body(
         self,
@@ -151,7 +163,7 @@ class BucketCalls(ABC):
         try:
             way = known_way(settings, bucket)
         except KeyError:
-            way = await self.run_connected("put_object", full, lambda found: find_way(settings, bucket, found))
+            way = await self.run("put_object", full, lambda found: find_way(settings, bucket, found))
         if way is None:
             return None
         if self.promises.signed:
@@ -187,37 +199,22 @@ class BucketCalls(ABC):
         options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
         given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
 
-        def send(client: S3Client) -> tuple[dict[str, Any], str]:
+        def send(connection: Connection) -> tuple[dict[str, Any], str]:
             unsigned_body.set(self.promises.unsigned)  # of this thread's copy of the context
-            if not with_md5:
-                return getattr(client, operation)(**given), ""
-            told, md5 = _md5(body)
-            return getattr(client, operation)(**given, **told), md5
+            told, md5 = _md5(body) if with_md5 else ({}, "")
+            return getattr(connection.client, operation)(**given, **told), md5
 
         return await self.run(operation, full, send, headers)
 
     async def run(
-        self, operation: str, full: str, work: Callable[[S3Client], T], headers: Mapping[str, str] | None = None
+        self, operation: str, full: str, work: Callable[[Connection], T], headers: Mapping[str, str] | None = None
     ) -> T:
         """Work with the client in a thread; what it raises becomes a `DestinationError`.
 
         Args:
             operation: Name of the client's method, for the error.
             full: Key with the prefix, for the error.
-            work: What to do.
-            headers: More headers of the request.
-        """
-        return await self.run_connected(operation, full, lambda connection: work(connection.client), headers)
-
-    async def run_connected(
-        self, operation: str, full: str, work: Callable[[Connection], T], headers: Mapping[str, str] | None = None
-    ) -> T:
-        """Work with the connection, which knows how the bucket is addressed, as `run` does with the client.
-
-        Args:
-            operation: Name of the client's method, for the error.
-            full: Key with the prefix, for the error.
-            work: What to do.
+            work: What to do with the connection.
             headers: More headers of the request.
         """
 
@@ -225,7 +222,7 @@ class BucketCalls(ABC):
             extra_headers.set(dict(headers or {}))  # of this thread's copy of the context
             try:
                 with untold():
-                    return work(self._connection())
+                    return work(self._given or connect(self._settings, self._bucket))
             except GenVideoError:
                 raise
             except Exception as error:
@@ -239,29 +236,20 @@ class BucketCalls(ABC):
         forget(self._settings)  # what the block lent has run out; it can lend anew
         return await in_thread(send)
 
-    def _connection(self) -> Connection:
-        if self._given is not None:
-            return Connection(self._given, Route("auto", self._settings.endpoint_url))
-        return connect(self._settings, self._bucket)
+    async def etags_are_md5(self) -> bool:
+        """Whether an ETag of 32 hex digits says anything of the bytes: in some stores it is a random id."""
+        found = known(self._identity)
+        if found is not None:
+            return found.md5_etags
+        key = f"{PROBES}0-{uuid4().hex}"
+        try:
+            answer, md5 = await self.send("put_object", key, b"1", None, {})
+        finally:
+            await finish(self.call("delete_object", key))
+        return plain_md5(answer) == md5
 
 
 def _md5(body: bytes | bytearray) -> tuple[dict[str, str], str]:
     """The parameter that tells a body's MD5, and the MD5 in hex."""
     digest = hashlib.md5(body, usedforsecurity=False)
     return {"ContentMD5": base64.b64encode(digest.digest()).decode()}, digest.hexdigest()
-
-
-def dated_by(answer: Mapping[str, Any], then: datetime | None) -> float | None:
-    """Seconds from a time that the store names to its answer; None where it does not date its answers.
-
-    Args:
-        answer: Of any request.
-        then: By the store's clock, as the answer's own date is, so that no clock of ours has a part in it.
-    """
-    from botocore.utils import parse_timestamp
-
-    try:
-        now = parse_timestamp(answer["ResponseMetadata"]["HTTPHeaders"]["date"])
-        return (now - then).total_seconds() if then is not None else None
-    except (KeyError, ValueError, TypeError):
-        return None

@@ -5,13 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Hashable, Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import TAGS_REFUSED
-from prefect_genvideo.storage.s3.promises import PROBES, Requests
+from prefect_genvideo.storage.s3.promises import PROBES
 from prefect_genvideo.storage.threads import finish
+
+if TYPE_CHECKING:
+    from prefect_genvideo.storage.s3.store import S3Store
 
 logger = logging.getLogger(__name__)
 
@@ -63,7 +67,7 @@ def _leave_out(name: str) -> None:
     )
 
 
-async def try_tags(store: Requests, identity: Hashable) -> None:
+async def try_tags(store: S3Store, identity: Hashable) -> None:
     """See that a store takes object tags, once per process.
 
     Args:
@@ -93,7 +97,7 @@ async def try_tags(store: Requests, identity: Hashable) -> None:
         del _taken[next(iter(_taken))]
 
 
-async def _removed(store: Requests, key: str) -> None:
+async def _removed(store: S3Store, key: str) -> None:
     try:
         await store.call("delete_object", key)
     except DestinationError as error:  # roles without s3:DeleteObject keep everything; a later sweep removes it

@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, cast
 from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.storage.s3.calls import dated_by
+from prefect_genvideo.storage.s3.answers import dated_by
 from prefect_genvideo.storage.s3.promises import PROBES
 
 if TYPE_CHECKING:
-    from prefect_genvideo.storage.base import ObjectStore
     from prefect_genvideo.storage.s3.store import S3Store
 
 logger = logging.getLogger(__name__)
@@ -27,46 +26,45 @@ NOTES = "_ledger/_uploads/"
 """Folder of the notes; the second of the epoch at which the upload was begun starts each name."""
 
 
-class UploadJournal:
-    """Notes uploads in parts while they last. Best effort: a missing note only costs storage after a kill.
+class UploadNote:
+    """Notes one upload in parts while it lasts. Best effort: a missing note only costs storage after a kill.
 
     Args:
-        store: Where the notes are.
+        store: Where the note is.
+        key: Where the object is to appear.
     """
 
-    def __init__(self, store: ObjectStore) -> None:
+    def __init__(self, store: S3Store, key: str) -> None:
         self._store = store
+        self._key = key
+        self._path = ""  # of the note, while there is one
 
-    async def begins(self, key: str) -> str:
-        """Note an upload that is about to begin and return the note's key; empty when it could not be written."""
-        note = f"{NOTES}{int(time.time())}-{uuid4().hex}.json"
-        return note if await self._write(note, {"key": key}) else ""
+    async def begins(self) -> None:
+        """Note that the upload is about to begin."""
+        self._path = f"{NOTES}{int(time.time())}-{uuid4().hex}.json"
+        if not await self._write({"key": self._key}):
+            self._path = ""
 
-    async def begun(self, note: str, key: str, upload_id: str) -> None:
-        """Note the upload's id, by which it is aborted without a listing.
+    async def begun(self, upload_id: str) -> None:
+        """Note the store's id of the upload, by which it is aborted without a listing."""
+        if self._path:
+            await self._write({"key": self._key, "upload_id": upload_id})
 
-        Args:
-            note: What `begins` returned.
-            key: Where the object is to appear.
-            upload_id: The store's id of the upload.
-        """
-        if note:
-            await self._write(note, {"key": key, "upload_id": upload_id})
-
-    async def _write(self, note: str, told: dict[str, str]) -> bool:
+    async def _write(self, told: dict[str, str]) -> bool:
         try:
-            await self._store.put(note, json.dumps(told).encode())
+            await self._store.put(self._path, json.dumps(told).encode())
         except DestinationError as error:
             logger.info("An upload in parts was not noted: %s", error)
             return False
         return True
 
-    async def ended(self, note: str) -> None:
-        """Forget an upload that was completed or aborted."""
-        if not note:
+    async def ended(self) -> None:
+        """Forget the upload, which was completed or aborted."""
+        path, self._path = self._path, ""
+        if not path:
             return
         try:
-            await self._store.delete(note)
+            await self._store.delete(path)
         except DestinationError as error:
             logger.info("The note of an upload in parts stays: %s", error)
 
@@ -143,7 +141,7 @@ async def _begun_below(store: S3Store, prefix: str, older_than: float) -> list[t
         listed = await store.run(
             "list_multipart_uploads",
             full,
-            lambda client: client.list_multipart_uploads(Bucket=store.bucket, Prefix=full),
+            lambda connection: connection.client.list_multipart_uploads(Bucket=store.bucket, Prefix=full),
         )
     except DestinationError as error:
         logger.info("Whether uploads of %s were left behind cannot be told: %s", store.uri(prefix), error)

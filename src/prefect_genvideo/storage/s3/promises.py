@@ -13,13 +13,17 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal
 from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, counted
-from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
+from prefect_genvideo.storage.base import PreconditionFailedError
+from prefect_genvideo.storage.s3.answers import plain_etag
 from prefect_genvideo.storage.s3.client import StartLine, other_body, unsigned_body
 from prefect_genvideo.storage.threads import finish
+
+if TYPE_CHECKING:
+    from prefect_genvideo.storage.s3.store import S3Store
 
 logger = logging.getLogger(__name__)
 
@@ -85,65 +89,6 @@ ASSUMED = Promises()
 """What is assumed of a store before it has been tried: all that Amazon's own keeps."""
 
 
-class Requests(Protocol):
-    """Requests about one object of a store."""
-
-    def uri(self, key: str) -> str:
-        """Full URI of a key."""
-        ...
-
-    async def head(self, key: str) -> ObjectInfo | None:
-        """What is at a key."""
-        ...
-
-    async def call(
-        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
-    ) -> dict[str, Any]:
-        """Call a method of the client on a key.
-
-        Args:
-            operation: Name of the method.
-            key: Relative to the prefix.
-            headers: More headers, for which the client has no parameter.
-            **params: The method's own parameters.
-        """
-        ...
-
-    async def send_body(
-        self,
-        operation: str,
-        key: str,
-        body: bytes | bytearray,
-        *,
-        headers: Mapping[str, str] | None = None,
-        md5: Awaitable[str] | None = None,
-        **params: Any,
-    ) -> dict[str, Any]:
-        """Call a method that carries a body.
-
-        Args:
-            operation: Name of the method.
-            key: Relative to the prefix.
-            body: The bytes.
-            headers: More headers, for which the client has no parameter.
-            md5: The body's, hex, being taken; only for a body that is not visible before the answer has been seen.
-            **params: The method's own parameters.
-        """
-        ...
-
-
-class Probed(Requests, Protocol):
-    """What probing needs of a store."""
-
-    async def get(self, key: str) -> tuple[bytes, str] | None:
-        """Whole object and its ETag."""
-        ...
-
-    async def names(self, prefix: str) -> list[str]:
-        """Keys that begin with a text."""
-        ...
-
-
 class Probe:
     """Tries one store with a few objects of one byte, and removes them.
 
@@ -151,7 +96,7 @@ class Probe:
         store: The store.
     """
 
-    def __init__(self, store: Probed) -> None:
+    def __init__(self, store: S3Store) -> None:
         self._store = store
         self._keys: list[str] = []
         self._faults: list[str] = []
@@ -191,7 +136,7 @@ class Probe:
             raise DestinationError(
                 f"{self._store.uri(key)}: written, and not in the store's listing", retryable=True, reason="not listed"
             )
-        return key, _etag(answer) in {"", hashlib.md5(b"1", usedforsecurity=False).hexdigest()}
+        return key, plain_etag(answer).lower() in {"", hashlib.md5(b"1", usedforsecurity=False).hexdigest()}
 
     async def _signing(self, key: str) -> bool:
         """Whether the store looks at the SHA-256 that a request is signed with: many copies of S3 do not."""
@@ -337,10 +282,6 @@ async def _is_accepted(write: Callable[[], Awaitable[object]]) -> bool:
 def _raise_if_passing(error: DestinationError) -> None:
     if error.status_code is None or error.status_code in _PASSING:
         raise error
-
-
-def _etag(answer: Mapping[str, Any]) -> str:
-    return str(answer.get("ETag") or "").strip('"').lower()
 
 
 def _quoted_md5(data: bytes) -> str:

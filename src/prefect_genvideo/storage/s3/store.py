@@ -11,16 +11,17 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, PreconditionFailedError
-from prefect_genvideo.storage.keys import clean_key, clean_listing, clean_prefix, foreign_key
-from prefect_genvideo.storage.s3.addressing import known_route
-from prefect_genvideo.storage.s3.calls import BucketCalls, dated_by
+from prefect_genvideo.storage.keys import clean_listing, foreign_key
+from prefect_genvideo.storage.s3.addressing import Route, known_route
+from prefect_genvideo.storage.s3.answers import dated_by, plain_etag
+from prefect_genvideo.storage.s3.calls import BucketCalls
 from prefect_genvideo.storage.s3.client import Connection, prepare
 from prefect_genvideo.storage.s3.object_tags import tagging, try_tags
-from prefect_genvideo.storage.s3.orphans import UploadJournal, sweep
-from prefect_genvideo.storage.s3.promises import ASSUMED, PROBES, Promises
-from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings
+from prefect_genvideo.storage.s3.orphans import sweep
+from prefect_genvideo.storage.s3.promises import Promises
+from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings, split_uri
 from prefect_genvideo.storage.s3.trials import find_out, known, remember
-from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, plain_etag, plain_md5, settle
+from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, settle
 from prefect_genvideo.storage.threads import finish
 
 if TYPE_CHECKING:
@@ -86,9 +87,7 @@ class S3Store(BucketCalls, ObjectStore):
         )
         check_settings(bucket, settings, sse, sse_kms_key_id, part_size)
         known_route(settings, bucket)  # refuses an endpoint with another bucket in front
-        super().__init__(bucket, settings, _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id))
-        self._prefix = clean_prefix(prefix)
-        self._foreign = False
+        super().__init__(bucket, prefix, settings, _given(ServerSideEncryption=sse, SSEKMSKeyId=sse_kms_key_id))
         self._storage_class = _given(StorageClass=storage_class)
         self._part_size = part_size
         self._object_tags = object_tags
@@ -107,7 +106,7 @@ class S3Store(BucketCalls, ObjectStore):
         """
         store = cls(bucket, prefix, endpoint_url=client.meta.endpoint_url)
         prepare(client)
-        store._given = client
+        store._given = Connection(client, Route("auto", client.meta.endpoint_url))
         return store
 
     def tagged(self, tags: Mapping[str, str]) -> S3Store:
@@ -127,30 +126,12 @@ class S3Store(BucketCalls, ObjectStore):
         store._bucket, store._prefix, store._bucket_seen, store._foreign = bucket, "", False, True
         return store
 
-    @property
-    def bucket(self) -> str:
-        """Bucket name."""
-        return self._bucket
-
-    @property
-    def prefix(self) -> str:
-        """Prefix of every key, without slashes at its ends; may be empty."""
-        return self._prefix
-
-    def uri(self, key: str) -> str:
-        """`s3://bucket/prefix/key`; of an empty key that of the store itself."""
-        return f"s3://{self._bucket}/{self.full_key(key) if key else self._prefix}"
-
-    def full_key(self, key: str) -> str:
-        """Key with the prefix."""
-        return foreign_key(key) if self._foreign else clean_key(key, prefix=self._prefix)
-
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Whole small object and its ETag; None when the store says that there is no such key."""
         full = self.full_key(key)
 
-        def fetch(client: S3Client) -> tuple[bytes, str]:
-            answer = client.get_object(Bucket=self._bucket, Key=full)
+        def fetch(connection: Connection) -> tuple[bytes, str]:
+            answer = connection.client.get_object(Bucket=self._bucket, Key=full)
             with closing(answer["Body"]) as body:
                 data = body.read(_MAX_SMALL + 1)
             if len(data) > _MAX_SMALL:
@@ -243,7 +224,7 @@ class S3Store(BucketCalls, ObjectStore):
         before: set[str] = set()
         for _ in range(_MAX_PAGES):
             request = dict(page)
-            answer = await self.run("list_objects_v2", full, lambda client, r=request: client.list_objects_v2(**r))
+            answer = await self.run("list_objects_v2", full, lambda found, r=request: found.client.list_objects_v2(**r))
             items = [item for item in answer.get("Contents", []) if item.get("Key", "") not in before]
             for item in items:
                 name = item.get("Key", "")[len(root) :]
@@ -295,7 +276,6 @@ class S3Store(BucketCalls, ObjectStore):
             metadata=metadata or {},
             part_size=self._part_size,
             if_absent=if_absent,
-            journal=UploadJournal(self),
         )
         try:
             yield upload
@@ -305,18 +285,9 @@ class S3Store(BucketCalls, ObjectStore):
     async def presign(self, key: str, seconds: int) -> str:
         """A signed link that reads the object; at most 7 days, and no longer than the credentials live."""
         full, lifetime = self.full_key(key), max(1, min(seconds, _MAX_PRESIGN_SECONDS))
-        return await self.run_connected(
+        return await self.run(
             "generate_presigned_url", full, lambda connection: connection.presign(self._bucket, full, lifetime)
         )
-
-    @property
-    def promises(self) -> Promises:
-        """What the store keeps, as tried in this process."""
-        return known(self._identity) or ASSUMED
-
-    @property
-    def _identity(self) -> Hashable:
-        return (self._settings, self._given, self._bucket, self._prefix)
 
     async def tried(self, *, note: bool = False) -> Promises:
         """What the store keeps; looked up or tried once per process.
@@ -375,23 +346,27 @@ class S3Store(BucketCalls, ObjectStore):
 
     async def reached_by(self) -> dict[str, str] | None:
         """Endpoint and credentials, in words that give nothing away; None where they are not known."""
-        return await self.run_connected("get_credentials", "", Connection.reached_by)
+        return await self.run("get_credentials", "", Connection.reached_by)
 
     async def names(self, prefix: str) -> list[str]:
         """Keys that begin with a text."""
         return [info.key async for info in self.list(prefix)]
 
-    async def etags_are_md5(self) -> bool:
-        """Whether an ETag of 32 hex digits says anything of the bytes: in some stores it is a random id."""
-        found = known(self._identity)
-        if found is not None:
-            return found.md5_etags
-        key = f"{PROBES}0-{uuid4().hex}"
-        try:
-            answer, md5 = await self.send("put_object", key, b"1", None, {})
-        finally:
-            await finish(self.delete(key))
-        return plain_md5(answer) == md5
+
+def find_object(uri: str, home: ObjectStore | None = None) -> tuple[ObjectStore, str]:
+    """Where the object of an `s3://bucket/key` is: the store to read from and the key in it.
+
+    Args:
+        uri: Of an object of anybody's.
+        home: A store whose account and endpoint read it; else boto3's own chain does.
+
+    Raises:
+        InvalidRequestError: It is no URI of an object.
+    """
+    bucket, key = split_uri(uri)
+    foreign_key(key)
+    store = home.other_bucket(bucket) if home is not None else None
+    return store or S3Store(bucket).other_bucket(bucket), key
 
 
 def _given(**options: str | None) -> dict[str, str]:

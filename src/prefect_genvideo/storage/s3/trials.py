@@ -14,7 +14,7 @@ import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY
@@ -24,10 +24,12 @@ from prefect_genvideo.storage.s3.promises import (
     UNGUARDED,
     UNREPLACED,
     Probe,
-    Probed,
     Promises,
     is_refused,
 )
+
+if TYPE_CHECKING:
+    from prefect_genvideo.storage.s3.store import S3Store
 
 logger = logging.getLogger(__name__)
 
@@ -66,15 +68,7 @@ def remember(identity: Hashable, promises: Promises) -> None:
         _known.popitem(last=False)
 
 
-class Tried(Probed, Protocol):
-    """What a trial needs of its store."""
-
-    async def reached_by(self) -> dict[str, str] | None:
-        """What tells the way to the store from others: endpoint and credentials. None where that is not known."""
-        ...
-
-
-async def find_out(store: Tried, *, note: bool) -> Promises:
+async def find_out(store: S3Store, *, note: bool) -> Promises:
     """What the store keeps: as noted and confirmed with three requests, else by trying everything.
 
     Args:
@@ -95,7 +89,7 @@ async def find_out(store: Tried, *, note: bool) -> Promises:
     return replace(found, create_only=CREATE_ONLY_MARK in there)
 
 
-async def _names(store: Tried) -> list[str]:
+async def _names(store: S3Store) -> list[str]:
     try:
         return await store.names(_BEGINNING)
     except DestinationError as error:
@@ -104,7 +98,7 @@ async def _names(store: Tried) -> list[str]:
         return []  # the trial says what is missing
 
 
-async def _confirmed(store: Tried) -> Promises | None:
+async def _confirmed(store: S3Store) -> Promises | None:
     """The noted findings, when the store still refuses what it refused; None when they are not to be believed."""
     found = await store.get(NOTE)
     if found is None or len(found[0]) > _LARGEST:
@@ -119,7 +113,7 @@ async def _confirmed(store: Tried) -> Promises | None:
     return promises if kept else None
 
 
-async def _note(store: Tried, found: Promises) -> None:
+async def _note(store: S3Store, found: Promises) -> None:
     identity = await _identity(store)
     if identity is None:
         return
@@ -139,7 +133,7 @@ async def _note(store: Tried, found: Promises) -> None:
         logger.info("%s: what the store keeps was not noted: %s", store.uri(""), error)
 
 
-async def _identity(store: Tried) -> dict[str, Any] | None:
+async def _identity(store: S3Store) -> dict[str, Any] | None:
     reached_by = await store.reached_by()
     return None if reached_by is None else {"trial": _TRIAL, "uri": store.uri(NOTE), **reached_by}
 

@@ -6,18 +6,22 @@ import asyncio
 import hashlib
 import logging
 import re
+import threading
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 from uuid import uuid4
 
 import anyio
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload, UploadLostError
-from prefect_genvideo.storage.s3.places import Places
-from prefect_genvideo.storage.s3.promises import Promises, Requests
+from prefect_genvideo.storage.s3.answers import plain_etag, plain_md5
+from prefect_genvideo.storage.s3.orphans import UploadNote
 from prefect_genvideo.storage.threads import finish, in_thread
+
+if TYPE_CHECKING:
+    from prefect_genvideo.storage.s3.store import S3Store
 
 T = TypeVar("T")
 
@@ -28,6 +32,12 @@ FIRST_BUFFER = MIB // 4
 """Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
 PARTS_PER_SIZE = 1_000
 """Without a known length the parts double after so many: 5 MiB parts reach 4.9 TiB with the 10,000th."""
+# Parts of one upload on their way, beside the one that is filling: 20 MiB in all at the usual size of a part.
+_MOST_IN_FLIGHT = 3
+# Parts of all uploads of a process on their way, not counting the first one of each.
+_MOST_FURTHER = 8
+_lock = threading.Lock()
+_free = [_MOST_FURTHER]
 _MD5 = re.compile(r"[0-9a-f]{32}")
 WRITE_ID = "write-id"
 """Metadata name of the mark that tells our own write from somebody else's."""
@@ -35,50 +45,8 @@ CONFLICT_PAUSES = (0.1, 0.4, 1.0)
 """Seconds between tries when two writers collide (HTTP 409)."""
 
 
-class S3Calls(Requests, Protocol):
-    """What an upload needs of its store."""
-
-    @property
-    def promises(self) -> Promises:
-        """What the store keeps."""
-        ...
-
-
-class Journal(Protocol):
-    """Where uploads in parts are noted while they last, so that those of killed processes can be found."""
-
-    async def begins(self, key: str) -> str:
-        """Note that an upload is about to begin; returns what `begun` and `ended` need."""
-        ...
-
-    async def begun(self, note: str, key: str, upload_id: str) -> None:
-        """Note its id.
-
-        Args:
-            note: What `begins` returned.
-            key: Where the object is to appear.
-            upload_id: The store's id of the upload.
-        """
-        ...
-
-    async def ended(self, note: str) -> None:
-        """Forget it."""
-        ...
-
-
-def plain_etag(answer: Mapping[str, Any]) -> str:
-    """The ETag of an answer without its quotes; empty where the store gives none."""
-    return str(answer.get("ETag") or "").strip('"')
-
-
-def plain_md5(answer: Mapping[str, Any]) -> str | None:
-    """The MD5 of what the store holds, where its ETag may be one: encrypted objects and some stores have others."""
-    etag = plain_etag(answer).lower()
-    return etag if len(etag) == 32 and not answer.get("ServerSideEncryption") else None
-
-
 async def settle(
-    store: S3Calls, key: str, write_id: str, send: Callable[[], Awaitable[T]], *, creating: bool = True
+    store: S3Store, key: str, write_id: str, send: Callable[[], Awaitable[T]], *, creating: bool = True
 ) -> T | None:
     """Send a conditional write and find out whose it is when the store refuses.
 
@@ -112,7 +80,7 @@ async def settle(
         raise error if error.retryable else _contradiction(store.uri(key), error) from error
 
 
-async def _is_own(store: S3Calls, key: str, write_id: str, error: DestinationError, creating: bool) -> bool:
+async def _is_own(store: S3Store, key: str, write_id: str, error: DestinationError, creating: bool) -> bool:
     """Whether a refused write is there all the same; False when nothing is there that could have been in its way.
 
     Raises:
@@ -148,6 +116,33 @@ class _Part(NamedTuple):
     hashed: asyncio.Task[str]
 
 
+class _Places:
+    """The places that one upload holds for parts beyond its first, which always has one.
+
+    One connection seldom fills a line, and a slow store is waited for in parallel. But every part is some megabytes of
+    memory, and a process saves many videos at once.
+    """
+
+    def __init__(self) -> None:
+        self._held = 0
+
+    def hold(self, further: int) -> bool:
+        """Hold places for so many parts beyond the first; False, and nothing changes, where there are not as many.
+
+        Args:
+            further: Parts on their way, less the first one. Fewer than are held frees the rest.
+        """
+        further = max(0, further)
+        if further >= _MOST_IN_FLIGHT:
+            return False
+        with _lock:
+            if further - self._held > _free[0]:
+                return False
+            _free[0] -= further - self._held
+            self._held = further
+        return True
+
+
 class S3Upload(Upload):
     """One object on its way. One part is filling, and as many as `places` allows are being sent.
 
@@ -158,29 +153,26 @@ class S3Upload(Upload):
         metadata: ASCII facts to keep with the object.
         part_size: Bytes of a part, before it grows.
         if_absent: Refuse to replace an object.
-        journal: Where an upload in parts is noted while it lasts.
     """
 
     def __init__(
         self,
-        store: S3Calls,
+        store: S3Store,
         key: str,
         *,
         options: Mapping[str, Any],
         metadata: Mapping[str, str],
         part_size: int,
         if_absent: bool,
-        journal: Journal,
     ) -> None:
         self._store = store
         self._key = key
         self._write_id = uuid4().hex
         self._options = {**options, "Metadata": {**metadata, WRITE_ID: self._write_id}}
         self._if_absent = if_absent
-        self._journal = journal
-        self._note = ""
+        self._note = UploadNote(store, key)
         self._first_part_size = part_size
-        self._places = Places()
+        self._places = _Places()
         self._begin()
 
     def _begin(self) -> None:
@@ -307,15 +299,13 @@ class S3Upload(Upload):
                     self._upload_id,
                     error,
                 )
-                self._upload_id, self._note = None, ""  # the note stays: a later sweep may have more luck
-                return
+                self._upload_id = None
+                return  # the note stays: a later sweep may have more luck
         await self._ended()
 
     async def _ended(self) -> None:
         self._upload_id = None
-        if self._note:
-            await self._journal.ended(self._note)
-            self._note = ""
+        await self._note.ended()
 
     def _etag_of_parts(self) -> str | None:
         """The ETag that S3 gives an object of these parts: the MD5 of their MD5s, and how many there are."""
@@ -352,10 +342,10 @@ class S3Upload(Upload):
 
     async def _create(self) -> None:
         # Run by finish(): a cancellation in between must not lose the id, or nobody could abort the upload.
-        self._note = await self._journal.begins(self._key)
+        await self._note.begins()
         answer = await self._store.call("create_multipart_upload", self._key, **self._options)
         self._upload_id = answer["UploadId"]
-        await self._journal.begun(self._note, self._key, answer["UploadId"])
+        await self._note.begun(answer["UploadId"])
 
     async def _send_part(self) -> None:
         if self._upload_id is None:
