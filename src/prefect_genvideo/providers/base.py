@@ -31,7 +31,7 @@ from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import fetch_small, open_video
 from prefect_genvideo.providers.evidence import created_ids
-from prefect_genvideo.providers.http import Client, Line, Reply, exchange
+from prefect_genvideo.providers.http import Client, Reply, exchange
 from prefect_genvideo.providers.limits import ModelRules
 from prefect_genvideo.providers.readings import Manners, read_generation
 from prefect_genvideo.providers.ssrf import Guard
@@ -108,7 +108,7 @@ class VideoClient(Billing):
         self._max_video_size = max_video_size
         self.model_rules = model_rules or ModelRules()
         self.price_table = prices or PriceTable()
-        self._lines: dict[bool, Line] = {}
+        self._clients: dict[bool, Client] = {}
         self._downloads: Client | None = None
 
     def __repr__(self) -> str:
@@ -124,8 +124,8 @@ class VideoClient(Billing):
 
     async def aclose(self) -> None:
         """Close every connection. The client must not be used afterwards."""
-        while self._lines:
-            await self._lines.popitem()[1].client.aclose()
+        while self._clients:
+            await self._clients.popitem()[1].aclose()
         if self._downloads:
             await self._downloads.aclose()
 
@@ -305,10 +305,10 @@ class VideoClient(Billing):
     def _trusted_hosts(self) -> frozenset[str]:
         return frozenset({urlsplit(self.base_url).hostname or ""})
 
-    def _line(self, fresh: bool) -> Line:
-        if fresh not in self._lines:
-            self._lines[fresh] = Line(keep_alive=not fresh, read_timeout=self._timeout, transport=self._transport)
-        return self._lines[fresh]
+    def _client(self, fresh: bool) -> Client:
+        if fresh not in self._clients:
+            self._clients[fresh] = Client(keep_alive=not fresh, read_timeout=self._timeout, transport=self._transport)
+        return self._clients[fresh]
 
     async def _exchange(
         self,
@@ -325,10 +325,10 @@ class VideoClient(Billing):
         headers = {"Accept": "application/json"} | ({"Authorization": f"Bearer {self._key}"} if with_key else {})
         if content is not None:
             headers["Content-Type"] = "application/json"
-        line = self._line(fresh)
-        async with line.places:
+        client = self._client(fresh)
+        async with client.places:
             return await exchange(
-                line.client,
+                client,
                 method,
                 self.base_url + path if path.startswith("/") else path,
                 headers=headers,

@@ -106,6 +106,9 @@ class Client:
     """Sends requests as they are: follows no redirect, carries no key, keeps no cookie, logs no link.
 
     `httpx.AsyncClient` does all that and has to be talked out of it, at a sixth of what a request costs.
+
+    Attributes:
+        places: As many as it has connections, for exchanges with an API.
     """
 
     def __init__(
@@ -134,6 +137,9 @@ class Client:
         self._transport = NetworkTransport(limits, guard=guard, substitute=transport)
         self._extensions = {"timeout": timeout.as_dict()}
         self._headers = {"Accept": "*/*", "User-Agent": user_agent(), "Accept-Encoding": "identity"}
+        # Who waits for a connection waits here, without a time limit: httpx would give up after a while, and slows down
+        # with the square of those that wait.
+        self.places = asyncio.Semaphore(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
 
     async def __aenter__(self) -> Client:
         return self
@@ -224,22 +230,6 @@ class Reply:
         start = self.body[:512].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
         looks = start.startswith((b"<!doctype html", b"<html", b"<head", b"<body"))
         return self.json is None and (looks or ("html" in self.content_type and start.startswith(b"<")))
-
-
-class Line:
-    """A client, and as many places as it has connections: who waits for one waits here, without a time limit.
-
-    httpx would give up after a while, and slows down with the square of those that wait.
-
-    Args:
-        keep_alive: As for `Client`.
-        read_timeout: As for `Client`.
-        transport: As for `Client`.
-    """
-
-    def __init__(self, *, keep_alive: bool, read_timeout: float, transport: httpx.AsyncBaseTransport | None) -> None:
-        self.client = Client(keep_alive=keep_alive, read_timeout=read_timeout, transport=transport)
-        self.places = asyncio.Semaphore(KEPT_CONNECTIONS if keep_alive else CONNECTIONS)
 
 
 async def exchange(

@@ -9,7 +9,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from prefect_genvideo.errors import shown
@@ -72,13 +72,24 @@ def layered(*tables: Sequence[Rule]) -> tuple[Rule, ...]:
     return tuple(rule for table in tables for rule in table if last.get(rule.states, table) is table)
 
 
-def is_finite_number(value: object) -> bool:
-    """Whether a value is a real number: no bool, no NaN, no infinity."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def of_others(rules: Sequence[Rule]) -> tuple[Rule, ...]:
+    """Return rules of some models as what is likely of others."""
+    return tuple(replace(rule, source=f"{rule.source}, of other models") for rule in rules)
 
 
 def _list_of(field: str) -> str:
     return "frames" if field.endswith("_frame") else field.partition("[")[0]
+
+
+def _field(field: str, fine: Callable[[VideoRequest], object], shown_as: str | None = None) -> Check:
+    """A field of the request is fine; where it is not, its value is shown, or `shown_as` instead."""
+
+    def check(wanted: Wanted) -> Iterator[Broken]:
+        if not fine(wanted.request):
+            value = shown_as or getattr(wanted.request, field)
+            yield field, "(none)" if value is None else value
+
+    return check
 
 
 # Duration, ratio, resolution
@@ -86,16 +97,13 @@ def _list_of(field: str) -> str:
 
 def whole_seconds(allowed: Container[int]) -> Check:
     """Duration is given and one of the allowed whole numbers."""
-    return _duration(lambda value: value == int(value) and int(value) in allowed)
 
+    def fine(seconds: object) -> bool:
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
+            return False
+        return seconds == int(seconds) and int(seconds) in allowed
 
-def _duration(allowed: Callable[[float], bool]) -> Check:
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        value = wanted.request.duration
-        if value is None or not is_finite_number(value) or not allowed(value):
-            yield "duration", "(none)" if value is None else value
-
-    return check
+    return _field("duration", lambda request: fine(request.duration))
 
 
 def one_of(field: str, allowed: Container[str], *, required: bool = True) -> Check:
@@ -107,23 +115,15 @@ def one_of(field: str, allowed: Container[str], *, required: bool = True) -> Che
         required: Whether it must be given.
     """
 
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        value: str | None = getattr(wanted.request, field)
-        if (value is None and required) or (value is not None and value not in allowed):
-            yield field, "(none)" if value is None else value
+    def fine(value: str | None) -> bool:
+        return not required if value is None else value in allowed
 
-    return check
+    return _field(field, lambda request: fine(getattr(request, field)))
 
 
 def ratio_formed() -> Check:
     """The aspect ratio, when given, reads `n:m`."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        value = wanted.request.aspect_ratio
-        if value is not None and not _RATIO.fullmatch(value):
-            yield "aspect_ratio", value
-
-    return check
+    return _field("aspect_ratio", lambda asked: asked.aspect_ratio is None or _RATIO.fullmatch(asked.aspect_ratio))
 
 
 def timeout_between(low: int, high: int) -> Check:
@@ -134,12 +134,10 @@ def timeout_between(low: int, high: int) -> Check:
         high: Seconds.
     """
 
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        value = wanted.request.timeout
-        if value is not None and (isinstance(value, bool) or not low <= value <= high):
-            yield "timeout", value
+    def fine(seconds: int | None) -> bool:
+        return seconds is None or (not isinstance(seconds, bool) and low <= seconds <= high)
 
-    return check
+    return _field("timeout", lambda request: fine(request.timeout))
 
 
 # Prompt
@@ -147,22 +145,12 @@ def timeout_between(low: int, high: int) -> Check:
 
 def prompt_given() -> Check:
     """The prompt is not blank."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        if not wanted.request.prompt.strip():
-            yield "prompt", wanted.request.prompt
-
-    return check
+    return _field("prompt", lambda request: request.prompt.strip())
 
 
 def content_given() -> Check:
     """There is a prompt or an asset."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        if not wanted.request.prompt.strip() and not wanted.request.assets():
-            yield "prompt", wanted.request.prompt
-
-    return check
+    return _field("prompt", lambda request: request.prompt.strip() or request.assets())
 
 
 # Assets
@@ -187,23 +175,19 @@ def at_most(field: str, limit: int) -> Check:
         field: `images`, `videos` or `audios`.
         limit: How many.
     """
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        count = len(getattr(wanted.request, field))
-        if count > limit:
-            yield field, f"{count} given"
-
-    return check
+    return _together((field,), limit)
 
 
 def at_most_together(limit: int) -> Check:
     """All reference lists together are no longer than the limit."""
+    return _together(("images", "videos", "audios"), limit)
 
+
+def _together(fields: Sequence[str], limit: int) -> Check:
     def check(wanted: Wanted) -> Iterator[Broken]:
-        request = wanted.request
-        count = len(request.images) + len(request.videos) + len(request.audios)
+        count = sum(len(getattr(wanted.request, field)) for field in fields)
         if count > limit:
-            yield "images + videos + audios", f"{count} given"
+            yield " + ".join(fields), f"{count} given"
 
     return check
 
@@ -212,25 +196,16 @@ def both_frames() -> Check:
     """A first and a last frame are given together."""
 
     def check(wanted: Wanted) -> Iterator[Broken]:
-        request = wanted.request
-        if request.mode == "frames":
-            yield from ((field, "(none)") for field in _missing_frames(request))
+        for field in ("first_frame", "last_frame") if wanted.request.mode == "frames" else ():
+            if not getattr(wanted.request, field):
+                yield field, "(none)"
 
     return check
 
 
 def first_with_last() -> Check:
     """A last frame comes only with a first one."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        if wanted.request.last_frame and not wanted.request.first_frame:
-            yield "first_frame", "(none)"
-
-    return check
-
-
-def _missing_frames(request: VideoRequest) -> list[str]:
-    return [field for field in ("first_frame", "last_frame") if not getattr(request, field)]
+    return _field("first_frame", lambda request: request.first_frame or not request.last_frame, "(none)")
 
 
 def frames_alone(*fields: str) -> Check:
@@ -245,13 +220,9 @@ def frames_alone(*fields: str) -> Check:
 
 def audio_accompanied() -> Check:
     """Audio comes with an image or a video."""
-
-    def check(wanted: Wanted) -> Iterator[Broken]:
-        request = wanted.request
-        if request.audios and not (request.images or request.videos or request.mode == "frames"):
-            yield "audios", "alone"
-
-    return check
+    return _field(
+        "audios", lambda asked: not asked.audios or asked.images or asked.videos or asked.mode == "frames", "alone"
+    )
 
 
 # Options

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import anyio
 import httpx
 
-from prefect_genvideo.providers.http import Line
+from prefect_genvideo.providers.http import Client
 
 # Seconds without a byte, as the S3 client's own, and for all of one request.
 _QUIET, _LONGEST = 60.0, 120.0
@@ -20,7 +20,7 @@ class SignedRequests:
 
     def __init__(self) -> None:
         """Make it; connections are opened when requests need them."""
-        self._line = Line(keep_alive=True, read_timeout=_QUIET, transport=None)
+        self._client = Client(read_timeout=_QUIET)
         self._closed = False
 
     async def send(
@@ -37,18 +37,18 @@ class SignedRequests:
         Raises:
             OSError: Nothing was answered, or nothing sent.
         """
-        request = self._line.client.request(method, url, headers=headers, content=body)
+        request = self._client.request(method, url, headers=headers, content=body)
         if self._closed or not url.endswith(request.url.raw_path.decode()):
             raise OSError("closed, or the path would be written anew")
         try:
             with anyio.fail_after(_LONGEST):
-                async with self._line.places:
+                async with self._client.places:
                     return await self._exchanged(request)
         except httpx.HTTPError as error:
             raise OSError(f"no answer: {type(error).__name__}") from error
 
     async def _exchanged(self, request: httpx.Request) -> tuple[int, Mapping[str, str]]:
-        response, arrived = await self._line.client.send(request), 0
+        response, arrived = await self._client.send(request), 0
         try:
             async for chunk in response.aiter_raw():
                 arrived += len(chunk)
@@ -62,4 +62,4 @@ class SignedRequests:
     async def aclose(self) -> None:
         """Close every connection; nothing is sent any more."""
         self._closed = True
-        await self._line.client.aclose()
+        await self._client.aclose()

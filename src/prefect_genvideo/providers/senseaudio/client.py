@@ -18,17 +18,16 @@ from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits
 from prefect_genvideo.providers.money import ToldClip
 from prefect_genvideo.providers.readings import Manners
-from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.rules import Rule, layered, of_others
 from prefect_genvideo.providers.senseaudio import wire
 from prefect_genvideo.providers.senseaudio.rules import (
     DEFAULT_ASPECT_RATIO,
     DEFAULT_DURATION,
     DEFAULT_RESOLUTION,
+    GENERAL,
     MODELS,
     RESERVED,
     alike,
-    related_rules,
-    rules_for,
 )
 
 # Seconds; a longer clip is a figure in another unit, or garbage.
@@ -54,12 +53,14 @@ class SenseAudioClient(VideoClient):
     _query_table: ClassVar[tuple[Row, ...]] = wire.QUERY
 
     def rules(self, model: str) -> tuple[Rule, ...]:
-        """Return the rules of the model; see `senseaudio.rules`."""
-        return rules_for(model)
+        """Return the general rules, and its own for a documented model; see `senseaudio.rules`."""
+        known = MODELS.get(model)
+        return layered(GENERAL, known.all_rules()) if known else GENERAL
 
     def related_rules(self, model: str) -> tuple[Rule, ...]:
-        """Return what is known only of other models of the family; see `senseaudio.rules`."""
-        return related_rules(model)
+        """Return what is known only of other models of the family; nothing for a documented one."""
+        kin = None if model in MODELS else alike(model)
+        return of_others(kin.all_rules()) if kin else ()
 
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in duration, aspect ratio and resolution: the API requires all three of every model."""

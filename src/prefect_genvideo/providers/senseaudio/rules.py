@@ -8,13 +8,13 @@ size of images include both ends, which one edition leaves open.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from prefect_genvideo.providers import media_rules as m
 from prefect_genvideo.providers import rules as r
 from prefect_genvideo.providers.limits import ModelLimits
-from prefect_genvideo.providers.rules import Broken, Rule, Wanted, layered
+from prefect_genvideo.providers.rules import Broken, Rule, Wanted
 
 _DOC = "SenseAudio API: "
 _MODELS_SECTION = _DOC + "模型各个参数说明"
@@ -235,18 +235,6 @@ FAMILIES: tuple[tuple[str, Model], ...] = (
 """Names of the same makers' models: what one of them takes is likely, not known, of another."""
 
 
-def rules_for(model: str) -> tuple[Rule, ...]:
-    """The rules of a model: general and its own for a known one, general for any other."""
-    known = MODELS.get(model)
-    return layered(GENERAL, known.all_rules()) if known else GENERAL
-
-
 def alike(model: str) -> Model | None:
     """The documented model that stands for the family of another name, if there is one."""
     return next((kin for pattern, kin in FAMILIES if fnmatchcase(model.lower(), pattern)), None)
-
-
-def related_rules(model: str) -> tuple[Rule, ...]:
-    """What is known only of other models of the family; nothing for a documented model."""
-    kin = None if model in MODELS else alike(model)
-    return tuple(replace(rule, source=f"{rule.source}, of other models") for rule in kin.all_rules()) if kin else ()

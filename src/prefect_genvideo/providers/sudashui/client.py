@@ -24,18 +24,18 @@ from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits, ModelRules
 from prefect_genvideo.providers.links import content_url
 from prefect_genvideo.providers.readings import Manners
-from prefect_genvideo.providers.rules import Rule
+from prefect_genvideo.providers.rules import Rule, layered, of_others
 from prefect_genvideo.providers.sudashui import wire
 from prefect_genvideo.providers.sudashui.account import SudashuiAccount
 from prefect_genvideo.providers.sudashui.rules import (
     DEFAULT_ASPECT_RATIO,
     DEFAULT_DURATION,
+    DOCUMENTED,
     FAMILIES,
+    GENERAL,
     LIMITS,
     MODELS,
     RESERVED,
-    related_rules,
-    rules_for,
 )
 from prefect_genvideo.providers.sudashui.upload import opened, prepare
 from prefect_genvideo.providers.video_stream import MAX_SIZE
@@ -107,12 +107,12 @@ class SudashuiClient(SudashuiAccount):
         self.files_url = self._checked("files_url", checked_address, files_url or self.default_files_url)
 
     def rules(self, model: str) -> tuple[Rule, ...]:
-        """Return the rules of the model; see `sudashui.rules`."""
-        return rules_for(model)
+        """Return the general rules, and the documented ones for a documented model; see `sudashui.rules`."""
+        return layered(GENERAL, DOCUMENTED) if model in MODELS else GENERAL
 
     def related_rules(self, model: str) -> tuple[Rule, ...]:
-        """Return what is known only of the model's family or of other models; see `sudashui.rules`."""
-        return related_rules(model)
+        """Return what is known only of the model's family or of other models; nothing for a documented one."""
+        return () if model in MODELS else layered(of_others(DOCUMENTED), FAMILIES.of(model).rules(FAMILIES.source))
 
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in duration and aspect ratio, which the API requires of every model, and a known model's resolution."""

@@ -7,13 +7,13 @@ weekly, some of its models break the documented limits, and the provider judges.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from prefect_genvideo.providers import media_rules as m
 from prefect_genvideo.providers import references
 from prefect_genvideo.providers import rules as r
 from prefect_genvideo.providers.limits import ModelLimits, ModelRules
-from prefect_genvideo.providers.rules import Broken, Rule, Wanted, layered
+from prefect_genvideo.providers.rules import Broken, Rule, Wanted
 
 _DOC = "Sudashui API: "
 
@@ -154,16 +154,3 @@ DOCUMENTED: tuple[Rule, ...] = (
 _WIDER = ModelLimits(seconds=tuple(range(4, 31)), images=30, videos=10, audios=10, references=50)
 FAMILIES = ModelRules(tuple((pattern, _WIDER) for pattern in ("sdas-*", "bf-sdas-*", "ld-*")), "seen of this family")
 """What is likely of names that begin like these."""
-
-
-def rules_for(model: str) -> tuple[Rule, ...]:
-    """The rules of a model: general and documented for a known one, general for any other."""
-    return layered(GENERAL, DOCUMENTED) if model in MODELS else GENERAL
-
-
-def related_rules(model: str) -> tuple[Rule, ...]:
-    """What is known only of a model's family or of other models; nothing for a documented one."""
-    if model in MODELS:
-        return ()
-    documented = tuple(replace(rule, source=f"{rule.source}, of other models") for rule in DOCUMENTED)
-    return layered(documented, FAMILIES.of(model).rules(FAMILIES.source))
