@@ -8,8 +8,7 @@ Anchors, aliases and `<<` work; what they expand to is counted. Tags other than 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NoReturn, cast
 
 import yaml
@@ -30,6 +29,8 @@ _FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]
 _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 # YAML 1.1's key that takes over another mapping's names; people know it from compose files.
 _MERGE = "<<"
+# What an alias may stand for beside a value: nothing at all, and what has not ended where the alias stands.
+_NOTHING, _UNFINISHED = object(), object()
 # What PyYAML's own parser reads in some ten seconds.
 _SLOW_CHARS = 256 * 1024
 _SLOW_BRACKETS = 500
@@ -41,130 +42,96 @@ def parse_yaml(text: str) -> Any:
     Raises:
         ValueError: It is none, or does what is not taken; the message names the line.
     """
-    builder = _Builder()
-    parse = cast("Callable[..., Iterable[yaml.Event]]", getattr(yaml, "parse"))  # noqa: B009 -- its stub has no types
+    parse = cast("Callable[..., Iterator[yaml.Event]]", getattr(yaml, "parse"))  # noqa: B009 -- its stub has no types
     loader = getattr(yaml, "CBaseLoader", None)
     # PyYAML's own parser, all there is where it was built without libyaml, takes quadratic time over open brackets.
     if loader is None and (len(text) > _SLOW_CHARS or text.count("[") + text.count("{") > _SLOW_BRACKETS):
         raise ValueError("this machine's PyYAML lacks libyaml and takes small files only; write JSON or JSONL")
     try:
-        for event in parse(text, Loader=loader or yaml.BaseLoader):
-            builder.take(event)
+        return _Reader(parse(text, Loader=loader or yaml.BaseLoader)).document()
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())[:300]) from None
-    return builder.result
 
 
-@dataclass
-class _Made:
-    """A value, and what an alias to it adds to the size."""
+class _Reader:
+    """Makes plain values of events. It goes no deeper than `MAX_DEPTH`, so Python's own stack is enough."""
 
-    value: Any
-    nodes: int = 1
-    depth: int = 0
-
-
-@dataclass
-class _Open:
-    """A list or mapping that has not ended yet."""
-
-    value: list[Any] | dict[str, Any]
-    anchor: str | None
-    nodes: int = 1
-    depth: int = 1
-    key: str | None = None
-    merged: list[Any] = field(default_factory=list[Any])
-
-    def add(self, made: _Made) -> None:
-        self.nodes += made.nodes
-        self.depth = max(self.depth, made.depth + 1)
-        if isinstance(self.value, list):
-            self.value.append(made.value)
-            return
-        if self.key == _MERGE:
-            self.merged.append(made.value)
-        else:
-            self.value[str(self.key)] = made.value
-        self.key = None
-
-    def finished(self) -> _Made:
-        for source in self.merged:
-            parts = cast("list[Any]", source if isinstance(source, list) else [source])
-            for part in parts:
-                if not isinstance(part, dict):
-                    raise ValueError("`<<` takes a mapping or a list of mappings")
-                own = cast("dict[str, Any]", self.value)
-                own.update({name: value for name, value in cast("dict[str, Any]", part).items() if name not in own})
-        return _Made(self.value, self.nodes, self.depth)
-
-
-class _Builder:
-    """Makes plain values of events, on a stack of its own instead of Python's."""
-
-    def __init__(self) -> None:
-        self.result: Any = None
-        self._stack: list[_Open] = []
-        self._anchors: dict[str, _Made | None] = {}
+    def __init__(self, events: Iterator[yaml.Event]) -> None:
+        self._events = events
+        self._anchors: dict[str, Any] = {}
         self._nodes = 0
-        self._documents = 0
 
-    def take(self, event: yaml.Event) -> None:
-        if isinstance(event, yaml.DocumentStartEvent):
-            self._documents += 1
-            if self._documents > 1:
+    def document(self) -> Any:
+        documents, value = 0, None
+        for event in self._events:
+            documents += isinstance(event, yaml.DocumentStartEvent)
+            if documents > 1:
                 _refuse("the file holds more than one YAML document", event)
-        elif isinstance(event, yaml.ScalarEvent):
-            self._scalar(event)
-        elif isinstance(event, yaml.AliasEvent):
-            self._alias(event)
-        elif isinstance(event, yaml.CollectionStartEvent):
-            self._start(event)
-        elif isinstance(event, yaml.CollectionEndEvent):
-            ended = self._stack.pop()
-            self._add(self._anchored(ended.anchor, ended.finished()))
+            if isinstance(event, yaml.NodeEvent):
+                value = self._node(event, 0)
+        return value
 
-    def _start(self, event: yaml.CollectionStartEvent) -> None:
+    def _node(self, event: yaml.Event, around: int) -> Any:
+        """The value that begins with an event, within so many lists and mappings."""
+        if isinstance(event, yaml.AliasEvent):
+            return self._alias(event, around)
+        if isinstance(event, yaml.ScalarEvent):
+            self._count(1, 0, event)
+            text = _text(event)
+            value = _resolved(text) if event.tag is None and event.implicit[0] else text
+        else:
+            value = self._collection(cast("yaml.CollectionStartEvent", event), around + 1)
+        self._anchors[cast("yaml.NodeEvent", event).anchor] = value  # None in most cases, which no alias names
+        return value
+
+    def _alias(self, event: yaml.AliasEvent, around: int) -> Any:
+        value = self._anchors.get(event.anchor, _NOTHING)
+        if value is _NOTHING or value is _UNFINISHED:
+            what = "names nothing" if value is _NOTHING else "names itself"
+            _refuse(f"the alias *{event.anchor[:80]} {what}", event)
+        nodes, depth = _size(value)
+        self._count(nodes, around + depth, event)
+        return value
+
+    def _collection(self, event: yaml.CollectionStartEvent, depth: int) -> Any:
         if event.tag is not None:
             _refuse(f"the tag {event.tag!a} is not taken", event)
-        if self._awaits_key():
-            _refuse("a name must be a text", event)
-        if event.anchor:
-            self._anchors[event.anchor] = None  # known, not finished: an alias in itself would have no end
-        self._count(1, len(self._stack) + 1, event)
-        self._stack.append(_Open({} if isinstance(event, yaml.MappingStartEvent) else [], event.anchor))
+        self._count(1, depth, event)
+        self._anchors[event.anchor] = _UNFINISHED
+        if isinstance(event, yaml.MappingStartEvent):
+            return self._mapping(depth)
+        return [self._node(part, depth) for part in self._parts()]
 
-    def _scalar(self, event: yaml.ScalarEvent) -> None:
-        if event.tag not in {None, "!", "tag:yaml.org,2002:str"}:
-            _refuse(f"the tag {event.tag!a} is not taken", event)
-        text = str(event.value)
-        if self._awaits_key():
-            top = self._stack[-1]
-            if text in top.value and text != _MERGE:
-                _refuse(f"the name {text[:80]!a} stands twice in one mapping", event)
-            top.key = text
-            self._anchored(event.anchor, _Made(text))
-            return
-        plain = event.tag is None and event.implicit[0]
-        self._count(1, 0, event)
-        self._add(self._anchored(event.anchor, _Made(_resolved(text) if plain else text)))
+    def _mapping(self, depth: int) -> dict[str, Any]:
+        values, merged = dict[str, Any](), list[Any]()
+        for event in self._parts():
+            name = self._name(event)
+            if name in values:
+                _refuse(f"the name {name[:80]!a} stands twice in one mapping", event)
+            value = self._node(next(self._events), depth)
+            if name == _MERGE:
+                merged += value if isinstance(value, list) else [value]
+            else:
+                values[name] = value
+        for part in merged:
+            if not isinstance(part, dict):
+                raise ValueError("`<<` takes a mapping or a list of mappings")
+            for name, value in cast("dict[str, Any]", part).items():
+                values.setdefault(name, value)
+        return values
 
-    def _alias(self, event: yaml.AliasEvent) -> None:
-        made = self._anchors.get(event.anchor)
-        if made is None:
-            what = "names itself" if event.anchor in self._anchors else "names nothing"
-            _refuse(f"the alias *{event.anchor[:80]} {what}", event)
-        if self._awaits_key():
-            _refuse("a name cannot be an alias", event)
-        self._count(made.nodes, len(self._stack) + made.depth, event)
-        self._add(made)
+    def _parts(self) -> Iterator[yaml.Event]:
+        """The events with which the parts of a list or mapping begin, up to its end."""
+        for event in self._events:
+            if isinstance(event, yaml.CollectionEndEvent):
+                return
+            yield event
 
-    def _awaits_key(self) -> bool:
-        return bool(self._stack) and isinstance(self._stack[-1].value, dict) and self._stack[-1].key is None
-
-    def _anchored(self, anchor: str | None, made: _Made) -> _Made:
-        if anchor:
-            self._anchors[anchor] = made
-        return made
+    def _name(self, event: yaml.Event) -> str:
+        if not isinstance(event, yaml.ScalarEvent):
+            _refuse(f"a name {'cannot be an alias' if isinstance(event, yaml.AliasEvent) else 'must be a text'}", event)
+        text = self._anchors[event.anchor] = _text(event)
+        return text
 
     def _count(self, nodes: int, depth: int, event: yaml.Event) -> None:
         self._nodes += nodes
@@ -173,11 +140,20 @@ class _Builder:
         if depth > MAX_DEPTH:
             _refuse(f"the file is nested deeper than {MAX_DEPTH}", event)
 
-    def _add(self, made: _Made) -> None:
-        if self._stack:
-            self._stack[-1].add(made)
-        else:
-            self.result = made.value
+
+def _text(event: yaml.ScalarEvent) -> str:
+    if event.tag not in {None, "!", "tag:yaml.org,2002:str"}:
+        _refuse(f"the tag {event.tag!a} is not taken", event)
+    return str(event.value)
+
+
+def _size(value: Any) -> tuple[int, int]:
+    """Values in a value, itself among them, and how deep it is nested."""
+    if not isinstance(value, dict | list):
+        return 1, 0
+    parts = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
+    sizes = [_size(part) for part in parts]
+    return 1 + sum(nodes for nodes, _ in sizes), 1 + max((depth for _, depth in sizes), default=0)
 
 
 def _resolved(text: str) -> Any:
