@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import httpx
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig
 from prefect_genvideo.simulator import clock as stages
 from prefect_genvideo.simulator.clock import draw_duration, last_refresh, stage_after_polls, stage_at
-from prefect_genvideo.simulator.config import parse_fault
+from prefect_genvideo.simulator.config import changed
 from prefect_genvideo.simulator.state import SimulatorState, Wanted
 from tests.fixtures.simulator_calls import Calls
 
@@ -148,11 +149,11 @@ def test_the_front_page_shows_tasks_to_people(sim: Simulator, calls: Calls) -> N
 def test_settings_are_checked(wrong: dict[str, object]) -> None:
     """A wrong setting fails where it is made."""
     with pytest.raises(ValueError):
-        SimulatorConfig().changed(wrong)
+        changed(SimulatorConfig(), wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"rate": 2.0}, {"times": 0}, {"op": "upload"}])
-def test_faults_are_checked(wrong: dict[str, object]) -> None:
+def test_faults_are_checked(wrong: dict[str, Any]) -> None:
     """A fault that could never strike fails where it is made."""
     with pytest.raises(ValueError):
-        parse_fault({"kind": "cut", **wrong})
+        Fault("cut", **wrong)

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from prefect_genvideo.runtime import get_settings
-from prefect_genvideo.simulator import Simulator, SimulatorConfig, create_app, running_simulator, serve
+from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig, create_app, running_simulator, serve
 from prefect_genvideo.simulator.server import usage
 
 
@@ -59,7 +59,7 @@ def test_flows_ask_as_often_as_fits_the_simulators_clock(monkeypatch: pytest.Mon
 async def test_the_application_runs_without_a_server() -> None:
     """`create_app` is plain ASGI; a cut connection is then an exception of the transport."""
     app = create_app()
-    app.state.simulator.faults.add(*app.state.simulator.config.changed({"faults": [{"kind": "lost_before"}]}).faults)
+    app.state.simulator.faults.add(Fault("lost_before"))
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://sim") as client:
         with pytest.raises(ConnectionAbortedError):
             await client.get("/sudashui/v1/models")

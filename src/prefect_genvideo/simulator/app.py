@@ -11,6 +11,7 @@ from functools import partial
 from typing import Any, cast
 
 import anyio
+from pydantic import TypeAdapter
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
@@ -19,8 +20,9 @@ from starlette.routing import Route
 
 from prefect_genvideo.simulator import senseaudio, sudashui
 from prefect_genvideo.simulator.accounts import Accounts, refuse_key
-from prefect_genvideo.simulator.config import SimulatorConfig, parse_fault
+from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import dialects
+from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files
 from prefect_genvideo.simulator.heads import Heads
 from prefect_genvideo.simulator.manners import Told
@@ -29,6 +31,7 @@ from prefect_genvideo.simulator.wire import Answer, Call, Handler, drain, page, 
 
 SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
 _SHOWN = 50
+_FAULTS = TypeAdapter(list[Fault])
 KeyCheck = Callable[[str | None, str], "Answer | None"] | None
 
 
@@ -224,8 +227,7 @@ class _Control:
 
     async def add_faults(self, request: Request) -> Response:
         body = await _json(request)
-        items = cast("list[object]", body) if isinstance(body, list) else [body]
-        self._state.faults.add(*[parse_fault(item) for item in items])
+        self._state.faults.add(*_FAULTS.validate_python(body if isinstance(body, list) else [body]))
         return JSONResponse(self._state.snapshot()["faults"])
 
     async def clear_faults(self, _: Request) -> Response:

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, cast
+from dataclasses import fields, replace
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 from prefect_genvideo.simulator.faults import Fault
 
 SMALLEST_CLIP = 4096
 """Bytes; no playable clip is smaller."""
+SettingsT = TypeVar("SettingsT")
+_Positive = Annotated[int, Field(ge=1, strict=True)]
+_Amount = Annotated[float, Field(ge=0, strict=True)]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class SimulatorConfig:
     """Everything that can be chosen; each has a default that suits tests.
 
@@ -37,81 +43,35 @@ class SimulatorConfig:
     """
 
     clock: Literal["immediate", "manual", "time"] = "immediate"
-    polls_to_finish: int = 2
-    scale: float = 1.0
-    refresh_s: float = 15.0
+    polls_to_finish: _Positive = 2
+    scale: _Amount = 1.0
+    refresh_s: _Amount = 15.0
     duration_kind: Literal["lognormal", "uniform", "fixed"] = "lognormal"
-    duration_median_s: float = 130.0
-    duration_spread: float = 0.3
+    duration_median_s: _Amount = 130.0
+    duration_spread: _Amount = 0.3
     seed: int = 0
-    link_lifetime_s: float = 3600.0
-    upload_lifetime_s: float = 7200.0
+    link_lifetime_s: _Amount = 3600.0
+    upload_lifetime_s: _Amount = 7200.0
     full_size: bool = False
-    fps: int = 8
-    clip_bytes: int | None = None
-    cache_bytes: int = 64 * 1024 * 1024
-    max_concurrency: int | None = None
+    fps: _Positive = 8
+    clip_bytes: Annotated[int, Field(ge=SMALLEST_CLIP, strict=True)] | None = None
+    cache_bytes: Annotated[int, Field(ge=0, strict=True)] = 64 * 1024 * 1024
+    max_concurrency: _Positive | None = None
     models: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 
-    def __post_init__(self) -> None:
-        words = {"clock": ("immediate", "manual", "time"), "duration_kind": ("lognormal", "uniform", "fixed")}
-        for name, allowed in words.items():
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {getattr(self, name)!r}")
-        least = {
-            "polls_to_finish": 1, "scale": 0, "refresh_s": 0, "duration_median_s": 0, "duration_spread": 0,
-            "link_lifetime_s": 0, "upload_lifetime_s": 0, "fps": 1, "clip_bytes": SMALLEST_CLIP,
-            "cache_bytes": 0, "max_concurrency": 1,
-        }  # fmt: skip
-        for name, limit in least.items():
-            value = getattr(self, name)
-            if value is None and name in ("clip_bytes", "max_concurrency"):
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or value < limit:
-                raise ValueError(f"{name} must be a number from {limit}, not {value!r}")
 
-    def changed(self, changes: Mapping[str, Any]) -> SimulatorConfig:
-        """Return a copy with other values, as they come in JSON.
-
-        Raises:
-            ValueError: A name or a value is not known.
-        """
-        values = known_only(self, changes)
-        if "faults" in values:
-            values["faults"] = tuple(parse_fault(item) for item in values["faults"])
-        if "models" in values:
-            values["models"] = tuple(map(str, values["models"]))
-        return replace(self, **values)
-
-
-def known_only(settings: Any, changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Return changes to a dataclass of settings as a dict of their own.
+def changed(settings: SettingsT, changes: Mapping[str, Any]) -> SettingsT:
+    """Return a copy of settings with other values, as they come in JSON.
 
     Args:
         settings: What is to be changed.
         changes: Values by name.
 
     Raises:
-        ValueError: A name is not known.
-    """
-    known = {entry.name for entry in fields(settings)}
-    if unknown := sorted(set(changes) - known):
-        raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
-    return dict(changes)
-
-
-def parse_fault(item: object) -> Fault:
-    """Make a fault of a JSON object (or pass one through).
-
-    Raises:
         ValueError: A name or a value is not known.
     """
-    if isinstance(item, Fault):
-        return item
-    if not isinstance(item, Mapping):
-        raise ValueError(f"a fault is an object with kind, op, times …, not {item!r}")
-    try:
-        return Fault(**cast("Mapping[str, Any]", item))
-    except TypeError as error:
-        raise ValueError(str(error)) from None
+    known = {entry.name for entry in fields(cast("Any", settings))}
+    if unknown := sorted(set(changes) - known):
+        raise ValueError(f"unknown: {', '.join(unknown)}; known: {', '.join(sorted(known))}")
+    return replace(cast("Any", settings), **changes)

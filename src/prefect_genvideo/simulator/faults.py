@@ -6,8 +6,11 @@ import random
 import threading
 from collections import Counter
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import field
+from typing import Annotated, Any
+
+from pydantic import ConfigDict, Field
+from pydantic.dataclasses import dataclass
 
 _MONEY = ("usage", "log", "billing", "pricing", "site")
 OPERATIONS = ("create", "status", "upload", "download", "cover", "asset", "models", *_MONEY)
@@ -46,7 +49,7 @@ ON_SUCCESS_ONLY = frozenset({"empty_creations", "proxy_link"})
 """Kinds that the handlers take themselves, when the answer they spoil is due."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class Fault:
     """One thing that goes wrong.
 
@@ -62,8 +65,8 @@ class Fault:
 
     kind: str
     op: str = "*"
-    times: int | None = None
-    rate: float = 1.0
+    times: Annotated[int, Field(ge=1)] | None = None
+    rate: Annotated[float, Field(ge=0, le=1)] = 1.0
     provider: str | None = None
     match: str | None = None
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -73,10 +76,6 @@ class Fault:
             raise ValueError(f"unknown fault {self.kind!r}; known: {', '.join(KINDS)}")
         if self.op != "*" and self.op not in KINDS[self.kind]:
             raise ValueError(f"{self.kind!r} can happen on {', '.join(KINDS[self.kind])}, not on {self.op!r}")
-        if not 0 <= self.rate <= 1:
-            raise ValueError(f"rate must be from 0 to 1, not {self.rate}")
-        if self.times is not None and self.times < 1:
-            raise ValueError(f"times must be 1 or more, or None, not {self.times}")
 
     def fits(self, op: str, provider: str, text: str) -> bool:
         """Whether a call is one that this fault may hit.

@@ -12,28 +12,31 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any, Literal
 
-from prefect_genvideo.simulator.config import known_only
+import pydantic.dataclasses
+from pydantic import ConfigDict
+
+from prefect_genvideo.simulator.config import changed
 
 if TYPE_CHECKING:
     from prefect_genvideo.simulator.state import Task
 
-ENDPOINTS = ("usage", "log", "dashboard", "pricing", "status")
+Endpoint = Literal["usage", "log", "dashboard", "pricing", "status"]
 """What can be absent."""
 CONSUME, REFUND = 2, 6
 """Types of rows."""
 _PREFIX = "8268d9d6"
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
 class MoneyManner:
     """How the gateway handles money; each default is that of the trees of 2026-08.
 
     Attributes:
-        absent: Addresses that are not there; see `ENDPOINTS`.
+        absent: Addresses that are not there; see `Endpoint`.
         granted: Quota of every key; None is without limit.
         price: Units for a second, or for a video, of models that are not in `prices`.
         prices: The same by model.
@@ -59,7 +62,7 @@ class MoneyManner:
         clock_ahead_s: Seconds that the gateway's clock is ahead of the real one.
     """
 
-    absent: tuple[str, ...] = ()
+    absent: tuple[Endpoint, ...] = ()
     granted: int | None = None
     price: float = 0.828  # recorded: 1,656,000 for 4 seconds, by the usual size of a unit
     prices: Mapping[str, float] = field(default_factory=dict[str, float])
@@ -82,19 +85,6 @@ class MoneyManner:
     bucket_s: float = 1200.0
     retry_after: bool = True
     clock_ahead_s: float = 0.0
-
-    def changed(self, changes: Mapping[str, Any]) -> MoneyManner:
-        """Return a copy with other values, as they come in JSON.
-
-        Raises:
-            ValueError: A name or a value is not known.
-        """
-        values = known_only(self, changes)
-        if "absent" in values:
-            values["absent"] = tuple(map(str, values["absent"]))
-            if strange := set(values["absent"]) - set(ENDPOINTS):
-                raise ValueError(f"absent: {', '.join(sorted(strange))}; known: {', '.join(ENDPOINTS)}")
-        return replace(self, **values)
 
 
 @dataclass
@@ -164,9 +154,9 @@ class Purse:
         """
         with self._lock:
             if account is not None:
-                self._own[account] = self.manner_of(account).changed(changes)
+                self._own[account] = changed(self.manner_of(account), changes)
                 return self._own[account]
-            self.manner = self.manner.changed(changes)
+            self.manner = changed(self.manner, changes)
             return self.manner
 
     def manner_of(self, account: str) -> MoneyManner:

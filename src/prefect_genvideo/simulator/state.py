@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
 from prefect_genvideo.simulator import clock
-from prefect_genvideo.simulator.config import SimulatorConfig
+from prefect_genvideo.simulator.config import SimulatorConfig, changed
 from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
 from prefect_genvideo.simulator.purse import Purse
@@ -177,7 +177,7 @@ class SimulatorState:
             ValueError: A name or a value is not known.
         """
         with self._lock:
-            self.config = self.config.changed(changes)
+            self.config = changed(self.config, changes)
             if "faults" in changes:
                 self.faults.clear()
                 self.faults.add(*self.config.faults)
