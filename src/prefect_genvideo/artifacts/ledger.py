@@ -32,14 +32,11 @@ async def show_reconciled(pipeline: Pipeline, rows: Sequence[ReconciledRow], cou
         rows: The unfinished records.
         counts: How many of them ended how, in words.
     """
-
-    async def work() -> None:
+    with attempt("What was reconciled could not be shown"):
         shown = in_order(rows)[:_LISTED]
         links = await pipeline.links.of(pipeline.ledger.store, [row.object_key for row in shown])
         told = f"{counted(len(rows), 'unfinished generation')}: {counts}" if rows else "Nothing was left behind"
         await show_page(reconciled_markdown(shown, links, len(rows)), "reconciled-videos", told)
-
-    await attempt(work(), "What was reconciled could not be shown")
 
 
 async def show_decisions(rows: Sequence[ReconciledRow]) -> None:
@@ -49,8 +46,8 @@ async def show_decisions(rows: Sequence[ReconciledRow]) -> None:
         rows: Records of unknown fate.
     """
     waiting = counted(len(rows), "generation waits", "generations wait") if rows else "Nothing waits"
-    step = show_page(decisions_markdown(rows), "generations-to-decide", f"{waiting} for a person")
-    await attempt(step, "What waits for a person could not be shown")
+    with attempt("What waits for a person could not be shown"):
+        await show_page(decisions_markdown(rows), "generations-to-decide", f"{waiting} for a person")
 
 
 def reconciled_markdown(rows: Sequence[ReconciledRow], links: Sequence[PlayLink | None], total: int) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Generator
+from contextlib import contextmanager
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 
@@ -17,20 +17,18 @@ _ROWS_SHOWN = 1_000
 _LONGEST_DESCRIPTION = 200
 
 
-async def attempt(step: Coroutine[Any, Any, object], what: str) -> bool:
-    """Do one step of showing something; whether it worked. One that fails leaves the others their chance.
+@contextmanager
+def attempt(what: str) -> Generator[None]:
+    """Let showing something fail without harm: it is logged, and others have their chance.
 
     Args:
-        step: The step.
-        what: What is missing without it, e.g. `The report could not be stored`.
+        what: What is missing then, e.g. `The report could not be stored`.
     """
     try:
-        await step
+        yield
     except Exception as error:
         told = str(error) if isinstance(error, DestinationError) else type(error).__name__
         run_logger().warning("%s: %s", what, told)
-        return False
-    return True
 
 
 async def show_page(markdown: str, key: str, description: str) -> None:
@@ -57,8 +55,8 @@ async def show_table(table: Table, key: str, description: str) -> None:
     told = shorten(description, _LONGEST_DESCRIPTION)
     told = f"{told} (the first {_ROWS_SHOWN} of {len(table)} rows)" if more > 0 else told
     shown = cells(_without_empty(table[:_ROWS_SHOWN])) or [{"row": "none"}]
-    step = acreate_table_artifact(table=shown, key=key, description=plain(told))
-    await attempt(step, "The table could not be shown")
+    with attempt("The table could not be shown"):
+        await acreate_table_artifact(table=shown, key=key, description=plain(told))
 
 
 def _without_empty(table: Table) -> Table:

@@ -91,12 +91,14 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
     store, path = pipeline.ledger.store, f"{_folder(name)}/report.json"
     stored = report.model_copy(update={"report_uri": store.uri(path)})
     data = stored.model_dump_json(indent=2, exclude_none=True).encode()
-    storing = store.put(path, data, content_type="application/json")
-    if await attempt(storing, "The report could not be stored"):
+    with attempt("The report could not be stored"):
+        await store.put(path, data, content_type="application/json")
         report = stored
+    if report is stored:
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
     await show_table(report.table(), artifact_key("batch", name), _told(report, name))
-    await attempt(_show_covers(pipeline, report, name, links), "The report could not be shown with its covers")
+    with attempt("The report could not be shown with its covers"):
+        await _show_covers(pipeline, report, name, links)
     return report
 
 

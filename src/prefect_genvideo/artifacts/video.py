@@ -31,21 +31,19 @@ async def show_video(pipeline: Pipeline, video: StoredVideo, request: VideoReque
         video: The saved video.
         request: What was asked for.
     """
-
-    async def work() -> None:
+    with attempt(_NOT_MADE):
         [link] = await pipeline.links.to(pipeline.ledger.store, [video])
         page = video_markdown(video, request, await _picture_of(pipeline, video), link)
         told = f"{shorten(request.prompt or 'Video', 140)} · {video.model}"
         await show_page(page, artifact_key("video", video.task_id), told)
-
-    await attempt(work(), _NOT_MADE)
 
 
 async def show_reuse(record: LedgerRecord) -> None:
     """Say in the run's artifacts that nothing was paid, since its key had a task already."""
     page = f"Nothing was paid: task {code(record.task_id or '')} of {code(record.key)} is used again.\n"
     told = f"Paid for earlier: {shorten(str(record.request.get('prompt') or record.key), 140)}"
-    await attempt(show_page(page, artifact_key("reused", record.task_id or record.key), told), _NOT_MADE)
+    with attempt(_NOT_MADE):
+        await show_page(page, artifact_key("reused", record.task_id or record.key), told)
 
 
 async def _picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVER_WIDTH) -> str | None:
@@ -123,8 +121,7 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         name: What people know it by.
         prompts: What each shot shows.
     """
-
-    async def work() -> None:
+    with attempt("The film's artifact could not be made"):
         store = pipeline.ledger.store
         [link] = await pipeline.links.of(store, [store.relative_key(film.key)])
         links = await pipeline.links.to(store, film.shots)
@@ -132,8 +129,6 @@ async def show_film(pipeline: Pipeline, film: StoredFilm, name: str, prompts: li
         page = film_markdown(film, prompts, [*pictures, *[None] * len(film.shots)], [link, *links])
         told = f"{shorten(name, 140)} · film of {counted(len(film.shots), 'shot')}, {film.seconds:.1f} s"
         await show_page(page, artifact_key("film", film.sha256[:12]), told)
-
-    await attempt(work(), "The film's artifact could not be made")
 
 
 def film_markdown(

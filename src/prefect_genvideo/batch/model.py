@@ -92,6 +92,11 @@ class ManifestRow:
     tags: tuple[str, ...] = ()
     vars: Mapping[str, Any] = field(default_factory=dict[str, Any])
 
+    def alternatives(self) -> list[Alternative]:
+        """What is wanted, which stands in for no failure, then what may be tried instead; each with its provider."""
+        wanted = Alternative(frozenset(), self.request, self.provider)
+        return [wanted, *(replace(other, provider=other.provider or self.provider) for other in self.fallback)]
+
 
 @dataclass(frozen=True)
 class RowProblem:
@@ -143,18 +148,34 @@ class Manifest:
         """
         return f"{self.numbering} {number}" + (f" (key {shorten(key)})" if key else "")
 
-    def check(self) -> None:
+    def of_row(self, row: ManifestRow, number: int, problems: Sequence[Problem]) -> list[Problem]:
+        """Problems of a row's request; the field of each says where it stands.
+
+        Args:
+            row: The row.
+            number: Which of its `alternatives`.
+            problems: What is wrong with it.
+        """
+        place = self.place(row.number, row.key) + (f", fallback {number}" if number else "")
+        return [replace(one, field=f"{place}: {one.field}") for one in problems]
+
+    def check(self, further: Sequence[Problem] = (), most: int = 1_000) -> None:
         """Refuse a batch in which anything is wrong.
 
+        Args:
+            further: What is wrong beside the format.
+            most: Problems that are listed; more are counted.
+
         Raises:
-            InvalidRequestError: With all problems; the field of each says its row too.
+            InvalidRequestError: With the problems; the field of each says its row too.
         """
-        if self.problems:
-            more = f", and {self.unlisted} more" if self.unlisted else ""
-            count = counted(len(self.problems), "problem")
+        problems = [*self.placed(), *further]
+        listed, count = problems[:most], len(problems) + self.unlisted
+        if problems:
             name = shorten(self.name, 100) or "in memory"
-            told = f"The manifest {name} has {count}{more}; nothing was sent."
-            raise InvalidRequestError(told, problems=self.placed())
+            more = f" The first {len(listed)} of them:" if count > len(listed) else ""
+            told = f"The manifest {name} has {counted(count, 'problem')}; nothing was sent.{more}"
+            raise InvalidRequestError(told, problems=listed)
 
 
 def problem(field: str, value: Any, limit: str) -> Problem:

@@ -15,8 +15,8 @@ import anyio.lowlevel
 import anyio.to_thread
 
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
-from prefect_genvideo.batch.model import Manifest, ManifestRow
-from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, shorten, shown
+from prefect_genvideo.batch.model import Alternative, Manifest, ManifestRow
+from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import check_key
 from prefect_genvideo.ledger.spent import Expected, labels_in, most_of
 from prefect_genvideo.ledger.store import FOLDER, Ledger
@@ -120,7 +120,7 @@ async def plan_batch(
     """
     manifest = await _read(requests, pipelines[0], allow_local, allow_private)
     checked, problems = await _check(manifest, pipelines, allow_local)
-    _refuse(manifest, problems)
+    manifest.check(problems, _SHOWN)
     if not checked:
         nothing = Problem("requests", "(empty)", "at least one video")
         raise InvalidRequestError("No video is wanted; nothing was sent.", problems=[nothing])
@@ -198,18 +198,13 @@ async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow
     return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
 
 
-def _alternatives(row: ManifestRow) -> list[tuple[VideoRequest, str | None, frozenset[str]]]:
-    own = (row.request, row.provider, frozenset[str]())
-    return [own, *((other.request, other.provider or row.provider, frozenset(other.on)) for other in row.fallback)]
-
-
-def _pipeline_for(request: VideoRequest, provider: str | None, pipelines: Sequence[Pipeline]) -> Pipeline | Problem:
+def _pipeline_for(wanted: Alternative, pipelines: Sequence[Pipeline]) -> Pipeline | Problem:
     """The account of the named provider, else of the one that documents the model, else the default one."""
-    if provider is not None:
-        named = [pipeline for pipeline in pipelines if pipeline.client.name == provider]
+    if wanted.provider is not None:
+        named = [pipeline for pipeline in pipelines if pipeline.client.name == wanted.provider]
         have = ", ".join(pipeline.client.name for pipeline in pipelines)
-        return named[0] if named else Problem("provider", provider, f"one whose credentials were given: {have}")
-    documented = [pipeline for pipeline in pipelines if request.model in pipeline.client.documented_models]
+        return named[0] if named else Problem("provider", wanted.provider, f"one whose credentials were given: {have}")
+    documented = [pipeline for pipeline in pipelines if wanted.request.model in pipeline.client.documented_models]
     return (documented or list(pipelines))[0]
 
 
@@ -228,7 +223,7 @@ async def _check(
 
     async with anyio.create_task_group() as group:
         for index, row in enumerate(manifest.rows):
-            if any(request.assets() for request, *_ in _alternatives(row)):
+            if any(other.request.assets() for other in row.alternatives()):
                 group.start_soon(one, index, row)
                 continue
             # Nothing is waited for: a task for each of many rows would cost more than the check.
@@ -243,17 +238,15 @@ async def _check_row(
     manifest: Manifest, row: ManifestRow, pipelines: Sequence[Pipeline], allow_local: bool
 ) -> tuple[_Checked, list[Problem]]:
     attempts, judged, problems = list[Attempt](), list[Judged](), list[Problem]()
-    for number, (request, provider, on) in enumerate(_alternatives(row)):
-        pipeline, broken = _pipeline_for(request, provider, pipelines), list[Problem]()
+    for number, wanted in enumerate(row.alternatives()):
+        pipeline, broken = _pipeline_for(wanted, pipelines), list[Problem]()
         if isinstance(pipeline, Problem):
             broken.append(pipeline)
         else:
-            attempts.append(Attempt(pipeline, request, idempotency_key="", on=on, tags=row.tags))
+            attempts.append(Attempt(pipeline, wanted.request, idempotency_key="", on=wanted.on, tags=row.tags))
             found, broken = await _check_attempt(attempts[-1], allow_local)
             judged.append(found)
-        if broken:
-            place = manifest.place(row.number, row.key) + (f", fallback {number}" if number else "")
-            problems += [replace(problem, field=f"{place}: {problem.field}") for problem in broken]
+        problems += manifest.of_row(row, number, broken)
     return (row, attempts, judged), problems
 
 
@@ -275,17 +268,6 @@ async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[Judged, l
 def _judge(attempt: Attempt, identities: Mapping[str, str], media: Mapping[str, MediaInfo]) -> Judged:
     client, request = attempt.pipeline.client, attempt.request
     return Judged(attempt.pipeline.fingerprint(request, identities), client.estimate(request, media))
-
-
-def _refuse(manifest: Manifest, problems: Sequence[Problem]) -> None:
-    everything, name = [*manifest.placed(), *problems], shorten(manifest.name, 100) or "the list"
-    if everything:
-        count = len(everything) + manifest.unlisted
-        more, broken = count - _SHOWN, counted(count, "rule is", "rules are")
-        raise InvalidRequestError(
-            f"{broken} broken in {name}; nothing was sent." + (f" The first {_SHOWN} of them:" if more > 0 else ""),
-            problems=everything[:_SHOWN],
-        )
 
 
 def _slice(items: Sequence[Item], rows: str) -> Sequence[Item]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -11,14 +10,7 @@ from cyclopts.validators import Number
 
 from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
 from prefect_genvideo.cli.console import FAILED, Rows, command, complain, give, link_facts, link_line, links_of, say
-from prefect_genvideo.cli.targets import (
-    batch_key_of,
-    credentials_from,
-    destination_from,
-    provider_of,
-    providers_of,
-    requests_of,
-)
+from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, provider_of, providers_of
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
@@ -110,18 +102,15 @@ async def check(manifest: Path, /, *, provider: str | None = None) -> None:
         provider: Of rows that name none and whose model no provider documents.
     """
     found = await load_manifest(manifest)
-    problems = [replace(row.problem, field=f"{found.where(row)}: {row.problem.field}") for row in found.problems]
+    problems: list[Problem] = []
     estimates: list[Estimate] = []
     for row in found.rows:
-        for number, (request, named) in enumerate(requests_of(row, provider)):
-            client, faults = _judged(request, named)
-            place = found.place(row.number, row.key) + (f", fallback {number}" if number else "")
-            problems += [replace(fault, field=f"{place}: {fault.field}") for fault in faults]
+        for number, wanted in enumerate(row.alternatives()):
+            client, faults = _judged(wanted.request, wanted.provider or provider)
+            problems += found.of_row(row, number, faults)
             if client is not None and not number:
-                estimates.append(client.estimate(request))
-    if problems or found.unlisted:
-        count = len(problems) + found.unlisted
-        raise InvalidRequestError(f"{counted(count, 'rule is', 'rules are')} broken in {manifest}.", problems=problems)
+                estimates.append(client.estimate(wanted.request))
+    found.check(problems)
     total = total_of(estimates)
     give(
         f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",

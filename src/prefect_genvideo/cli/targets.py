@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
@@ -15,8 +14,7 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
 
 if TYPE_CHECKING:
-    from prefect_genvideo.batch import Manifest, ManifestRow
-    from prefect_genvideo.models import VideoRequest
+    from prefect_genvideo.batch import Manifest
 
 
 def provider_of(model: str) -> str:
@@ -102,18 +100,6 @@ def destination_from(to: str) -> Any:
     return LocalDestination(path=path)
 
 
-def requests_of(row: ManifestRow, provider: str | None) -> Iterator[tuple[VideoRequest, str | None]]:
-    """The requests of a row, the wanted one first, and the provider that each names.
-
-    Args:
-        row: The row.
-        provider: Of what names none.
-    """
-    yield row.request, row.provider or provider
-    for other in row.fallback:
-        yield other.request, other.provider or row.provider or provider
-
-
 def providers_of(found: Manifest, provider: str | None) -> list[str]:
     """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first.
 
@@ -128,7 +114,7 @@ def providers_of(found: Manifest, provider: str | None) -> list[str]:
 
     named = [provider] if provider else []
     for row in found.rows:
-        named += [other or provider_of(request.model) for request, other in requests_of(row, provider)]
+        named += [one.provider or provider or provider_of(one.request.model) for one in row.alternatives()]
     if not named:  # whatever is wrong with the rows is told by the flow, all of it
         named = provider_names()[:1]
     return list(dict.fromkeys(named))
