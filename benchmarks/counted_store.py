@@ -9,7 +9,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from prefect_genvideo.simulator.object_store import Application, new_server
+from prefect_genvideo.simulator.object_store import Application, ObjectStore, one_writer
 
 COUNTS = "/_requests"
 """Path that tells how often each method was used since it was asked last, as JSON. It is no bucket's name."""
@@ -40,6 +40,4 @@ def counting(application: Application) -> Application:
 
 
 if __name__ == "__main__":
-    server = new_server(int(sys.argv[1]))
-    server.app = counting(server.app)
-    server.serve_forever()
+    ObjectStore(int(sys.argv[1]), around=lambda application: counting(one_writer(application))).serve()

@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
+import pytest
 
 from prefect_genvideo.simulator.object_store import one_writer, running_object_store
 
@@ -41,7 +42,11 @@ def test_one_request_at_a_time_changes_anything() -> None:
 
 
 def test_it_serves_s3() -> None:
-    """Until its context ends."""
-    with running_object_store() as url:
-        assert httpx.put(f"{url}/bucket").status_code == 200
-        assert "bucket" in httpx.get(url).text
+    """Until its context ends, over one connection."""
+    with running_object_store() as url, httpx.Client(base_url=url) as client:
+        assert client.put("/bucket").status_code == 200
+        answer = client.get("/")
+        assert "bucket" in answer.text
+        assert answer.headers.get("connection") != "close"
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(url)
