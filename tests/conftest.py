@@ -5,7 +5,6 @@ The environment is replaced while this file is imported, because Prefect and bot
 
 from __future__ import annotations
 
-import gc
 import os
 import random
 import shutil
@@ -18,6 +17,7 @@ import pytest
 from hypothesis import settings
 
 pytest_plugins = [
+    "tests.fixtures.collecting",  # before what takes long to import
     "tests.fixtures.failures",
     "tests.fixtures.prefect",
     "tests.fixtures.s3",
@@ -88,12 +88,6 @@ isolate()
 settings.register_profile("dev", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
 settings.load_profile("ci" if os.environ.get("CI") else "dev")
-
-
-def pytest_collection_finish() -> None:
-    """Keep what was imported and collected, a million objects, out of every later collection of garbage."""
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
