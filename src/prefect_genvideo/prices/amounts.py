@@ -145,23 +145,16 @@ class EstimateTotal:
 
 def total_of(estimates: Iterable[Estimate]) -> EstimateTotal:
     """Return the sum of estimates, by currency."""
-    sums: dict[str, list[Decimal]] = {}
-    hows: dict[str, set[How]] = {}
-    unknown = 0
-    with localcontext(EXACT):
-        for one in estimates:
-            unknown += not one.is_known
-            if one.currency is None:
-                continue
-            found = sums.setdefault(one.currency, [Decimal(0)] * 3)
-            hows.setdefault(one.currency, set()).add(one.how)
-            for place, value in enumerate((one.low, one.expected, one.high)):
-                found[place] += value or 0
-    made = (
-        Estimate(low=low, expected=expected, high=high, currency=currency, how=min(hows[currency]))
-        for currency, (low, expected, high) in sorted(sums.items())
-    )
-    return EstimateTotal(tuple(made), unknown)
+    every = list(estimates)
+    sums = list[Estimate]()
+    for currency in sorted({one.currency for one in every if one.currency is not None}):
+        own = sorted((one for one in every if one.currency == currency), key=lambda one: one.how)
+        with localcontext(EXACT):
+            low, expected, high = (
+                sum((getattr(one, end) or Decimal(0) for one in own), Decimal(0)) for end in ("low", "expected", "high")
+            )
+        sums.append(Estimate(low=low, expected=expected, high=high, currency=currency, how=own[0].how))
+    return EstimateTotal(tuple(sums), sum(not one.is_known for one in every))
 
 
 def sum_of(amounts: Iterable[Money]) -> tuple[Money, ...]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date, datetime, timezone
 from decimal import Decimal, localcontext
 from itertools import product
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from pydantic import ValidationError
 
@@ -95,12 +95,7 @@ def _sound_of(options: Any) -> bool | None:
     return next((word for word in said if isinstance(word, bool)), None)
 
 
-def estimate(
-    table: PriceTable,
-    wanted: Billable,
-    *,
-    on: date | None = None,
-) -> Estimate:
+def estimate(table: PriceTable, wanted: Billable, *, on: date | None = None) -> Estimate:
     """Return what a generation costs by a table.
 
     Args:
@@ -121,7 +116,7 @@ def estimate(
     except ValidationError:
         return _unknown(f"{wanted.model}: the price is beyond every bound", table)
     known = [cost for cost in found if cost is not None]
-    if len({cost.currency for cost in known}) != 1:
+    if len({cost.low.currency for cost in known}) != 1:
         why = "prices in several currencies" if known else "no price for these seconds, resolution, sound and input"
         return _unknown(f"{wanted.model}: {why}", table)
     whole = len(known) == len(found)
@@ -130,7 +125,7 @@ def estimate(
         low=low,
         expected=expected if whole else None,
         high=high if whole else None,
-        currency=known[0].currency,
+        currency=known[0].low.currency,
         how="calculated",
         note=_note(known, whole, table)[:500],
     )
@@ -140,13 +135,11 @@ def _unknown(why: str, table: PriceTable) -> Estimate:
     return Estimate(note=f"{why}{_where(table)}"[:500])
 
 
-@dataclass(frozen=True)
-class _Cost:
+class _Cost(NamedTuple):
     price: Price
-    low: Decimal
-    expected: Decimal | None
-    high: Decimal | None
-    currency: str
+    low: Money
+    expected: Money | None
+    high: Money | None
 
 
 _Way = tuple[Decimal, str | None, bool]
@@ -171,18 +164,12 @@ def _cost(table: PriceTable, prices: Sequence[Price], wanted: Billable, way: _Wa
     quantities = _quantities(price, wanted, seconds, resolution)
     if quantities is None:
         return None
-    figures: list[Money | None] = [
-        None if quantity is None else table.exchanged(price.of(quantity, table.factor), _currency(table, price))
-        for quantity in quantities
-    ]
-    low, expected, high = figures
-    if low is None:
-        return None
-    return _Cost(price, low.amount, expected and expected.amount, high and high.amount, low.currency)
 
+    def cost(quantity: Decimal) -> Money:
+        return table.exchanged(price.of(quantity, table.factor), price.currency or table.currency or "unit")
 
-def _currency(table: PriceTable, price: Price) -> str:
-    return price.currency or table.currency or "unit"
+    least, usual, most = quantities
+    return _Cost(price, cost(least), None if usual is None else cost(usual), None if most is None else cost(most))
 
 
 def _quantities(
@@ -224,12 +211,12 @@ def _tokens(
 
 def _range(known: Sequence[_Cost]) -> tuple[Decimal, Decimal | None, Decimal | None]:
     """The lowest, the middle of what is expected, and the highest; None where one of them has no such end."""
-    expected = [cost.expected for cost in known if cost.expected is not None]
-    highs = [cost.high for cost in known if cost.high is not None]
+    expected = [cost.expected.amount for cost in known if cost.expected is not None]
+    highs = [cost.high.amount for cost in known if cost.high is not None]
     middle = (min(expected) + max(expected)) / 2 if len(expected) == len(known) else None
     highest = max(highs) if len(highs) == len(known) else None
     return (
-        places(min(cost.low for cost in known)),
+        places(min(cost.low.amount for cost in known)),
         None if middle is None else places(middle),
         None if highest is None else places(highest),
     )

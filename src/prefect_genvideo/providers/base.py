@@ -11,6 +11,7 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from types import TracebackType
@@ -27,6 +28,7 @@ from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.account import checked_address, checked_key
 from prefect_genvideo.providers.answers import salvage_id
+from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
 from prefect_genvideo.providers.download import fetch_small, open_video
@@ -102,10 +104,9 @@ class VideoClient(Billing):
         self._key = self._checked("api_key", checked_key, api_key)
         self.base_url = self._checked("base_url", checked_address, base_url or self.default_base_url)
         self._timeout = timeout
-        self._stall_timeout = stall_timeout
         self._transport = transport
         self._allow_private = allow_private
-        self._max_video_size = max_video_size
+        self._download_rules = DownloadRules(self.base_url, self._key, stall_timeout, self.name, max_video_size)
         self.model_rules = model_rules or ModelRules()
         self.price_table = prices or PriceTable()
         self._clients: dict[bool, Client] = {}
@@ -145,7 +146,6 @@ class VideoClient(Billing):
             InvalidRequestError: An asset cannot be read.
         """
 
-    @abstractmethod
     async def upload(
         self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
     ) -> UploadedAsset:
@@ -161,11 +161,14 @@ class VideoClient(Billing):
             RejectedError: The provider refused it.
             TransientError: It did not get through.
         """
+        del source, filename, media_type
+        raise self._invalid("source", self._instead_of_uploads)
 
-    @abstractmethod
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Return every asset that cannot go into a body as it stands."""
+        return not_links(request)
 
+    _instead_of_uploads: ClassVar[str] = "no upload: give an http(s) link, or an s3:// URI of a bucket that can presign"
     _id_header: ClassVar[str] = ""  # of answers, with the provider's own id of the call
     _create_path: ClassVar[str]
     _query_path: ClassVar[str]  # with {task_id}
@@ -232,7 +235,7 @@ class VideoClient(Billing):
             LinkExpiredError: The link is refused; query the task for a fresh one.
             DownloadError: It is no video, the address is refused, or it does not come.
         """
-        rules = self._download_rules(self._max_video_size if max_size is None else max_size)
+        rules = self._download_rules if max_size is None else replace(self._download_rules, max_size=max_size)
         return open_video(self._downloader(), rules, url, offset=offset, if_range=if_range)
 
     async def fetch_picture(self, url: str, *, max_size: int = 5 * 1024 * 1024) -> bytes:
@@ -245,13 +248,13 @@ class VideoClient(Billing):
         Raises:
             DownloadError: It does not come, is too large, or its address is refused.
         """
-        return await fetch_small(self._downloader(), self._download_rules(max_size), url)
+        return await fetch_small(self._downloader(), replace(self._download_rules, max_size=max_size), url)
 
     def _downloader(self) -> Client:
         """The client for results; a provider's answers name their hosts, so it is guarded."""
         if self._downloads is None:
             self._downloads = Client(
-                read_timeout=self._stall_timeout,
+                read_timeout=self._download_rules.stall_timeout,
                 guard=Guard(self._trusted_hosts(), allow_private=self._allow_private),
                 transport=self._transport,
             )
@@ -292,15 +295,6 @@ class VideoClient(Billing):
     def _silence_of(self, reply: Reply) -> Facts:
         """Return what a query's answer shows that says nothing about the task."""
         return self._facts_of(reply)
-
-    def _download_rules(self, max_size: int) -> DownloadRules:
-        return DownloadRules(
-            origin=self.base_url,
-            key=self._key,
-            stall_timeout=self._stall_timeout,
-            provider=self.name,
-            max_size=max_size,
-        )
 
     def _trusted_hosts(self) -> frozenset[str]:
         return frozenset({urlsplit(self.base_url).hostname or ""})

@@ -7,8 +7,8 @@ counts as a sign of refusal is the same everywhere: see `is_refusal`.
 from __future__ import annotations
 
 import re
-from collections.abc import Container, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Container, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from prefect_genvideo.errors import (
@@ -38,7 +38,7 @@ class Facts:
     Attributes:
         status: HTTP status; 0 when there was no answer.
         envelope: Name of the form the body has, as the provider's wire module defines them.
-        codes: Every code in the body, and the failure of the exchange.
+        codes: Every code in the body, their families, `429` for that status, and the failure of the exchange.
         reason: The provider's own word for the cause.
         message: Everything the provider said.
         money: Whether the words speak of an exhausted account.
@@ -85,9 +85,9 @@ class Row:
 
     error: type[GenVideoError]
     says: str
-    statuses: Container[int] = field(default_factory=tuple[int, ...])
-    envelopes: Container[str] = field(default_factory=tuple[str, ...])
-    codes: frozenset[str] = frozenset()
+    statuses: Container[int] = ()
+    envelopes: Container[str] = ()
+    codes: Collection[str] = ()
     money: bool = False
     refused: bool = False
     upstream: bool = False
@@ -101,7 +101,7 @@ class Row:
         return (
             (not self.statuses or facts.status in self.statuses)
             and (not self.envelopes or facts.envelope in self.envelopes)
-            and (not self.codes or not self.codes.isdisjoint(facts.codes))
+            and (not self.codes or not facts.codes.isdisjoint(self.codes))
             and all(getattr(facts, sign) for sign in _SIGNS if getattr(self, sign))
         )
 
@@ -241,11 +241,14 @@ def facts_from(
         inner_codes: Codes of the supplier. They tell what a refusal is about, not whose it is.
     """
     named = frozenset({*codes, reply.failure} - {""})
+    families = {family for code in named for family in _families(code)}
+    if reply.status == 429:
+        families.add("429")
     said = reply.json is not None
     return Facts(
         status=reply.status,
         envelope=envelope,
-        codes=named | frozenset(family for code in named for family in _families(code)),
+        codes=named | families,
         reason=reason,
         message=message,
         money=any(_MONEY.search(text.replace("_", " ")) for text in (message, *map(_slug, named))),
@@ -326,7 +329,7 @@ CREATED_WITHOUT_ID: tuple[Row, ...] = (
         RateLimitedError,
         "too many requests; nothing was made",
         statuses=IN_2XX,
-        codes=frozenset({"429"}),
+        codes=("429",),
         refused=True,
         reason="rate_limited",
     ),
@@ -341,7 +344,7 @@ CREATED_WITHOUT_ID: tuple[Row, ...] = (
         envelopes=(RELAY, ERROR, JSON),
         reason="outcome unknown: success without task id",
     ),
-    Row(TransientError, "the request was not sent", statuses=(0,), codes=frozenset({NOT_SENT})),
+    Row(TransientError, "the request was not sent", statuses=(0,), codes=(NOT_SENT,)),
     Row(UnknownOutcomeError, "the outcome is unknown", reason="outcome unknown"),
 )
 """The end of every create's table: a 2xx without an id is a refusal only where there is a positive sign of one."""

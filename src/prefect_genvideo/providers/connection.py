@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections import deque
-from collections.abc import Iterable
 from typing import Any
 
 import anyio
@@ -175,40 +174,27 @@ class Connection(asyncio.Protocol, httpcore.AsyncNetworkStream):
         return self._transport.get_extra_info(names.get(info, info))
 
 
-async def connect(
-    host: str,
-    port: int,
-    timeout: float | None,
-    local_address: str | None = None,
-    options: Iterable[httpcore.SOCKET_OPTION] | None = None,
-) -> Connection:
+async def connect(host: str, port: int, timeout: float | None) -> Connection:
     """Open a TCP connection.
 
     Args:
         host: Name or address.
         port: Its port.
         timeout: Seconds for looking the name up and connecting.
-        local_address: Address to connect from.
-        options: For the socket, as `setsockopt` takes them.
 
     Raises:
         httpcore.ConnectTimeout: It took too long.
         httpcore.ConnectError: It failed.
     """
-    local = None if local_address is None else (local_address, 0)
     loop = asyncio.get_running_loop()
     try:
         with anyio.fail_after(timeout):
             # Of several addresses, the next is tried when one is silent for a moment (RFC 8305).
-            transport, connection = await loop.create_connection(
-                Connection, host, port, local_addr=local, happy_eyeballs_delay=_NEXT_ADDRESS
-            )
+            _, connection = await loop.create_connection(Connection, host, port, happy_eyeballs_delay=_NEXT_ADDRESS)
     except TimeoutError:
         raise httpcore.ConnectTimeout(f"{host} did not answer in time") from None
     except OSError as error:
         raise httpcore.ConnectError(str(error)) from error
-    for option in options or ():
-        transport.get_extra_info("socket").setsockopt(*option)
     return connection
 
 

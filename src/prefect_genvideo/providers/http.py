@@ -259,12 +259,11 @@ async def exchange(
         id_header: The header that carries the other side's id of the call; it is kept before the body is read.
         size: How many times `ANSWER_LIMIT` and `VALUES_LIMIT` the answer may have.
     """
-    request_id: str | None = None
     try:
         request = client.request(method, url, headers=headers, content=content, files=files)
     except (httpx.InvalidURL, ValueError, TypeError):
         return Reply(failure=NOT_SENT)
-    body, failure, response = bytearray(), TIMED_OUT, None
+    body, failure, response, request_id = bytearray(), TIMED_OUT, None, None
     try:
         with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
             response = await client.send(request)

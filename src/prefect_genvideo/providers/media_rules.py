@@ -5,15 +5,49 @@ A fact that is not known is not held against the asset: links are taken on trust
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
+from dataclasses import dataclass
 
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.providers.rules import Broken, Check, Wanted
 
 # Seconds; containers round to their own clock.
 _ROUNDING = 0.01
-# Frames per second; 23.976 is what people call 24.
-_RATE_ROUNDING = 0.05
+
+
+@dataclass(frozen=True)
+class Measure:
+    """What of an asset a document limits.
+
+    Attributes:
+        known: Its values, as far as they are known.
+        shown: The same for people.
+        rounding: By how much a value may be off.
+    """
+
+    known: Callable[[MediaInfo], Iterable[float]]
+    shown: Callable[[MediaInfo], str]
+    rounding: float = 0.0
+
+
+def _sides(info: MediaInfo) -> str:
+    return f"{info.width}x{info.height}"
+
+
+BYTES = Measure(lambda info: [info.size], lambda info: f"{info.size} bytes")
+"""Size of the file."""
+SIDES = Measure(lambda info: filter(None, (info.width, info.height)), _sides)
+"""Width and height, in pixels."""
+PIXELS = Measure(lambda info: [info.width * info.height] if info.width and info.height else [], _sides)
+"""Width times height."""
+SIDES_RATIO = Measure(lambda info: [info.width / info.height] if info.width and info.height else [], _sides)
+"""Width over height."""
+SECONDS = Measure(
+    lambda info: [] if info.seconds is None else [info.seconds], lambda info: f"{info.seconds:.2f} s", _ROUNDING
+)
+"""Length."""
+RATE = Measure(lambda info: [] if info.fps is None else [info.fps], lambda info: f"{info.fps:.2f} fps", 0.05)
+"""Frames per second; 23.976 is what people call 24."""
 
 
 def media_kind(lists: str, kind: str) -> Check:
@@ -36,59 +70,17 @@ def media_types(lists: str, allowed: Container[str]) -> Check:
     return _each(lists, lambda info: info.media_type in allowed, lambda info: info.media_type)
 
 
-def bytes_below(lists: str, limit: int, *, inclusive: bool = False) -> Check:
-    """Every asset of the list is smaller than the limit.
+def within(lists: str, measure: Measure, low: float, high: float) -> Check:
+    """A measure of every asset of the list is within both ends, where known.
 
     Args:
         lists: `images`, `videos`, `audios` or `frames`.
-        limit: Bytes.
-        inclusive: Whether the limit itself is allowed.
+        measure: e.g. `SECONDS`.
+        low: In the measure's unit.
+        high: In the measure's unit.
     """
-    most = limit if inclusive else limit - 1
-    return _each(lists, lambda info: info.size <= most, lambda info: f"{info.size} bytes")
-
-
-def pixels_between(lists: str, low: int, high: int) -> Check:
-    """Width times height is within both ends, where known.
-
-    Args:
-        lists: `images`, `videos` or `frames`.
-        low: Pixels.
-        high: Pixels.
-    """
-    return _each(
-        lists,
-        lambda info: not info.width or not info.height or low <= info.width * info.height <= high,
-        _sides,
-    )
-
-
-def sides_between(lists: str, low: int, high: int) -> Check:
-    """Both sides are within both ends, where known.
-
-    Args:
-        lists: `images`, `videos` or `frames`.
-        low: Pixels.
-        high: Pixels.
-    """
-    return _each(
-        lists,
-        lambda info: all(low <= side <= high for side in (info.width, info.height) if side),
-        _sides,
-    )
-
-
-def sides_ratio_between(lists: str, low: float, high: float) -> Check:
-    """Width over height is within both ends, where known.
-
-    Args:
-        lists: `images`, `videos` or `frames`.
-        low: Width over height.
-        high: Width over height.
-    """
-    return _each(
-        lists, lambda info: not info.width or not info.height or low <= info.width / info.height <= high, _sides
-    )
+    low, high = low - measure.rounding, high + measure.rounding
+    return _each(lists, lambda info: all(low <= value <= high for value in measure.known(info)), measure.shown)
 
 
 def seconds_together(lists: str, low: float, high: float) -> Check:
@@ -108,40 +100,6 @@ def seconds_together(lists: str, low: float, high: float) -> Check:
             yield lists, f"{total:.2f} s together"
 
     return check
-
-
-def seconds_each(lists: str, low: float, high: float) -> Check:
-    """Every asset of the list lasts so long, where known.
-
-    Args:
-        lists: `videos` or `audios`.
-        low: Seconds.
-        high: Seconds.
-    """
-    return _each(
-        lists,
-        lambda info: info.seconds is None or low - _ROUNDING <= info.seconds <= high + _ROUNDING,
-        lambda info: f"{info.seconds:.2f} s",
-    )
-
-
-def rate_between(lists: str, low: float, high: float) -> Check:
-    """Every video of the list has so many frames a second, where known.
-
-    Args:
-        lists: `videos`.
-        low: Frames per second.
-        high: Frames per second.
-    """
-    return _each(
-        lists,
-        lambda info: info.fps is None or low - _RATE_ROUNDING <= info.fps <= high + _RATE_ROUNDING,
-        lambda info: f"{info.fps:.2f} fps",
-    )
-
-
-def _sides(info: MediaInfo) -> str:
-    return f"{info.width}x{info.height}"
 
 
 def _each(lists: str, fine: Callable[[MediaInfo], bool], show: Callable[[MediaInfo], str]) -> Check:

@@ -239,14 +239,15 @@ class _Backend(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
+        del local_address, socket_options  # the connections above are made without
         if self._guard is None or self._guard.trusts(host):
-            return await connect(host, port, timeout, local_address, socket_options)
+            return await connect(host, port, timeout)
         addresses = await self._checked(host, port, timeout)
         share = None if timeout is None else timeout / len(addresses)
         failure: Exception | None = None
         for address in addresses:
             try:
-                return await connect(address, port, share, local_address, socket_options)
+                return await connect(address, port, share)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
         raise failure or httpcore.ConnectError(f"{host} has no address")

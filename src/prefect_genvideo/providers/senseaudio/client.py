@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
-from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.models import Generation, Problem, VideoRequest
 from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text, listed_names
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
@@ -51,6 +51,10 @@ class SenseAudioClient(VideoClient):
     _manners: ClassVar[Manners] = Manners(plain_ids=False, video_links=wire.VIDEO_LINKS)
     _create_table: ClassVar[tuple[Row, ...]] = wire.CREATE
     _query_table: ClassVar[tuple[Row, ...]] = wire.QUERY
+    _instead_of_uploads: ClassVar[str] = (
+        "no upload: local images go into the request as they are; for videos and audios give an http(s) link, or "
+        "an s3:// URI of a bucket that can presign"
+    )
 
     def rules(self, model: str) -> tuple[Rule, ...]:
         """Return the general rules, and its own for a documented model; see `senseaudio.rules`."""
@@ -85,25 +89,6 @@ class SenseAudioClient(VideoClient):
         if full.timeout is not None:
             body["timeout"] = full.timeout
         return body | _vendor_fields(full)
-
-    async def upload(
-        self, source: str | Path | bytes, filename: str | None = None, media_type: str | None = None
-    ) -> UploadedAsset:
-        """Not offered by this API.
-
-        Args:
-            source: Not used.
-            filename: Not used.
-            media_type: Not used.
-
-        Raises:
-            InvalidRequestError: Always; it says what to do instead.
-        """
-        raise self._invalid(
-            "source",
-            "no upload: local images go into the request as they are; for videos and audios give an http(s) link, or "
-            "an s3:// URI of a bucket that can presign",
-        )
 
     def known_limits(self, model: str) -> tuple[ModelLimits, str]:
         """Return the documented limits, or those of the family; see `VideoClient.known_limits`."""

@@ -90,25 +90,25 @@ _IMAGE_RULES: tuple[Rule, ...] = tuple(
     for lists in ("images", "frames")
     for rule in (
         Rule(m.media_types(lists, _IMAGES), "jpeg, png, webp, bmp, tiff or gif", _LATER, f"kind of {lists}"),
-        Rule(m.bytes_below(lists, IMAGE_LIMIT, inclusive=True), f"at most 30 MB; {_LOOSER}", _LATER),
-        Rule(m.sides_between(lists, 300, 6000), f"300 to 6000 pixels a side; {_LOOSER}", _LATER),
-        Rule(m.sides_ratio_between(lists, 0.4, 2.5), f"width to height from 0.4 to 2.5; {_LOOSER}", _LATER),
+        Rule(m.within(lists, m.BYTES, 0, IMAGE_LIMIT), f"at most 30 MB; {_LOOSER}", _LATER),
+        Rule(m.within(lists, m.SIDES, 300, 6000), f"300 to 6000 pixels a side; {_LOOSER}", _LATER),
+        Rule(m.within(lists, m.SIDES_RATIO, 0.4, 2.5), f"width to height from 0.4 to 2.5; {_LOOSER}", _LATER),
     )
 )
 _VIDEO_RULES: tuple[Rule, ...] = (
     Rule(m.media_types("videos", _VIDEOS), "mp4 or mov", _LATER, "kind of videos"),
-    Rule(m.bytes_below("videos", VIDEO_LIMIT, inclusive=True), "at most 50 MB each", _LATER),
-    Rule(m.seconds_each("videos", 2, 15), "2 to 15 seconds each", _LATER),
+    Rule(m.within("videos", m.BYTES, 0, VIDEO_LIMIT), "at most 50 MB each", _LATER),
+    Rule(m.within("videos", m.SECONDS, 2, 15), "2 to 15 seconds each", _LATER),
     Rule(m.seconds_together("videos", 0, 15), "at most 15 seconds together", _LATER),
-    Rule(m.pixels_between("videos", 409_600, 927_408), "409600 to 927408 pixels", _LATER),
-    Rule(m.sides_between("videos", 300, 6000), "300 to 6000 pixels a side", _LATER),
-    Rule(m.sides_ratio_between("videos", 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
-    Rule(m.rate_between("videos", 24, 60), "24 to 60 frames a second", _LATER),
+    Rule(m.within("videos", m.PIXELS, 409_600, 927_408), "409600 to 927408 pixels", _LATER),
+    Rule(m.within("videos", m.SIDES, 300, 6000), "300 to 6000 pixels a side", _LATER),
+    Rule(m.within("videos", m.SIDES_RATIO, 0.4, 2.5), "width to height from 0.4 to 2.5", _LATER),
+    Rule(m.within("videos", m.RATE, 24, 60), "24 to 60 frames a second", _LATER),
 )
 _AUDIO_RULES: tuple[Rule, ...] = (
     Rule(m.media_types("audios", _AUDIOS), "wav or mp3", _LATER, "kind of audios"),
-    Rule(m.bytes_below("audios", AUDIO_LIMIT, inclusive=True), "at most 15 MB each", _LATER),
-    Rule(m.seconds_each("audios", 2, 15), "2 to 15 seconds each", _LATER),
+    Rule(m.within("audios", m.BYTES, 0, AUDIO_LIMIT), "at most 15 MB each", _LATER),
+    Rule(m.within("audios", m.SECONDS, 2, 15), "2 to 15 seconds each", _LATER),
     Rule(m.seconds_together("audios", 0, 15), "at most 15 seconds together", _LATER),
 )
 

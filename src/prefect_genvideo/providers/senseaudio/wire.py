@@ -42,22 +42,19 @@ _LIMITS: tuple[Row, ...] = (
     Row(
         RateLimitedError,
         "too many generations at once; nothing was made",
-        codes=frozenset({"400015"}),
+        codes=("400015",),
         reason="max concurrency",
     ),
-    Row(RateLimitedError, "too many requests", codes=frozenset({"429000"}), reason="rate_limited"),
+    Row(RateLimitedError, "too many requests", codes=("429000",), reason="rate_limited"),
     Row(
         RateLimitedError,
         "the usage limit is reached",
-        codes=frozenset({"429002"}),
+        codes=("429002",),
         reason="limit reached",
         retry_after=_USAGE_WAIT,
     ),
 )
-_RATE: tuple[Row, ...] = (
-    Row(RateLimitedError, "too many requests", statuses=IN_4XX, codes=frozenset({"429"}), reason="rate_limited"),
-    Row(RateLimitedError, "too many requests", statuses=(429,), reason="rate_limited"),
-)
+_RATE = Row(RateLimitedError, "too many requests", statuses=IN_4XX, codes=("429",), reason="rate_limited")
 
 # FAQ `common_problems`: 401 comes for both.
 _KEY_OR_ACCOUNT = "the key is missing or wrong, or its account has no money or is blocked"
@@ -66,13 +63,9 @@ CREATE: tuple[Row, ...] = (
     # By ref_code, whatever the status
     *_LIMITS,
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
-    Row(
-        ModelUnavailableError,
-        "the model does not exist or cannot do this",
-        codes=frozenset({"400033", "400034"}),
-    ),
-    *_RATE,
-    Row(RejectedError, "the parameters are refused", codes=frozenset({"4xxxxx"})),
+    Row(ModelUnavailableError, "the model does not exist or cannot do this", codes=("400033", "400034")),
+    _RATE,
+    Row(RejectedError, "the parameters are refused", codes=("4xxxxx",)),
     # By status
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
     Row(QuotaError, "no money", statuses=(402,)),
@@ -97,13 +90,13 @@ BUSY_NOT_OFFERED = Row(
 """`BUSY` for one that is not."""
 
 QUERY: tuple[Row, ...] = (
-    Row(TaskLostError, "the task id is unknown", codes=frozenset({"404000"})),
+    Row(TaskLostError, "the task id is unknown", codes=("404000",)),
     Row(TaskLostError, "the task id is unknown", statuses=(404,), envelopes=(ERROR,)),
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,), reason="credentials"),
     BARRED_QUERY,
     *_LIMITS,
-    *_RATE,
-    Row(TransientError, "busy", codes=frozenset({BUSY}), reason="busy"),
+    _RATE,
+    Row(TransientError, "busy", codes=(BUSY,), reason="busy"),
     *SAYS_NOTHING,
 )
 """Meaning of a query's answer that says nothing usable about the task."""
@@ -111,7 +104,7 @@ QUERY: tuple[Row, ...] = (
 MODELS: tuple[Row, ...] = (
     *_LIMITS,
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
-    *_RATE,
+    _RATE,
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
     Row(TransientError, "the models could not be listed", statuses=(408, 425)),
     Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),

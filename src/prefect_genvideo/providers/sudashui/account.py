@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
+from functools import cached_property
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
@@ -56,23 +57,16 @@ class SudashuiAccount(VideoClient):
 
     tells_money: ClassVar[bool] = True
 
-    _call_budget: CallBudget | None = None
     _shared_calls: SharedCalls | None = None
     _calls: int = CALLS
     _counts_alone: bool = False
     _log: tuple[float, AccountLog] | None = None
     _site: tuple[float, Site] | None = None
 
-    @property
+    @cached_property
     def call_budget(self) -> CallBudget:
         """The bucket of calls for balance and log, shared with all clients of the process that ask the same host."""
-        if self._call_budget is None:
-            self._call_budget = budget_of(self._host, self._calls, money.WINDOW)
-        return self._call_budget
-
-    @call_budget.setter
-    def call_budget(self, budget: CallBudget) -> None:
-        self._call_budget = budget
+        return budget_of(self._host, self._calls, money.WINDOW)
 
     def share_calls(self, store: ObjectStore | None, calls: int) -> None:
         """Count questions about balance and log together with all that keep their ledger in this store.

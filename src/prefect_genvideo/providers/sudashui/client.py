@@ -12,11 +12,10 @@ from urllib.parse import urlsplit
 import anyio.to_thread
 import httpx
 
-from prefect_genvideo.models import Problem, UploadedAsset, VideoRequest
+from prefect_genvideo.models import UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import JsonObject, as_number, as_object, listed_names, url_parts
-from prefect_genvideo.providers.assets import not_links
+from prefect_genvideo.providers.answers import JsonObject, as_link, as_number, as_object, listed_names, url_parts
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.http import Reply
@@ -148,11 +147,11 @@ class SudashuiClient(SudashuiAccount):
             files = {"file": (prepared.name, file, prepared.media_type)}
             # Slow ones must not keep questions waiting.
             reply = await self._exchange("POST", f"{self.files_url}/", files=files, fresh=True)
-        found = wire.uploaded(reply)
-        if found.url is None:
-            table = (wire.UNUSABLE_LINK,) if found.named else wire.UPLOAD
-            raise self._error(table, wire.upload_facts(reply))
-        return UploadedAsset(url=found.url, expires_at=_expiry(as_object(reply.json)))
+        named = wire.named_links(reply)
+        url = next(filter(None, map(as_link, named)), None)
+        if url is None:
+            raise self._error((wire.UNUSABLE_LINK,) if named else wire.UPLOAD, wire.upload_facts(reply))
+        return UploadedAsset(url=url, expires_at=_expiry(as_object(reply.json)))
 
     async def models(self) -> list[str]:
         """Return the names of the models that the account is offered now."""
@@ -179,9 +178,6 @@ class SudashuiClient(SudashuiAccount):
     def _trusted_hosts(self) -> frozenset[str]:
         return super()._trusted_hosts() | {urlsplit(self.files_url).hostname or ""}
 
-    def _unsendable(self, request: VideoRequest) -> list[Problem]:
-        return not_links(request)
-
     def _facts_of(self, reply: Reply) -> Facts:
         return wire.facts_of(reply)
 
@@ -201,7 +197,7 @@ def _payload(request: VideoRequest) -> JsonObject:
         "lastFrameUrl": request.last_frame,
     }
     given = {field: value for field, value in fields.items() if value}
-    return given | {name: value for name, value in request.options.items() if name not in RESERVED | set(fields)}
+    return given | {name: value for name, value in request.options.items() if name not in RESERVED}
 
 
 def _expiry(answer: JsonObject) -> datetime:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate, Span
-from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney
+from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, TaskMoney, is_first
 from prefect_genvideo.providers.sudashui.log import time_in, time_of
 
 SETTLE_TIME = timedelta(minutes=10)
@@ -33,14 +33,8 @@ class _Looked:
     @property
     def charges(self) -> list[LogRow]:
         """First charges of creates of the model; a row that does not say what it is counts, for caution."""
-        return [
-            row
-            for row in self.log.rows
-            if row.type == CHARGE
-            and not row.is_settlement
-            and row.is_task is not False
-            and row.model == self.lost.request.model
-        ]
+        model = self.lost.request.model
+        return [row for row in self.log.rows if is_first(row) and row.is_task is not False and row.model == model]
 
     @property
     def unclaimed(self) -> list[LogRow]:
@@ -70,8 +64,8 @@ class _Looked:
     @property
     def strange_tasks(self) -> list[str]:
         """Tasks of the model that the log names and the ledger does not know."""
-        rows = (row for row in self.log.rows if row.model == self.lost.request.model)
-        return _distinct(row.task_id for row in rows if row.task_id not in self.lost.known_task_ids)
+        named = dict.fromkeys(row.task_id for row in self.log.rows if row.model == self.lost.request.model)
+        return [task_id for task_id in named if task_id and task_id not in self.lost.known_task_ids]
 
     def _is_known(self, row: LogRow) -> bool:
         lost = self.lost
@@ -119,7 +113,7 @@ class _Looked:
     @property
     def silence(self) -> str:
         """Why a missing row proves nothing; empty where it is evidence."""
-        if not any(row.type == CHARGE for row in self.log.rows):
+        if not _has_charges(self.log):
             return "log proves nothing"
         if self.is_cut:
             return "window not covered"
@@ -139,21 +133,16 @@ def lacks_charges(log: AccountLog, known: Iterable[str]) -> bool:
         log: The log.
         known: Request ids of creates that were accepted.
     """
-    oldest = log.oldest
-    for request_id in known:
-        moment = time_in(request_id)
-        covered = moment is not None and not (log.truncated and oldest is not None and moment <= oldest)
-        if (
-            covered
-            and log.charge_of(request_id) is None
-            and (log.has_request_ids or not log.rows or _only_refunds(log))
-        ):
-            return True
-    return False
+    if _has_charges(log) and not log.has_request_ids:
+        return False
+    begins = log.oldest if log.truncated else None
+    times = ((request_id, time_in(request_id)) for request_id in known)
+    covered = (name for name, moment in times if moment is not None and (begins is None or moment > begins))
+    return any(log.charge_of(name) is None for name in covered)
 
 
-def _only_refunds(log: AccountLog) -> bool:
-    return not any(row.type == CHARGE for row in log.rows)
+def _has_charges(log: AccountLog) -> bool:
+    return any(row.type == CHARGE for row in log.rows)
 
 
 def _fits(row: LogRow, span: Span) -> bool:
@@ -201,25 +190,15 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
             return FoundCreate("unknown", why, evidence=_nothing(why))
         told = f"no unclaimed charge of {lost.request.model} {looked.span}"
         return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
-    if not lost.key_is_ours or len(fitting) != lost.lost_alike or not all(map(_can_be_told, fitting)):
-        return FoundCreate(
-            "ambiguous",
-            "candidates",
-            candidates=len(fitting),
-            evidence=_several(looked, fitting),
-            rows=looked.as_candidates(fitting),
-        )
-    if len(fitting) > 1:
-        whole = sum(row.quota for row in fitting)
-        told = f"{len(fitting)} lost creates of {lost.request.model} were all charged, {whole} together"
-        return FoundCreate(
-            "charged",
-            "by count",
-            candidates=len(fitting),
-            evidence=f"{told}; whose is whose is open",
-            rows=looked.as_candidates(fitting),
-        )
-    return _charged(looked, fitting[0], "by elimination")
+    rows, count = looked.as_candidates(fitting), len(fitting)
+    if not lost.key_is_ours or count != lost.lost_alike or not all(map(_can_be_told, fitting)):
+        told = f"charges that fit ({count} for {lost.lost_alike} lost): {'; '.join(map(_in_words, rows))}. "
+        return FoundCreate("ambiguous", "candidates", candidates=count, evidence=f"{told}A person decides.", rows=rows)
+    if count == 1:
+        return _charged(looked, fitting[0], "by elimination")
+    whole = sum(row.quota for row in fitting)
+    told = f"{count} lost creates of {lost.request.model} were all charged, {whole} together; whose is whose is open"
+    return FoundCreate("charged", "by count", candidates=count, evidence=told, rows=rows)
 
 
 def _charged(looked: _Looked, row: LogRow, certainty: str) -> FoundCreate:
@@ -277,10 +256,6 @@ def _said(row: LogRow) -> str:
     return ", ".join(filter(None, parts))
 
 
-def _distinct(values: Iterable[str | None]) -> list[str]:
-    return [value for value in dict.fromkeys(values) if value is not None]
-
-
 def _nothing(why: str, request_id: str | None = None) -> str:
     words = {
         "log proves nothing": "the log has no charge at all: it may be empty, cleaned or switched off",
@@ -290,11 +265,6 @@ def _nothing(why: str, request_id: str | None = None) -> str:
         "too early": f"no charge yet; it may still come until {SETTLE_TIME.seconds // 60} minutes after giving up",
     }
     return f"{words[why]}{f' (request id {request_id})' if request_id else ''}. Nothing can be concluded."
-
-
-def _several(looked: _Looked, fitting: list[LogRow]) -> str:
-    shown = "; ".join(map(_in_words, looked.as_candidates(fitting)))
-    return f"charges that fit ({len(fitting)} for {looked.lost.lost_alike} lost): {shown}. A person decides."
 
 
 def _in_words(one: Candidate) -> str:

@@ -55,19 +55,7 @@ ASPECT_RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9", "21:9", "adaptive")
 PAYLOAD_FIELDS = ("aspectRatio", "mode", "imageUrls", "videoUrls", "audioUrls", "firstFrameUrl", "lastFrameUrl")
 """Everything that the object inside `metadata.payload` supports."""
 
-FORBIDDEN_OUTER = frozenset(
-    {
-        "images",
-        "imageUrls",
-        "videoUrls",
-        "audioUrls",
-        "firstFrameUrl",
-        "lastFrameUrl",
-        "aspectRatio",
-        "mode",
-        "resolution",
-    }
-)
+FORBIDDEN_OUTER = frozenset((*PAYLOAD_FIELDS, "images", "resolution"))
 """基础参数: 不要在外层传 …"""
 FORBIDDEN_INNER = frozenset({"model", "resolution", "duration", "prompt"})
 """参数规则: metadata.payload 内不能传 …"""
@@ -134,14 +122,14 @@ DOCUMENTED: tuple[Rule, ...] = (
     Rule(m.media_types("frames", _IMAGES), "jpg, jpeg, png or webp", _DOC + "文件类型与限制"),
     Rule(m.media_types("audios", _AUDIOS), "mp3 or wav", _DOC + "生成任务素材限制"),
     Rule(m.media_types("videos", _VIDEOS), "mp4 or mov", _DOC + "文件类型与限制"),
-    Rule(m.bytes_below("images", 30 * MB), "less than 30 MB each", _DOC + "生成任务素材限制"),
-    Rule(m.bytes_below("frames", 30 * MB), "less than 30 MB each", _DOC + "文件类型与限制"),
-    Rule(m.bytes_below("audios", 15 * MB), "less than 15 MB each", _DOC + "生成任务素材限制"),
-    Rule(m.bytes_below("videos", 50 * MB), "less than 50 MB each", _DOC + "生成任务素材限制"),
+    Rule(m.within("images", m.BYTES, 0, 30 * MB - 1), "less than 30 MB each", _DOC + "生成任务素材限制"),
+    Rule(m.within("frames", m.BYTES, 0, 30 * MB - 1), "less than 30 MB each", _DOC + "文件类型与限制"),
+    Rule(m.within("audios", m.BYTES, 0, 15 * MB - 1), "less than 15 MB each", _DOC + "生成任务素材限制"),
+    Rule(m.within("videos", m.BYTES, 0, 50 * MB - 1), "less than 50 MB each", _DOC + "生成任务素材限制"),
     Rule(m.seconds_together("audios", 0, 15), "at most 15 seconds together", _DOC + "生成任务素材限制"),
     Rule(m.seconds_together("videos", 2, 15), "2 to 15 seconds together", _DOC + "生成任务素材限制"),
     Rule(
-        m.pixels_between("videos", 409_600, 927_408),
+        m.within("videos", m.PIXELS, 409_600, 927_408),
         "409600 to 927408 pixels, e.g. 640x640 to 834x1112",
         _DOC + "生成任务素材限制",
     ),

@@ -12,7 +12,7 @@ supplier's HTTP status: a 401 there is about the gateway's own account at that s
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from prefect_genvideo.errors import (
@@ -25,7 +25,7 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.providers.answers import JsonObject, as_link, as_object, as_text, as_word, is_link
+from prefect_genvideo.providers.answers import JsonObject, as_link, as_object, as_text, as_word, is_link, names
 from prefect_genvideo.providers.classify import (
     BARRED_QUERY,
     CREATED_WITHOUT_ID,
@@ -58,13 +58,7 @@ _GATEWAY = frozenset({RELAY, ERROR})
 _MONEY_CODES = frozenset({"insufficient_user_quota", "pre_consume_token_quota_failed"})
 # Faults after which the gateway refunds and stores no task.
 _NOTHING_MADE = frozenset(
-    {
-        "do_request_failed",
-        "get_channel_failed",
-        "read_response_body_failed",
-        "unmarshal_response_failed",
-        "task_insert_failed",
-    }
+    names("do_request_failed get_channel_failed read_response_body_failed unmarshal_response_failed task_insert_failed")
 )
 
 # Codes that tell the relay's envelope even where a fork leaves `data` out.
@@ -75,46 +69,31 @@ CRASHED = "*crashed*"
 
 # The gateway's, Ark's and Vidu's words for a model that is not served.
 _MODEL_CODES = frozenset(
-    {
-        *(
-            "model_not_found",
-            "model_unavailable",
-            "ModelUnavailable",
-            "ModelNotOpen",
-            "InvalidEndpointOrModel.NotFound",
-        ),
-        "InvalidEndpointOrModel.ModelIDAccessDisabled",
-    }
+    names(
+        "model_not_found model_unavailable ModelUnavailable ModelNotOpen InvalidEndpointOrModel.NotFound"
+        " InvalidEndpointOrModel.ModelIDAccessDisabled"
+    )
 )
 
 CREATE: tuple[Row, ...] = (
     # What no machine may send again, whatever the status
-    Row(
-        UnknownOutcomeError,
-        "billing failed, but the task was kept",
-        codes=frozenset({"task_billing_settlement_failed"}),
-    ),
+    Row(UnknownOutcomeError, "billing failed, but the task was kept", codes=("task_billing_settlement_failed",)),
     Row(
         UnknownOutcomeError,
         "the gateway crashed in the middle of the call; the outcome is unknown",
-        codes=frozenset({CRASHED}),
+        codes=(CRASHED,),
         reason="outcome unknown",
     ),
     # Refused whatever the status
-    Row(RejectedError, "the payload is wrong", codes=frozenset({"build_request_failed"})),
+    Row(RejectedError, "the payload is wrong", codes=("build_request_failed",)),
     Row(QuotaError, "no money", codes=_MONEY_CODES),
-    Row(QuotaError, "a limit of the account's plan", statuses=IN_4XX, codes=frozenset({"entitlement_*"})),
+    Row(QuotaError, "a limit of the account's plan", statuses=IN_4XX, codes=("entitlement_*",)),
     Row(ModelUnavailableError, "the model is wrong or not served now", codes=_MODEL_CODES),
-    Row(RateLimitedError, "too many requests; nothing was made", statuses=(429,), reason="rate_limited"),
     Row(
-        RateLimitedError,
-        "too many requests; nothing was made",
-        statuses=IN_4XX,
-        codes=frozenset({"429"}),
-        reason="rate_limited",
+        RateLimitedError, "too many requests; nothing was made", statuses=IN_4XX, codes=("429",), reason="rate_limited"
     ),
     Row(RejectedError, "refused for what it would show", envelopes=_GATEWAY, moderation=True),
-    Row(RejectedError, "the parameters are refused", envelopes=(RELAY,), codes=frozenset({"invalid_request"})),
+    Row(RejectedError, "the parameters are refused", envelopes=(RELAY,), codes=("invalid_request",)),
     # The supplier's verdict on the gateway's own account: this model's trouble, not the user's
     Row(ModelUnavailableError, "the gateway's supplier does not know the model", statuses=(404,), upstream=True),
     Row(RejectedError, "the gateway's supplier refused", statuses=(400, 401, 402, 403), upstream=True),
@@ -143,7 +122,7 @@ CREATE: tuple[Row, ...] = (
 """Meaning of a create's answer that brought no task id."""
 
 QUERY: tuple[Row, ...] = (
-    Row(TaskLostError, "the task id is unknown", codes=frozenset({"task_not_exist", "task_not_found", "TaskNotFound"})),
+    Row(TaskLostError, "the task id is unknown", codes=("task_not_exist", "task_not_found", "TaskNotFound")),
     BARRED_QUERY,
     Row(RateLimitedError, "too many queries", statuses=(429,), reason="rate_limited"),
     *SAYS_NOTHING,
@@ -270,31 +249,17 @@ _URL_KEYS = ("url", "fileurl", "link", "href", "src", "downloadurl", "publicurl"
 _URL_HOLDERS = frozenset(("data", "result", "file", "files"))
 
 
-@dataclass(frozen=True)
-class Uploaded:
-    """What an upload's answer names.
-
-    Attributes:
-        url: The asset's link.
-        named: Whether a link is named at all, be it an unusable one.
-    """
-
-    url: str | None = None
-    named: bool = False
-
-
-def uploaded(reply: Reply) -> Uploaded:
-    """Find the link in an upload's answer: in `data`, in a list, or as all that there is."""
+def named_links(reply: Reply) -> list[Any]:
+    """Return what stands where an upload's answer has its link, the likeliest first: in `data`, in a list, or alone."""
     if reply.status not in IN_2XX:
-        return Uploaded()
-    if reply.json is None:
-        return Uploaded(as_link(reply.body.decode("utf-8", "replace")))
-    named = _named_links(reply.json)
-    return Uploaded(next(filter(None, map(as_link, named)), None), bool(named))
+        return []
+    if reply.json is not None:
+        return _named_in(reply.json)
+    alone = as_link(reply.body.decode("utf-8", "replace"))
+    return [alone] if alone else []
 
 
-def _named_links(answer: Any) -> list[Any]:
-    """What stands where a link would, the likeliest first."""
+def _named_in(answer: Any) -> list[Any]:
     places = [node for node in walk(answer) if node.path and set(node.path[:-1]) <= _URL_HOLDERS]
     told = [(node.path[-1], node.value) for node in places if node.value not in (None, "")]
     named = [value for key in _URL_KEYS for name, value in told if name == key]
