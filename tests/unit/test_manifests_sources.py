@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections import OrderedDict
 from collections.abc import Iterator
 from datetime import date
-from functools import partial
+from functools import lru_cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Event, Thread
@@ -23,6 +22,7 @@ from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
 from prefect_genvideo.errors import DestinationError, DownloadError, InvalidRequestError
 from prefect_genvideo.storage import LocalStore
+from prefect_genvideo.storage.s3 import client
 from tests.fixtures.expected import failing, refusing
 from tests.fixtures.s3 import S3Server
 
@@ -181,7 +181,8 @@ async def test_an_object_in_s3_without_a_home(s3: S3Server, monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    monkeypatch.setattr("prefect_genvideo.storage.s3.client._clients", OrderedDict[Any, Any]())
+    anew = lru_cache(client._new_client.__wrapped__)  # pyright: ignore[reportPrivateUsage]  # no client of before
+    monkeypatch.setattr(client, "_new_client", anew)
     manifest = await load_manifest(f"s3://{bucket}/a.jsonl", home=LocalStore(tmp_path))
     assert len(manifest.rows) == 1
 

@@ -9,30 +9,34 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, render_key, slug
+from prefect_genvideo.ledger import LedgerRecord
+from prefect_genvideo.models import Generation
+from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, object_key_of, slug
 from prefect_genvideo.storage import clean_key
 
-FACTS = {
-    "date": datetime(2026, 11, 22, 1, 30, tzinfo=timezone.utc),
-    "provider": "sudashui",
-    "model": "sd-2-720p",
-    "task_id": "task_0a1b",
-    "prompt": "A cat, surfing: at dusk!",
-    "idempotency_key": "daily-2026-11-22",
-    "flow_run": "6f1c",
-}
+RECORD = LedgerRecord(
+    key="daily-2026-11-22",
+    provider="sudashui",
+    model="sd-2-720p",
+    account="a",
+    fingerprint="f",
+    request={"prompt": "A cat, surfing: at dusk!"},
+    flow_run_id="6f1c",
+    created_at=datetime(2026, 11, 22, 1, 30, tzinfo=timezone.utc),
+)
+TASK = Generation(provider="sudashui", task_id="task_0a1b", state="succeeded")
 
 
 def test_the_default_name() -> None:
     """Day, model, task id."""
-    assert render_key(DEFAULT_TEMPLATE, FACTS) == "2026-11-22/sd-2-720p/task_0a1b.mp4"
+    assert object_key_of(DEFAULT_TEMPLATE, RECORD, TASK) == "2026-11-22/sd-2-720p/task_0a1b.mp4"
     assert check_template(DEFAULT_TEMPLATE) == []
 
 
 def test_every_field_can_be_used() -> None:
     """Each is replaced by one harmless segment."""
     template = "/".join(f"{{{field}}}" for field in FIELDS) + ".mp4"
-    assert render_key(template, FACTS) == (
+    assert object_key_of(template, RECORD, TASK) == (
         "2026-11-22/2026/11/22/sudashui/sd-2-720p/task_0a1b/a-cat-surfing-at-dusk/daily-2026-11-22/6f1c/mp4.mp4"
     )
 
@@ -59,13 +63,15 @@ def test_bad_templates_are_told_before_anything_is_paid(template: str, words: st
     """A block with such a template cannot be saved; rendering one fails too."""
     assert words in "; ".join(check_template(template))
     with pytest.raises(InvalidRequestError):
-        render_key(template, FACTS)
+        object_key_of(template, RECORD, TASK)
 
 
 @given(st.text(min_size=1), st.text())
 def test_no_value_leaves_its_segment(task_id: str, prompt: str) -> None:
     """Whatever a provider or a prompt contains, the name has the template's segments and is a valid key."""
-    key = render_key("{task_id}/{prompt_slug}.mp4", {**FACTS, "task_id": task_id, "prompt": prompt})
+    record = RECORD.model_copy(update={"request": {"prompt": prompt}})
+    task = TASK.model_copy(update={"task_id": task_id})
+    key = object_key_of("{task_id}/{prompt_slug}.mp4", record, task)
     assert clean_key(key) == key
     assert key.count("/") == 1
     assert all(len(segment.encode()) <= 255 for segment in key.split("/"))
@@ -88,6 +94,6 @@ def test_other_scripts_are_kept() -> None:
 def test_the_day_does_not_depend_on_the_machine() -> None:
     """Days are UTC; a missing value becomes a word."""
     evening = datetime(2026, 11, 21, 22, 0, tzinfo=timezone(timedelta(hours=-5)))
-    assert render_key("{date}-{idempotency_key}.mp4", {"date": evening}) == "2026-11-22-none.mp4"
-    assert render_key("{year}{month}{day}.mp4", {"date": datetime(2026, 1, 2)}) == "20260102.mp4"
-    assert render_key("{date}.mp4", {}).startswith("20")
+    record = RECORD.model_copy(update={"created_at": evening, "flow_run_id": None, "request": {}})
+    key = object_key_of("{date}-{year}{month}{day}-{flow_run}-{prompt_slug}.mp4", record, TASK)
+    assert key == "2026-11-22-20261122-none-none.mp4"

@@ -6,7 +6,7 @@ import hashlib
 import re
 import unicodedata
 from collections.abc import Mapping
-from datetime import date, datetime, timezone
+from datetime import timezone
 from string import Formatter
 
 from prefect_genvideo.errors import InvalidRequestError
@@ -29,7 +29,6 @@ FIELDS: Mapping[str, str] = {
     "ext": "mp4",
 }
 """What a template may use, with what it becomes."""
-_IDENTITIES = frozenset({"task_id", "idempotency_key", "flow_run"})
 _MAX_VALUE_BYTES = 120
 _MAX_PROMPT_BYTES = 60
 _EXTENSION = "mp4"
@@ -59,26 +58,6 @@ def check_template(template: str) -> list[str]:
     return problems
 
 
-def render_key(template: str, facts: Mapping[str, str | date | None]) -> str:
-    """Return the key of a video.
-
-    Args:
-        template: e.g. `{date}/{model}/{task_id}.mp4`.
-        facts: Values by field. `date` is a `datetime`, which also gives `year`, `month` and `day`; give one that
-            is the same when the video is saved again. `prompt` is the whole prompt. A missing value becomes `none`.
-
-    Raises:
-        InvalidRequestError: The template cannot be used, or the key becomes too long.
-    """
-    problems = check_template(template)
-    if problems:
-        raise InvalidRequestError(
-            "this key template cannot be used",
-            problems=[Problem("key_template", template, problem, _SOURCE) for problem in problems],
-        )
-    return clean_key(template.format(**_values(facts)))
-
-
 def name_task(key: str, task_id: str) -> str:
     """Return a video's key with its task's id in the name, where it is not there already: no two tasks share it.
 
@@ -93,26 +72,37 @@ def name_task(key: str, task_id: str) -> str:
 def object_key_of(template: str, record: LedgerRecord, generation: Generation) -> str:
     """Return the object key of a record's video, from facts that are the same when it is saved again later.
 
+    A value that is missing, or of which nothing can stand in a name, becomes `none`.
+
     Args:
         template: See `check_template`.
         record: The ledger's record.
         generation: The finished task.
 
     Raises:
-        InvalidRequestError: As `render_key`.
+        InvalidRequestError: The template cannot be used, or the key becomes too long.
     """
-    return render_key(
-        template,
-        {
-            "date": record.created_at,
-            "provider": generation.provider,
-            "model": record.model,
-            "task_id": generation.task_id,
-            "prompt": str(record.request.get("prompt", "")),
-            "idempotency_key": record.key,
-            "flow_run": record.flow_run_id,
-        },
-    )
+    problems = check_template(template)
+    if problems:
+        raise InvalidRequestError(
+            "this key template cannot be used",
+            problems=[Problem("key_template", template, problem, _SOURCE) for problem in problems],
+        )
+    asked = record.created_at.astimezone(timezone.utc)
+    values = {
+        "date": f"{asked:%Y-%m-%d}",
+        "year": f"{asked:%Y}",
+        "month": f"{asked:%m}",
+        "day": f"{asked:%d}",
+        "provider": slug(generation.provider),
+        "model": slug(record.model),
+        "task_id": slug(generation.task_id, identity=True),
+        "prompt_slug": slug(str(record.request.get("prompt", "")).lower(), limit=_MAX_PROMPT_BYTES),
+        "idempotency_key": slug(record.key, identity=True),
+        "flow_run": slug(record.flow_run_id or "", identity=True),
+        "ext": _EXTENSION,
+    }
+    return clean_key(template.format(**values))
 
 
 def slug(text: str, *, limit: int = _MAX_VALUE_BYTES, identity: bool = False) -> str:
@@ -130,28 +120,6 @@ def slug(text: str, *, limit: int = _MAX_VALUE_BYTES, identity: bool = False) ->
         mark = hashlib.sha256(text.encode(errors="replace")).hexdigest()[:8]
         return f"{cut}-{mark}" if cut else mark
     return cut or "none"
-
-
-def _values(facts: Mapping[str, str | date | None]) -> dict[str, str]:
-    when = facts.get("date")
-    if isinstance(when, datetime):
-        # A naive time is taken for UTC: the name must not depend on the machine's time zone.
-        when = (when if when.tzinfo else when.replace(tzinfo=timezone.utc)).astimezone(timezone.utc).date()
-    elif not isinstance(when, date):
-        when = datetime.now(timezone.utc).date()
-    values = {
-        name: slug(str(facts[name]), identity=name in _IDENTITIES) if facts.get(name) else "none" for name in FIELDS
-    }
-    prompt = slug(str(facts.get("prompt") or "").lower(), limit=_MAX_PROMPT_BYTES)
-    year, month, day = when.isoformat().split("-")
-    return values | {
-        "date": when.isoformat(),
-        "year": year,
-        "month": month,
-        "day": day,
-        "prompt_slug": prompt,
-        "ext": _EXTENSION,
-    }
 
 
 def _shape_problems(template: str) -> list[str]:

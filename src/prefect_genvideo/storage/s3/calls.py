@@ -129,21 +129,21 @@ class BucketCalls:
             DestinationError: The store refused or failed, or confirmed other bytes than were sent.
             UploadLostError: It did so of a part: not every store lets one be replaced.
         """
-        options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
+        params = {**(self._encryption if operation == "put_object" else {}), **params}
         if operation == "put_object" and not headers:
-            answer = await self._put_directly(key, body, {**options, **params})
+            answer = await self._put_directly(key, body, params)
             if answer is not None:
                 return answer
         if self.promises.signed:
-            return await self.call(operation, key, headers, Body=body, **options, **params)
+            return await self.call(operation, key, headers, Body=body, **params)
         if md5 is not None:
-            answer, _ = await self.send(operation, key, body, headers, params, with_md5=False)
+            answer, _ = await self._send(operation, key, body, headers, params, with_md5=False)
             told = plain_md5(answer)
             if told == await md5:
                 return answer
             if told is not None and await self.etags_are_md5():
                 raise UploadLostError(self._other_bytes(key), reason=_OTHER_BYTES)
-        return await self._confirmed(key, *await self.send(operation, key, body, headers, params))
+        return await self._confirmed(key, *await self._send(operation, key, body, headers, params))
 
     async def _confirmed(self, key: str, answer: dict[str, Any], md5: str) -> dict[str, Any]:
         if plain_md5(answer) not in (None, md5) and await self.etags_are_md5():
@@ -172,7 +172,7 @@ class BucketCalls:
         answer = await finish(way.put(full, bytes(body), {**params, **told}))
         return answer and await self._confirmed(key, answer, md5)
 
-    async def send(
+    async def _send(
         self,
         operation: str,
         key: str,
@@ -182,22 +182,9 @@ class BucketCalls:
         *,
         with_md5: bool = True,
     ) -> tuple[dict[str, Any], str]:
-        """Send a body that no signature proves.
-
-        Args:
-            operation: `put_object` or `upload_part`.
-            key: Relative to the prefix.
-            body: The bytes.
-            headers: More headers, for which the client has no parameter.
-            params: The method's own parameters.
-            with_md5: Whether its MD5 is taken and goes along.
-
-        Returns:
-            The answer, and the MD5 in hex; empty where none was taken.
-        """
+        """Send a body that no signature proves; returns the answer, and its MD5 in hex where that goes along."""
         full = self.full_key(key)
-        options: Mapping[str, str] = self._encryption if operation == "put_object" else {}
-        given = {"Bucket": self._bucket, "Key": full, "Body": body, **options, **params}
+        given = {"Bucket": self._bucket, "Key": full, "Body": body, **params}
 
         def send(connection: Connection) -> tuple[dict[str, Any], str]:
             unsigned_body.set(self.promises.unsigned)  # of this thread's copy of the context
@@ -233,7 +220,7 @@ class BucketCalls:
         except DestinationError as error:
             if self._settings.lender is None or error.reason not in _EXPIRED:
                 raise
-        forget(self._settings)  # what the block lent has run out; it can lend anew
+        forget()  # what the block lent has run out; it can lend anew
         return await in_thread(send)
 
     async def etags_are_md5(self) -> bool:
@@ -243,7 +230,7 @@ class BucketCalls:
             return found.md5_etags
         key = f"{PROBES}0-{uuid4().hex}"
         try:
-            answer, md5 = await self.send("put_object", key, b"1", None, {})
+            answer, md5 = await self._send("put_object", key, b"1", None, self._encryption)
         finally:
             await finish(self.call("delete_object", key))
         return plain_md5(answer) == md5

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
-from collections import OrderedDict
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -36,10 +35,7 @@ _LONGEST_WAIT = 5.0
 
 # Clients kept in a process: more stores than these are seldom in use at one time.
 _MOST_CLIENTS = 32
-# Making the first client costs 100 ms and more, and making one is not thread-safe. The process id keeps a forked
-# child from sharing its parent's connections.
-_clients: OrderedDict[tuple[int, S3Settings, Route, str], tuple[S3Client, Any]] = OrderedDict()
-_routes: OrderedDict[tuple[S3Settings, str], Route] = OrderedDict()
+# Making a client is not thread-safe.
 _lock = threading.Lock()
 # A store that does not answer must not hold up the others in this process, so asking has locks of its own.
 _asking = tuple(threading.Lock() for _ in range(16))
@@ -140,21 +136,16 @@ def connect(settings: S3Settings, bucket: str) -> Connection:
     Raises:
         Exception: What the client library raises.
     """
-    known = (settings, bucket)
-    with _asking[hash(known) % len(_asking)]:
-        route = _remembered(_routes, known)
-        if route is None:
-            route = _route(settings, bucket)
-            _remember(_routes, known, route)
+    with _asking[hash((settings, bucket)) % len(_asking)]:
+        route = _route(settings, bucket)
     client, session = _client(settings, route, bucket)
     return Connection(client, route, session)
 
 
-def forget(settings: S3Settings) -> None:
-    """Drop the clients of these settings, whose borrowed credentials have expired."""
+def forget() -> None:
+    """Drop the clients, since credentials that one has borrowed have expired; a new one is made in milliseconds."""
     with _lock:
-        for known in [key for key in _clients if key[1] == settings]:
-            del _clients[known]
+        _new_client.cache_clear()
 
 
 def prepare(client: S3Client) -> None:
@@ -163,6 +154,7 @@ def prepare(client: S3Client) -> None:
     client.meta.events.register_first("before-send.s3", _hold, unique_id="genvideo-hold")
 
 
+@lru_cache(maxsize=_MOST_CLIENTS)
 def _route(settings: S3Settings, bucket: str) -> Route:
     if settings.endpoint_url is None and not bucket.startswith("arn:"):
         # Variables and profiles may name another server; the client knows what they say.
@@ -174,13 +166,8 @@ def _route(settings: S3Settings, bucket: str) -> Route:
 
 
 def _client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
-    identity = (os.getpid(), settings, route, bucket if route.style == "bucket" else "")
     with _lock:
-        found = _remembered(_clients, identity)
-        if found is None:
-            found = _new_client(settings, route, bucket)
-            _remember(_clients, identity, found)
-    return found
+        return _new_client(os.getpid(), settings, route, bucket if route.style == "bucket" else "")
 
 
 @lru_cache(maxsize=1)
@@ -210,8 +197,13 @@ def _new_session(settings: S3Settings) -> Any:
     return session
 
 
-def _new_client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
+# Making the first client costs 100 ms and more. The process id keeps a forked child from sharing its parent's
+# connections.
+@lru_cache(maxsize=_MOST_CLIENTS)
+def _new_client(process: int, settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
     from botocore.config import Config
+
+    del process
 
     lender = cast("Any", settings.lender)
     session = lender.get_boto3_session() if lender else _new_session(settings)
@@ -267,15 +259,3 @@ def _hold(request: Any, **_: Any) -> None:
     if place is not None and not place.taken:
         place.taken = True
         request.body = _HeldBody(body.read() if hasattr(body, "read") else bytes(body), place.line)
-
-
-def _remembered(memory: OrderedDict[Any, Any], key: Any) -> Any:
-    if key in memory:
-        memory.move_to_end(key)
-    return memory.get(key)
-
-
-def _remember(memory: OrderedDict[Any, Any], key: Any, value: Any) -> None:
-    memory[key] = value
-    if len(memory) > _MOST_CLIENTS:
-        memory.popitem(last=False)

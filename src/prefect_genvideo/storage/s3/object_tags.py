@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
@@ -29,9 +29,6 @@ LONGEST_VALUE = 256
 _MARKS = frozenset("+-=._:/@")
 # Names that begin so are Amazon's own.
 _RESERVED = "aws:"
-# Stores whose answer a process remembers.
-_MOST_STORES = 64
-_taken: dict[Hashable, None] = {}
 
 
 def tagging(tags: Mapping[str, str]) -> str:
@@ -67,18 +64,12 @@ def _leave_out(name: str) -> None:
     )
 
 
-async def try_tags(store: S3Store, identity: Hashable) -> None:
-    """See that a store takes object tags, once per process.
-
-    Args:
-        store: The store.
-        identity: Of the store: settings, bucket and prefix.
+async def try_tags(store: S3Store) -> None:
+    """See that a store takes object tags.
 
     Raises:
         DestinationError: It refuses them, or a permission is missing; nothing was spent.
     """
-    if identity in _taken:
-        return
     key = f"{PROBES}0-{uuid4().hex}"
     try:
         await store.send_body("put_object", key, b"1", Tagging="genvideo=probe")
@@ -92,9 +83,6 @@ async def try_tags(store: S3Store, identity: Hashable) -> None:
             reason=TAGS_REFUSED,
         ) from error
     await finish(_removed(store, key))
-    _taken[identity] = None
-    if len(_taken) > _MOST_STORES:
-        del _taken[next(iter(_taken))]
 
 
 async def _removed(store: S3Store, key: str) -> None:

@@ -62,6 +62,7 @@ class Promises:
         signed: Whether a body is refused that does not fit the SHA-256 in the request's signature.
         unsigned: Whether a body is taken without that SHA-256, where nobody looks at it.
         create_only: The ledger in the store is kept in the create-only mode.
+        tags: Whether it was seen to take object tags, which is tried where they are wanted.
         faults: What is missing, in words.
     """
 
@@ -72,6 +73,7 @@ class Promises:
     signed: bool = False
     unsigned: bool = False
     create_only: bool = False
+    tags: bool = False
     faults: tuple[str, ...] = ()
 
     def creating(self) -> dict[str, Any]:

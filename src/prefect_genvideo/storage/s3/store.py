@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager, closing
 from copy import copy
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
@@ -299,12 +300,12 @@ class S3Store(BucketCalls, ObjectStore):
             DestinationError: The store failed, or a permission is missing that saving a video will need.
         """
         async with self._probing:  # the rows of a batch all ask at once
-            found = known(self._identity)
-            if found is None:
-                found = await find_out(self, note=note)
+            found = known(self._identity) or await find_out(self, note=note)
+            remember(self._identity, found)
+            if self._object_tags and not found.tags:
+                await try_tags(self)
+                found = replace(found, tags=True)
                 remember(self._identity, found)
-            if self._object_tags:
-                await try_tags(self, self._identity)
         return found
 
     async def _tried_or_assumed(self) -> Promises:

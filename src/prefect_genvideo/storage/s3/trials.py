@@ -8,13 +8,14 @@ never noted.
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Hashable
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY
@@ -49,6 +50,24 @@ _AHEAD = 300
 # Stores whose promises a process remembers.
 _MOST = 64
 _known: OrderedDict[Hashable, Promises] = OrderedDict()
+
+
+class _Note(BaseModel):
+    """What is noted: which store was tried by which trial and when, and what it keeps (see `Promises`)."""
+
+    model_config = ConfigDict(strict=True)
+
+    trial: int
+    uri: str
+    endpoint: str
+    credentials: str
+    tried_at: int
+    create: str
+    replace: Literal["quoted", "bare"] | None
+    complete: bool
+    md5_etags: bool
+    signed: bool
+    unsigned: bool
 
 
 def known(identity: Hashable) -> Promises | None:
@@ -117,18 +136,9 @@ async def _note(store: S3Store, found: Promises) -> None:
     identity = await _identity(store)
     if identity is None:
         return
-    told = {
-        **identity,
-        "tried_at": int(time.time()),
-        "create": found.create,
-        "replace": found.replace,
-        "complete": found.complete,
-        "md5_etags": found.md5_etags,
-        "signed": found.signed,
-        "unsigned": found.unsigned,
-    }
+    note = _Note(**identity, tried_at=int(time.time()), **asdict(found))
     try:
-        await store.send_body("put_object", NOTE, json.dumps(told).encode(), ContentType="application/json")
+        await store.send_body("put_object", NOTE, note.model_dump_json().encode(), ContentType="application/json")
     except DestinationError as error:
         logger.info("%s: what the store keeps was not noted: %s", store.uri(""), error)
 
@@ -140,24 +150,16 @@ async def _identity(store: S3Store) -> dict[str, Any] | None:
 
 def _parsed(data: bytes, identity: dict[str, Any]) -> Promises | None:
     """The findings in a note of this store that is still valid."""
-    loads: Callable[[bytes], Any] = json.loads
     try:
-        loaded = loads(data)
-    except (ValueError, RecursionError):
+        note = _Note.model_validate_json(data)
+    except ValidationError:
         return None
-    if not isinstance(loaded, dict):
-        return None
-    told = cast("dict[str, Any]", loaded)
-    create, spelling, tried_at = (told.get(name) for name in ("create", "replace", "tried_at"))
-    answers = {name: told.get(name) for name in ("complete", "md5_etags", "signed", "unsigned")}
     sound = (
-        all(told.get(name) == value for name, value in identity.items()),
-        type(tried_at) is int and -_AHEAD < time.time() - tried_at < VALID_FOR,
-        isinstance(create, str) and create in CREATE_HEADERS,
-        spelling in ("quoted", "bare", None),
-        all(isinstance(answer, bool) for answer in answers.values()),
+        identity.items() <= note.model_dump().items(),
+        -_AHEAD < time.time() - note.tried_at < VALID_FOR,
+        note.create in CREATE_HEADERS,
     )
     if not all(sound):
         return None
-    faults = tuple(words for kept, words in ((spelling, UNREPLACED), (answers["complete"], UNGUARDED)) if not kept)
-    return Promises(create, spelling, faults=faults, **cast("dict[str, bool]", answers))
+    faults = tuple(words for kept, words in ((note.replace, UNREPLACED), (note.complete, UNGUARDED)) if not kept)
+    return Promises(note.create, note.replace, note.complete, note.md5_etags, note.signed, note.unsigned, faults=faults)
