@@ -266,13 +266,9 @@ class Allowances:
             self.ledger.reservations.apart = frozenset(label.mark for label in self.caps)
             self.ledger.reservations.on_settled = self._settled
 
-    def of(self, draft: LedgerRecord) -> list[Label]:
-        """The labels of a create that have a cap."""
-        return [label for label in labels_of(draft) if label in self.caps]
-
     async def elsewhere(self, draft: LedgerRecord) -> dict[Label, Spent]:
         """What runs without these caps have spent on the labels of a create in its month."""
-        labels = self.of(draft)
+        labels = [label for label in labels_of(draft) if label in self.caps]
         if not labels:
             return {}
         month, moment = f"{draft.created_at:%Y-%m}", time.monotonic()

@@ -142,13 +142,10 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) ->
     if shown is None and found is None:
         what = "is empty" if size == 0 else "is no image, video or audio that is known here"
         raise InvalidRequestError(f"{name} {what}.", reason="empty file" if size == 0 else "unknown kind of file")
-    try:
-        facts = _facts(file, found)
-    except _BrokenError as fault:
-        if check:
-            text = f"{name} is no usable {found or shown}: {fault}."
-            raise InvalidRequestError(text, reason="broken file") from None
-        facts = Streams()
+    facts = _facts(file, found)
+    if facts.fault and check:
+        raise InvalidRequestError(f"{name} is no usable {found or shown}: {facts.fault}.", reason="broken file")
+    facts = Streams() if facts.fault else facts
     sha256 = _sha256(file) if digest else ""
     # What it is shows in its tracks, not in its brand: `audio/webm` for WebM without pictures.
     named, _, form = (found or shown or "").partition("/")
@@ -156,32 +153,16 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) ->
     return MediaInfo(kind, f"{kind}/{form}", size, facts.width, facts.height, facts.seconds, sha256, facts.fps)
 
 
-class _BrokenError(Exception):
-    """Why a file of a known kind is of no use."""
-
-
 def _facts(file: BinaryIO, media_type: str | None) -> Streams:
     if media_type is None:
-        raise _BrokenError("there is no sound behind its tag")
-    return _image_facts(file, media_type) if media_type.startswith("image/") else _film_facts(file, media_type)
-
-
-def _image_facts(file: BinaryIO, media_type: str) -> Streams:
-    sides = image_sides(file, media_type)
-    fault = header_fault(file, media_type) or (sides and image_fault(file, media_type, sides))
-    if fault:
-        raise _BrokenError(fault)
-    return Streams("image", *(sides or (None, None)))
-
-
-def _film_facts(file: BinaryIO, media_type: str) -> Streams:
+        return Streams(fault="there is no sound behind its tag")
+    if media_type.startswith("image/"):
+        return _image_facts(file, media_type)
     if DEMUXERS.get(media_type) == "mov":
         return _mp4_facts(file, media_type)
     if DEMUXERS.get(media_type) == "matroska" and matroska_cut(file):
-        raise _BrokenError("it is cut off")
+        return Streams(fault="it is cut off")
     found = streams_of(file, media_type)
-    if found.fault:
-        raise _BrokenError(found.fault)
     if media_type == "audio/mpeg" and found.seconds:
         # The padding that an encoder adds counts for some judges and not for others; it is sent all the same.
         sound = find_sound(file)
@@ -189,20 +170,24 @@ def _film_facts(file: BinaryIO, media_type: str) -> Streams:
     return found
 
 
+def _image_facts(file: BinaryIO, media_type: str) -> Streams:
+    sides = image_sides(file, media_type)
+    fault = header_fault(file, media_type) or (image_fault(file, media_type, sides) if sides else "")
+    return Streams("image", *(sides or (None, None)), fault=fault)
+
+
 def _mp4_facts(file: BinaryIO, media_type: str) -> Streams:
     try:
         movie, _ = read_mp4(file)
     except DownloadError as error:
-        raise _BrokenError(f"it is cut off or damaged ({error.reason})") from None
+        return Streams(fault=f"it is cut off or damaged ({error.reason})")
     main = movie.picture or movie.sound
     if main is None and movie.tracks:
-        raise _BrokenError("it holds neither pictures nor sound")
+        return Streams(fault="it holds neither pictures nor sound")
     if main is not None and main.samples == 0:
-        raise _BrokenError("it is a head without any pictures or sound")
+        return Streams(fault="it is a head without any pictures or sound")
     found = streams_of(file, media_type)
-    if found.fault:
-        raise _BrokenError(found.fault)
-    if main is None:
+    if main is None or found.fault:
         return found
     sides = main.stored or (None, None)
     return Streams("video" if movie.picture else "audio", *sides, movie.seconds, found.fps)

@@ -186,11 +186,7 @@ async def _presigned_reference(client: VideoClient, store: ObjectStore, name: st
             "A reference cannot be sent.", problems=[Problem(name, path.name, limit, client.title)]
         )
     if await store.head(object_key) is None:
-        async with store.upload(object_key, content_type=media.media_type) as upload:
-            async with await anyio.open_file(path, "rb") as file:
-                while chunk := await file.read(1024 * 1024):
-                    await upload.write(chunk)
-            await upload.commit()
+        await store.upload_file(object_key, path, content_type=media.media_type)
     return link
 
 

@@ -20,9 +20,9 @@ from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.provenance import MEDIA_TYPE, manifest_key
 from prefect_genvideo.storage.base import ObjectStore
 
-_CHUNK = 1024 * 1024
 _IMAGE = re.compile(r"images\[(\d+)\]")
 _ANY_PICTURE = MediaInfo("image", "image/png", 100_000, width=1280, height=720)
 
@@ -181,8 +181,8 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
     """
     recipe = hashlib.sha256("".join(shot.sha256 for shot in shots).encode()).hexdigest()[:12]
     key = f"films/{file_name(name).removesuffix('.json')}-{recipe}.mp4"
-    manifest_key = f"{key.removesuffix('.mp4')}.json"
-    if (done := await store.get(manifest_key)) is not None:
+    beside = manifest_key(key)
+    if (done := await store.get(beside)) is not None:
         return StoredFilm.model_validate_json(done[0]).model_copy(update={"reused": True})
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         clips = [Path(folder) / f"{number}.mp4" for number in range(len(shots))]
@@ -190,31 +190,19 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
             await store.download(store.relative_key(shot.key), clip)
         film_path = Path(folder) / "film.mp4"
         info = await anyio.to_thread.run_sync(join, clips, film_path)
-        size, sha256 = await _upload(store, film_path, key)
+        there, sha256 = await store.upload_file(key, film_path, content_type=MEDIA_TYPE)
     film = StoredFilm(
         uri=store.uri(key),
         key=store.full_key(key),
-        size=size,
+        size=there.size,
         sha256=sha256,
         seconds=info.seconds,
         seams=info.seams,
         reencoded=info.reencoded,
         reason=info.reason,
-        manifest_uri=store.uri(manifest_key),
+        manifest_uri=store.uri(beside),
         shots=list(shots),
     )
     data = film.model_dump_json(indent=2, exclude_none=True).encode()
-    await store.put(manifest_key, data, content_type="application/json")
+    await store.put(beside, data, content_type="application/json")
     return film
-
-
-async def _upload(store: ObjectStore, path: Path, key: str) -> tuple[int, str]:
-    digest, size = hashlib.sha256(), 0
-    async with store.upload(key, content_type="video/mp4") as upload:
-        async with await anyio.open_file(path, "rb") as file:
-            while chunk := await file.read(_CHUNK):
-                digest.update(chunk)
-                size += len(chunk)
-                await upload.write(chunk)
-        await upload.commit()
-    return size, digest.hexdigest()

@@ -18,15 +18,13 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.models import Problem
-from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError
+from prefect_genvideo.storage.base import DAY, ObjectInfo, PreconditionFailedError
 from prefect_genvideo.storage.keys import clean_key
 
 CHUNK = 1024 * 1024
 """Bytes of one read or write: a thread hop for every 64 KiB would cost more than the disk."""
 OWN_NAMES = ".genvideo-"
 """Files that begin so are the store's own: uploads in progress and locks."""
-LEFTOVER_SECONDS = 24 * 3600
-"""A temporary file untouched for so long belongs to a process that died."""
 CONTAINER_LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})
 """File systems of containers' own layers, which nothing but a container has."""
 _PASSING_MOUNTS = CONTAINER_LAYERS | {"tmpfs", "ramfs"}
@@ -95,7 +93,7 @@ class Directory:
         folder.mkdir(parents=True, exist_ok=True)
         if folder not in self._swept:
             self._swept.add(folder)
-            self._sweep(folder, LEFTOVER_SECONDS)
+            self._sweep(folder, DAY)
         return folder / f"{OWN_NAMES}{uuid4().hex}.part"
 
     def publish(self, temporary: Path, key: str, *, if_absent: bool = False, if_match: str | None = None) -> None:

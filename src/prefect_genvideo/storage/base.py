@@ -27,6 +27,9 @@ DAY = 24 * 3600.0
 TAGS_REFUSED = "object tags refused"
 """Reason of the `DestinationError` of a store that was to give its objects tags and takes none."""
 
+# Bytes of one read of a file.
+_CHUNK = 1024 * 1024
+
 
 class PreconditionFailedError(DestinationError):
     """A conditional write lost: the object exists already, or is not the one that was read."""
@@ -172,6 +175,25 @@ class ObjectStore(ABC):
         async with await anyio.open_file(path, "wb") as file:
             async for chunk in self.read(key):
                 await file.write(chunk)
+
+    async def upload_file(self, key: str, path: Path, *, content_type: str) -> tuple[ObjectInfo, str]:
+        """Copy a file into an object; returns what the store says of it, and the SHA-256 (hex) of the bytes.
+
+        Args:
+            key: Where.
+            path: The file.
+            content_type: Media type.
+
+        Raises:
+            DestinationError: The store failed.
+            OSError: The file cannot be read.
+        """
+        async with self.upload(key, content_type=content_type) as upload:
+            async with await anyio.open_file(path, "rb") as file:
+                while chunk := await file.read(_CHUNK):
+                    await upload.write(chunk)
+            sha256 = await upload.digest()
+            return await upload.commit(), sha256
 
     @abstractmethod
     def upload(

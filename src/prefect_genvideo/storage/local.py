@@ -87,16 +87,11 @@ class LocalStore(ObjectStore):
         """Write a small file at once and return its ETag; `content_type` is not kept."""
 
         def write() -> str:
-            temporary = self._directory.temporary(key)
+            upload = LocalUpload(self._directory, key, {}, if_absent=if_absent, if_match=if_match)
             try:
-                with temporary.open("wb") as file:
-                    file.write(data)
-                    file.flush()
-                    os.fsync(file.fileno())
-                self._directory.publish(temporary, key, if_absent=if_absent, if_match=if_match)
+                return upload.publish(data).etag
             finally:
-                temporary.unlink(missing_ok=True)
-            return hashlib.sha256(data).hexdigest()
+                upload.close()
 
         return await self._run(key, write)
 
@@ -179,12 +174,15 @@ class LocalStore(ObjectStore):
 class LocalUpload(Upload):
     """A file that is being written under a hidden name, made with the first mebibyte or at the commit."""
 
-    def __init__(self, directory: Directory, key: str, metadata: dict[str, str], *, if_absent: bool) -> None:
+    def __init__(
+        self, directory: Directory, key: str, metadata: dict[str, str], *, if_absent: bool, if_match: str | None = None
+    ) -> None:
         self._directory = directory
         self._key = clean_key(key)
         self._path = directory.root / key
         self._metadata = metadata
         self._if_absent = if_absent
+        self._if_match = if_match
         self._temporary: Path | None = None
         self._file: BinaryIO | None = None
         self._buffer = bytearray()
@@ -209,7 +207,7 @@ class LocalUpload(Upload):
 
     async def commit(self) -> ObjectInfo:
         """Sync the file and give it its name."""
-        return await on_disk(self._path, self._publish)
+        return await on_disk(self._path, self.publish)
 
     def close(self) -> None:
         """Close and remove the hidden file; after a commit there is none."""
@@ -230,14 +228,16 @@ class LocalUpload(Upload):
         self._buffer.clear()
         return self._file, self._temporary
 
-    def _publish(self) -> ObjectInfo:
+    def publish(self, rest: bytes = b"") -> ObjectInfo:
+        """Write the rest, sync the file and give it its name; blocks."""
+        self._buffer += rest
         file, temporary = self._flush()
         file.flush()
         os.fsync(file.fileno())
         size = os.fstat(file.fileno()).st_size
         file.close()
         store_metadata(temporary, self._metadata)
-        self._directory.publish(temporary, self._key, if_absent=self._if_absent)
+        self._directory.publish(temporary, self._key, if_absent=self._if_absent, if_match=self._if_match)
         return ObjectInfo(self._key, size, self._hash.hexdigest(), self._metadata)
 
 

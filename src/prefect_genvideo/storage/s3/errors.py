@@ -186,7 +186,10 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
     """
     answer = _answer(error)
     code, status, said = answer.code, answer.status, answer.said
-    meaning = next(found for reading in _READINGS if (found := reading(answer)) is not None)
+    # What each looks at says more than what the next one looks at.
+    meaning = (
+        _of_role(answer) or _of_message(answer) or _CODES.get(code) or _of_status(status) or _of_exception(answer.error)
+    )
     words = meaning.words.format(
         action=_ACTIONS.get(operation, operation),
         endpoint=endpoint or "Amazon S3",
@@ -241,20 +244,12 @@ def _of_message(answer: _Answer) -> Meaning | None:
     return next((meaning for words, meaning in _PHRASES if words in said), None)
 
 
-def _of_code(answer: _Answer) -> Meaning | None:
-    return _CODES.get(answer.code)
-
-
-def _of_status(answer: _Answer) -> Meaning | None:
-    if answer.status is None:
+def _of_status(status: int | None) -> Meaning | None:
+    if status is None:
         return None
-    return _STATUSES.get(answer.status) or (_BUSY if answer.status >= 500 else _UNKNOWN)
+    return _STATUSES.get(status) or (_BUSY if status >= 500 else _UNKNOWN)
 
 
-def _of_exception(answer: _Answer) -> Meaning:
-    names = (cls.__name__ for cls in type(answer.error).__mro__)
+def _of_exception(error: Exception) -> Meaning:
+    names = (cls.__name__ for cls in type(error).__mro__)
     return next((_EXCEPTIONS[name] for name in names if name in _EXCEPTIONS), _UNKNOWN)
-
-
-# What each looks at says more than what the next one looks at.
-_READINGS = (_of_role, _of_message, _of_code, _of_status, _of_exception)
