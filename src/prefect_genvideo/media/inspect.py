@@ -140,8 +140,7 @@ def inspect_file(path: str | Path, *, digest: bool = True, check: bool = True) -
 def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) -> MediaInfo:
     shown, found = sniff(file.read(HEAD)), media_type_of(file)
     if shown is None and found is None:
-        what = "is empty" if size == 0 else "is no image, video or audio that is known here"
-        raise InvalidRequestError(f"{name} {what}.", reason="empty file" if size == 0 else "unknown kind of file")
+        raise _unknown(name, size)
     facts = _facts(file, found)
     if facts.fault and check:
         raise InvalidRequestError(f"{name} is no usable {found or shown}: {facts.fault}.", reason="broken file")
@@ -151,6 +150,13 @@ def _inspect(file: BinaryIO, size: int, name: str, digest: bool, check: bool) ->
     named, _, form = (found or shown or "").partition("/")
     kind = cast(MediaKind, facts.kind or named)
     return MediaInfo(kind, f"{kind}/{form}", size, facts.width, facts.height, facts.seconds, sha256, facts.fps)
+
+
+def _unknown(name: str, size: int) -> InvalidRequestError:
+    if size == 0:
+        return InvalidRequestError(f"{name} is empty.", reason="empty file")
+    text = f"{name} is no image, video or audio that is known here."
+    return InvalidRequestError(text, reason="unknown kind of file")
 
 
 def _facts(file: BinaryIO, media_type: str | None) -> Streams:

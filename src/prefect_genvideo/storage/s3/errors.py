@@ -186,10 +186,7 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
     """
     answer = _answer(error)
     code, status, said = answer.code, answer.status, answer.said
-    # What each looks at says more than what the next one looks at.
-    meaning = (
-        _of_role(answer) or _of_message(answer) or _CODES.get(code) or _of_status(status) or _of_exception(answer.error)
-    )
+    meaning = _meaning_of(answer)
     words = meaning.words.format(
         action=_ACTIONS.get(operation, operation),
         endpoint=endpoint or "Amazon S3",
@@ -229,6 +226,12 @@ def _answer(error: Exception) -> _Answer:
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
     said = str(fault.get("Message", ""))[:200]
     return _Answer(error, str(fault.get("Code", "")), int(status) if status else None, said)
+
+
+def _meaning_of(answer: _Answer) -> Meaning:
+    """What a failure means; what is looked at first says more than what comes after it."""
+    said = _of_role(answer) or _of_message(answer) or _CODES.get(answer.code)
+    return said or _of_status(answer.status) or _of_exception(answer.error)
 
 
 def _of_role(answer: _Answer) -> Meaning | None:
