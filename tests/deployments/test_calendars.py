@@ -9,7 +9,6 @@ from typing import Any
 
 from prefect_genvideo import LocalDestination
 from prefect_genvideo.batch.calendar import due_slots
-from prefect_genvideo.batch.manifest import rows_from
 from tests.fixtures.expected import refusing
 
 NOW = datetime(2026, 11, 22, 10, 30, tzinfo=timezone.utc)
@@ -34,63 +33,45 @@ async def test_only_rows_whose_time_has_come_are_wanted(tmp_path: Path) -> None:
         tmp_path,
         [row("2026-11-22T10:30Z"), row("2026-11-22T10:31Z"), row("2026-11-20T10:30Z"), {"model": "m", "prompt": "p"}],
     )
-    assert [wanted["key"] for wanted in found.rows] == [found.rows[0]["key"]]
-    assert found.rows[0]["key"].startswith("slot-20261122T103000Z-")
+    [wanted] = found.due.rows
+    assert wanted.key.startswith("slot-20261122T103000Z-")
 
 
 async def test_a_slot_has_one_key_in_every_zone_and_at_every_time_of_the_run(tmp_path: Path) -> None:
     """A late run and a repeated run find the slot taken."""
     one = await slots(tmp_path, [row("2026-11-22T10:00+01:00")])
     other = await slots(tmp_path, [row("2026-11-22T09:00Z")], now=NOW + timedelta(hours=20))
-    assert one.rows[0]["key"] == other.rows[0]["key"]
+    assert one.due.rows[0].key == other.due.rows[0].key
 
 
 async def test_today_in_a_template_is_the_day_of_the_slot_not_of_the_run(tmp_path: Path) -> None:
     """Else a repeated run on the next day would want another video, and pay for it."""
     rows = [row("2026-11-21", "news of {{ today }}"), row("2026-11-22", "news of {{ today }}")]
     found = await slots(tmp_path, rows)
-    assert [wanted["prompt"] for wanted in found.rows] == ["news of 2026-11-21", "news of 2026-11-22"]
+    assert [wanted.request.prompt for wanted in found.due.rows] == ["news of 2026-11-21", "news of 2026-11-22"]
     later = await slots(tmp_path, rows, now=NOW + timedelta(hours=12))
-    assert [wanted["key"] for wanted in later.rows] == [wanted["key"] for wanted in found.rows]
+    assert [wanted.key for wanted in later.due.rows] == [wanted.key for wanted in found.due.rows]
 
 
 async def test_equal_videos_of_one_slot_are_wanted_variations(tmp_path: Path) -> None:
     """Each has a key of its own, in the order of the calendar; a row's own key is kept."""
     rows = [row("2026-11-22"), row("2026-11-22"), row("2026-11-22", key="mine-{{ date }}")]
-    keys = [wanted["key"] for wanted in (await slots(tmp_path, rows)).rows]
+    keys = [wanted.key for wanted in (await slots(tmp_path, rows)).due.rows]
     assert keys[1] == f"{keys[0]}-2"
     assert keys[2] == "mine-2026-11-22"
 
 
-async def test_a_row_that_is_handed_on_reads_as_the_same_row(tmp_path: Path) -> None:
-    """Braces that came from a variable stay text; alternatives keep what they change and what they take away."""
-    rows = [
-        row(
-            "2026-11-22",
-            "say {{ words }}",
-            vars={"words": "{{ 1 + 1 }}"},
-            images=["https://example.com/a.jpg"],
-            options={"camera_fixed": True},
-            fallback=[
-                {"model": "doubao-seedance-2-0-260128", "provider": "senseaudio", "images": None, "on": ["quota"]},
-                {"model": "sd-2-720p", "prompt": "plain"},
-            ],
-        )
-    ]
-    handed = (await slots(tmp_path, rows)).rows
-    read = rows_from(handed).rows[0]
-    assert read.request.prompt == "say {{ 1 + 1 }}"
-    assert read.request.options == {"camera_fixed": True}
-    assert read.fallback[0].request.images == ()
-    assert (read.fallback[0].provider, read.fallback[0].on) == ("senseaudio", {"quota"})
-    assert read.fallback[0].request.prompt == "say {{ 1 + 1 }}"
-    assert read.fallback[1].request.prompt == "plain"
-    assert read.fallback[1].request.images == ("https://example.com/a.jpg",)
+async def test_a_row_keeps_its_place_and_is_rendered_once(tmp_path: Path) -> None:
+    """Braces that came from a variable stay text; the number is that of the calendar, where people look for it."""
+    later = row("2026-11-23")
+    found = await slots(tmp_path, [later, row("2026-11-22", "say {{ words }}", vars={"words": "{{ 1 + 1 }}"})])
+    [wanted] = found.due.rows
+    assert (wanted.number, wanted.request.prompt) == (2, "say {{ 1 + 1 }}")
 
 
 async def test_a_broken_row_does_not_keep_the_good_ones_from_being_made(tmp_path: Path) -> None:
     """Its problems are at hand for the end of the run, so that people see them."""
     found = await slots(tmp_path, [row("2026-11-22"), row("2026-11-22", duration="long")])
-    assert len(found.rows) == 1
+    assert len(found.due.rows) == 1
     with refusing("row 2: duration"):
         found.manifest.check()

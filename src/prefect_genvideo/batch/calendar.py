@@ -4,19 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime, timedelta, timezone
 from functools import partial
-from typing import Any, cast
 
 from prefect_genvideo.batch.manifest import due_rows, load_manifest
 from prefect_genvideo.batch.model import Manifest, ManifestRow
-from prefect_genvideo.batch.templates import is_template
-from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.storage import ObjectStore
-
-# Fields that may be templates, or lists of them.
-_TEXTS = ("prompt", "first_frame", "last_frame", "images", "videos", "audios")
 
 
 @dataclass(frozen=True)
@@ -24,11 +18,11 @@ class DueSlots:
     """What a calendar wants now.
 
     Attributes:
-        rows: Rows for `generate_videos`, each with a key that says its slot.
-        manifest: The calendar they are from; `manifest.check()` raises what is wrong with its other rows.
+        due: Its rows that are wanted, each with a key that says its slot.
+        manifest: The whole calendar; `manifest.check()` raises what is wrong with its other rows.
     """
 
-    rows: list[VideoRequest | dict[str, Any]]
+    due: Manifest
     manifest: Manifest
 
 
@@ -67,8 +61,8 @@ async def due_slots(
         manifest = whole if day == datetime.now(timezone.utc).date() else await read(today=day)
         found += [row for row in due_rows(manifest, moment, window) if _day(row) == day]
     seen = Counter[str]()
-    rows: list[VideoRequest | dict[str, Any]] = [as_row(row, row.key or _slot(row, seen)) for row in found]
-    return DueSlots(rows, whole)
+    rows = [replace(row, key=row.key or _slot(row, seen)) for row in found]
+    return DueSlots(Manifest(whole.name, rows, [], whole.numbering), whole)
 
 
 def _day(row: ManifestRow) -> date:
@@ -81,45 +75,3 @@ def _slot(row: ManifestRow, seen: Counter[str]) -> str:
     key = f"slot-{moment}-{wanted[:12]}"
     seen[key] += 1
     return key if seen[key] == 1 else f"{key}-{seen[key]}"
-
-
-def as_row(row: ManifestRow, key: str) -> dict[str, Any]:
-    """Return a row that was read as plain data that reads as the same row: rendered texts are no templates again.
-
-    Args:
-        row: As the manifest has it.
-        key: Its idempotency key.
-    """
-    literals: dict[str, str] = {}
-    fields = _plain(row.request, literals) | {"key": _quoted(key, literals), "tags": list(row.tags)}
-    if row.provider:
-        fields["provider"] = row.provider
-    fallback: list[dict[str, Any]] = []
-    for other in row.fallback:
-        wanted: dict[str, Any] = {name: None for name in fields if name in VideoRequest.model_fields}
-        wanted |= _plain(other.request, literals)
-        changes = {name: value for name, value in wanted.items() if fields.get(name) != value}
-        provider = {"provider": other.provider} if other.provider else {}
-        fallback.append(changes | provider | {"on": sorted(other.on)})
-    return fields | ({"fallback": fallback} if fallback else {}) | ({"vars": literals} if literals else {})
-
-
-def _plain(request: VideoRequest, literals: dict[str, str]) -> dict[str, Any]:
-    """The fields that were set."""
-    fields = request.model_dump(mode="json", exclude_unset=True)
-    for name in _TEXTS:
-        given: Any = fields.get(name)
-        if isinstance(given, list):
-            fields[name] = [_quoted(text, literals) for text in cast("list[str]", given)]
-        elif given:
-            fields[name] = _quoted(given, literals)
-    return fields
-
-
-def _quoted(text: str, literals: dict[str, str]) -> str:
-    """The text; one that looks like a template goes through a variable, since a variable's value never is one."""
-    if not is_template(text):
-        return text
-    name = f"literal_{len(literals)}"
-    literals[name] = text
-    return f"{{{{ {name} }}}}"

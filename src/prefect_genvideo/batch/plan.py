@@ -27,7 +27,7 @@ from prefect_genvideo.pipeline.make import Attempt
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Estimate
 
-Requests = str | Sequence[VideoRequest | Mapping[str, Any]]
+Requests = str | Sequence[VideoRequest | Mapping[str, Any]] | Manifest
 # As a parameter of a flow: any sequence for a type checker, and at run time what Prefect's form can show.
 if TYPE_CHECKING:
     RequestsGiven = Requests
@@ -106,7 +106,7 @@ async def plan_batch(
     So it keeps its key when other rows are added, removed or moved.
 
     Args:
-        requests: A manifest's place, or requests and rows in memory.
+        requests: A manifest or its place, or requests and rows in memory.
         pipelines: Accounts, the default one first; one per provider.
         derive: Makes the batch's key when `key` is not given, from a fingerprint of the manifest's place or of all
             requests.
@@ -192,6 +192,8 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
 
 
 async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:
+    if isinstance(requests, Manifest):
+        return requests
     if not isinstance(requests, str):
         return await anyio.to_thread.run_sync(rows_from, requests)  # many rows take seconds of CPU
     store = pipeline.ledger.store

@@ -20,7 +20,7 @@ async def check_batch(requests: Requests, pipelines: Sequence[Pipeline], key: st
     """Read, check and key all rows as the settings allow; see `plan_batch`.
 
     Args:
-        requests: A manifest's place, or requests and rows in memory.
+        requests: A manifest or its place, or requests and rows in memory.
         pipelines: Accounts, the default one first.
         key: Key of the batch; empty: the flow run is the key.
         rows: Only these, e.g. `201-400`; empty: all.

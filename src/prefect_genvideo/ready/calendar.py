@@ -49,10 +49,10 @@ async def content_calendar(
         allow_private=settings.allow_private,
     )
     report = None
-    if slots.rows:
+    if slots.due.rows:
         # Not as a run of its own: Prefect's server keeps the parameters of runs, and rows may hold signed links.
         report = await generate_videos.fn(
-            slots.rows,
+            slots.due,
             credentials,
             destination,
             max_in_flight=max_in_flight,
