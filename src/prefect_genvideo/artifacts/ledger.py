@@ -69,7 +69,7 @@ def reconciled_markdown(rows: Sequence[ReconciledRow], links: Sequence[PlayLink 
         ]
         for row, link in zip(rows, links, strict=True)
     ]
-    head = {"Outcome": "left", "Prompt": "left", "Video": "left", "Detail": "left"}
+    head = ("Outcome", "Prompt", "Video", "Detail")
     by_hand = [row for row in rows if row.outcome in _BY_HAND]
     more = f"The ledger has {total - len(rows)} more." if total > len(rows) else ""
     return "\n\n".join(filter(None, (grid(head, table), more, lives(*links), *_by_hand(by_hand))))
@@ -116,16 +116,8 @@ def _charges(candidates: Sequence[Candidate]) -> list[str]:
         ]
         for one in candidates
     ]
-    head = {
-        "Charged (UTC)": "left",
-        "Seconds after": "right",
-        "Model": "left",
-        "Quota": "right",
-        "Task": "left",
-        "Request id": "left",
-        "Why not certain": "left",
-    }
-    return [grid(head, table)]
+    head = ("Charged (UTC)", "Seconds after", "Model", "Quota", "Task", "Request id", "Why not certain")
+    return [grid(head, table, right=("Seconds after", "Quota"))]
 
 
 def _name(row: ReconciledRow) -> str:

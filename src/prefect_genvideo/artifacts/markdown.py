@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Sequence
 from urllib.parse import quote
 
 from prefect_genvideo.errors import printable
@@ -71,16 +71,16 @@ def lives(*links: PlayLink | None) -> str:
     return f"Links on this page live for {hours:g} h." if hours else ""
 
 
-def grid(head: Mapping[str, str], rows: list[list[str]]) -> str:
+def grid(head: Sequence[str], rows: Iterable[Sequence[str]], right: Collection[str] = ()) -> str:
     """A table in Markdown, of texts that are Markdown already.
 
     Args:
-        head: Titles of the columns, each with its alignment: `left` or `right`.
+        head: Titles of the columns.
         rows: Cells, as many in each row as there are columns.
+        right: Columns whose cells stand at the right, as numbers do.
     """
-    line = [("---:" if align == "right" else "---") for align in head.values()]
-    lines = [list(head), line, *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines)
+    line = [("---:" if title in right else "---") for title in head]
+    return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, line, *rows))
 
 
 def cells(table: Table) -> Table:

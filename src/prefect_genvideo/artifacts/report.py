@@ -136,14 +136,14 @@ def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str
     """
     shown = list(zip(report.rows, links, strict=True))[:_LISTED]
     rows = [[str(row.number), row.state, plain(shorten(row.prompt, 160)), play(link), _why(row)] for row, link in shown]
-    head = {"Row": "right", "State": "left", "Prompt": "left", "Video": "left", "What to do": "left"}
+    head = ["Row", "State", "Prompt", "Video", "What to do"]
     if not any(row[-1] for row in rows):
-        del head["What to do"]
+        head.pop()
     more = len(report.rows) - len(shown)
     parts = (
         f"![covers]({sheet})" if sheet else "",
         f"{report.summary()}. {plain(report.advice())}".strip(),
-        grid(head, [row[: len(head)] for row in rows]),
+        grid(head, [row[: len(head)] for row in rows], right=("Row",)),
         lives(*links),
         f"The report has {more} more rows." if more > 0 else "",
         f"Report: {code(report.report_uri)}" if report.report_uri else "",

@@ -104,7 +104,7 @@ def video_markdown(video: StoredVideo, request: VideoRequest, picture: str | Non
     places = f"Video: {code(video.uri)}\n\nManifest: {code(video.manifest_uri)}"
     # The first fact is the table's head: an empty one would be shown as a bar.
     first, *others = facts.items()
-    table = grid(dict.fromkeys(first, "left"), [list(fact) for fact in others])
+    table = grid(first, others)
     return "\n\n".join(filter(None, (shown, prompt, play(link, "Play the video"), places, table, lives(link))))
 
 
@@ -150,7 +150,7 @@ def film_markdown(
             zip(film.shots, prompts, pictures, links[1:], strict=False), start=1
         )
     ]
-    table = grid({"": "right", "Shot": "left", "What it shows": "left"}, rows)
+    table = grid(("", "Shot", "What it shows"), rows, right=("",))
     return "\n\n".join(
         filter(None, (play(links[0], "Play the film"), facts, f"Film: {code(film.uri)}", table, lives(*links)))
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from datetime import date
-from operator import methodcaller
+from operator import itemgetter, methodcaller
 from typing import Any, Final, NoReturn, cast
 
 from jinja2 import Undefined, pass_context
@@ -94,23 +94,19 @@ def _items(value: Any) -> list[Any]:
     refuse(f"{type(value).__name__} is no list")
 
 
-def _on(kind: type, name: str, function: Function) -> Function:
+def _mapping(value: Any) -> dict[Any, Any]:
+    return cast("dict[Any, Any]", value) if isinstance(value, dict) else refuse("this is no mapping")
+
+
+def _date(value: Any) -> date:
+    return value if isinstance(value, date) else refuse("this is no date; strftime and isoformat are for dates")
+
+
+def _of(taken: Function, function: Function) -> Function:
+    """A function of a value that is taken as something first, e.g. as a text."""
+
     def run(value: Any, *args: Any) -> Any:
-        return function(value, *args) if isinstance(value, kind) else refuse(f"this is no {name}")
-
-    return run
-
-
-def _on_text(function: Function) -> Function:
-    def run(value: Any, *args: Any) -> Any:
-        return function(as_text(value), *args)
-
-    return run
-
-
-def _on_items(function: Callable[[list[Any]], Any]) -> Function:
-    def run(value: Any) -> Any:
-        return function(_items(value))
+        return function(taken(value), *args)
 
     return run
 
@@ -149,13 +145,6 @@ def _default(value: Any, other: Any = "", empty_too: bool = False) -> Any:
     return other if missing or (empty_too and not value) else value
 
 
-def _listed(method: Function) -> Function:
-    def run(mapping: Any) -> Any:
-        return list(method(mapping))
-
-    return run
-
-
 def _round(value: float, digits: int = 0) -> float:
     return round(value, digits) if digits else round(value)
 
@@ -168,45 +157,45 @@ def _strftime(value: date, form: str) -> str:
 
 # In place of Jinja2's own, whose results may have any length, take a failed conversion for 0 and null for a text.
 _BOTH: Final[dict[str, Function]] = {
-    "capitalize": _on_text(str.capitalize),
-    "lower": _on_text(str.lower),
-    "replace": _on_text(_replace),
-    "strftime": _on(date, "date; strftime is for dates", _strftime),
-    "title": _on_text(str.title),
-    "upper": _on_text(str.upper),
+    "capitalize": _of(as_text, str.capitalize),
+    "lower": _of(as_text, str.lower),
+    "replace": _of(as_text, _replace),
+    "strftime": _of(_date, _strftime),
+    "title": _of(as_text, str.title),
+    "upper": _of(as_text, str.upper),
 }
 FILTERS: Final[dict[str, Function]] = {
     **_BOTH,
     "abs": abs,
-    "count": _on_items(len),
+    "count": _of(_items, len),
     "d": _default,
     "default": _default,
-    "first": _on_items(lambda items: items[0]),
+    "first": _of(_items, itemgetter(0)),
     "float": float,
     "int": int,
     "join": _join,
-    "last": _on_items(lambda items: items[-1]),
-    "length": _on_items(len),
+    "last": _of(_items, itemgetter(-1)),
+    "length": _of(_items, len),
     "list": _items,
-    "reverse": _on_items(lambda items: items[::-1]),
+    "reverse": _of(_items, itemgetter(slice(None, None, -1))),
     "round": _round,
-    "sort": _on_items(sorted),
-    "trim": _on_text(str.strip),
-    "truncate": _on_text(_truncate),
-    "unique": _on_items(lambda items: list(dict.fromkeys(items))),
+    "sort": _of(_items, sorted),
+    "trim": _of(as_text, str.strip),
+    "truncate": _of(as_text, _truncate),
+    "unique": _of(_of(_items, dict.fromkeys), list),
 }
 """What may stand behind `|`."""
 METHODS: Final[dict[str, Function]] = {
     **_BOTH,
-    "endswith": _on_text(str.endswith),
-    "get": _on(dict, "mapping", dict[Any, Any].get),
-    "isoformat": _on(date, "date; isoformat is for dates", methodcaller("isoformat")),
-    "items": _on(dict, "mapping", _listed(dict[Any, Any].items)),
-    "keys": _on(dict, "mapping", list),
-    "split": _on_text(str.split),
-    "startswith": _on_text(str.startswith),
-    "strip": _on_text(str.strip),
-    "values": _on(dict, "mapping", _listed(dict[Any, Any].values)),
+    "endswith": _of(as_text, str.endswith),
+    "get": _of(_mapping, dict[Any, Any].get),
+    "isoformat": _of(_date, methodcaller("isoformat")),
+    "items": _of(_of(_mapping, dict[Any, Any].items), list),
+    "keys": _of(_mapping, list),
+    "split": _of(as_text, str.split),
+    "startswith": _of(as_text, str.startswith),
+    "strip": _of(as_text, str.strip),
+    "values": _of(_of(_mapping, dict[Any, Any].values), list),
 }
 """What may be called on a value."""
 TESTS: Final = (

@@ -57,7 +57,7 @@ def question(record: ApprovalRecord, plan: Plan, trouble: InvalidRequestError | 
     again = [f"**Once more: {plain(str(problem))}**" for problem in trouble.problems] if trouble is not None else []
     told = ({**row, "prompt": shorten(str(row["prompt"]), _PROMPT)} for row in first)
     cells = [[plain(str(row[name])) for name in columns] for row in told]
-    lines = [*again, f"**{plain(record.told)}**", "", grid(dict.fromkeys(columns, "left"), cells)]
+    lines = [*again, f"**{plain(record.told)}**", "", grid(columns, cells)]
     if len(table) > _ROWS:
         lines.append(f"- {len(table) - _ROWS:,} more in the table {table_key(plan)} among the run's artifacts")
     lines += [f"- {plain(str(line))}" for line in (*plan.balances, *plan.warnings)]
