@@ -76,15 +76,19 @@ def read_table(name: str, data: bytes, limits: ManifestLimits) -> Table:
         raise unusable(name, f"may have at most {limits.max_yaml_bytes} bytes of YAML; larger ones are better JSONL")
     try:
         if form in ("json", "jsonl"):
-            _bounded(text, limits.max_values)
-        table = _READERS[form](text, limits)
+            # Before it is read. Texts hold these too; of a file without malice hardly every eleventh character is one.
+            _bound(text.count(",") + text.count("[") + text.count("{"), limits.max_values, "values")
+        return _READERS[form](text, limits)
     except (ValueError, RecursionError) as error:
         why = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         label = "CSV" if form == "csv" else form.upper()
         raise unusable(name, f"cannot be read as {label}: {why}") from None
-    if table is None:
-        raise unusable(name, f"has more than the allowed {limits.max_rows} rows; split it")
-    return table
+
+
+def _bound(count: int, most: int, what: str) -> None:
+    """Refuse a file of more than memory should hold."""
+    if count > most:
+        raise ValueError(f"it holds more than the allowed {most} {what}; split it")
 
 
 def _guessed(text: str) -> Format:
@@ -136,14 +140,7 @@ def _twice(names: Sequence[T]) -> T | None:
     return None
 
 
-def _bounded(text: str, most: int) -> None:
-    """Refuse a text of JSON that would fill the memory, before it is read."""
-    # Texts may hold commas and brackets too: of a file without malice, hardly every eleventh character is one.
-    if text.count(",") + text.count("[") + text.count("{") > most:
-        raise ValueError(f"it holds more than the allowed {most} values; split it")
-
-
-def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
+def _from_jsonl(text: str, limits: ManifestLimits) -> Table:
     rows = list[RawRow]()
     for number, line in enumerate(io.StringIO(text), 1):
         if not line.strip():
@@ -153,12 +150,11 @@ def _from_jsonl(text: str, limits: ManifestLimits) -> Table | None:
         except (ValueError, RecursionError) as error:
             why = "nested too deeply" if isinstance(error, RecursionError) else str(error)
             rows.append(RawRow(number, {}, (problem("(line)", line.strip(), f"must be a JSON object: {why}"),)))
-        if len(rows) > limits.max_rows:
-            return None
+        _bound(len(rows), limits.max_rows, "rows")
     return Table(rows, "line")
 
 
-def _from_document(document: Any, limits: ManifestLimits) -> Table | None:
+def _from_document(document: Any, limits: ManifestLimits) -> Table:
     """A list of rows, or an object with `rows` and perhaps `defaults`."""
     root = cast("dict[str, Any]", document) if isinstance(document, dict) else {"rows": document}
     other = [name for name in root if name not in {"rows", "defaults"}]
@@ -170,8 +166,7 @@ def _from_document(document: Any, limits: ManifestLimits) -> Table | None:
             f"it must be a list of rows, or have `rows` (a list) and perhaps `defaults` (an object){found}"
         )
     items = cast("list[Any]", rows)
-    if len(items) > limits.max_rows:
-        return None
+    _bound(len(items), limits.max_rows, "rows")
     numbered = [RawRow(number, item) for number, item in enumerate(items, 1)]
     return Table(numbered, "row", cast("dict[str, Any]", defaults))
 
@@ -179,7 +174,7 @@ def _from_document(document: Any, limits: ManifestLimits) -> Table | None:
 # CSV
 
 
-def _from_csv(text: str, limits: ManifestLimits) -> Table | None:
+def _from_csv(text: str, limits: ManifestLimits) -> Table:
     lines = _csv_lines(text)
     header = next(lines, None)
     if header is None or isinstance(header[1], str):
@@ -193,10 +188,8 @@ def _from_csv(text: str, limits: ManifestLimits) -> Table | None:
         elif any(cell.strip() for cell in cells):
             rows.append(_csv_row(number, cells, columns))
             filled += len(cells) - cells.count("")
-        if filled > limits.max_values:
-            raise ValueError(f"it holds more than the allowed {limits.max_values} values; split it")
-        if len(rows) > limits.max_rows:
-            return None
+        _bound(filled, limits.max_values, "values")
+        _bound(len(rows), limits.max_rows, "rows")
     return Table(rows, "line")
 
 
@@ -297,8 +290,7 @@ def _scalar(text: str) -> Any:
     return float(text) if "." in text else int(text)
 
 
-# Each gives None for a file of too many rows.
-_READERS: Mapping[Format, Callable[[str, ManifestLimits], Table | None]] = {
+_READERS: Mapping[Format, Callable[[str, ManifestLimits], Table]] = {
     "jsonl": _from_jsonl,
     "json": lambda text, limits: _from_document(_json(text), limits),
     "csv": _from_csv,
