@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import httpx
 import pytest
@@ -16,7 +17,7 @@ from prefect_genvideo.simulator.server import usage
 
 def test_the_command_prints_its_addresses_and_ends_on_a_signal() -> None:
     """What is printed is true: the server answers at the printed address as soon as it is printed."""
-    command = [sys.executable, "-m", "prefect_genvideo.simulator", "--port", "0", "--clock", "immediate"]
+    command = [str(Path(sys.executable).parent / "genvideo"), "simulate", "--port", "0", "--scale", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())

@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS
 from prefect_genvideo.simulator.state import SimulatorState
-from prefect_genvideo.simulator.wire import Answer, Call, Handler, is_good, respond
+from prefect_genvideo.simulator.wire import Answer, Call, Handler, respond
 
 Json = dict[str, Any]
 
@@ -18,16 +18,8 @@ VERSION = "v1.0.0-rc.21"
 _UNLIMITED = 100_000_000
 
 
-def refuse_key(key: str | None, op: str) -> Answer | None:
-    """What is said about a bad key at the addresses that only look at it, or None for a good one.
-
-    Args:
-        key: What came as bearer token.
-        op: What is asked.
-    """
-    del op
-    if is_good(key):
-        return None
+def refused(key: str | None) -> Answer:
+    """What is said about a bad key at the addresses that only look at it."""
     return 401, {"success": False, "message": "无效的令牌" if key else "未提供令牌"}
 
 

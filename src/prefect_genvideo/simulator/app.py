@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from prefect_genvideo.simulator import senseaudio, sudashui
-from prefect_genvideo.simulator.accounts import Accounts, refuse_key
+from prefect_genvideo.simulator.accounts import Accounts, refused
 from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.faults import Fault
@@ -27,12 +27,14 @@ from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files
 from prefect_genvideo.simulator.heads import Heads
 from prefect_genvideo.simulator.manners import Told
 from prefect_genvideo.simulator.state import SimulatorState, Task
-from prefect_genvideo.simulator.wire import Answer, Call, Handler, drain, page, respond, with_fault
+from prefect_genvideo.simulator.wire import Answer, Call, Handler, always, drain, page, respond, with_fault
 
 SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
 _SHOWN = 50
+# A key that is accepted and has no money, and one that is no longer accepted.
+_PENNILESS, _EXPIRED = "sk-sim-broke", "sk-sim-expired"
 _FAULTS = TypeAdapter(list[Fault])
-KeyCheck = Callable[[str | None, str], "Answer | None"] | None
+KeyRefusal = Callable[[str | None], Answer] | None
 
 
 def create_app(config: SimulatorConfig | None = None, state: SimulatorState | None = None) -> Starlette:
@@ -59,7 +61,7 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
 def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
     side, accounts = sudashui.Sudashui(state, files), Accounts(state)
 
-    on, key = partial(_route, state, "sudashui", sudashui.FAULT_ANSWERS), sudashui.refuse_key
+    on, key = partial(_route, state, "sudashui", sudashui.FAULT_ANSWERS), sudashui.refused
 
     async def lost(request: Request) -> Response:
         if request.path_params.get("rest", "").startswith("v1/"):
@@ -73,13 +75,13 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
         on(f"{SUDASHUI}/v1/video/generations/{{task_id}}", "GET", "status", side.status, key),
         on(f"{SUDASHUI}/v1/models", "GET", "models", side.models, key),
         on(f"{SUDASHUI}/v1/videos/{{task_id}}/content", "GET", "content", side.content, key),
-        on(FILES, "POST", "upload", files.upload, key),
-        on(f"{FILES}/", "POST", "upload", files.upload, key),
+        on(FILES, "POST", "upload", files.upload, always(sudashui.UNAUTHORIZED)),
+        on(f"{FILES}/", "POST", "upload", files.upload, always(sudashui.UNAUTHORIZED)),
         on(f"{FILES}/proxy/generating/{{file_id}}/output.mp4", "GET", "download", files.sudashui_clip, None),
         on(f"{FILES}/proxy/generating/{{file_id}}/first.jpg", "GET", "cover", files.sudashui_clip, None),
         on(f"{FILES}/proxy/{{rest:path}}", "GET", "asset", files.sudashui_asset, None),
-        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), refuse_key),
-        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), refuse_key),
+        on(f"{SUDASHUI}/api/usage/token/", "GET", "usage", accounts.handler("usage"), refused),
+        on(f"{SUDASHUI}/api/log/token", "GET", "log", accounts.handler("log"), refused),
         *(
             on(f"{SUDASHUI}{root}/dashboard/billing/{name}", "GET", "billing", accounts.handler(told), key)
             for root in ("", "/v1")
@@ -95,7 +97,7 @@ def _sudashui_routes(state: SimulatorState, files: Files) -> list[Route]:
 def _senseaudio_routes(state: SimulatorState, files: Files) -> list[Route]:
     side = senseaudio.SenseAudio(state, files)
 
-    on, key = partial(_route, state, "senseaudio", senseaudio.FAULT_ANSWERS), senseaudio.refuse_key
+    on, key = partial(_route, state, "senseaudio", senseaudio.FAULT_ANSWERS), always(senseaudio.UNAUTHORIZED)
     marked = f"{SENSE_FILES}/video_add_watermark/{{folder}}/{{file_id}}"
     return [
         on(f"{SENSEAUDIO}/v1/video/create", "POST", "create", side.create, key),
@@ -115,15 +117,16 @@ def _route(
     method: str,
     op: str,
     handler: Handler,
-    refuse_key: KeyCheck,
+    refuse_key: KeyRefusal,
 ) -> Route:
-    """Count the call, let faults strike, check the key (None: nobody needs one), then handle it."""
+    """Count the call, let faults strike, check the key (no refusal: nobody needs one), then handle it."""
 
     async def checked(call: Call) -> Response:
         if refuse_key is not None:
             key = _bearer(call.request)
-            if answer := refuse_key(key, op):
-                return respond(answer)
+            penniless = key == _PENNILESS and op == "create"
+            if penniless or not _is_good(key):
+                return respond(answers["quota"](op) if penniless else refuse_key(key))
             call.request.state.account = key
         dialect = state.spoken.answer(op, provider)
         if dialect is None:
@@ -158,6 +161,10 @@ def _told(state: SimulatorState, provider: str, call: Call, right: Response) -> 
 def _bearer(request: Request) -> str | None:
     scheme, _, key = request.headers.get("authorization", "").partition(" ")
     return key.strip() or None if scheme.lower() == "bearer" else None
+
+
+def _is_good(key: str | None) -> bool:
+    return key is not None and key.startswith("sk-sim") and key != _EXPIRED
 
 
 async def _text(state: SimulatorState, request: Request, op: str) -> str:

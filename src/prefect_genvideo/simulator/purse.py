@@ -88,24 +88,6 @@ class MoneyManner:
 
 
 @dataclass
-class LogEntry:
-    """One row of a key's log.
-
-    Attributes:
-        shows_at: When it shows, by the gateway's clock.
-    """
-
-    type: int
-    quota: int
-    at: float
-    shows_at: float
-    model: str
-    content: str
-    request_id: str | None
-    other: dict[str, Any]
-
-
-@dataclass
 class Bill:
     """The money of one task.
 
@@ -137,7 +119,7 @@ class Purse:
             self.manner = MoneyManner()
             self._own: dict[str, MoneyManner] = {}
             self.used: dict[str, int] = {}
-            self.logs: dict[str, list[LogEntry]] = {}
+            self.logs: dict[str, list[tuple[float, dict[str, Any]]]] = {}  # with the moment from which each row shows
             self.bills: dict[str, Bill] = {}
             self._calls: dict[str, deque[float]] = {}
 
@@ -284,17 +266,40 @@ class Purse:
     def _write(
         self, account: str, kind: int, quota: int, model: str, content: str, request_id: str, other: dict[str, Any]
     ) -> None:
-        now = self.now
-        shows_at = now + self.manner_of(account).log_delay_s
-        entry = LogEntry(kind, quota, now, shows_at, model, content, request_id, other)
-        self.logs.setdefault(account, []).append(entry)
+        row = {
+            "user_id": 7,
+            "created_at": int(self.now),
+            "type": kind,
+            "content": content,
+            "username": "user-a",
+            "token_name": "key-a",
+            "model_name": model,
+            "quota": quota,
+            "prompt_tokens": 0,
+            "completion_tokens": 0,
+            "use_time": 0,
+            "is_stream": False,
+            "channel": 3,
+            "channel_name": "",
+            "token_id": 11,
+            "group": "default",
+            "ip": "",
+            "other": json.dumps(other, ensure_ascii=False, sort_keys=True),
+            "request_id": request_id,
+        }
+        shows_at = self.now + self.manner_of(account).log_delay_s
+        self.logs.setdefault(account, []).append((shows_at, row))
 
     def rows(self, account: str) -> list[dict[str, Any]]:
         """The rows that a key's log shows, newest first."""
         with self._lock:
             now, manner = self.now, self.manner_of(account)
-            shown = [entry for entry in reversed(self.logs.get(account, [])) if entry.shows_at <= now]
-            return [_row(place, entry, manner) for place, entry in enumerate(shown[: manner.log_rows], 1)]
+            shown = [row for shows_at, row in reversed(self.logs.get(account, [])) if shows_at <= now]
+            hidden = () if manner.row_ids else ("request_id",)
+            return [
+                {"id": place} | {name: value for name, value in row.items() if name not in hidden}
+                for place, row in enumerate(shown[: manner.log_rows], 1)
+            ]
 
     def refused_for(self, host: str) -> float | None:
         """Take a call of the bucket; the seconds to wait where it is empty, else None.
@@ -317,28 +322,3 @@ class Purse:
         with self._lock:
             bills = {task_id: asdict(bill) for task_id, bill in self.bills.items()}
             return {"used": dict(self.used), "bills": bills, "manner": asdict(self.manner)}
-
-
-def _row(place: int, entry: LogEntry, manner: MoneyManner) -> dict[str, Any]:
-    row = {
-        "id": place,
-        "user_id": 7,
-        "created_at": int(entry.at),
-        "type": entry.type,
-        "content": entry.content,
-        "username": "user-a",
-        "token_name": "key-a",
-        "model_name": entry.model,
-        "quota": entry.quota,
-        "prompt_tokens": 0,
-        "completion_tokens": 0,
-        "use_time": 0,
-        "is_stream": False,
-        "channel": 3,
-        "channel_name": "",
-        "token_id": 11,
-        "group": "default",
-        "ip": "",
-        "other": json.dumps(entry.other, ensure_ascii=False, sort_keys=True),
-    }
-    return row | ({"request_id": entry.request_id} if manner.row_ids else {})

@@ -19,7 +19,7 @@ from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.files import SENSE_FILES, Side
 from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
 from prefect_genvideo.simulator.state import Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, is_good, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -48,6 +48,8 @@ def invalid(words: str) -> Answer:
 _BUSY = error(500, "internal", "服务繁忙，请稍后再试", 500_000)
 _NO_MONEY = error(400, "invalid", "余额不足", 400_001)
 _CONCURRENCY = error(400, "invalid", "并发已满", 400_015)
+UNAUTHORIZED = error(401, "authentication_error", "incorrect API key provided")
+"""What is said about a bad key."""
 
 FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
     "500_e1": always(_BUSY),
@@ -60,18 +62,6 @@ FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
     "expired_link": always((403, EXPIRED_XML)),
 }
 """What a fault that is just another answer says, by operation."""
-
-
-def refuse_key(key: str | None, op: str) -> Answer | None:
-    """What is said about a bad key, or None for a good one.
-
-    Args:
-        key: What came as bearer token.
-        op: What is asked.
-    """
-    if is_good(key):
-        return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
-    return error(401, "authentication_error", "incorrect API key provided")
 
 
 class SenseAudio(Side):

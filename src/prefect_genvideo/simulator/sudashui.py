@@ -15,7 +15,7 @@ from prefect_genvideo.simulator.faults import ON_SUCCESS_ONLY
 from prefect_genvideo.simulator.files import Side
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS, sudashui_problem
 from prefect_genvideo.simulator.state import Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, is_good, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
 """The gateway's own page, which an unknown path is answered with."""
@@ -65,7 +65,8 @@ def _inner(state: str, message: str = "", code: str = "", *creations: dict[str, 
 
 
 _NO_MONEY = relay_error(403, "insufficient_user_quota", "预扣费额度失败, 用户剩余额度: ＄0.10, 需要预扣费额度: ＄0.83")
-_UNAUTHORIZED: Answer = (401, {"error": "unauthorized"})
+UNAUTHORIZED: Answer = (401, {"error": "unauthorized"})
+"""What the file host says about a bad key."""
 
 
 def _server_error(op: str) -> Answer:
@@ -91,17 +92,8 @@ FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
 """What a fault that is just another answer says, by operation."""
 
 
-def refuse_key(key: str | None, op: str) -> Answer | None:
-    """What is said about a bad key, or None for a good one.
-
-    Args:
-        key: What came as bearer token.
-        op: What is asked.
-    """
-    if is_good(key):
-        return _NO_MONEY if key == "sk-sim-broke" and op == "create" else None
-    if op == "upload":
-        return _UNAUTHORIZED
+def refused(key: str | None) -> Answer:
+    """What is said about a bad key."""
     return gateway_error(401, "无效的令牌" if key else "未提供令牌")
 
 

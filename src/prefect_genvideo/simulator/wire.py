@@ -61,11 +61,6 @@ class Call:
 Handler = Callable[[Call], Awaitable[Response]]
 
 
-def is_good(key: str | None) -> bool:
-    """Whether a key is accepted."""
-    return key is not None and key.startswith("sk-sim") and key != "sk-sim-expired"
-
-
 def respond(answer: Answer, headers: Mapping[str, str] | None = None) -> Response:
     """Send an object as JSON, a text as the HTML or XML it is.
 
@@ -208,8 +203,8 @@ def _span(request: Request, content: Content) -> tuple[int, int, int]:
     return 206, start, stop
 
 
-def always(answer: Answer) -> Callable[[str], Answer]:
-    """An answer that is the same for every operation."""
+def always(answer: Answer) -> Callable[[object], Answer]:
+    """An answer that is the same for every operation or key."""
     return lambda _: answer
 
 
