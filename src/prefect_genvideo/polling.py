@@ -1,7 +1,7 @@
 """Decides when to ask a provider again. No clock, no I/O; callers pass in ages and clock values in seconds.
 
 Two things cost while a generation runs: calls, and the lag between its end and the check that sees it. `Schedule`
-takes one call to be worth `cost` seconds of lag. Under a constant hazard `h` of ending, the least
+takes one call to be worth `_COST` seconds of lag. Under a constant hazard `h` of ending, the least
 `E[lag] + cost · E[calls]` comes from checks `sqrt(2 · cost / h)` apart. The hazard of a real generation changes with
 its age, so the rule is summed up: the next check is due once the integral of `sqrt(h / (2 · cost))` has grown by one.
 That leaps over ages at which nothing ends, and is dense where most end. The hazard is that of a mixture: a prior, and
@@ -26,9 +26,11 @@ from itertools import accumulate, pairwise
 from statistics import median
 from typing import Any, Literal, cast
 
-DEFAULT_COST = 0.5
-DEFAULT_FLOOR = 1.0
-DEFAULT_CEILING = 300.0
+CEILING = 300.0
+"""Longest gap in seconds."""
+# Seconds of lag that one call is worth: more of it means fewer calls and a later answer. With this, a generation of two
+# to three minutes takes about ten calls and is seen five seconds after its end.
+_COST = 0.5
 _LONGEST = 30 * 86_400.0
 # Durations that a history keeps.
 _KEPT = 64
@@ -120,32 +122,19 @@ class Schedule:
 
     Args:
         history: Durations of comparable generations, in seconds; without any, the prior alone decides.
-        cost: Seconds of lag that one call is worth; more of it means fewer calls and a later answer. With 0.5, a
-            generation of two to three minutes takes about ten calls and is seen five seconds after its end.
         floor: Shortest gap in seconds: the provider shows nothing new any sooner (Sudashui 15, SenseAudio 5).
-        ceiling: Longest gap in seconds.
         task_id: Seeds the phase, so that a thousand tasks do not ask in the same second; without one, the middle.
 
     Raises:
-        ValueError: `cost` or `floor` is not positive, or `ceiling` is below `floor`.
+        ValueError: `floor` is not positive, or above `CEILING`.
     """
 
-    def __init__(
-        self,
-        history: History | Iterable[float] = (),
-        *,
-        cost: float = DEFAULT_COST,
-        floor: float = DEFAULT_FLOOR,
-        ceiling: float = DEFAULT_CEILING,
-        task_id: str = "",
-    ) -> None:
-        if not (0.0 < cost < math.inf and 0.0 < floor <= ceiling < math.inf):
-            raise ValueError(f"need cost > 0 and 0 < floor <= ceiling, not {cost}, {floor}, {ceiling}")
+    def __init__(self, history: History | Iterable[float] = (), *, floor: float = 1.0, task_id: str = "") -> None:
+        if not 0.0 < floor <= CEILING:
+            raise ValueError(f"need 0 < floor <= {CEILING:g}, not {floor}")
         durations = history.durations if isinstance(history, History) else History(history).durations
         self.floor = floor
-        self.ceiling = ceiling
-        self._cost = cost
-        self._due = _due(tuple(sorted(durations)), cost)
+        self._due = _due(tuple(sorted(durations)))
         self._phase = _fraction(task_id) if task_id else 0.5
 
     def next_gap(self, age_s: float) -> float:
@@ -155,11 +144,11 @@ class Schedule:
             age_s: Seconds since the task was created; 0 gives the first check.
 
         Returns:
-            Seconds, between `floor` and `ceiling`.
+            Seconds, between `floor` and `CEILING`.
         """
         age = min(max(age_s, 0.0), _LONGEST) if not math.isnan(age_s) else 0.0
         # At the floor, too, tasks drift apart.
-        return min(self.ceiling, max(self._gap(age), self.floor * (1.0 + _DRIFT * self._phase)))
+        return min(CEILING, max(self._gap(age), self.floor * (1.0 + _DRIFT * self._phase)))
 
     def _gap(self, age: float) -> float:
         """Return the gap that pays best, not yet held against floor and ceiling."""
@@ -169,7 +158,7 @@ class Schedule:
             if due < self._due[-1]:
                 return _interpolate(due, self._due, _EDGES) - age
         # Later than anything thought of: as if the hazard were 2 / age, so that gaps grow with the age's root.
-        return math.sqrt(self._cost * age)
+        return math.sqrt(_COST * age)
 
 
 def _fraction(seed: str) -> float:
@@ -178,12 +167,12 @@ def _fraction(seed: str) -> float:
 
 
 @lru_cache(maxsize=64)
-def _due(durations: tuple[float, ...], cost: float) -> tuple[float, ...]:
+def _due(durations: tuple[float, ...]) -> tuple[float, ...]:
     """How many checks are due until each edge: the sum of `dt / gap` with `gap = sqrt(2 · cost / hazard)`."""
     chances, beyond = _mixture(durations)
     alive = [*accumulate(reversed(chances), initial=beyond)][::-1]
     rates = (
-        math.sqrt(chance * (high - low) / (cost * (before + after)))
+        math.sqrt(chance * (high - low) / (_COST * (before + after)))
         for chance, (low, high), (before, after) in zip(chances, pairwise(_EDGES), pairwise(alive), strict=True)
     )
     return tuple(accumulate(rates, initial=0.0))
