@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import io
 
 import anyio.to_thread
 
@@ -12,6 +11,8 @@ from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives,
 from prefect_genvideo.artifacts.pages import attempt, show_page
 from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.media.thumbnail import saved
+from prefect_genvideo.media.thumbnail import thumbnail as scaled
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
@@ -53,7 +54,7 @@ async def _picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVE
     """
     moving = pipeline.pictures.preview(video)
     if moving is not None:
-        return f"data:image/webp;base64,{base64.b64encode(moving).decode()}"
+        return _data_url("image/webp", moving)
     cover = await pipeline.pictures.cover(pipeline.ledger.store, video)
     return await anyio.to_thread.run_sync(thumbnail, cover, width) if cover else None
 
@@ -68,14 +69,12 @@ def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
     Returns:
         A JPEG as data URL; None for what is no picture or too large to open, or without Pillow.
     """
-    from prefect_genvideo import media
+    image = scaled(picture, (width, width))
+    return None if image is None else _data_url("image/jpeg", saved(image, "JPEG", quality=80))
 
-    image = media.thumbnail(picture, (width, width))
-    if image is None:
-        return None
-    small = io.BytesIO()
-    image.save(small, "JPEG", quality=80)
-    return f"data:image/jpeg;base64,{base64.b64encode(small.getvalue()).decode()}"
+
+def _data_url(media_type: str, content: bytes) -> str:
+    return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 
 def video_markdown(video: StoredVideo, request: VideoRequest, picture: str | None, link: PlayLink | None = None) -> str:

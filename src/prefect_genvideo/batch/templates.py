@@ -15,7 +15,6 @@ and the turns of loops are paid from one meter for all templates of a row.
 
 from __future__ import annotations
 
-import difflib
 import functools
 import re
 from collections.abc import Mapping
@@ -44,6 +43,7 @@ from prefect_genvideo.batch._template_tools import (
     metered_filters,
     refuse,
 )
+from prefect_genvideo.batch.model import near
 from prefect_genvideo.errors import InvalidRequestError
 
 __all__ = ["Meter", "is_template", "render"]
@@ -131,8 +131,8 @@ def _hint(message: str, variables: Mapping[str, Any]) -> str:
     if named is None:
         return ""
     names = sorted(name for name in variables if name.isidentifier())
-    near = difflib.get_close_matches(named[1][:100], names, n=1)
-    return f"; did you mean {near[0]}?" if near else f"; there are {', '.join(names[:100])[:150]}"
+    meant = near(named[1], names)
+    return f"; did you mean {meant}?" if meant else f"; there are {', '.join(names[:100])[:150]}"
 
 
 class _Guard(NodeTransformer):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NoReturn, cast
 
 MAX_DEPTH = 32
@@ -45,7 +45,8 @@ def parse(body: bytes) -> Record:
         raise UnreadableError("no JSON in UTF-8") from None
     if not isinstance(value, dict):
         raise UnreadableError("no JSON object")
-    _count(value)
+    if _count(value, 1) > MAX_VALUES:
+        raise UnreadableError(f"more than {MAX_VALUES} values")
     return cast("Record", value)
 
 
@@ -53,22 +54,14 @@ def _no_constant(name: str) -> NoReturn:
     raise ValueError(name)
 
 
-def _count(value: Any) -> None:
-    level: list[Any] = [value]
-    seen, depth = 0, 0
-    while level:
-        seen, depth = seen + len(level), depth + 1
-        if seen > MAX_VALUES:
-            raise UnreadableError(f"more than {MAX_VALUES} values")
-        if depth > MAX_DEPTH:
-            raise UnreadableError(f"nested deeper than {MAX_DEPTH}")
-        inner: list[Any] = []
-        for each in level:
-            if isinstance(each, dict):
-                inner.extend(cast("dict[str, Any]", each).values())
-            elif isinstance(each, list):
-                inner.extend(cast("list[Any]", each))
-        level = inner
+def _count(value: Any, depth: int) -> int:
+    """Values in a value, itself among them."""
+    if depth > MAX_DEPTH:
+        raise UnreadableError(f"nested deeper than {MAX_DEPTH}")
+    if not isinstance(value, dict | list):
+        return 1
+    parts = cast("Iterable[Any]", value.values() if isinstance(value, dict) else value)
+    return 1 + sum(_count(part, depth + 1) for part in parts)
 
 
 def at(*paths: str) -> Callable[[Record], Any]:
