@@ -128,20 +128,15 @@ def spent_in(path: str) -> Spent:
     if not told or not parts:
         seconds = counts.removesuffix("s")
         return Spent(1, float(seconds) if seconds.replace(".", "", 1).isdigit() else 0.0)
-    return Spent(int(told[1]), float(told[2]), amounts_in(parts[1:]), priced_in(parts[1:]))
+    return Spent(int(told[1]), float(told[2]), *_figures_in(parts[1:]))
 
 
-def amounts_in(parts: Iterable[str]) -> tuple[Money, ...]:
-    """Return the amounts among the parts of a name, in the order of their currencies."""
-    told = [found for part in parts if (found := _MONEY.fullmatch(part))]
-    return tuple(
-        sorted((Money(amount=Decimal(one[1]), currency=one[2]) for one in told), key=lambda money: money.currency)
-    )
-
-
-def priced_in(parts: Iterable[str]) -> int:
-    """Return how many creates the parts of a name call priced."""
-    return next((int(found[1]) for part in parts if (found := _PRICED.fullmatch(part))), 0)
+def _figures_in(parts: Iterable[str]) -> tuple[tuple[Money, ...], int]:
+    """The amounts among the parts of a name, in the order of their currencies, and how many creates are priced."""
+    told = list(parts)
+    amounts = [Money(amount=Decimal(one[1]), currency=one[2]) for one in map(_MONEY.fullmatch, told) if one]
+    priced = [int(one[1]) for one in map(_PRICED.fullmatch, told) if one]
+    return tuple(sorted(amounts, key=lambda money: money.currency)), priced[0] if priced else 0
 
 
 class Label(NamedTuple):
@@ -216,7 +211,7 @@ def marked_in(path: str, marks: Iterable[str]) -> dict[str, Spent]:
 
 def _marked(parts: list[str]) -> Spent:
     count = parts[-1].removesuffix("x")
-    return Spent(int(count) if count.isdigit() else 1, 0.0, amounts_in(parts[:-1]), priced_in(parts[:-1]))
+    return Spent(int(count) if count.isdigit() else 1, 0.0, *_figures_in(parts[:-1]))
 
 
 @dataclass(frozen=True)

@@ -379,9 +379,7 @@ def _audio_obstacle(shots: list[Shot]) -> str:
 
 
 def _difference(one: Look | Sound, other: Look | Sound) -> str:
-    if one == other:
-        return ""
     differing = (
         field.name for field in fields(one) if field.compare and getattr(one, field.name) != getattr(other, field.name)
     )
-    return next(differing).replace("_", " ")
+    return next(differing, "").replace("_", " ")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
-
-from pydantic import JsonValue
 
 from prefect_genvideo.errors import counted
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.pipeline.hooks import Lineage
+from prefect_genvideo.pipeline.money import request_of
 
 if TYPE_CHECKING:
     from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -34,14 +33,16 @@ async def tell_video(pipeline: Pipeline, record: LedgerRecord) -> None:
         include={"key", "provider", "model", "task_id", "tags", "cost_center", "seconds", "resolution"},
     )
     measured = video.model_dump(include={"manifest_uri", "size", "sha256", "width", "height"}, exclude_none=True)
-    prompt = record.request.get("prompt")
+    request = request_of(record)
+    # Links may carry signatures, and paths mean nothing here.
+    references = [asset for asset in request.assets().values() if asset.startswith("s3://")]
     pipeline.lineage(
         Lineage(
             uri=video.uri,
             name=video.key.rpartition("/")[2],
-            description=prompt if isinstance(prompt, str) else "",
+            description=request.prompt,
             link=await _link(pipeline, video.key),
-            upstream=tuple(dict.fromkeys(_references(record.request))),
+            upstream=tuple(dict.fromkeys(references)),
             facts=facts | measured,
         )
     )
@@ -82,19 +83,6 @@ def tell_report(pipeline: Pipeline, uri: str, name: str, summary: str, videos: S
     if pipeline.lineage is not None:
         made = tuple(dict.fromkeys(videos))
         pipeline.lineage(Lineage(uri, name, f"Report: {summary}", upstream=made, facts={"videos": len(made)}))
-
-
-# Where a recorded request has its references.
-_REFERENCES = ("images", "videos", "audios", "first_frame", "last_frame")
-
-
-def _references(request: Mapping[str, JsonValue]) -> Iterator[str]:
-    """The S3 objects among a recorded request's references. Links may carry signatures, and paths mean nothing here."""
-    for name in _REFERENCES:
-        given = request.get(name)
-        for one in given if isinstance(given, list) else [given]:
-            if isinstance(one, str) and one.startswith("s3://"):
-                yield one
 
 
 async def _link(pipeline: Pipeline, key: str) -> str | None:

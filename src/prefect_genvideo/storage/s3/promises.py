@@ -134,7 +134,7 @@ class Probe:
             raise DestinationError(
                 f"{self._store.uri(key)}: written, and not there a moment later", retryable=True, reason="not readable"
             )
-        if key not in await self._store.names(key):
+        if key not in [info.key async for info in self._store.list(key)]:
             raise DestinationError(
                 f"{self._store.uri(key)}: written, and not in the store's listing", retryable=True, reason="not listed"
             )

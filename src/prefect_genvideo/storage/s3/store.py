@@ -345,14 +345,6 @@ class S3Store(BucketCalls, ObjectStore):
         """Remove probes and abort uploads in parts that killed processes of ours have left behind."""
         return await sweep(self, older_than)
 
-    async def reached_by(self) -> dict[str, str] | None:
-        """Endpoint and credentials, in words that give nothing away; None where they are not known."""
-        return await self.run("get_credentials", "", Connection.reached_by)
-
-    async def names(self, prefix: str) -> list[str]:
-        """Keys that begin with a text."""
-        return [info.key async for info in self.list(prefix)]
-
 
 def find_object(uri: str, home: ObjectStore | None = None) -> tuple[ObjectStore, str]:
     """Where the object of an `s3://bucket/key` is: the store to read from and the key in it.

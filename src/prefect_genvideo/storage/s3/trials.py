@@ -20,6 +20,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY
 from prefect_genvideo.storage.ledgers import CREATE_ONLY_MARK, LEDGER
+from prefect_genvideo.storage.s3.client import Connection
 from prefect_genvideo.storage.s3.promises import (
     CREATE_HEADERS,
     UNGUARDED,
@@ -110,7 +111,7 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
 
 async def _names(store: S3Store) -> list[str]:
     try:
-        return await store.names(_BEGINNING)
+        return [info.key async for info in store.list(_BEGINNING)]
     except DestinationError as error:
         if error.retryable:
             raise
@@ -144,7 +145,7 @@ async def _note(store: S3Store, found: Promises) -> None:
 
 
 async def _identity(store: S3Store) -> dict[str, Any] | None:
-    reached_by = await store.reached_by()
+    reached_by = await store.run("get_credentials", "", Connection.reached_by)
     return None if reached_by is None else {"trial": _TRIAL, "uri": store.uri(NOTE), **reached_by}
 
 
