@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from datetime import datetime, timezone
 from typing import Literal
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field
 
 from prefect_genvideo.batch.plan import Item
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
@@ -87,7 +87,7 @@ async def read_approval(store: ObjectStore, flow_run_id: str) -> ApprovalRecord 
         if len(found[0]) > _LARGEST:
             raise ValueError("too large")
         return ApprovalRecord.model_validate_json(found[0])
-    except (ValidationError, ValueError):
+    except ValueError:  # also what pydantic raises
         told = f"The approval {store.uri(_path(flow_run_id))} cannot be read; nothing was sent."
         raise DestinationError(told, reason="unreadable approval") from None
 

@@ -213,13 +213,9 @@ def _untied(log: AccountLog, record: LedgerRecord, told: TaskMoney, free: Sequen
     if record.task_id is None or by_id or any(map(is_first, told.rows)):
         return None
     recorded = None if record.money is None else record.money.quota
-    wanted = (record.model, recorded if told.charged is None else told.charged)
-    alike = (row for row in reversed(free) if (row.model, row.quota) == wanted and _is_nameless(row))
+    wanted = (record.model, recorded if told.charged is None else told.charged, None)
+    alike = (row for row in reversed(free) if is_first(row) and (row.model, row.quota, row.task_id) == wanted)
     return next((row for row in alike if _is_about(row.at, record)), None)
-
-
-def _is_nameless(row: LogRow) -> bool:
-    return is_first(row) and row.task_id is None
 
 
 def _is_about(moment: datetime | None, record: LedgerRecord) -> bool:
@@ -262,8 +258,8 @@ def make_bill(
 
 def _billed_at(record: LedgerRecord, charge: Charge | None) -> datetime:
     """When a task stands in the bill: by the provider's clock, where its log tells; a file's may be of any zone."""
-    by_log = charge is not None and charge.quota is not None
-    return (charge.at if by_log and charge is not None else None) or sent_at(record)
+    by_log = charge.at if charge is not None and charge.quota is not None else None
+    return by_log or sent_at(record)
 
 
 def _matched(records: Sequence[LedgerRecord], charges: Sequence[Charge]) -> dict[str, Charge | None]:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from pydantic import ValidationError
-
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted
 from prefect_genvideo.finance.plan import Plan, PlannedAttempt, PlannedRow
 from prefect_genvideo.models import Problem
@@ -76,7 +74,7 @@ async def read_plan(store: ObjectStore, plan_hash: str) -> Plan | None:
         if len(found[0]) > _LARGEST:
             raise ValueError("too large")
         plan = Plan.model_validate_json(found[0])
-    except (ValidationError, ValueError):
+    except ValueError:  # also what pydantic raises
         raise DestinationError(
             f"The plan {store.uri(path)} cannot be read; make it again, or upgrade prefect-genvideo here.",
             reason="unreadable plan",

@@ -324,6 +324,15 @@ IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 50
 WRONG_ADDRESS = "this is not the API's address (check the base URL, without /v1); nothing was made"
 """What a redirect, a 404 without the API's envelope or a web page means."""
 
+REFUSED_BY_STATUS: tuple[Row, ...] = (
+    Row(RejectedError, WRONG_ADDRESS, statuses=IN_3XX, reason="wrong address"),
+    Row(RejectedError, WRONG_ADDRESS, statuses=(404, 405), envelopes=(HTML, OTHER), reason="wrong address"),
+    Row(RejectedError, "the request is too large", statuses=(413,), reason="request too large"),
+    Row(UnknownOutcomeError, "the outcome is unknown", statuses=(408, 425, 499), reason="outcome unknown"),
+    Row(RejectedError, "refused", statuses=IN_4XX),
+)
+"""What is left of a create's answers with a status of 3xx and 4xx, for what nothing more special holds."""
+
 CREATED_WITHOUT_ID: tuple[Row, ...] = (
     Row(
         RateLimitedError,

@@ -15,18 +15,14 @@ from prefect_genvideo.errors import (
     RejectedError,
     TaskLostError,
     TransientError,
-    UnknownOutcomeError,
 )
 from prefect_genvideo.providers.classify import (
     BARRED_QUERY,
     CREATED_WITHOUT_ID,
     ERROR,
-    HTML,
-    IN_3XX,
     IN_4XX,
-    OTHER,
+    REFUSED_BY_STATUS,
     SAYS_NOTHING,
-    WRONG_ADDRESS,
     Row,
 )
 
@@ -71,11 +67,7 @@ CREATE: tuple[Row, ...] = (
     Row(QuotaError, "no money", statuses=(402,)),
     Row(QuotaError, "no money", statuses=(400, 403), money=True),
     Row(RejectedError, "the account is not allowed to do this", statuses=(403,)),
-    Row(RejectedError, WRONG_ADDRESS, statuses=IN_3XX, reason="wrong address"),
-    Row(RejectedError, WRONG_ADDRESS, statuses=(404, 405), envelopes=(HTML, OTHER), reason="wrong address"),
-    Row(RejectedError, "the request is too large", statuses=(413,), reason="request too large"),
-    Row(UnknownOutcomeError, "the outcome is unknown", statuses=(408, 425, 499), reason="outcome unknown"),
-    Row(RejectedError, "refused", statuses=IN_4XX),
+    *REFUSED_BY_STATUS,
     *CREATED_WITHOUT_ID,
 )
 """Meaning of a create's answer that brought no task id. `BUSY` is settled before this table."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timezone
 from decimal import Decimal
@@ -140,7 +141,8 @@ class SudashuiAccount(VideoClient):
         found = await self._ask(money.PRICING, money.prices_of, with_key=False)
         if isinstance(found, PriceList):
             self.listed = found
-            await self._try_site()
+            with suppress(GenVideoError):  # without it amounts stay in units
+                await self.site()
         return found
 
     async def prices(self) -> dict[str, str]:
@@ -248,12 +250,6 @@ class SudashuiAccount(VideoClient):
         if quota is not None:
             return money_of(quota, per_unit, self.unit)
         return self.price_table.exchanged(places(EXACT.multiply(price.unit_price or Decimal(0), ratio)), "unit")
-
-    async def _try_site(self) -> None:
-        try:
-            await self.site()
-        except GenVideoError:
-            return  # amounts stay in units
 
     async def _ask(self, path: str, read: Callable[[JsonObject], T | NotTold], *, with_key: bool = True) -> T | NotTold:
         answer, _ = await self._answer(path, with_key=with_key)

@@ -39,7 +39,8 @@ class _Looked:
     @property
     def unclaimed(self) -> list[LogRow]:
         """Those of them that belong to no create that the ledger knows."""
-        return [row for row in self.charges if not self._is_known(row)]
+        ids, tasks = self.lost.known_request_ids, self.lost.known_task_ids
+        return [row for row in self.charges if row.request_id not in ids and row.task_id not in tasks]
 
     @property
     def candidates(self) -> list[LogRow]:
@@ -66,10 +67,6 @@ class _Looked:
         """Tasks of the model that the log names and the ledger does not know."""
         named = dict.fromkeys(row.task_id for row in self.log.rows if row.model == self.lost.request.model)
         return [task_id for task_id in named if task_id and task_id not in self.lost.known_task_ids]
-
-    def _is_known(self, row: LogRow) -> bool:
-        lost = self.lost
-        return row.request_id in lost.known_request_ids or row.task_id in lost.known_task_ids
 
     @property
     def is_cut(self) -> bool:

@@ -35,10 +35,9 @@ from prefect_genvideo.providers.classify import (
     IN_3XX,
     IN_4XX,
     IN_5XX,
-    OTHER,
+    REFUSED_BY_STATUS,
     RELAY,
     SAYS_NOTHING,
-    WRONG_ADDRESS,
     Facts,
     Row,
     facts_from,
@@ -102,12 +101,7 @@ CREATE: tuple[Row, ...] = (
     Row(QuotaError, "no money", statuses=(402,)),
     Row(AuthenticationError, "the key is missing, wrong, expired or exhausted", statuses=(401,)),
     Row(RejectedError, "the account, the address or the model is not allowed", statuses=(403,)),
-    Row(RejectedError, WRONG_ADDRESS, statuses=IN_3XX, reason="wrong address"),
-    Row(RejectedError, WRONG_ADDRESS, statuses=(404, 405), envelopes=(HTML, OTHER), reason="wrong address"),
-    Row(RejectedError, "the request is too large", statuses=(413,), reason="request too large"),
     Row(TransientError, "the gateway gave up and refunded", statuses=(408, 425), envelopes=_GATEWAY),
-    Row(UnknownOutcomeError, "the outcome is unknown", statuses=(408, 425, 499), reason="outcome unknown"),
-    Row(RejectedError, "refused", statuses=IN_4XX),
     Row(TransientError, "a fault of the gateway; refunded, no task stored", statuses=IN_5XX, envelopes=_GATEWAY),
     Row(
         TransientError,
@@ -117,6 +111,7 @@ CREATE: tuple[Row, ...] = (
         codes=_NOTHING_MADE,
     ),
     Row(RejectedError, "refused by the gateway's supplier", statuses=IN_2XX, refused=True, upstream=True),
+    *REFUSED_BY_STATUS,
     *CREATED_WITHOUT_ID,
 )
 """Meaning of a create's answer that brought no task id."""
