@@ -27,7 +27,7 @@ from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoReq
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers import http
 from prefect_genvideo.providers.account import checked_address, checked_key
-from prefect_genvideo.providers.answers import salvage_id
+from prefect_genvideo.providers.answers import as_object, listed_names, salvage_id
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.billing import Billing
 from prefect_genvideo.providers.classify import ID_AND_REFUSAL, Facts, Row, facts_of, judge, to_error
@@ -333,6 +333,14 @@ class VideoClient(Billing):
                 id_header=self._id_header,
                 size=size,
             )
+
+    async def _listed_models(self, path: str, table: tuple[Row, ...]) -> tuple[list[str], bool]:
+        """The names that the API lists, and whether these are all of them; `table` says what another answer means."""
+        reply = await self._exchange("GET", path)
+        names = listed_names(reply.json) if reply.status == 200 else None
+        if names is None:
+            raise self._error(table, self._facts_of(reply))
+        return names, as_object(reply.json).get("has_more") is not True
 
     async def _content(self, request: VideoRequest) -> bytes:
         """The body's bytes, or every problem. Assets are read in a thread: they may be large."""

@@ -365,6 +365,13 @@ ID_AND_REFUSAL = Row(
 )
 """A create's answer that says both."""
 
+NOT_LISTED: tuple[Row, ...] = (
+    Row(TransientError, "the models could not be listed", statuses=(408, 425)),
+    Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),
+    Row(TransientError, "the models could not be listed"),
+)
+"""The end of every table for an answer without a list of models."""
+
 BARRED_QUERY = Row(
     TransientError,
     "the task cannot be queried with this key",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 
 PIECE = 256 * 1024
 """Bytes unpacked at a time: a body that unpacks to a thousand times its size costs this much memory, no more."""
@@ -20,15 +20,12 @@ class BrokenCodingError(Exception):
     """The body is not in the coding that its header names, or was cut."""
 
 
-async def unpacked(
-    chunks: AsyncIterator[bytes], coding: str, *, received: Callable[[int], None] | None = None
-) -> AsyncIterator[bytes]:
+async def unpacked(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[bytes]:
     """Undo a content coding.
 
     Args:
         chunks: The body as it comes off the wire.
         coding: `gzip`, `x-gzip` or `deflate`.
-        received: Told the length of each chunk, before it is unpacked.
 
     Yields:
         The content, in pieces of at most `PIECE` bytes.
@@ -38,8 +35,6 @@ async def unpacked(
     """
     head, unpacker = b"", None
     async for chunk in chunks:
-        if received is not None:
-            received(len(chunk))
         new = chunk
         if unpacker is None:
             head += chunk

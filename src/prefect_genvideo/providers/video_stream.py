@@ -83,8 +83,8 @@ class VideoStream:
         self._announced = size
         # Seconds waited, and bytes that had come, since the pace was last looked at.
         self._waited, self._paced = 0.0, offset
-        chunks = raw_chunks(response)
-        self._chunks = unpacked(chunks, coding, received=self._count) if coding else self._counted(chunks)
+        chunks = self._counted(raw_chunks(response))
+        self._chunks = unpacked(chunks, coding) if coding else chunks
 
     async def begin(self) -> None:
         """Read the first bytes and see that they are a video's.
@@ -131,16 +131,15 @@ class VideoStream:
             prover.finish()
 
     async def _counted(self, chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+        """The body as it comes off the wire, held to its length."""
         async for chunk in chunks:
-            self._count(len(chunk))
+            self._on_wire += len(chunk)
+            if self._on_wire > self._rules.max_size:
+                raise too_large(self._rules)
+            if self._announced is not None and self._on_wire > self._announced:
+                told = f"More than the announced {self._announced} bytes arrived."
+                raise failed(self._rules, told, reason="too long")
             yield chunk
-
-    def _count(self, length: int) -> None:
-        self._on_wire += length
-        if self._on_wire > self._rules.max_size:
-            raise too_large(self._rules)
-        if self._announced is not None and self._on_wire > self._announced:
-            raise failed(self._rules, f"More than the announced {self._announced} bytes arrived.", reason="too long")
 
     def _check_pace(self, waited: float) -> None:
         """Give up a stream that only drips; the time that its consumer takes does not count."""

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
 from prefect_genvideo.models import Generation, Problem, VideoRequest
-from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text, listed_names
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
@@ -30,6 +30,7 @@ from prefect_genvideo.providers.senseaudio.rules import (
     alike,
 )
 
+_MODELS_PATH = "/v1/models?mode=video"
 # Seconds; a longer clip is a figure in another unit, or garbage.
 _LONGEST_CLIP = 3600.0
 
@@ -99,15 +100,7 @@ class SenseAudioClient(VideoClient):
 
     async def models(self) -> list[str]:
         """Return the names of the video models that the account is offered now."""
-        return (await self._listed_models())[0]
-
-    async def _listed_models(self) -> tuple[list[str], bool]:
-        """The names, and whether these are all of them."""
-        reply = await self._exchange("GET", "/v1/models?mode=video")
-        names = listed_names(reply.json) if reply.status == 200 else None
-        if names is None:
-            raise self._error(wire.MODELS, self._facts_of(reply))
-        return names, as_object(reply.json).get("has_more") is not True
+        return (await self._listed_models(_MODELS_PATH, wire.MODELS))[0]
 
     def clip_told(self, generation: Generation) -> ToldClip:
         """Return length and resolution as the answer has them; an odd length, e.g. -1, is none."""
@@ -135,7 +128,7 @@ class SenseAudioClient(VideoClient):
     async def _is_offered(self, model: str) -> bool:
         """Whether the API lists the model; when it does not tell, whether the documents do."""
         try:
-            names, complete = await self._listed_models()
+            names, complete = await self._listed_models(_MODELS_PATH, wire.MODELS)
         except GenVideoError:
             return model in MODELS
         return model in names or (not complete and model in MODELS)

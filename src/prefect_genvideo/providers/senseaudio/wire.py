@@ -21,6 +21,7 @@ from prefect_genvideo.providers.classify import (
     CREATED_WITHOUT_ID,
     ERROR,
     IN_4XX,
+    NOT_LISTED,
     REFUSED_BY_STATUS,
     SAYS_NOTHING,
     Row,
@@ -98,9 +99,7 @@ MODELS: tuple[Row, ...] = (
     Row(QuotaError, "no money, or the account is not in order", codes=_MONEY_CODES),
     _RATE,
     Row(AuthenticationError, _KEY_OR_ACCOUNT, statuses=(401,)),
-    Row(TransientError, "the models could not be listed", statuses=(408, 425)),
-    Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),
-    Row(TransientError, "the models could not be listed"),
+    *NOT_LISTED,
 )
 """Meaning of an answer without a list of models."""
 

@@ -15,7 +15,7 @@ import httpx
 from prefect_genvideo.models import UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import JsonObject, as_link, as_number, as_object, listed_names, url_parts
+from prefect_genvideo.providers.answers import JsonObject, as_link, as_number, as_object, url_parts
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.http import Reply
@@ -155,11 +155,7 @@ class SudashuiClient(SudashuiAccount):
 
     async def models(self) -> list[str]:
         """Return the names of the models that the account is offered now."""
-        reply = await self._exchange("GET", "/v1/models")
-        names = listed_names(reply.json) if reply.status == 200 else None
-        if names is None:
-            raise self._error(wire.MODELS, wire.facts_of(reply))
-        return names
+        return (await self._listed_models("/v1/models", wire.MODELS))[0]
 
     def content_url(self, task_id: str) -> str | None:
         """Return the gateway's own address of a task's video."""

@@ -35,6 +35,7 @@ from prefect_genvideo.providers.classify import (
     IN_3XX,
     IN_4XX,
     IN_5XX,
+    NOT_LISTED,
     REFUSED_BY_STATUS,
     RELAY,
     SAYS_NOTHING,
@@ -151,9 +152,7 @@ MODELS: tuple[Row, ...] = (
     Row(QuotaError, "the key or the account is exhausted", statuses=(401, 402, 403), money=True),
     Row(AuthenticationError, "the key is missing, wrong or expired", statuses=(401,)),
     Row(RateLimitedError, "too many requests", statuses=(429,), reason="rate_limited"),
-    Row(TransientError, "the models could not be listed", statuses=(408, 425)),
-    Row(RejectedError, "the models may not be listed", statuses=range(300, 500)),
-    Row(TransientError, "the models could not be listed"),
+    *NOT_LISTED,
 )
 """Meaning of an answer without a list of models."""
 
