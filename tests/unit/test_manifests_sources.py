@@ -181,8 +181,8 @@ async def test_an_object_in_s3_without_a_home(s3: S3Server, monkeypatch: pytest.
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint_url)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_access_key)
-    anew = lru_cache(client._new_client.__wrapped__)  # pyright: ignore[reportPrivateUsage]  # no client of before
-    monkeypatch.setattr(client, "_new_client", anew)
+    anew = lru_cache(client._new_connection.__wrapped__)  # pyright: ignore[reportPrivateUsage]  # no client of before
+    monkeypatch.setattr(client, "_new_connection", anew)
     manifest = await load_manifest(f"s3://{bucket}/a.jsonl", home=LocalStore(tmp_path))
     assert len(manifest.rows) == 1
 

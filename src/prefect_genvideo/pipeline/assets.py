@@ -61,25 +61,19 @@ async def reference_assets(
         home: The destination's store; its credentials read `s3://` assets of the same bucket.
         allow_local: Whether paths on this machine may be read. Off where parameters come from strangers.
     """
-    files, problems = dict[str, Path](), list[Problem]()
+    files, media, problems = dict[str, Path](), dict[str, MediaInfo](), list[Problem]()
     if not request.assets():
-        yield ReferenceAssets(files, {}, {}, problems)
+        yield ReferenceAssets(files, media, {}, problems)
         return
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         for field, asset in request.assets().items():
             try:
-                found = await _bring(field, asset, Path(folder), home, allow_local)
+                path = await _bring(field, asset, Path(folder), home, allow_local)
+                if path is not None:
+                    files[field] = path
+                    media[field] = await anyio.to_thread.run_sync(inspect_file, path)
             except (DestinationError, InvalidRequestError) as error:
                 problems.append(Problem(field, shown(asset), str(error)))
-                continue
-            if found is not None:
-                files[field] = found
-        media = dict[str, MediaInfo]()
-        for field, path in files.items():
-            try:
-                media[field] = await anyio.to_thread.run_sync(inspect_file, path)
-            except InvalidRequestError as error:
-                problems.append(Problem(field, path.name, str(error)))
         identities = {field: _identity(asset, media.get(field)) for field, asset in request.assets().items()}
         yield ReferenceAssets(files, media, identities, problems)
 

@@ -18,11 +18,9 @@ from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.models import Problem
-from prefect_genvideo.storage.base import DAY, ObjectInfo, PreconditionFailedError
+from prefect_genvideo.storage.base import CHUNK, DAY, ObjectInfo, PreconditionFailedError
 from prefect_genvideo.storage.keys import clean_key
 
-CHUNK = 1024 * 1024
-"""Bytes of one read or write: a thread hop for every 64 KiB would cost more than the disk."""
 OWN_NAMES = ".genvideo-"
 """Files that begin so are the store's own: uploads in progress and locks."""
 CONTAINER_LAYERS = frozenset({"overlay", "aufs", "fuse.fuse-overlayfs"})

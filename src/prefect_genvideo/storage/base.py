@@ -27,8 +27,8 @@ DAY = 24 * 3600.0
 TAGS_REFUSED = "object tags refused"
 """Reason of the `DestinationError` of a store that was to give its objects tags and takes none."""
 
-# Bytes of one read of a file.
-_CHUNK = 1024 * 1024
+CHUNK = 1024 * 1024
+"""Bytes of one read or write: a thread hop for every 64 KiB would cost more than the disk."""
 
 
 class PreconditionFailedError(DestinationError):
@@ -190,7 +190,7 @@ class ObjectStore(ABC):
         """
         async with self.upload(key, content_type=content_type) as upload:
             async with await anyio.open_file(path, "rb") as file:
-                while chunk := await file.read(_CHUNK):
+                while chunk := await file.read(CHUNK):
                     await upload.write(chunk)
             sha256 = await upload.digest()
             return await upload.commit(), sha256

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from prefect_genvideo.storage._local_files import (
-    CHUNK,
     Directory,
     digest_of,
     explain_os_error,
@@ -19,7 +18,7 @@ from prefect_genvideo.storage._local_files import (
     passing_mount,
     store_metadata,
 )
-from prefect_genvideo.storage.base import DAY, ObjectInfo, ObjectStore, Upload
+from prefect_genvideo.storage.base import CHUNK, DAY, ObjectInfo, ObjectStore, Upload
 from prefect_genvideo.storage.keys import clean_key, clean_listing
 from prefect_genvideo.storage.threads import finish, in_thread
 

@@ -138,14 +138,13 @@ def connect(settings: S3Settings, bucket: str) -> Connection:
     """
     with _asking[hash((settings, bucket)) % len(_asking)]:
         route = _route(settings, bucket)
-    client, session = _client(settings, route, bucket)
-    return Connection(client, route, session)
+    return _connection(settings, route, bucket)
 
 
 def forget() -> None:
     """Drop the clients, since credentials that one has borrowed have expired; a new one is made in milliseconds."""
     with _lock:
-        _new_client.cache_clear()
+        _new_connection.cache_clear()
 
 
 def prepare(client: S3Client) -> None:
@@ -158,16 +157,16 @@ def prepare(client: S3Client) -> None:
 def _route(settings: S3Settings, bucket: str) -> Route:
     if settings.endpoint_url is None and not bucket.startswith("arn:"):
         # Variables and profiles may name another server; the client knows what they say.
-        configured = _client(settings, Route("auto", None), bucket)[0].meta.endpoint_url
+        configured = _connection(settings, Route("auto", None), bucket).client.meta.endpoint_url
         if not (urlsplit(configured).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
             settings = replace(settings, endpoint_url=configured)
     route = known_route(settings, bucket)
-    return route or find_route(settings, bucket, lambda route: _client(settings, route, bucket)[0])
+    return route or find_route(settings, bucket, lambda route: _connection(settings, route, bucket).client)
 
 
-def _client(settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
+def _connection(settings: S3Settings, route: Route, bucket: str) -> Connection:
     with _lock:
-        return _new_client(os.getpid(), settings, route, bucket if route.style == "bucket" else "")
+        return _new_connection(os.getpid(), settings, route, bucket if route.style == "bucket" else "")
 
 
 @lru_cache(maxsize=1)
@@ -200,7 +199,7 @@ def _new_session(settings: S3Settings) -> Any:
 # Making the first client costs 100 ms and more. The process id keeps a forked child from sharing its parent's
 # connections.
 @lru_cache(maxsize=_MOST_CLIENTS)
-def _new_client(process: int, settings: S3Settings, route: Route, bucket: str) -> tuple[S3Client, Any]:
+def _new_connection(process: int, settings: S3Settings, route: Route, bucket: str) -> Connection:
     from botocore.config import Config
 
     del process
@@ -231,7 +230,7 @@ def _new_client(process: int, settings: S3Settings, route: Route, bucket: str) -
         client.meta.events.register_first("before-call.s3", partial(name_no_bucket, bucket=bucket))
     else:
         client.meta.events.register_first("before-call.s3", name_no_bucket)
-    return client, session
+    return Connection(client, route, session)
 
 
 def _adjust(params: dict[str, Any], context: dict[str, Any], **_: Any) -> None:

@@ -98,7 +98,12 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
     Raises:
         DestinationError: The store failed, or a permission is missing that cannot be done without.
     """
-    there = await _names(store)
+    try:
+        there = [info.key async for info in store.list(_BEGINNING)]
+    except DestinationError as error:
+        if error.retryable:
+            raise
+        there = []  # the trial says what is missing
     found = await _confirmed(store) if NOTE in there else None
     if found is None:
         found = await Probe(store).run()
@@ -107,15 +112,6 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
         if note and found.create is not None:
             await _note(store, found)
     return replace(found, create_only=CREATE_ONLY_MARK in there)
-
-
-async def _names(store: S3Store) -> list[str]:
-    try:
-        return [info.key async for info in store.list(_BEGINNING)]
-    except DestinationError as error:
-        if error.retryable:
-            raise
-        return []  # the trial says what is missing
 
 
 async def _confirmed(store: S3Store) -> Promises | None:
