@@ -14,7 +14,6 @@ import pytest
 from prefect import get_client
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.exceptions import CancelledRun, Pause
-from prefect.flow_engine import run_flow_async
 from prefect.states import Pending
 from prefect.types.entrypoint import EntrypointType
 
@@ -27,7 +26,7 @@ from prefect_genvideo.flows.approval import end_overdue
 from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told
 from prefect_genvideo.prices.amounts import parse_money
 from prefect_genvideo.runtime import runs
-from tests.fixtures.runs import ended, eventually, retry, until
+from tests.fixtures.runs import ended, eventually, execute, retry, until
 from tests.flows.batches import MODEL, make, states, wanted
 from tests.flows.conftest import Place
 
@@ -108,7 +107,7 @@ async def test_a_no_ends_the_run_cancelled(place: Place) -> None:
     assert (state.type, place.sim.billed, place.records()) == (StateType.CANCELLED, 0, [])
     assert "refused by ada" in str(state.message)
     with pytest.raises(CancelledRun):
-        await answered(place, make(place, wanted("a"), approval="always"), "no")
+        await state.aresult()
 
 
 async def test_a_passed_deadline_ends_the_run_cancelled(place: Place) -> None:
@@ -121,16 +120,17 @@ async def test_a_passed_deadline_ends_the_run_cancelled(place: Place) -> None:
 @pytest.mark.parametrize(("above", "asks"), [("5 CNY", False), ("4 CNY", False), ("3.99 CNY", True), ("99 USD", True)])
 async def test_asked_above_an_amount(place: Place, above: str, asks: bool) -> None:
     """Two videos of 2 CNY; another currency says nothing of this one."""
-    run = make(place, wanted("a", "b"), approval="above", approve_above=above)
-    report = await (answered(place, run, "yes") if asks else run)
-    assert (report.counts, len(approvals(place))) == ({"saved": 2}, int(asks))
+    run = make(place, wanted("a", "b"), approval="above", approve_above=above, return_state=True)
+    state: State[Any] = await (answered(place, run, "no") if asks else run)
+    assert (state.is_cancelled(), len(approvals(place)), place.sim.billed) == ((True, 1, 0) if asks else (False, 0, 2))
 
 
 async def test_an_unknown_price_is_above_every_amount(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody knows what it costs, so somebody is asked."""
     monkeypatch.delenv(PRICES)
-    report = await answered(place, make(place, wanted("a"), approval="above", approve_above="9999 CNY"), "yes")
-    assert report.counts == {"saved": 1}
+    run = make(place, wanted("a"), approval="above", approve_above="9999 CNY", return_state=True)
+    state: State[Any] = await answered(place, run, "no")
+    assert (state.is_cancelled(), place.sim.billed) == (True, 0)
 
 
 async def test_nobody_is_asked_about_what_is_paid_for(place: Place) -> None:
@@ -193,11 +193,9 @@ async def deployed(place: Place, *prompts: str, **facts: Any) -> UUID:
 
 async def passes(run: UUID) -> None:
     """One pass of a run by the engine that a worker's process calls, in this process; it ends as it may."""
-    async with get_client() as client:
-        flow_run = await client.read_flow_run(run)
     runs._numbers_of.cache_clear()  # pyright: ignore[reportPrivateUsage]  # as a new process knows of no earlier pass
     with suppress(Pause, CancelledRun, GenVideoError):
-        await run_flow_async(generate_videos, flow_run=flow_run, parameters=flow_run.parameters)
+        await execute(generate_videos, run)
 
 
 async def suspend(place: Place, run: UUID) -> None:

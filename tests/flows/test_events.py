@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prefect.events import emit_event
 
 from prefect_genvideo.errors import GenerationFailedError, UnknownOutcomeError
 from prefect_genvideo.simulator import Fault
@@ -67,6 +68,7 @@ async def test_a_reused_video_is_not_told_of_again(place: Place) -> None:
     """An automation that fires on `saved` fires once for a video, however often it is asked for."""
     video = await place.make(idempotency_key="event-2")
     assert (await place.make(idempotency_key="event-2")).reused
-    await place.make(idempotency_key="event-3")
+    emit_event("genvideo.last", {"prefect.resource.id": f"genvideo.{place.name}"})
+    await events("genvideo.last", f"genvideo.{place.name}")
     found = await events("genvideo.", f"genvideo.generation.sudashui.{video.task_id}", 2)
     assert len(found) == 2

@@ -110,8 +110,8 @@ async def test_senseaudio_gets_images_inside_the_request(place: Place) -> None:
 
 
 async def test_a_folder_is_a_destination_too(place: Place, tmp_path: Path) -> None:
-    """The same flow without S3."""
-    video = await place.make(**{"destination": LocalDestination(path=str(tmp_path))})
+    """The same walk without S3."""
+    video = await place.straight(destination=LocalDestination(path=str(tmp_path)))
     assert video.bucket is None
     assert hashlib.sha256((tmp_path / video.key).read_bytes()).hexdigest() == video.sha256
 
@@ -120,7 +120,7 @@ async def test_every_broken_rule_is_told_and_nothing_is_sent(place: Place) -> No
     """All problems at once, files and numbers alike, before any call to the provider."""
     wrong = {"duration": 99, "images": ["/nowhere/cat.jpg"], "aspect_ratio": "4:3", "prompt": "@image3 runs"}
     with pytest.raises(InvalidRequestError) as caught:
-        await place.make(**wrong)
+        await place.straight(**wrong)
     assert {"duration", "images[0]", "prompt"} <= {problem.field for problem in caught.value.problems}
     assert place.sim.calls == {}
     assert place.records() == []

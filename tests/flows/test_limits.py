@@ -72,7 +72,7 @@ async def test_what_fails_inside_keeps_its_error_and_gives_the_slot_back(pipelin
 
 async def test_two_runs_share_an_account_s_slots(place: Place, pipeline: Pipeline) -> None:
     """Each run would have three under way; by the provider's clock there are never more than two in all."""
-    place.sim.configure(clock="time", duration_kind="fixed", duration_median_s=1.0, refresh_s=0)
+    place.sim.configure(clock="time", duration_kind="fixed", duration_median_s=0.5, refresh_s=0)
     place.sim.faults.add(Fault("moderation", "create", match="bad"))
     first, second = await asyncio.gather(
         make(place, wanted("a", "b"), idempotency_key="first", account_slots=2),

@@ -160,10 +160,12 @@ async def test_a_run_at_debug_tells_no_secret_in_any_form(
     with everything_logged() as log:
         await place.saved()
         await place.make(images=[str(picture)], prompt="@image1 runs")
+        place.sim.configure(clip_bytes=50_000)
         await place.make(**place.sense_request | {"images": [f"s3://{place.destination.bucket}/cat.png"]})
-        for fault in (Fault("expired_link", "download", times=1), Fault("answer", "status", times=1, params=told)):
-            place.sim.faults.add(fault)
-            await place.make(prompt=fault.kind)
+        faults = Fault("expired_link", "download", times=1), Fault("answer", "status", times=1, params=told)
+        place.sim.faults.add(*faults)
+        await place.make(prompt="the key comes back, and a link that is dead")
+        assert [place.sim.faults.hits[fault.kind] for fault in faults] == [1, 1]
         place.sim.faults.add(Fault("answer", "create", times=1, params=told))
         with pytest.raises(AuthenticationError):
             await place.make(prompt="refused")
