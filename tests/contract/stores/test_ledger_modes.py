@@ -22,8 +22,8 @@ from tests.fixtures.money import MemoryStore
 CREATE_ONLY = ("cos", "oss", "oss-cname", "aws")
 
 
-# The manners of a store do not depend on how many come: a crowd meets one of them here, and one in `test_processes`.
-@pytest.mark.parametrize(("name", "runs"), list(zip(CREATE_ONLY, (20, 5, 5, 5), strict=True)))
+# The manners of a store do not depend on how many come: a crowd of twenty is in `test_processes`.
+@pytest.mark.parametrize(("name", "runs"), list(zip(CREATE_ONLY, (8, 4, 4, 4), strict=True)))
 async def test_create_only_bills_and_saves_once(
     name: str, runs: int, serve: Serve, pipelines: Pipelines, sim: Simulator
 ) -> None:
