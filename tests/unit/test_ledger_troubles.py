@@ -105,8 +105,8 @@ async def test_when_patience_ends_the_error_names_the_task() -> None:
 @pytest.mark.parametrize("state", ["submitted", "rejected", "unknown"])
 async def test_a_move_whose_written_answer_is_lost_is_no_conflict(s3: S3Server, state: LedgerState) -> None:
     """On a real S3 server: the repetition finds its own write."""
-    store = s3.store("videos")
-    store.__class__, store.troubles = TroubledS3, [Trouble(contains=f'"state": "{state}"', when="after", times=2)]  # type: ignore[attr-defined]
+    store = TroubledS3(s3.new_bucket(), "videos", **s3.settings)
+    store.troubles = [Trouble(contains=f'"state": "{state}"', when="after", times=2)]
     ledger = ledger_over(store, [])
     entry = await ledger.claim(draft())
     assert entry is not None
