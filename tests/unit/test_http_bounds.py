@@ -81,7 +81,7 @@ async def test_a_file_that_drips_is_given_up(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(http, "RATE_WINDOW", 0.1)
         with pytest.raises(DownloadError) as caught:
             await client.fetch_picture(f"{url}/cover.jpg")
-        assert caught.value.reason == "connection lost"
+        assert caught.value.reason == "stalled"
         server.close()
 
 

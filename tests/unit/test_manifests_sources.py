@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from datetime import date
@@ -41,7 +42,7 @@ class Pages(BaseHTTPRequestHandler):
         if path == "/hops":
             self.answer(302, {"Location": f"/hops?{int(number) - 1}" if int(number) else "/batch.jsonl"})
         elif path == "/packed":
-            self.answer(200, {"Content-Encoding": "gzip"}, b"\x1f\x8b")
+            self.answer(200, {"Content-Encoding": "gzip"}, gzip.compress(BODY * 1000 if number else BODY))
         elif path == "/cut":
             self.answer(200, {"Content-Length": "100"}, BODY)
         elif path == "/silent":
@@ -114,18 +115,18 @@ async def test_a_file_of_this_machine_where_that_is_not_allowed(tmp_path: Path) 
 
 
 async def test_a_link(web: str) -> None:
-    """The name is the last part of the path, whatever redirects say."""
+    """The name is the last part of the path, whatever redirects say; what comes packed is unpacked."""
     manifest = await load_manifest(f"{web}/batch%2Ejsonl?token=x", allow_private=True)
     assert (manifest.name, [row.key for row in manifest.rows]) == ("batch.jsonl", ["k"])
     manifest = await load_manifest(f"{web}/hops?4", allow_private=True, allow_local=False)
     assert (manifest.name, len(manifest.rows)) == ("hops", 1)
+    assert len((await load_manifest(f"{web}/packed", allow_private=True)).rows) == 1
 
 
 @pytest.mark.parametrize(
     ("path", "reason", "retryable"),
     [
         ("hops?5", "too many redirects", False),
-        ("packed", "packed", False),
         ("cut", "connection lost", True),
         ("status/404", "HTTP 404", False),
         ("status/429", "HTTP 429", True),
@@ -142,8 +143,9 @@ async def test_links_that_do_not_deliver(web: str, path: str, reason: str, retry
 async def test_a_download_is_bounded(web: str) -> None:
     """In bytes and in seconds."""
     fetching = partial(fetch, home=None, allow_local=False, allow_private=True)
-    with refusing("manifest", limit="1000 bytes"):
-        await fetching(f"{web}/endless", limits=ManifestLimits(max_bytes=1000))
+    for path in ("endless", "packed?large"):
+        with refusing("manifest", limit="1000 bytes"):
+            await fetching(f"{web}/{path}", limits=ManifestLimits(max_bytes=1000))
     with failing(DownloadError, "timeout"):
         await fetching(f"{web}/silent", limits=ManifestLimits(download_seconds=0.05))
 

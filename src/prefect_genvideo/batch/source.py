@@ -6,20 +6,16 @@ from collections.abc import AsyncIterable
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
 
-import anyio
 import anyio.to_thread
-import httpx
 
 from prefect_genvideo.batch.model import ManifestLimits, unusable
-from prefect_genvideo.errors import DownloadError, InvalidRequestError, redact
+from prefect_genvideo.errors import DownloadError, InvalidRequestError
 from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.providers.answers import url_parts
-
-# One place follows redirects, and one decides which addresses may be reached; a second copy would drift.
-from prefect_genvideo.providers.download import follow
-from prefect_genvideo.providers.http import Client, raw_chunks
+from prefect_genvideo.providers.download import fetch_small
+from prefect_genvideo.providers.http import Client
 from prefect_genvideo.providers.ssrf import Guard
-from prefect_genvideo.providers.video_stream import DownloadRules
+from prefect_genvideo.providers.video_stream import TOO_LARGE, DownloadRules
 from prefect_genvideo.storage import ObjectStore, find_object
 
 # Seconds without a byte after which a server is taken for dead.
@@ -84,35 +80,18 @@ def _read(text: str, limit: int) -> bytes:
 async def _download(url: str, allow_private: bool, limits: ManifestLimits) -> bytes:
     rules = DownloadRules(origin="", key="", stall_timeout=_STALL_SECONDS, max_size=limits.max_bytes)
     guard = Guard(allow_private=allow_private)
-    with anyio.move_on_after(limits.download_seconds):
-        async with Client(read_timeout=_STALL_SECONDS, guard=guard) as client:
-            response = await follow(client, rules, url, {})
-            try:
-                return await _body(url, response, limits.max_bytes)
-            finally:
-                with anyio.CancelScope(shield=True):
-                    await response.aclose()
-    raise DownloadError(f"The manifest did not arrive within {limits.download_seconds:g} s.", reason="timeout")
-
-
-async def _body(url: str, response: httpx.Response, limit: int) -> bytes:
-    status = response.status_code
-    if status != 200:
-        again = status >= 500 or status in _AGAIN
-        told = f"The manifest's server answered HTTP {status}."
-        raise DownloadError(told, retryable=again, status_code=status, reason=f"HTTP {status}")
-    encoding = response.headers.get("content-encoding", "").strip().lower()
-    if encoding not in {"", "identity"} and not response.is_stream_consumed:
-        # Unpacking what somebody else packed has no bound; nobody was asked to pack.
-        told = f"The manifest comes packed ({redact(encoding, 40)}); it must come plain."
-        raise DownloadError(told, retryable=False, reason="packed")
     try:
-        return await _gather(url, raw_chunks(response), limit)
-    except httpx.TimeoutException:
-        told, reason = f"No byte of the manifest arrived for {_STALL_SECONDS:g} s.", "stalled"
-    except (httpx.HTTPError, httpx.StreamError, OSError):
-        told, reason = "The manifest's connection was lost before the end.", "connection lost"
-    raise DownloadError(told, reason=reason)
+        async with Client(read_timeout=_STALL_SECONDS, guard=guard) as client:
+            return await fetch_small(client, rules, url, limits.download_seconds)
+    except DownloadError as error:
+        if error.reason == TOO_LARGE:
+            raise _too_large(url, limits.max_bytes) from None
+        status = error.status_code
+        if status is None:
+            raise
+        # What an answer says of a video's link is not what it says of a manifest's.
+        again, told = status >= 500 or status in _AGAIN, f"The manifest's server answered HTTP {status}."
+        raise DownloadError(told, retryable=again, status_code=status, reason=f"HTTP {status}") from None
 
 
 async def _gather(source: str, chunks: AsyncIterable[bytes], limit: int) -> bytes:

@@ -100,20 +100,22 @@ async def _answered(
     return response, *_extent(response, 0, None)
 
 
-async def fetch_small(client: Client, rules: DownloadRules, url: str) -> bytes:
-    """Fetch a small file, such as a cover picture, under the same rules of conduct as a video.
+async def fetch_small(client: Client, rules: DownloadRules, url: str, seconds: float | None = None) -> bytes:
+    """Fetch a small file, such as a cover picture or a manifest, under the same rules of conduct as a video.
 
     Args:
         client: Guards every connection.
         rules: What the download may do; `max_size` is the file's.
         url: Where it is.
+        seconds: For all of it; None is `SMALL_FILE_SECONDS`.
 
     Raises:
         DownloadError: It does not come, or is larger than `rules.max_size`.
     """
-    with anyio.move_on_after(SMALL_FILE_SECONDS):
+    most = SMALL_FILE_SECONDS if seconds is None else seconds
+    with anyio.move_on_after(most):
         return await _whole(client, rules, url)
-    raise failed(rules, f"The file did not come within {SMALL_FILE_SECONDS:g} s.", reason="timeout")
+    raise failed(rules, f"The file did not come within {most:g} s.", reason="timeout")
 
 
 async def _whole(client: Client, rules: DownloadRules, url: str) -> bytes:
@@ -127,7 +129,9 @@ async def _whole(client: Client, rules: DownloadRules, url: str) -> bytes:
             if len(data) > rules.max_size:
                 raise too_large(rules)
         return bytes(data)
-    except (httpx.HTTPError, BrokenCodingError):
+    except httpx.TimeoutException:
+        raise failed(rules, f"Too little of the file came in {rules.stall_timeout:g} s.", reason="stalled") from None
+    except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
         raise failed(rules, "The file did not come whole.", reason="connection lost") from None
     finally:
         with anyio.CancelScope(shield=True):

@@ -19,6 +19,8 @@ from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
 
 MAX_SIZE = 8 * 1024**3
 """Bytes of a result where nobody says otherwise."""
+TOO_LARGE = "too large"
+"""Reason of the error of a file that is larger than the rules allow."""
 
 # Bytes that show whether a film begins: the head of its first box.
 _HEAD_END = 8
@@ -186,7 +188,7 @@ def too_large(rules: DownloadRules) -> DownloadError:
     return failed(
         rules,
         f"The file is larger than the allowed {rules.max_size} bytes.",
-        reason="too large",
+        reason=TOO_LARGE,
         retryable=False,
     )
 
