@@ -56,18 +56,10 @@ _HOMES = {
     "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials", "VideoJob"),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
-    "flows": (
-        "bill_videos",
-        "generate_video",
-        "generate_videos",
-        "generate_videos_sharded",
-        "plan_videos",
-        "reconcile_videos",
-        "storyboard",
-    ),
     "events": ("request_trigger",),
 }
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+# All others are flows.
+_MODULE_OF = dict.fromkeys(__all__, "flows") | {name: module for module, names in _HOMES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:

@@ -81,20 +81,16 @@ class Gate:
         return self.mode == "none" and not self.plan
 
 
-async def planned_key(pipeline: Pipeline, plan_hash: str) -> str:
-    """Return the key of the batch that a plan is of.
+async def stored_plan(store: ObjectStore, plan_hash: str) -> Plan:
+    """Return a plan that was made before.
 
     Args:
-        pipeline: Whose store has the plan.
+        store: Where it is.
         plan_hash: Its hash.
 
     Raises:
         InvalidRequestError: There is no such plan.
     """
-    return (await _plan(pipeline.ledger.store, plan_hash)).key
-
-
-async def _plan(store: ObjectStore, plan_hash: str) -> Plan:
     plan = await read_plan(store, plan_hash)
     if plan is None:
         problem = Problem("plan", shown(plan_hash), f"the hash of a plan at {store.place}")
@@ -121,14 +117,14 @@ async def passed(gate: Gate, batch: Batch, pipelines: Sequence[Pipeline], max_in
     store, run = pipelines[0].ledger.store, flow_run_id() or ""
     now = await make_plan(batch, pipelines, max_in_flight=max_in_flight)
     if gate.plan:
-        check_plan(await _plan(store, gate.plan), now)
+        check_plan(await stored_plan(store, gate.plan), now)
     record = await read_approval(store, run) if gate.mode != "none" else None
     if record is None:
         if gate.mode == "none" or not needs_asking(now, gate.above if gate.mode == "above" else None):
             return batch
         record = await _begin(store, gate, now, run)
     # What was asked about, not what lies there now, is what a yes is worth.
-    asked = await _plan(store, record.plan)
+    asked = await stored_plan(store, record.plan)
     if record.answer == "open":
         record = await _answered(store, record, asked, now, batch)
     if record.answer != "yes":

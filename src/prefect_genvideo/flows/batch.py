@@ -25,15 +25,13 @@ from prefect_genvideo.errors import (
     counted,
     redact,
     shorten,
-    shown,
 )
 from prefect_genvideo.finance import learn_prices, shortfalls
-from prefect_genvideo.flows.approval import Approving, Gate, passed, planned_key
+from prefect_genvideo.flows.approval import Approving, Gate, passed, stored_plan
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.ledger.account import AccountStoppedError
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
-from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -95,8 +93,8 @@ async def generate_videos(
     approve_above: str = "",
     approval_hours: Annotated[float, Field(gt=0, le=72)] = 24,
     plan: str = "",
-    tags: Sequence[str] = (),
-    cost_center: str = "",
+    tags: Annotated[Sequence[Annotated[str, Field(min_length=1, max_length=200)]], Field(max_length=100)] = (),
+    cost_center: Annotated[str, Field(max_length=200)] = "",
 ) -> BatchReport:
     """Generate a batch: a manifest or a list of requests. A rerun of the same run does only what is missing.
 
@@ -133,10 +131,10 @@ async def generate_videos(
     gate = Gate(approval, money_in(approve_above, "approve_above"), approval_hours, plan)
     payers = (credentials, *more_credentials)
     async with open_pipelines(payers, destination, Budget.model_validate(budget)) as opened:
-        pipelines = labelled(opened, tags, cost_center)
+        pipelines = [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in opened]
         if not gate.is_open:
             await learn_prices(pipelines)
-        key = await planned_key(pipelines[0], plan) if plan else idempotency_key
+        key = (await stored_plan(pipelines[0].ledger.store, plan)).key if plan else idempotency_key
         batch = await check_batch(requests, pipelines, key, rows)
         wanted = counted(len(batch.items), "video")
         logger.info("%s wanted, checked before the first one costs money. Batch key: %s", wanted, batch.key)
@@ -162,25 +160,6 @@ async def generate_videos(
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
-
-
-def labelled(pipelines: Sequence[Pipeline], tags: Sequence[str], cost_center: str) -> list[Pipeline]:
-    """Return pipelines whose records carry a run's labels.
-
-    Args:
-        pipelines: Accounts and destination.
-        tags: Free words, at most 100 of 200 characters.
-        cost_center: Who bears the cost, at most 200 characters.
-
-    Raises:
-        InvalidRequestError: There are too many, or one is too long.
-    """
-    problems = [Problem("tags", shown(tag), "1 to 200 characters") for tag in tags if not 0 < len(tag) <= 200]
-    problems += [Problem("tags", str(len(tags)), "at most 100")] * (len(tags) > 100)
-    problems += [Problem("cost_center", shown(cost_center), "at most 200 characters")] * (len(cost_center) > 200)
-    if problems:
-        raise InvalidRequestError("The labels cannot be used; nothing was sent.", problems=problems)
-    return [replace(pipeline, labels=Labels(tuple(tags), cost_center or None)) for pipeline in pipelines]
 
 
 async def _check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:
