@@ -142,16 +142,10 @@ async def generate_videos(
         if isinstance(allowed, str):
             return cast("Any", Cancelled(message=allowed))
         batch = allowed
-        for pipeline in pipelines if account_slots else ():
-            await ensure_limit(pipeline, account_slots)
         free = await unclaimed(pipelines[0].ledger, batch.items)
         await _check_balances(pipelines, batch.items, free)
         expect(batch.items, free)
-        maker = Maker(
-            steps=BoundedSteps(account_slot) if account_slots else BoundedSteps(),
-            collect=wait == "collect",
-            free=free,
-        )
+        maker = Maker(steps=await _steps(pipelines, account_slots), collect=wait == "collect", free=free)
         async with cancellation_notice(*pipelines):
             report = await _run(batch, maker, max_in_flight)
         name = f"{batch.key}-{rows}" if rows else batch.key
@@ -160,6 +154,15 @@ async def generate_videos(
     logger.info("%s. Report: %s", report.summary(), report.report_uri)
     judge(report, fail_on, failed_share)
     return report
+
+
+async def _steps(pipelines: Sequence[Pipeline], account_slots: int) -> BoundedSteps:
+    """The steps of a row, within the accounts' shared limits where there are any."""
+    if not account_slots:
+        return BoundedSteps()
+    for pipeline in pipelines:
+        await ensure_limit(pipeline, account_slots)
+    return BoundedSteps(account_slot)
 
 
 async def _check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], free: frozenset[str]) -> None:

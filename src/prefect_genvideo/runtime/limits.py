@@ -10,8 +10,7 @@ from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
 from prefect.concurrency.asyncio import ConcurrencySlotAcquisitionError, concurrency
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.models import Problem
+from prefect_genvideo.errors import GenVideoError
 from prefect_genvideo.pipeline.pipeline import Pipeline
 
 LEASE = 60.0
@@ -28,20 +27,13 @@ async def ensure_limit(pipeline: Pipeline, slots: int) -> None:
 
     Args:
         pipeline: Whose account.
-        slots: Generations under way at most, over all runs and workers; 0 asks for an existing limit.
-
-    Raises:
-        InvalidRequestError: There is no limit and `slots` gives none to create.
+        slots: Generations under way at most, over all runs and workers; at least 1.
     """
     name = limit_name(pipeline)
     async with get_client() as client:
         try:
             await client.read_global_concurrency_limit_by_name(name)
         except ObjectNotFound:
-            if slots < 1:
-                limit = f"1 or more, or create the limit: prefect gcl create {name} --limit N"
-                problem = Problem("account_slots", str(slots), limit)
-                raise InvalidRequestError("The account has no concurrency limit.", problems=[problem]) from None
             # Another run may be creating it at the same moment; whose number counts does not matter, one limit does.
             with suppress(ObjectAlreadyExists):
                 await client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=slots))
