@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.media._join_plan import Plan, plan_film
@@ -87,20 +86,15 @@ def _info(plan: Plan) -> JoinInfo:
 @contextlib.contextmanager
 def _part(target: Path) -> Generator[str]:
     """A file beside the target that takes its place when all went well, and is gone otherwise."""
-    with _storing():
-        handle, part = tempfile.mkstemp(".part", f".{target.name[:64]}.", target.parent)
-        os.close(handle)
+    # The absolute path cannot be taken for a protocol of FFmpeg.
+    part = target.absolute().parent / f".{target.name[:64]}.{uuid4().hex}.part"
     try:
-        yield part
+        yield str(part)
         with _storing():
-            # mkstemp makes private files; a film is readable like any other file.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(part, 0o666 & ~umask)
-            os.replace(part, target)
+            part.replace(target)
     finally:
         with contextlib.suppress(OSError):
-            os.unlink(part)
+            part.unlink()
 
 
 @contextlib.contextmanager
