@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from fractions import Fraction
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -153,32 +152,27 @@ class Lens:
         self._aspect = pixel_aspect
         self._matrix = matrix
         self._shape: tuple[Any, ...] = ()
-        self._ends: tuple[Any, Any] | None = None
+        self._graph: Any = None
 
     def __call__(self, frame: Any) -> Any:
         """Return the frame as it is displayed. Its time is not kept."""
         shape = (frame.width, frame.height, frame.format.name, int(frame.colorspace), int(frame.color_range))
-        if self._ends is None or shape != self._shape:
+        if shape != self._shape:
             # A stream may change its shape on the way; filters are made for one.
-            self._shape, self._ends = shape, self._graph(frame)
-        source, sink = self._ends
-        source.push(frame)
-        return sink.pull()
+            self._shape, self._graph = shape, self._filters(frame)
+        self._graph.vpush(frame)
+        return self._graph.vpull()
 
-    def _graph(self, frame: Any) -> tuple[Any, Any]:
+    def _filters(self, frame: Any) -> Any:
         graph = load_pyav().filter.Graph()
-        ends = [
+        nodes = [
             graph.add("buffer", f"video_size={frame.width}x{frame.height}:pix_fmt={frame.format.name}:time_base=1/1")
         ]
         for step in self._steps(frame):
             name, _, options = step.partition("=")
-            ends.append(graph.add(name, options or None))
-        ends.append(graph.add("buffersink"))
-        for one, other in pairwise(ends):
-            one.link_to(other)
-        graph.configure()
-        self._kept = graph
-        return ends[0], ends[-1]
+            nodes.append(graph.add(name, options or None))
+        graph.link_nodes(*nodes, graph.add("buffersink")).configure()
+        return graph
 
     def _steps(self, frame: Any) -> list[str]:
         filters = turn(frame)[0]
