@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager, suppress
 
 import anyio
 import anyio.to_thread
 
 from prefect_genvideo.artifacts.markdown import Table, artifact_key, code, grid, lives, plain, play
 from prefect_genvideo.artifacts.pages import attempt, show_page, show_table
-from prefect_genvideo.artifacts.video import thumbnail
+from prefect_genvideo.artifacts.video import data_url
 from prefect_genvideo.batch.report import BatchReport, BatchRow
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.ledger.budget import BudgetGuard
@@ -52,10 +53,30 @@ _DERIVED = re.compile(r"run-[0-9a-f]{8}-[0-9a-f]{4}-")
 _LISTED = 200
 # Covers on one sheet; more cannot be told apart on a screen.
 _ON_SHEET = 60
+# Seconds after the begin of a batch in which there is more urgent work.
+_CREATES_FIRST = 2.0
+# Columns of a sheet and pixels of a cell, by the covers up to which they hold: as wide as a page shows it unscaled.
+_SHEETS = ((20, 5, 240), (_ON_SHEET, 8, 160))
 
 
 def _folder(name: str) -> str:
     return f"_reports/{file_name(name).removesuffix('.json')}"
+
+
+@asynccontextmanager
+async def pictures_prepared() -> AsyncGenerator[None]:
+    """Load what draws the contact sheet while a batch waits for its provider, not when it has ended."""
+
+    async def load() -> None:
+        await anyio.sleep(_CREATES_FIRST)
+        with suppress(Exception):  # whoever draws the sheet says what is wrong
+            await anyio.to_thread.run_sync(_drawn, [(None, "")])
+
+    loading = asyncio.create_task(load())
+    try:
+        yield
+    finally:
+        loading.cancel()
 
 
 async def read_report(pipeline: Pipeline, name: str) -> BatchReport | None:
@@ -112,11 +133,9 @@ async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | Non
 async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links: list[PlayLink | None]) -> None:
     """One page for the batch: its covers, and each row with its prompt and a link that plays it."""
     sheet = await _contact_sheet(pipeline, report)
-    shown = None
     if sheet is not None:
         await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
-        shown = await anyio.to_thread.run_sync(thumbnail, sheet, 1280)
-    page = batch_markdown(report, links, shown)
+    page = batch_markdown(report, links, data_url("image/jpeg", sheet) if sheet else None)
     await show_page(page, artifact_key("videos", name), _told(report, name))
 
 
@@ -157,8 +176,6 @@ def _why(row: BatchRow) -> str:
 
 async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | None:
     """A JPEG of the covers, or None without the extra `media`."""
-    from prefect_genvideo.media import contact_sheet
-
     rows = report.rows[:_ON_SHEET]
     places = anyio.CapacityLimiter(8)
 
@@ -169,7 +186,14 @@ async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | Non
 
     pictures = await asyncio.gather(*(cover(row) for row in rows))
     try:
-        return await anyio.to_thread.run_sync(contact_sheet, pictures)
+        return await anyio.to_thread.run_sync(_drawn, pictures)
     except InvalidRequestError as error:
         run_logger().info("No contact sheet: %s", error)
         return None
+
+
+def _drawn(pictures: Sequence[tuple[bytes | None, str]]) -> bytes:
+    from prefect_genvideo.media import contact_sheet
+
+    columns, cell = next((columns, cell) for most, columns, cell in _SHEETS if len(pictures) <= most)
+    return contact_sheet(pictures, columns=columns, cell=cell)

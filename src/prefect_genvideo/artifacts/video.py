@@ -54,7 +54,7 @@ async def _picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVE
     """
     moving = pipeline.pictures.preview(video)
     if moving is not None:
-        return _data_url("image/webp", moving)
+        return data_url("image/webp", moving)
     cover = await pipeline.pictures.cover(pipeline.ledger.store, video)
     return await anyio.to_thread.run_sync(thumbnail, cover, width) if cover else None
 
@@ -70,10 +70,16 @@ def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
         A JPEG as data URL; None for what is no picture or too large to open, or without Pillow.
     """
     image = scaled(picture, (width, width))
-    return None if image is None else _data_url("image/jpeg", saved(image, "JPEG", quality=80))
+    return None if image is None else data_url("image/jpeg", saved(image, "JPEG", quality=80))
 
 
-def _data_url(media_type: str, content: bytes) -> str:
+def data_url(media_type: str, content: bytes) -> str:
+    """Return the content as a URL of its own.
+
+    Args:
+        media_type: E.g. `image/jpeg`.
+        content: The file.
+    """
     return f"data:{media_type};base64,{base64.b64encode(content).decode()}"
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SIMULATOR = ("av", "PIL", "starlette", "uvicorn", "python_multipart")
 """Modules that the local simulator needs, which the package alone does not bring."""
-DEMO = (*SIMULATOR, "moto", "flask", "flask_cors")
+DEMO = (*SIMULATOR, "moto", "flask", "flask_cors", "waitress")
 """Modules that the demo needs."""
 _BUCKET = "genvideo-demo"
 _S3_KEY = "DEMOKEYDEMOKEYDEMO"

@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Annotated, Any, Literal, cast
 
+import anyio
 from prefect import flow, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
@@ -14,7 +15,7 @@ from prefect.states import Cancelled, Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
-from prefect_genvideo.artifacts import publish, show_budgets
+from prefect_genvideo.artifacts import pictures_prepared, publish, show_budgets
 from prefect_genvideo.batch.plan import Batch, Item, RequestsGiven, expect, unclaimed
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow, RowState
 from prefect_genvideo.blocks.session import Credentials, Destination, open_pipelines
@@ -46,9 +47,9 @@ from prefect_genvideo.runtime import (
 
 FailOn = Literal["any", "share", "never"]
 NO_BUDGET = Budget()
-# Rows between the start of their task run and their task id. With more, the first create would wait until the last
-# row's task run has been set up.
-_STARTING = 32
+# Rows between the start of their task run and their task id: few at first, so that the first create does not wait until
+# many task runs have been set up; each that has its id makes room for one more, up to the most.
+_STARTING, _MOST_STARTING = 4, 32
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ async def generate_videos(
         await _check_balances(pipelines, batch.items, free)
         expect(batch.items, free)
         maker = Maker(steps=await _steps(pipelines, account_slots), collect=wait == "collect", free=free)
-        async with cancellation_notice(*pipelines):
+        async with cancellation_notice(*pipelines), pictures_prepared():
             report = await _run(batch, maker, max_in_flight)
         name = f"{batch.key}-{rows}" if rows else batch.key
         await show_budgets([pipeline.budget for pipeline in pipelines if pipeline.budget], name)
@@ -176,17 +177,17 @@ async def _check_balances(pipelines: Sequence[Pipeline], items: Sequence[Item], 
 
 
 async def _run(batch: Batch, maker: Maker, max_in_flight: int) -> BatchReport:
-    places, starts = asyncio.Semaphore(max_in_flight), asyncio.Semaphore(_STARTING)
+    places, starts = asyncio.Semaphore(max_in_flight), anyio.CapacityLimiter(_STARTING)
     rows = await asyncio.gather(*(_row(item, maker, places, starts) for item in batch.items))
     return BatchReport(key=batch.key, rows=list(rows))
 
 
-async def _row(item: Item, maker: Maker, places: asyncio.Semaphore, starts: asyncio.Semaphore) -> BatchRow:
+async def _row(item: Item, maker: Maker, places: asyncio.Semaphore, starts: anyio.CapacityLimiter) -> BatchRow:
     async with places:
         began = time.monotonic()
         with ExitStack() as starting:
-            await starts.acquire()
-            starting.callback(starts.release)
+            await starts.acquire_on_behalf_of(starting)
+            starting.callback(_make_room, starts, starting)
             try:
                 work: Any = quote(_RowWork(maker, item, starting.close))
                 run: Any = generate_row(item.label, work, return_state=True)
@@ -206,6 +207,11 @@ async def _row(item: Item, maker: Maker, places: asyncio.Semaphore, starts: asyn
         seconds=time.monotonic() - began,
         **facts,
     )
+
+
+def _make_room(starts: anyio.CapacityLimiter, row: ExitStack) -> None:
+    starts.release_on_behalf_of(row)
+    starts.total_tokens = min(starts.total_tokens + 1, _MOST_STARTING)
 
 
 def _facts_of(outcome: RowOutcome) -> dict[str, Any]:
