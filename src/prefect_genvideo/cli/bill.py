@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -54,7 +54,7 @@ async def bill(
         own = [record for record in records if is_of(sent_at(record), wanted)]
         focus = focus_rows(own, titles={pipeline.client.name: pipeline.client.title}, month=wanted)
     if export:
-        await anyio.Path(export).write_bytes(_content(kind, found, focus))
+        await anyio.Path(export).write_bytes(_CONTENTS[kind](found, focus))
     if is_json():
         give("", found.model_dump(mode="json", exclude_none=True))
         return
@@ -68,26 +68,22 @@ async def bill(
             complain(f"No currency of ISO 4217, so that readers take it for a virtual one: {', '.join(odd)}", "yellow")
 
 
-_KINDS = (".focus.csv", ".parquet", ".json", ".csv")
+# What a file holds, by the end of its name; the first that fits.
+_CONTENTS: dict[str, Callable[[Bill, FocusRows], bytes]] = {
+    ".focus.csv": lambda _, focus: as_csv(focus.rows),
+    ".parquet": lambda _, focus: as_parquet(focus.rows),
+    ".json": lambda found, _: found.model_dump_json(indent=1).encode(),
+    ".csv": lambda found, _: lines_of(found.table()),
+}
 
 
 def _kind(export: str) -> str:
     """The kind of a file by its name; empty where none is wanted."""
-    if not export:
-        return ""
-    kind = next((kind for kind in _KINDS if export.endswith(kind)), None)
-    if kind is None:
-        problem = Problem("export", shown(export), f"a name that ends in one of {', '.join(_KINDS)}")
+    kind = next((kind for kind in _CONTENTS if export.endswith(kind)), "")
+    if export and not kind:
+        problem = Problem("export", shown(export), f"a name that ends in one of {', '.join(_CONTENTS)}")
         raise InvalidRequestError("There is no such format.", problems=[problem])
     return kind
-
-
-def _content(kind: str, found: Bill, focus: FocusRows) -> bytes:
-    if kind == ".json":
-        return found.model_dump_json(indent=1).encode()
-    if kind == ".csv":
-        return lines_of(found.table())
-    return as_parquet(focus.rows) if kind == ".parquet" else as_csv(focus.rows)
 
 
 # What makes a spreadsheet compute a cell; prompts are others' texts. Amounts may be negative, and are ours.

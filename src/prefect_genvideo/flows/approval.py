@@ -16,7 +16,6 @@ import anyio
 from httpx import HTTPStatusError
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRunInput
-from prefect.context import FlowRunContext
 from prefect.exceptions import FlowPauseTimeout, ObjectNotFound
 from prefect.flow_runs import pause_flow_run, suspend_flow_run
 from prefect.states import Cancelled
@@ -40,7 +39,7 @@ from prefect_genvideo.flows.approval_form import Approval, question, table_key
 from prefect_genvideo.models import Problem
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Money
-from prefect_genvideo.runtime import flow_run_id, run_logger
+from prefect_genvideo.runtime import flow_run, flow_run_id, run_logger
 from prefect_genvideo.storage import ObjectStore
 
 Approving = Literal["none", "above", "always"]
@@ -175,7 +174,8 @@ async def _answered(store: ObjectStore, record: ApprovalRecord, plan: Plan, now:
                 raise trouble or _unanswered()
             check_plan(plan, now)  # nobody is asked about what is not wanted any more
             # Each attempt has its own: the one before may have fired without an answer, which Prefect does not repeat.
-            key = f"{base}-{_attempt()}-{number}"
+            run = flow_run()
+            key = f"{base}-{run.run_count if run else 0}-{number}"
             await _clear(client, record, key)
         # Resumed without an answer, or with one that was removed: Prefect finds none, or makes an empty one of it.
         with suppress(ObjectNotFound, HTTPStatusError, ValidationError):
@@ -191,18 +191,15 @@ def _unanswered() -> InvalidRequestError:
     return InvalidRequestError("The run was resumed without an answer; nothing was sent.", problems=[problem])
 
 
-def _attempt() -> int:
-    context = FlowRunContext.get()
-    return context.flow_run.run_count if context is not None and context.flow_run is not None else 0
+async def _inputs(client: PrefectClient, record: ApprovalRecord, key: str) -> list[FlowRunInput]:
+    """The forms and answers of the run whose keys begin so, whether it was suspended or paused."""
+    run = UUID(record.flow_run_id)
+    return [one for kind in _PREFIXES for one in await client.filter_flow_run_input(run, f"{kind}-{key}", 200, set())]
 
 
 async def _response(client: PrefectClient, record: ApprovalRecord, base: str) -> FlowRunInput | None:
     """The first answer that any attempt of the run was given."""
-    run = UUID(record.flow_run_id)
-    found = [
-        one for prefix in _PREFIXES for one in await client.filter_flow_run_input(run, f"{prefix}-{base}", 200, set())
-    ]
-    return next((one for one in found if one.key.endswith("-response")), None)
+    return next((one for one in await _inputs(client, record, base) if one.key.endswith("-response")), None)
 
 
 async def _take(client: PrefectClient, record: ApprovalRecord, found: FlowRunInput, batch: Batch) -> ApprovalRecord:
@@ -225,19 +222,14 @@ async def _take(client: PrefectClient, record: ApprovalRecord, found: FlowRunInp
 
 async def _clear(client: PrefectClient, record: ApprovalRecord, key: str) -> None:
     """Remove the form that an earlier attempt has left: Prefect refuses to write it a second time."""
-    run = UUID(record.flow_run_id)
-    for prefix in _PREFIXES:
-        for found in await client.filter_flow_run_input(run, f"{prefix}-{key}", 10, set()):
-            try:
-                await client.delete_flow_run_input(run, found.key)
-            except ObjectNotFound:
-                continue
+    for found in await _inputs(client, record, key):
+        with suppress(ObjectNotFound):
+            await client.delete_flow_run_input(found.flow_run_id, found.key)
 
 
 async def _ask(record: ApprovalRecord, plan: Plan, key: str, trouble: InvalidRequestError | None) -> None:
     """Suspend the run, which ends this process, or pause it where it has no deployment to start it again."""
-    context = FlowRunContext.get()
-    run = context.flow_run if context is not None else None
+    run = flow_run()
     form = Approval.with_initial_data(description=question(record, plan, trouble))
     run_logger().info(
         "Waiting for an approval until %s UTC: `genvideo approve %s --yes` or `--no`, or Resume in the UI's run menu.",

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from prefect.events import emit_event
 
-from prefect_genvideo.errors import printable, shorten, shown
+from prefect_genvideo.errors import shorten, shown
 from prefect_genvideo.ledger.budget import Reached
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.pipeline.hooks import Event
@@ -55,7 +55,7 @@ def announce(event: Event, record: LedgerRecord) -> None:
     prompt = record.request.get("prompt")
     if isinstance(prompt, str) and prompt:
         # A stranger's text: bounded and printable, and whoever uses it in an automation must treat it as such.
-        facts["prompt"] = shorten(printable(prompt), _LONGEST_PROMPT)
+        facts["prompt"] = shorten(prompt, _LONGEST_PROMPT)
     if record.stored is not None:
         facts |= {"uri": record.stored.uri, "manifest_uri": record.stored.manifest_uri, "size": record.stored.size}
     emit_event(

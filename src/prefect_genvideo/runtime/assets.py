@@ -82,7 +82,7 @@ def _properties(settings: GenVideoSettings, lineage: Lineage) -> AssetProperties
     given = {
         "name": printable(lineage.name),
         # A stranger's text, as in every other event.
-        "description": shorten(printable(lineage.description), _LONGEST_DESCRIPTION),
+        "description": shorten(lineage.description, _LONGEST_DESCRIPTION),
         "url": lineage.link,
         "owners": _words(settings.asset_owners),
     }

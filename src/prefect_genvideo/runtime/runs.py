@@ -68,12 +68,16 @@ def run_ids() -> RunIds:
     return RunIds(flow_run_id(), task_run_id(), context.flow.name if context is not None and context.flow else None)
 
 
+def flow_run() -> FlowRun | None:
+    """The flow run whose code we are in; None in a task that runs elsewhere."""
+    context = FlowRunContext.get()
+    return context.flow_run if context is not None else None
+
+
 def flow_run_id() -> str | None:
     """Id of the flow run we are in, if any."""
-    flow, task = FlowRunContext.get(), TaskRunContext.get()
-    if flow is not None and flow.flow_run is not None:
-        return str(flow.flow_run.id)
-    inherited = task.task_run.flow_run_id if task is not None else None
+    run, task = flow_run(), TaskRunContext.get()
+    inherited = run.id if run is not None else task.task_run.flow_run_id if task is not None else None
     return str(inherited) if inherited else None
 
 
@@ -84,9 +88,8 @@ def flow_run_of_process() -> str | None:
 
 def flow_attempt() -> str | None:
     """Id of the flow run we are in and which attempt at it this is, if any."""
-    flow, run = FlowRunContext.get(), flow_run_id()
-    attempt = flow.flow_run.run_count if flow is not None and flow.flow_run is not None else 0
-    return f"{run}-{attempt}" if run else None
+    run, run_id = flow_run(), flow_run_id()
+    return f"{run_id}-{run.run_count if run is not None else 0}" if run_id else None
 
 
 def task_run_id() -> str | None:
@@ -109,11 +112,10 @@ async def derive_key(fingerprint: str) -> str:
     Returns:
         `run-<flow run id>-<8 hex>-<n>`, or `task-<id>-…` outside of any flow run.
     """
-    flow, task = FlowRunContext.get(), task_run_id()
-    if flow is None or flow.flow_run is None:
+    run, task = flow_run(), task_run_id()
+    if run is None:
         owner = flow_run_id() or task or str(uuid4())
         return f"task-{owner}-{fingerprint[:8]}-{_numbers_of(owner).index((fingerprint,), task)}"
-    run = flow.flow_run
     root, attempts = await _ancestry(run)
     numbers = _numbers_of(root)
     slot = (str(run.id), numbers.index((str(run.id), str(run.run_count), fingerprint), task))
@@ -122,11 +124,11 @@ async def derive_key(fingerprint: str) -> str:
 
 async def is_first_attempt() -> bool:
     """Whether no flow run that we are in has been tried before, so that keys derived here cannot be held yet."""
-    flow = FlowRunContext.get()
-    if flow is None or flow.flow_run is None:
+    run = flow_run()
+    if run is None:
         return False
-    _, attempts = await _ancestry(flow.flow_run)
-    return max(count for _, count in (("", flow.flow_run.run_count), *attempts)) <= 1
+    _, attempts = await _ancestry(run)
+    return max([run.run_count, *(count for _, count in attempts)]) <= 1
 
 
 async def _ancestry(run: FlowRun) -> tuple[str, _Attempts]:
