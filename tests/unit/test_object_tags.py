@@ -10,6 +10,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.pipeline.hooks import Labels
+from prefect_genvideo.pipeline.provenance import manifest_key
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.storage import CreateOnlyStore, LocalStore, S3Store, StoreAround
 from prefect_genvideo.storage.base import TAGS_REFUSED, ObjectStore
@@ -58,7 +59,8 @@ async def test_tags_go_to_the_videos_store_and_not_to_the_ledgers(s3: S3Server, 
     apart, alone = s3.store("videos", object_tags=True), s3.store("videos", object_tags=True)
     await save(StoreAround(apart, LocalStore(tmp_path)), 10_000)
     await save(CreateOnlyStore(alone), 10_000)
-    assert tags_of(s3, apart, KEY) == tags_of(s3, alone, KEY) == WANTED
+    for key in (KEY, manifest_key(KEY)):
+        assert tags_of(s3, apart, key) == tags_of(s3, alone, key) == WANTED
 
 
 async def test_no_tags_where_none_are_wanted(s3: S3Server) -> None:

@@ -160,29 +160,28 @@ class CreateOnlyStore(StoreAround):
 
     def __init__(self, store: ObjectStore) -> None:
         super().__init__(store, store)
-        self._store = store
         self._marked = False
 
     @property
     def place(self) -> str:
         """What a command line names the store by."""
-        return f"{self._store.place}?ledger_mode=create-only"
+        return f"{self._ledger.place}?ledger_mode=create-only"
 
     async def conditional_writes(self) -> bool:
         """Whether the store refuses to overwrite, also between writers at the same time; marks the ledger's mode."""
-        if not await self._store.exclusive_creates():
+        if not await self._ledger.exclusive_creates():
             return False
         if not self._marked:
-            await self._store.put(CREATE_ONLY_MARK, b"")
+            await self._ledger.put(CREATE_ONLY_MARK, b"")
             self._marked = True
         return True
 
     async def get(self, key: str) -> tuple[bytes, str] | None:
         """Whole object and its ETag, which for a record is the number of its version."""
         if not _RECORD.fullmatch(key):
-            return await self._store.get(key)
+            return await super().get(key)
         number = await self._highest(key)
-        found = None if number is None else await self._store.get(_version(key, number))
+        found = None if number is None else await self._ledger.get(_version(key, number))
         return None if found is None else (found[0], f"{number:04}")
 
     async def put(
@@ -196,7 +195,7 @@ class CreateOnlyStore(StoreAround):
     ) -> str:
         """Write an object; a record by creating its next version, which fails when another was faster."""
         if not _RECORD.fullmatch(key):
-            return await self._store.put(key, data, content_type=content_type, if_absent=if_absent, if_match=if_match)
+            return await super().put(key, data, content_type=content_type, if_absent=if_absent, if_match=if_match)
         if if_match is not None and if_match.isdigit():
             number = int(if_match)
         else:
@@ -210,7 +209,7 @@ class CreateOnlyStore(StoreAround):
             )
         version = _version(key, number + 1)
         try:
-            await self._store.put(version, data, content_type=content_type, if_absent=True)
+            await self._ledger.put(version, data, content_type=content_type, if_absent=True)
         except PreconditionFailedError:
             await self._until_listed(key, number + 1)
             raise
@@ -219,20 +218,20 @@ class CreateOnlyStore(StoreAround):
     async def head(self, key: str) -> ObjectInfo | None:
         """What is at the key."""
         if not _RECORD.fullmatch(key):
-            return await self._store.head(key)
+            return await super().head(key)
         number = await self._highest(key)
-        info = None if number is None else await self._store.head(_version(key, number))
+        info = None if number is None else await self._ledger.head(_version(key, number))
         return None if info is None else ObjectInfo(key, info.size, f"{number:04}", info.metadata)
 
     async def age(self, key: str) -> float | None:
         """Seconds since the object, or a record's last version, was written."""
         number = await self._highest(key) if _RECORD.fullmatch(key) else None
-        return await self._store.age(key if number is None else _version(key, number))
+        return await self._ledger.age(key if number is None else _version(key, number))
 
     async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
         """Every object whose key starts with `prefix`; a record once, whatever number of versions it has."""
         last: ObjectInfo | None = None
-        async for info in self._store.list(prefix):
+        async for info in self._ledger.list(prefix):
             found = _VERSION.fullmatch(info.key)
             key = found[1] if found else info.key
             if last is not None and last.key != key:
@@ -246,9 +245,9 @@ class CreateOnlyStore(StoreAround):
         """Remove an object; of a record all versions, the highest last, so that a broken removal changes nothing."""
         if _RECORD.fullmatch(key):
             for number in await self._numbers(key):
-                await self._store.delete(_version(key, number))
+                await self._ledger.delete(_version(key, number))
         else:
-            await self._store.delete(key)
+            await super().delete(key)
 
     async def _highest(self, key: str) -> int | None:
         return max(await self._numbers(key), default=None)
@@ -256,7 +255,7 @@ class CreateOnlyStore(StoreAround):
     async def _numbers(self, key: str) -> list[int]:
         """Numbers of the versions that are there, ascending; 0 is a record without versions."""
         numbers: list[int] = []
-        async for info in self._store.list(key):
+        async for info in self._ledger.list(key):
             found = _VERSION.fullmatch(info.key)
             if info.key == key or (found and found[1] == key):
                 numbers.append(int(found[2]) if found else 0)
