@@ -59,18 +59,17 @@ async def cost_after_end(
         Attributes of the record to set; none where nothing is known.
     """
     try:
-        return await _cost_after_end(client, record, generation, seconds)
+        if client.tells_money:
+            return await _told_again(client, record, generation)
+        return {} if generation is None else _calculated(client, record, generation, seconds)
     except (ValueError, ArithmeticError):  # figures that no account has
         return {}
 
 
-async def _cost_after_end(
-    client: VideoClient, record: LedgerRecord, generation: Generation | None, seconds: float | None
+def _calculated(
+    client: VideoClient, record: LedgerRecord, generation: Generation, seconds: float | None
 ) -> dict[str, Any]:
-    if client.tells_money:
-        return await _told_again(client, record, generation)
-    if generation is None:
-        return {}
+    """The cost by the user's own prices, where they say one figure."""
     estimate = client.cost_of(generation, request_of(record), seconds)
     if estimate.expected is None or estimate.low != estimate.high:
         return {}
