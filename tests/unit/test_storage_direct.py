@@ -151,11 +151,12 @@ async def test_what_does_not_fit_goes_by_boto3(s3: S3Server, monkeypatch: pytest
         assert seen == []
     await store.put("outside.json", b"1")
     assert seen == []
-    connection = connect(store._settings, store.bucket)  # pyright: ignore[reportPrivateUsage]
-    assert find_way(store._settings, store.bucket, connection)  # pyright: ignore[reportPrivateUsage]
+    settings = store._settings  # pyright: ignore[reportPrivateUsage]
+    connection = connect(settings, store.bucket)
+    assert find_way(settings, store.bucket, connection).works
     monkeypatch.setenv("HTTP_PROXY", "http://proxy.example:3128")
-    assert find_way(store._settings, store.bucket, connection) is None  # pyright: ignore[reportPrivateUsage]
-    assert find_way(store._settings, f"{store.bucket}--x-s3", connection) is None  # pyright: ignore[reportPrivateUsage]
+    assert not find_way(settings, store.bucket, connection).works
+    assert not find_way(settings, f"{store.bucket}--x-s3", connection).works
 
 
 async def test_credentials_that_have_to_be_renewed_are_boto3_s(s3: S3Server, monkeypatch: pytest.MonkeyPatch) -> None:

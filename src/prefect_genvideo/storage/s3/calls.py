@@ -160,11 +160,9 @@ class BucketCalls:
         if len(body) > LARGEST or not is_open() or self._given is not None or self.promises is ASSUMED:
             return None
         full, (settings, bucket) = self.full_key(key), (self._settings, self._bucket)
-        try:
-            way = known_way(settings, bucket)
-        except KeyError:
-            way = await self.run("put_object", full, lambda found: find_way(settings, bucket, found))
-        if way is None:
+        way = known_way(settings, bucket)
+        way = way or await self.run("put_object", full, lambda found: find_way(settings, bucket, found))
+        if not way.works:
             return None
         if self.promises.signed:
             return await finish(way.put(full, bytes(body), params))

@@ -47,7 +47,7 @@ _NO_FAULT = frozenset({404, 408, 409, 412, 429})
 _SIGNED_OTHERWISE = re.compile(r"arn:|.*--x-s3$")
 # Buckets whose way a process remembers.
 _MOST = 64
-_ways: OrderedDict[tuple[int, S3Settings, str], DirectWay | None] = OrderedDict()
+_ways: OrderedDict[tuple[int, S3Settings, str], DirectWay] = OrderedDict()
 
 
 def is_open() -> bool:
@@ -77,12 +77,12 @@ class DirectWay:
     Attributes:
         base: URL in front of a key.
         connection: Whose credentials sign.
-        works: False once the store has answered something that only boto3 can deal with.
+        works: False where there is none, and once the store has answered something that only boto3 can deal with.
     """
 
     base: str
     connection: Connection
-    works: bool = True
+    works: bool
 
     async def put(self, key: str, body: bytes, params: Mapping[str, Any]) -> dict[str, Any] | None:
         """Write an object; None where boto3 must do it.
@@ -93,7 +93,7 @@ class DirectWay:
             params: Of boto3's `put_object`, without bucket, key and body.
         """
         opened = _exchange.get()
-        if not self.works or opened is None:
+        if opened is None:
             return None
         request = self._signed(key, body, params)
         if request is None:
@@ -148,19 +148,16 @@ class DirectWay:
 
 
 def known_way(settings: S3Settings, bucket: str) -> DirectWay | None:
-    """The direct way to a bucket; None where there is none.
+    """The direct way to a bucket; None where it has not been looked for.
 
     Args:
         settings: How the store is reached.
         bucket: Name or ARN.
-
-    Raises:
-        KeyError: It has not been looked for.
     """
-    return _ways[os.getpid(), settings, bucket]
+    return _ways.get((os.getpid(), settings, bucket))
 
 
-def find_way(settings: S3Settings, bucket: str, connection: Connection) -> DirectWay | None:
+def find_way(settings: S3Settings, bucket: str, connection: Connection) -> DirectWay:
     """Look whether a bucket has a direct way: without proxy, own certificates, and signatures of another kind.
 
     Args:
@@ -168,25 +165,24 @@ def find_way(settings: S3Settings, bucket: str, connection: Connection) -> Direc
         bucket: Name or ARN.
         connection: The one that boto3 uses.
     """
-    way = None
-    if settings.lender is None and not _SIGNED_OTHERWISE.match(bucket):
-        way = _way(bucket, connection)
-    _ways[os.getpid(), settings, bucket] = way
+    base = _base(connection, bucket) if settings.lender is None and not _SIGNED_OTHERWISE.match(bucket) else ""
+    way = _ways[os.getpid(), settings, bucket] = DirectWay(base, connection, works=bool(base))
     if len(_ways) > _MOST:
         _ways.popitem(last=False)
     return way
 
 
-def _way(bucket: str, connection: Connection) -> DirectWay | None:
+def _base(connection: Connection, bucket: str) -> str:
+    """URL in front of a bucket's keys; empty where only boto3 knows the way."""
     from botocore.session import Session
     from botocore.utils import get_environ_proxies
 
     link = urlsplit(connection.presign(bucket, "k", 60))  # the library's own view of where a key lies
     base = f"{link.scheme}://{link.netloc}{link.path}"
     if get_environ_proxies(base) or not base.endswith("/k"):
-        return None
+        return ""
     if link.scheme == "https":
         own = os.environ.get("REQUESTS_CA_BUNDLE") or cast("Any", Session()).get_config_variable("ca_bundle")
         if own:  # certificates that only boto3 knows
-            return None
-    return DirectWay(base.removesuffix("k"), connection)
+            return ""
+    return base.removesuffix("k")
