@@ -21,6 +21,7 @@ from prefect_genvideo.storage.s3.errors import DEMANDS_VIRTUAL, code_of, is_know
 from prefect_genvideo.storage.s3.settings import S3Settings, is_address
 
 if TYPE_CHECKING:
+    from botocore.awsrequest import AWSRequest
     from mypy_boto3_s3.client import S3Client
 
 # The bucket that requests of this context name nowhere.
@@ -171,16 +172,16 @@ def unnamed(bucket: str) -> Generator[None]:
         _unnamed.reset(token)
 
 
-def name_no_bucket(params: dict[str, Any], bucket: str = "", **_: Any) -> None:
-    """Take a bucket out of the path of a request that is about to be signed.
+def name_no_bucket(request: AWSRequest, bucket: str, **_: Any) -> None:
+    """Take a bucket out of the path of a request, or of a link, that is about to be signed.
 
     Args:
-        params: The client library's parameters of the request; its `url` is changed.
+        request: The client library's request; its `url` is changed.
         bucket: Name; else that of the context, where it has one.
     """
     bucket = bucket or _unnamed.get()
     if not bucket:
         return
-    parts = urlsplit(str(params["url"]))
+    parts = urlsplit(str(request.url))
     path = parts.path.replace(f"/{bucket}", "", 1)
-    params["url"] = parts._replace(path=path or "/").geturl()
+    request.url = parts._replace(path=path or "/").geturl()

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 from prefect_genvideo.storage.s3.addressing import Route, find_route, known_route, name_no_bucket
 from prefect_genvideo.storage.s3.settings import S3Settings
@@ -112,18 +112,8 @@ class Connection:
             key: Full key.
             seconds: How long the link lives.
         """
-        if self.route.style != "bucket":
-            params = {"Bucket": bucket, "Key": key}
-            return self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
-        # The library signs links past the hook that rewrites addresses.
-        from botocore.auth import S3SigV4QueryAuth
-        from botocore.awsrequest import AWSRequest
-
-        request = AWSRequest("GET", f"{(self.route.endpoint_url or '').rstrip('/')}/{quote(key, safe='/~')}")
-        region = self.client.meta.region_name or "us-east-1"
-        auth = S3SigV4QueryAuth(self.session.get_credentials(), "s3", region, expires=seconds)
-        cast("Any", auth).add_auth(request)
-        return request.prepare().url
+        params = {"Bucket": bucket, "Key": key}
+        return self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
 
 def connect(settings: S3Settings, bucket: str) -> Connection:
@@ -226,10 +216,8 @@ def _new_connection(process: int, settings: S3Settings, route: Route, bucket: st
         **{name: lent[name] for name in ("verify", "use_ssl") if name in lent},
     )
     prepare(client)
-    if route.style == "bucket":
-        client.meta.events.register_first("before-call.s3", partial(name_no_bucket, bucket=bucket))
-    else:
-        client.meta.events.register_first("before-call.s3", name_no_bucket)
+    unnamed = bucket if route.style == "bucket" else ""
+    client.meta.events.register_first("before-sign.s3", partial(name_no_bucket, bucket=unnamed))
     return Connection(client, route, session)
 
 
