@@ -92,7 +92,7 @@ async def test_a_video_goes_through_all_states() -> None:
     assert (record.state, record.stored) == ("saved", video)
     assert house.store.objects[video.key] == VIDEO
     assert record.link == "https://files.example.com/task_1.mp4"  # without its signature
-    assert house.told == ["generation.submitted", "generation.succeeded", "video.saved"]
+    assert house.told == ["generation.submitted", "generation.succeeded", "video.saving", "video.saved"]
 
 
 async def test_a_second_run_of_the_same_key_pays_and_moves_nothing() -> None:
@@ -324,7 +324,7 @@ async def test_success_and_save_are_one_write_when_one_follows_the_other() -> No
     assert (record.state, record.stored, record.link) == ("saved", video, "https://files.example.com/task_1.mp4")
     assert record.finished_at is not None
     assert [key for key in house.store.put_keys[writes:] if key == "_ledger/k.json"] == ["_ledger/k.json"]
-    assert house.told == ["generation.submitted", "generation.succeeded", "video.saved"]
+    assert house.told == ["generation.submitted", "video.saving", "video.saved"]
 
 
 async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
@@ -337,6 +337,7 @@ async def test_a_save_that_fails_still_leaves_word_of_the_success() -> None:
         await house.pipeline.save(entry, done)
     record = await house.record()
     assert (record.state, record.link) == ("succeeded", "https://files.example.com/task_1.mp4")
+    assert house.told == ["generation.submitted", "video.saving", "generation.succeeded"]
     house.provider.video = VIDEO
     assert (await house.make()).task_id == "task_1"
     assert house.provider.sent == 1

@@ -65,7 +65,7 @@ async def test_a_video_that_is_ready_is_fetched() -> None:
     assert record.stored is not None
     assert row.uri == record.stored.uri
     assert office.store.objects[record.stored.key] == VIDEO
-    assert [event for event, _ in office.events] == ["generation.succeeded", "video.saved"]
+    assert [event for event, _ in office.events] == ["video.saving", "video.saved"]
     assert office.provider.sent == 0
     assert (await reconcile(office.pipeline)).rows == []
 

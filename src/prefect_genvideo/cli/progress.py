@@ -26,12 +26,13 @@ _LINES = 20
 _PROMPT = 26
 _WORDS: dict[Event, str] = {
     "generation.submitted": "on its way",
-    "generation.succeeded": "saving",
+    "generation.succeeded": "not saved yet",
     "generation.failed": "failed",
     "generation.unknown": "a person decides",
+    "video.saving": "saving",
     "video.saved": "saved",
 }
-_LAST = frozenset({"generation.failed", "generation.unknown", "video.saved"})
+_LAST = frozenset({"generation.succeeded", "generation.failed", "generation.unknown", "video.saved"})
 
 
 @contextmanager

@@ -10,7 +10,12 @@ from prefect_genvideo.ledger.record import LedgerRecord
 
 Say = Callable[[str], None]
 Event = Literal[
-    "generation.submitted", "generation.succeeded", "generation.failed", "generation.unknown", "video.saved"
+    "generation.submitted",
+    "generation.succeeded",
+    "generation.failed",
+    "generation.unknown",
+    "video.saving",
+    "video.saved",
 ]
 Announce = Callable[[Event, LedgerRecord], None]
 

@@ -258,7 +258,7 @@ class Pipeline:
         """
         generation = await self.follow(entry, watch)
         if generation.video_url is not None and not self.saves:
-            await self._record(entry, "succeeded", **outcome_of(generation))
+            await self._to_be_saved(entry, generation)
         return generation
 
     async def follow(self, entry: Entry, watch: Watch | None = None) -> Generation:
@@ -298,11 +298,11 @@ class Pipeline:
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
-        await self.succeeded(generation, entry, seen_until_end=waiter.saw_unfinished)
+        await self.learn(generation, entry, seen_until_end=waiter.saw_unfinished)
         return generation.model_copy(update={"idempotency_key": record.key})
 
-    async def succeeded(self, generation: Generation, entry: Entry, *, seen_until_end: bool = False) -> None:
-        """Learn from a success and tell automations of it.
+    async def learn(self, generation: Generation, entry: Entry, *, seen_until_end: bool = False) -> None:
+        """Learn from a success how long comparable generations take.
 
         Args:
             generation: The provider's last word.
@@ -312,9 +312,12 @@ class Pipeline:
         elapsed = elapsed_of(generation, entry.record, seen_until_end)
         if elapsed is not None:
             await self.ledger.durations.learn(bucket_of(entry.record), elapsed)
-        self.announce(
-            "generation.succeeded", entry.record.model_copy(update={"state": "succeeded", **outcome_of(generation)})
-        )
+
+    async def _to_be_saved(self, entry: Entry, generation: Generation) -> None:
+        """Record, and tell automations, that the provider has a video which is not saved in the same step."""
+        outcome = outcome_of(generation)
+        await self._record(entry, "succeeded", **outcome)
+        self.announce("generation.succeeded", entry.record.model_copy(update={"state": "succeeded", **outcome}))
 
     async def fail(
         self, entry: Entry, reason: str | None, *, moderation: bool = False, generation: Generation | None = None
@@ -372,6 +375,7 @@ class Pipeline:
             fresh=self.ledger.forget(record.key) is not None,
         )
         began = datetime.now(timezone.utc)
+        self.announce("video.saving", record)
         # One write for both facts: until it is made, `submitted` already leads a later run to the same video.
         outcome = outcome_of(generation) if record.state == "submitted" else {}
         place = store.tagged(Labels(record.tags, record.cost_center).pairs())
@@ -381,7 +385,7 @@ class Pipeline:
             )
         except GenVideoError:
             if outcome:
-                await self._record(entry, "succeeded", **outcome)
+                await self._to_be_saved(entry, generation)
             raise
         outcome |= await cost_after_end(self.client, record, generation, stored.duration)
         saved = await self._record(entry, "saved", stored=stored, video_key=store.relative_key(stored.key), **outcome)

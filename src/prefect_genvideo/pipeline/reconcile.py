@@ -230,7 +230,7 @@ async def _ended(pipeline: Pipeline, entry: Entry, now: Generation, reason: str)
 
 async def _saved(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
     if entry.record.state == "submitted":
-        await pipeline.succeeded(now, entry)
+        await pipeline.learn(now, entry)
     stored = await pipeline.save(entry, now)
     return _row(entry.record, "saved", f"{stored.size:,} bytes").model_copy(
         update={"uri": stored.uri, "object_key": pipeline.ledger.store.relative_key(stored.key)}

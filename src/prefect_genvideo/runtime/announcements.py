@@ -29,12 +29,14 @@ def observed(observer: Observer) -> Generator[None]:
         _observers.remove(observer)
 
 
+# Followed by another event in a moment, so of use to those who watch and to nobody else.
+_BETWEEN: Event = "video.saving"
 # Characters of a prompt in an event.
 _LONGEST_PROMPT = 300
 
 
 def announce(event: Event, record: LedgerRecord) -> None:
-    """Emit `genvideo.<event>` for automations.
+    """Emit `genvideo.<event>` for automations, but `video.saving`, which observers alone are told.
 
     Args:
         event: What happened.
@@ -45,6 +47,8 @@ def announce(event: Event, record: LedgerRecord) -> None:
     """
     for observer in _observers:
         observer(event, record)
+    if event == _BETWEEN:
+        return
     family = event.partition(".")[0]
     name = f"{family}.{record.provider}.{record.task_id}" if record.task_id else f"key.{record.key}"
     facts = record.model_dump(
