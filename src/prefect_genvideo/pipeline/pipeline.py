@@ -39,7 +39,7 @@ from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.play import PlayLinks
 from prefect_genvideo.pipeline.provenance import is_unchanged, marks_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
-from prefect_genvideo.pipeline.wait import Waiter, Watch, elapsed_of, schedule_of
+from prefect_genvideo.pipeline.wait import Waiter, Watch, learn, schedule_of
 from prefect_genvideo.prices.facts import MoneyFacts
 
 if TYPE_CHECKING:
@@ -298,20 +298,8 @@ class Pipeline:
         except TaskLostError as error:
             await self._record(entry, None, reason=f"the provider does not know the task: {error.reason or error}")
             raise
-        await self.learn(generation, entry, seen_until_end=waiter.saw_unfinished)
+        await learn(self.ledger.durations, record, generation, seen_until_end=waiter.saw_unfinished)
         return generation.model_copy(update={"idempotency_key": record.key})
-
-    async def learn(self, generation: Generation, entry: Entry, *, seen_until_end: bool = False) -> None:
-        """Learn from a success how long comparable generations take.
-
-        Args:
-            generation: The provider's last word.
-            entry: The task's record.
-            seen_until_end: Whether the end was seen when it came, so that our own clock knows the duration.
-        """
-        elapsed = elapsed_of(generation, entry.record, seen_until_end)
-        if elapsed is not None:
-            await self.ledger.durations.learn(bucket_of(entry.record), elapsed)
 
     async def _to_be_saved(self, entry: Entry, generation: Generation) -> None:
         """Record, and tell automations, that the provider has a video which is not saved in the same step."""

@@ -21,7 +21,7 @@ from prefect_genvideo.models import NO_REASON, Generation
 from prefect_genvideo.pipeline.heal import heal
 from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once, never_told
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.pipeline.wait import by_content
+from prefect_genvideo.pipeline.wait import by_content, learn
 from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.money import AccountLog, NotTold
 
@@ -230,7 +230,7 @@ async def _ended(pipeline: Pipeline, entry: Entry, now: Generation, reason: str)
 
 async def _saved(pipeline: Pipeline, entry: Entry, now: Generation) -> ReconciledRow:
     if entry.record.state == "submitted":
-        await pipeline.learn(now, entry)
+        await learn(pipeline.ledger.durations, entry.record, now)
     stored = await pipeline.save(entry, now)
     return _row(entry.record, "saved", f"{stored.size:,} bytes").model_copy(
         update={"uri": stored.uri, "object_key": pipeline.ledger.store.relative_key(stored.key)}

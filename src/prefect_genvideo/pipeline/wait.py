@@ -20,7 +20,8 @@ from prefect_genvideo.errors import (
     TaskLostError,
     TransientError,
 )
-from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.history import Durations
+from prefect_genvideo.ledger.record import LedgerRecord, bucket_of
 from prefect_genvideo.ledger.store import Sleep
 from prefect_genvideo.models import NO_REASON, Generation
 from prefect_genvideo.polling import GRACES, Backoff, Deadline, Grace, History, Oddity, Schedule
@@ -90,19 +91,24 @@ def schedule_of(client: VideoClient, history: History, interval: float | None, t
     return Schedule(history, floor=client.poll_floor, task_id=task_id)
 
 
-def elapsed_of(generation: Generation, record: LedgerRecord, seen_until_end: bool) -> float | None:
-    """Seconds that a generation took: by the provider's own clock, else by ours when we saw the end come.
+async def learn(
+    durations: Durations, record: LedgerRecord, generation: Generation, *, seen_until_end: bool = False
+) -> None:
+    """Learn from a success how long comparable generations take: by the provider's own clock, else by ours.
 
     Args:
-        generation: The provider's last word.
+        durations: Those of the ledger.
         record: The task's record.
-        seen_until_end: Whether the task was seen unfinished before.
+        generation: The provider's last word.
+        seen_until_end: Whether the task was seen unfinished before, so that our own clock knows.
     """
     if record.submitted_at is None:
-        return None
+        return
     if generation.finished_at is not None and generation.created_at is not None:
-        return (generation.finished_at - generation.created_at).total_seconds()
-    return (datetime.now(timezone.utc) - record.submitted_at).total_seconds() if seen_until_end else None
+        await durations.learn(bucket_of(record), (generation.finished_at - generation.created_at).total_seconds())
+    elif seen_until_end:
+        now = datetime.now(timezone.utc)
+        await durations.learn(bucket_of(record), (now - record.submitted_at).total_seconds())
 
 
 @dataclass
