@@ -11,6 +11,7 @@ import re
 import sqlite3
 from collections.abc import Generator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -32,17 +33,52 @@ from tests.flows.conftest import Place
 SECRET = "SECRETxyz0123456789"
 
 
-def tables(database: Path) -> dict[str, str]:
-    """Everything in the server's database as text, by table."""
-    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as server:
-        names = [name for (name,) in server.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
-        return {name: str(server.execute(f'SELECT * FROM "{name}"').fetchall()) for name in names}
+@dataclass
+class Database:
+    """What a test has written into the server's database: other tests' rows are theirs to search, and are many.
+
+    Attributes:
+        file: The database.
+        began: UTC as the server writes it; rows that were there already and are updated later count as well.
+        last: Number of each table's last row at the beginning.
+    """
+
+    file: Path
+    began: str = ""
+    last: dict[str, int] = field(default_factory=dict[str, int])
+
+    def __post_init__(self) -> None:
+        self.began = f"{datetime.now(timezone.utc):%F %T.%f}"
+        with self.opened() as server:
+            names = [name for (name,) in server.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
+            self.last = {name: server.execute(f'SELECT max(rowid) FROM "{name}"').fetchone()[0] or 0 for name in names}
+
+    def opened(self) -> closing[sqlite3.Connection]:
+        """A connection that only reads."""
+        return closing(sqlite3.connect(f"file:{self.file}?mode=ro", uri=True))
+
+    def written(self) -> dict[str, str]:
+        """Everything as text, by table."""
+        with self.opened() as server:
+            found = dict[str, str]()
+            for name, last in self.last.items():
+                columns = [column for _, column, *_ in server.execute(f'PRAGMA table_info("{name}")')]
+                since = f"OR updated >= '{self.began}'" if "updated" in columns else ""
+                rows = server.execute(f'SELECT * FROM "{name}" WHERE rowid > ? {since}', (last,)).fetchall()
+                found[name] = str(rows)
+            return found
 
 
-def around(database: dict[str, str], text: str) -> list[str]:
+@pytest.fixture
+def database(prefect_server: PrefectServer) -> Database:
+    """The server's database, from here on."""
+    return Database(prefect_server.home / "prefect.db")
+
+
+def around(tables: dict[str, str], text: str) -> list[str]:
     """Where a text stands in the database, with what is around it."""
-    found = {name: content.find(text) for name, content in database.items()}
-    return [f"{name}: {database[name][max(0, at - 300) : at + 100]}" for name, at in found.items() if at >= 0]
+    found = {name: content.find(text) for name, content in tables.items()}
+    return [f"{name}: {tables[name][max(0, at - 300) : at + 100]}" for name, at in found.items() if at >= 0]
 
 
 def files(folder: Path) -> dict[str, bytes]:
@@ -60,7 +96,11 @@ def secret_place(place: Place) -> Place:
 
 
 async def test_no_secret_is_left_behind(
-    secret_place: Place, prefect_server: PrefectServer, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    secret_place: Place,
+    prefect_server: PrefectServer,
+    database: Database,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
 ) -> None:
     """Videos that work and that fail in many ways; then everything that was written anywhere is searched."""
     place = secret_place
@@ -90,10 +130,10 @@ async def test_no_secret_is_left_behind(
         await place.make(images=[str(picture)], prompt="@image1 walks", credentials=place.account(f"{SECRET}2"))
     await deliver()
 
-    database = tables(prefect_server.home / "prefect.db")
-    assert around(database, SECRET) == [], "blocks are encrypted, and nothing else knows the key"
-    assert around(database, "?expires=") == []
-    assert around(database, place.sudashui.account), "the account's fingerprint is what events show instead"
+    tables = database.written()
+    assert around(tables, SECRET) == [], "blocks are encrypted, and nothing else knows the key"
+    assert around(tables, "?expires=") == []
+    assert around(tables, place.sudashui.account), "the account's fingerprint is what events show instead"
 
     results = get_current_settings().home / "storage"
     assert any(str(path) for path in results.iterdir()), "uploads are cached there"
@@ -141,6 +181,7 @@ def everything_logged() -> Generator[io.StringIO]:
 async def test_a_run_at_debug_tells_no_secret_in_any_form(
     place: Place,
     prefect_server: PrefectServer,
+    database: Database,
     capfd: pytest.CaptureFixture[str],
     tmp_path: Path,
 ) -> None:
@@ -177,8 +218,9 @@ async def test_a_run_at_debug_tells_no_secret_in_any_form(
     kept = get_current_settings().home / "storage"
     # Other tests of this server leave links in artifacts that they signed with their own key.
     others = re.compile(rf"X-Amz-Algorithm=[^'\"\s)]*{place.s3.access_key_id}[^'\"\s)]*")
-    database = tables(prefect_server.home / "prefect.db")
-    written = {name: others.sub("", data).encode() for name, data in database.items()}
+    tables = database.written()
+    assert around(tables, "the key comes back"), "what the test has written is searched"
+    written = {name: others.sub("", data).encode() for name, data in tables.items()}
     written |= {"log": logged.encode(), "server": prefect_server.log.encode(), **place.objects()}
     assert leaks(written, hidden.values()) == []
     results = {name: data for name, data in files(kept).items() if b"?expires=" not in opened(data)}
@@ -196,7 +238,7 @@ async def test_the_users_own_boto3_log_stays(place: Place, caplog: pytest.LogCap
 
 
 async def test_signed_links_of_a_calendar_are_no_parameters_of_a_run(
-    place: Place, prefect_server: PrefectServer, capfd: pytest.CaptureFixture[str]
+    place: Place, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Prefect's server keeps parameters in the clear, and shows them to everybody who sees the run."""
     signature = "X-Amz-Signature=SIGNEDxyz0123456789"
@@ -215,7 +257,9 @@ async def test_signed_links_of_a_calendar_are_no_parameters_of_a_run(
     assert [(made.state, made.reason) for made in report.rows] == [("saved", "")]
     assert place.sim.tasks[0].wanted.images == (image,)
     await deliver()
-    assert around(tables(prefect_server.home / "prefect.db"), signature) == []
+    tables = database.written()
+    assert around(tables, place.name), "what the test has written is searched"
+    assert around(tables, signature) == []
     written = place.objects() | {"output": "".join(capfd.readouterr()).encode()}
     assert [name for name, data in written.items() if signature.encode() in data] == ["calendar.json"]
 
@@ -274,7 +318,7 @@ def test_a_refused_block_does_not_repeat_its_values(values: dict[str, Any]) -> N
 
 
 async def test_a_refused_block_in_a_run_is_left_nowhere(
-    place: Place, prefect_server: PrefectServer, capfd: pytest.CaptureFixture[str]
+    place: Place, database: Database, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """A flow that makes its block of what was pasted fails; state, logs and results hold none of it."""
     mark = "PASTEDxyz0123456789"
@@ -290,7 +334,9 @@ async def test_a_refused_block_in_a_run_is_left_nowhere(
     with pytest.raises(ValidationError):
         await pasting()
     await deliver()
-    assert around(tables(prefect_server.home / "prefect.db"), mark) == []
+    tables = database.written()
+    assert around(tables, "pasting"), "what the test has written is searched"
+    assert around(tables, mark) == []
     kept = files(get_current_settings().home / "storage")
     kept["output"] = "".join(capfd.readouterr()).encode()
     assert [name for name, data in kept.items() if mark.encode() in opened(data)] == []
