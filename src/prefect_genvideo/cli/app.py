@@ -7,7 +7,7 @@ import sys
 from cyclopts import App, CycloptsError
 
 from prefect_genvideo.cli.bill import bill, spend
-from prefect_genvideo.cli.console import USAGE, Rows, command, complain, give, needs, plain_errors
+from prefect_genvideo.cli.console import USAGE, command, complain, give, needs, plain_errors, show
 from prefect_genvideo.cli.demo import SIMULATOR, demo
 from prefect_genvideo.cli.doctor import doctor
 from prefect_genvideo.cli.ledger import ledger_app
@@ -59,15 +59,15 @@ async def providers() -> None:
     from prefect_genvideo.blocks import credentials_type
     from prefect_genvideo.providers import get_provider, provider_names
 
-    table = Rows("provider", "title", "default model", "environment")
+    rows: list[tuple[str, ...]] = []
     for name in provider_names():
         try:
             client, variables = get_provider(name), credentials_type(name).environment().values()
         except GenVideoError as error:
             complain(error)
             continue
-        table.add(name, client.title, client.default_model, " ".join(variables))
-    table.show()
+        rows.append((name, client.title, client.default_model, " ".join(variables)))
+    show(("provider", "title", "default model", "environment"), rows)
 
 
 @app.command

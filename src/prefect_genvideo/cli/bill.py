@@ -10,7 +10,7 @@ from typing import Any
 
 import anyio
 
-from prefect_genvideo.cli.console import Rows, command, complain, give, is_json, say, show
+from prefect_genvideo.cli.console import command, complain, give, is_json, say, show
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import InvalidRequestError, counted, shown
 from prefect_genvideo.finance.bill import Bill, SpendBy, SpendRow, is_of, month_of, sent_at, spend_by
@@ -58,7 +58,8 @@ async def bill(
     if is_json():
         give("", found.model_dump(mode="json", exclude_none=True))
         return
-    show("kind", "billed", "ledger", "model", "at", "task id", "key", rows=found.table())
+    columns = ("kind", "billed", "ledger", "model", "at", "task id", "key")
+    show(columns, ([row[name] for name in columns] for row in found.table()))
     say(found.summary())
     if export:
         without = counted(focus.unknown, "video")
@@ -137,12 +138,12 @@ async def spend(*, at: str, by: SpendBy = "model", month: str = "") -> None:
 
 def _show_spent(by: str, rows: Sequence[SpendRow], taken: Mapping[str, Sequence[Money]]) -> None:
     """What each group has cost, and what was taken out of its cap where any has one."""
-    table = Rows(by, "videos", "cost", "of unknown cost", *(["taken from its cap"] if taken else []))
+    lines: list[tuple[object, ...]] = []
+    facts: list[dict[str, Any]] = []
     for row in rows:
         own = taken.get(row.name, ())
-        facts = row.model_dump(mode="json")
-        facts |= {"taken": [money.model_dump(mode="json") for money in own]} if own else {}
         cost = " and ".join(map(str, row.cost)) or "unknown"
-        last = [" and ".join(map(str, own))] if taken else []
-        table.add(row.name, str(row.videos), cost, str(row.unknown), *last, facts=facts)
-    table.show()
+        lines.append((row.name, row.videos, cost, row.unknown, *([" and ".join(map(str, own))] if taken else [])))
+        more = {"taken": [money.model_dump(mode="json") for money in own]} if own else {}
+        facts.append(row.model_dump(mode="json") | more)
+    show((by, "videos", "cost", "of unknown cost", *(["taken from its cap"] if taken else [])), lines, facts)

@@ -123,55 +123,30 @@ def say_json(facts: Mapping[str, Any] | BaseModel, indent: int | None = None, co
     console.out(text.translate(str.maketrans(escapes)), highlight=False)
 
 
-class Rows:
-    """A table whose texts may be others', or the same rows as JSON objects.
+def show(
+    columns: Sequence[str], rows: Iterable[Sequence[object]], facts: Iterable[Mapping[str, Any]] | None = None
+) -> None:
+    """Print a table, or its rows as JSON objects. Nothing is cut, however narrow the terminal: keys are to be copied.
 
     Args:
         columns: Its headings.
+        rows: Cells, one a column; their texts may be others'.
+        facts: The rows for programs; the cells by their headings when not given.
     """
-
-    def __init__(self, *columns: str) -> None:
-        self._columns = columns
-        self._rows = list[tuple[str, ...]]()
-
-    def add(self, *cells: str, facts: Mapping[str, Any] | None = None) -> None:
-        """Add a row.
-
-        Args:
-            cells: One text a column.
-            facts: The row for programs; the cells by their headings when not given.
-        """
-        if is_json():
-            say_json(facts or dict(zip(self._columns, cells, strict=True)))
-        else:
-            self._rows.append(tuple(map(printable, cells)))
-
-    def show(self) -> None:
-        """Print the table with nothing cut, however narrow the terminal is: keys are there to be copied."""
-        if is_json():
-            return
-        # Rich's own table takes 1 ms a row, which is too much for a batch.
-        widths = [max(map(cell_len, column)) for column in zip(self._columns, *self._rows, strict=True)]
-        heading, *lines = (
-            " ".join(f" {set_cell_size(cell, width)}" for cell, width in zip(row, widths, strict=True)) + " "
-            for row in (self._columns, *self._rows)
-        )
-        out.out(heading, style="bold", highlight=False)
-        if lines:
-            out.out("\n".join(lines), highlight=False)
-
-
-def show(*columns: str, rows: Iterable[Mapping[str, object]]) -> None:
-    """Print some columns of rows as a table.
-
-    Args:
-        columns: Their names.
-        rows: What they hold, by column.
-    """
-    table = Rows(*columns)
-    for row in rows:
-        table.add(*(str(row[name]) for name in columns))
-    table.show()
+    if is_json():
+        for one in facts if facts is not None else (dict(zip(columns, row, strict=True)) for row in rows):
+            say_json(one)
+        return
+    table = [columns, *([printable(str(cell)) for cell in row] for row in rows)]
+    # Rich's own table takes 1 ms a row, which is too much for a batch.
+    widths = [max(map(cell_len, column)) for column in zip(*table, strict=True)]
+    heading, *lines = (
+        " ".join(f" {set_cell_size(cell, width)}" for cell, width in zip(row, widths, strict=True)) + " "
+        for row in table
+    )
+    out.out(heading, style="bold", highlight=False)
+    if lines:
+        out.out("\n".join(lines), highlight=False)
 
 
 @contextmanager

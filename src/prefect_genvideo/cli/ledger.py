@@ -7,7 +7,6 @@ from typing import Any, get_args
 from cyclopts import App
 
 from prefect_genvideo.cli.console import (
-    Rows,
     command,
     complain,
     give,
@@ -18,6 +17,7 @@ from prefect_genvideo.cli.console import (
     say,
     say_json,
 )
+from prefect_genvideo.cli.console import show as show_table
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger import decisions
@@ -201,10 +201,10 @@ async def reconcile(*, at: str, provider: str, credentials: str | None = None) -
         rows, links = report.rows, pipeline.links
         keys = [row.object_key if links.lasting else None for row in rows]
         found = await links.of(pipeline.ledger.store, keys)
-    table = Rows("key", "outcome", "model", "task id", "prompt", "detail")
+    cells, facts = list[tuple[str, ...]](), list[dict[str, Any]]()
     for row, link in zip(rows, found, strict=True):
-        facts = row.model_dump(mode="json", exclude_none=True) | link_facts(link)
         detail = " ".join(filter(None, (row.uri or row.detail, link_line(link))))
-        table.add(row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail, facts=facts)
-    table.show()
+        cells.append((row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail))
+        facts.append(row.model_dump(mode="json", exclude_none=True) | link_facts(link))
+    show_table(("key", "outcome", "model", "task id", "prompt", "detail"), cells, facts)
     say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")

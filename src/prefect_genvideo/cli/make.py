@@ -9,7 +9,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
-from prefect_genvideo.cli.console import FAILED, Rows, command, complain, give, link_facts, link_line, links_of, say
+from prefect_genvideo.cli.console import FAILED, command, complain, give, link_facts, link_line, links_of, say, show
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, provider_of, providers_of
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
@@ -197,12 +197,13 @@ async def batch(
 
 
 async def _print(report: BatchReport, target: VideoDestination) -> None:
-    table = Rows("row", "state", "prompt", "video, or why not")
-    for row in report.rows:
-        # A link that lasts opens what the place only names; the report has both.
-        found = row.link or row.uri or row.reason or row.next_step
-        table.add(str(row.number), row.state, shorten(row.prompt, 40), found, facts=row.model_dump(mode="json"))
-    table.show()
+    # A link that lasts opens what the place only names; the report has both.
+    cells = (
+        (row.number, row.state, shorten(row.prompt, 40), row.link or row.uri or row.reason or row.next_step)
+        for row in report.rows
+    )
+    facts = (row.model_dump(mode="json") for row in report.rows)
+    show(("row", "state", "prompt", "video, or why not"), cells, facts)
     for row, link in zip(report.rows, await _secret_links(report, target), strict=False):
         if link is not None:
             say(f"{row.number}: {link_line(link)}")

@@ -67,7 +67,8 @@ def _payer(named: str) -> Any:
 
 
 def _show(plan: Plan, command: str) -> None:
-    show("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note", rows=plan.table())
+    columns = ("row", "standing", "expected", "at most", "model", "fallbacks", "prompt", "note")
+    show(columns, ([row[name] for name in columns] for row in plan.table()))
     say(plan.summary())
     for balance in plan.balances:
         say(balance)
