@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any, get_args
 
 from cyclopts import App
@@ -48,16 +49,12 @@ async def _opened(at: str) -> tuple[Ledger, PlayLinks]:
     from prefect_genvideo.blocks.session import resolve
 
     target = await resolve(destination_from(at), VideoDestination, "at")
-    ledger = target.get_ledger(say=_warn)
+    ledger = target.get_ledger(say=partial(complain, style="yellow"))
     async for _ in ledger.store.list(f"{FOLDER}/"):
         return ledger, target.get_links()
     place = ledger.store.uri("")
     problem = Problem("at", place, "a destination into which something was made", "genvideo ledger")
     raise InvalidRequestError(f"There is no ledger at {place}.", problems=[problem])
-
-
-def _warn(message: str) -> None:
-    complain(message, "yellow")
 
 
 def _facts(record: LedgerRecord) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from typing import Any
 from uuid import UUID
 
 import anyio
@@ -122,8 +121,9 @@ class Sender:
             self._touched = time.time()
 
     async def _send(self, client: PrefectClient, due: Sequence[Queued]) -> None:
+        events = [{"id": str(each.id), "occurred": _moment(each.received).isoformat(), **each.body} for each in due]
         try:
-            await client.request("POST", "/events", json=[_as_event(each) for each in due])
+            await client.request("POST", "/events", json=events)
         except httpx.HTTPStatusError as error:
             if error.response.status_code not in _ABOUT_THE_EVENT:
                 raise
@@ -179,10 +179,6 @@ async def _seen(client: PrefectClient, sent: Sequence[Queued]) -> set[UUID]:
     wanted = EventFilter.model_validate({"occurred": occurred, "id": {"id": [each.id for each in sent]}})
     found = await client.read_events(wanted, limit=BATCH)
     return {event.id for event in found.events}
-
-
-def _as_event(queued: Queued) -> dict[str, Any]:
-    return {"id": str(queued.id), "occurred": _moment(queued.received).isoformat(), **queued.body}
 
 
 def _moment(seconds: float) -> datetime:

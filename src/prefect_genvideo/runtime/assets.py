@@ -63,7 +63,9 @@ def _tell(settings: GenVideoSettings, lineage: Lineage) -> None:
     if flow_run_id() is None and task_run_id() is None:
         return
     try:
-        task, most = TaskRunContext.get(), _most_upstream()
+        # Half of what an event may relate to, the rest is for run and tags.
+        most = get_current_settings().server.events.maximum_related_resources // 2
+        task = TaskRunContext.get()
         asset = Asset(key=asset_key(lineage.uri), properties=_properties(settings, lineage))
         context = AssetContext(
             downstream_assets={asset},
@@ -94,11 +96,6 @@ def _metadata(settings: GenVideoSettings, lineage: Lineage, unnamed: int) -> dic
     tags = list(dict.fromkeys((*_words(settings.asset_tags), *lineage.facts.get("tags", ()))))
     facts: dict[str, Any] = {"uri": lineage.uri, **lineage.facts, **({"tags": tags} if tags else {})}
     return facts | ({"upstream_not_named": unnamed} if unnamed > 0 else {})
-
-
-def _most_upstream() -> int:
-    """Upstream objects that an event names at most: half of what it may relate to, the rest is for run and tags."""
-    return get_current_settings().server.events.maximum_related_resources // 2
 
 
 def _words(text: str) -> list[str]:

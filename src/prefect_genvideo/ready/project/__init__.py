@@ -22,6 +22,8 @@ __all__ = ["BLOCKS", "DEPLOYMENTS", "EnvironmentName", "Project"]
 EnvironmentName = Literal["simulator", "production"]
 DEPLOYMENTS, BLOCKS = "prefect.yaml", "blocks.py"
 """Names of the file with the deployments and of the one with the block documents."""
+# Files that are made of templates.
+_MADE = (DEPLOYMENTS, "calendar.yaml", "README.md")
 
 # Prefect's own templates are full of `{{ … }}`.
 _TEMPLATES = Environment(
@@ -72,8 +74,8 @@ class Project:
             OSError: The folder cannot be written.
         """
         problems = list(self._faults())
-        if not overwrite:
-            problems += self._already_there()
+        there = [] if overwrite else [path for name in (*_MADE, BLOCKS) if (path := self.folder / name).exists()]
+        problems += [_problem(path.name, str(path), "is there already; --force replaces it") for path in there]
         if problems:
             raise InvalidRequestError("Nothing was written.", problems=problems)
         texts = self.texts()
@@ -87,8 +89,7 @@ class Project:
         sources = files(__package__ or __name__)
         values = self._values()
         found = {
-            name: _TEMPLATES.from_string((sources / name).read_text(encoding="utf-8")).render(values)
-            for name in (DEPLOYMENTS, "calendar.yaml", "README.md")
+            name: _TEMPLATES.from_string((sources / name).read_text(encoding="utf-8")).render(values) for name in _MADE
         }
         # No template: it is a module of the package as well.
         return found | {BLOCKS: (sources / f"{self.environment}.py").read_text(encoding="utf-8")}
@@ -123,11 +124,6 @@ class Project:
             yield _problem("zone", self.zone, "must be a time zone's name, e.g. Europe/Berlin")
         if any(not char.isprintable() for char in str(self.folder)):
             yield _problem("folder", str(self.folder), "must be a path without control characters")
-
-    def _already_there(self) -> Iterator[Problem]:
-        for name in (DEPLOYMENTS, BLOCKS, "calendar.yaml", "README.md"):
-            if (self.folder / name).exists():
-                yield _problem(name, str(self.folder / name), "is there already; --force replaces it")
 
 
 def _problem(field: str, value: str, limit: str) -> Problem:
