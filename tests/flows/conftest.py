@@ -48,6 +48,7 @@ class Place:
     def __post_init__(self) -> None:
         self.sudashui, self.senseaudio = self.account("sudashui"), self.sense_account("senseaudio")
         self.destination = self.bucket()
+        self.s3.asked_before(self.destination.open_store())
 
     def account(self, key: str) -> SudashuiCredentials:
         """A Sudashui account of this test."""

@@ -81,7 +81,7 @@ async def bench(request: pytest.FixtureRequest, sim: Simulator, s3: S3Server) ->
     # Only where the answer never comes is it waited for in vain; a busy machine needs seconds for one that does.
     patience = 0.5 if request.node.callspec.params.get("kind") == "timeout" else 30
     async with client_of(request.param, sim, timeout=patience) as client:
-        ledger = Ledger(s3.store("videos"), sleep=time.sleep)
+        ledger = Ledger(s3.asked_before(s3.store("videos")), sleep=time.sleep)
         pipeline = Pipeline(client, ledger, TEMPLATE, throttle=throttle, poll_interval=0, sleep=time.sleep)
         yield Bench(sim, pipeline, REQUESTS[request.param], time)
 
@@ -162,7 +162,7 @@ async def test_rate_limits_without_end_leave_the_key_free(bench: Bench) -> None:
 async def test_a_connection_that_is_refused_has_sent_nothing(provider: str, sim: Simulator, s3: S3Server) -> None:
     """Three tries, then the key is free; with the provider back, the same key works."""
     time = VirtualTime()
-    ledger = Ledger(s3.store("videos"), sleep=time.sleep)
+    ledger = Ledger(s3.asked_before(s3.store("videos")), sleep=time.sleep)
     address = f"http://127.0.0.1:{free_port()}"
     kind = SudashuiClient if provider == "sudashui" else SenseAudioClient
     async with kind(sim.key, address) as client:
