@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Annotated, Literal, TypedDict
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.ledger.allowances import Allowances, Cap, Scope
@@ -29,6 +29,11 @@ _SOURCE = "budget of this run"
 
 # Labels that one budget caps; a share is an object of its own.
 _MOST_LABELS = 200
+# Amounts as people write them, kept in one form. Empty is no cap; a label that stands in a budget has one.
+_Amount = Annotated[str, AfterValidator(lambda text: str(parse_money(text)))]
+_Cap = Annotated[str, AfterValidator(lambda text: str(parse_money(text)) if text.strip() else "")]
+_Name = Annotated[str, Field(min_length=1, max_length=200)]
+_LabelCaps = Annotated[dict[_Name, _Amount], Field(max_length=_MOST_LABELS)]
 
 
 class Budget(BaseModel):
@@ -57,36 +62,21 @@ class Budget(BaseModel):
     run_seconds: float = Field(default=0, ge=0, description="Seconds of video per flow run; 0 is no limit.")
     day_generations: int = Field(default=0, ge=0, description="Creates per UTC day and account; 0 is no limit.")
     day_seconds: float = Field(default=0, ge=0, description="Seconds of video per UTC day and account; 0 is no limit.")
-    run_money: str = Field(default="", description="Money per flow run, e.g. `50 CNY`; empty is no limit.")
-    day_money: str = Field(default="", description="Money per UTC day and account; empty is no limit.")
-    month_money: str = Field(default="", description="Money per UTC month and account; empty is no limit.")
-    tag_month_money: dict[str, str] = Field(
+    run_money: _Cap = Field(default="", description="Money per flow run, e.g. `50 CNY`; empty is no limit.")
+    day_money: _Cap = Field(default="", description="Money per UTC day and account; empty is no limit.")
+    month_money: _Cap = Field(default="", description="Money per UTC month and account; empty is no limit.")
+    tag_month_money: _LabelCaps = Field(
         default_factory=dict,
         description='Money per UTC month and tag, e.g. {"campaign-x": "50 CNY"}; empty is no limit.',
     )
-    cost_center_month_money: dict[str, str] = Field(
+    cost_center_month_money: _LabelCaps = Field(
         default_factory=dict, description='Money per UTC month and cost center, e.g. {"marketing": "500 CNY"}.'
     )
     unknown_price: Literal["refuse", "assume"] = Field(
         default="refuse", description="What becomes of a create of unknown price under a cap in money."
     )
-    assumed_money: str = Field(default="", description="The most that a create of unknown price is assumed to cost.")
+    assumed_money: _Cap = Field(default="", description="The most that a create of unknown price is assumed to cost.")
     warn_share: float = Field(default=0.8, ge=0, le=1, description="Share of a cap that is told of; 0 is never.")
-
-    @field_validator("run_money", "day_money", "month_money", "assumed_money")
-    @classmethod
-    def _is_money(cls, value: str) -> str:
-        return str(parse_money(value)) if value.strip() else ""
-
-    @field_validator("tag_month_money", "cost_center_month_money")
-    @classmethod
-    def _are_money(cls, value: dict[str, str]) -> dict[str, str]:
-        if len(value) > _MOST_LABELS:
-            raise ValueError(f"at most {_MOST_LABELS} caps, not {len(value)}")
-        for name in value:
-            if not 0 < len(name) <= 200:
-                raise ValueError(f"a name of 1 to 200 characters is wanted, not {shown(name)}")
-        return {name: str(parse_money(text)) for name, text in value.items()}
 
     @model_validator(mode="after")
     def _is_whole(self) -> Budget:
