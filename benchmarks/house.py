@@ -164,11 +164,16 @@ def inherited_methods(kind: ast.ClassDef) -> frozenset[str]:
     return frozenset(own).union(*map(inherited_methods, bases))
 
 
+@cache
+def tree(file: Path) -> ast.Module:
+    """The syntax tree of a file."""
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def trees(package: Path = PACKAGE) -> dict[str, ast.Module]:
     """The syntax tree of every module, by its name below the package."""
     return {
-        ".".join(file.relative_to(package).with_suffix("").parts): ast.parse(file.read_text(encoding="utf-8"))
-        for file in sorted(package.rglob("*.py"))
+        ".".join(file.relative_to(package).with_suffix("").parts): tree(file) for file in sorted(package.rglob("*.py"))
     }
 
 

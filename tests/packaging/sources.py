@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.house import tree
+
 ROOT = Path(__file__).parents[2]
 SRC = ROOT / "src"
 PACKAGE = "prefect_genvideo"
@@ -58,12 +60,6 @@ def module_name(path: Path) -> str:
     """`src/a/b/__init__.py` is `a.b`."""
     parts = path.relative_to(SRC).with_suffix("").parts
     return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
-
-
-@cache
-def tree(path: Path) -> ast.Module:
-    """The syntax tree of a file."""
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def for_types_only(node: ast.AST) -> bool:

@@ -33,6 +33,12 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Iterator[zipfile.ZipFile]
         yield archive
 
 
+@pytest.fixture(scope="module")
+def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The source archive of this checkout."""
+    return built("sdist", tmp_path_factory.mktemp("sdist"))
+
+
 def metadata_file(wheel: zipfile.ZipFile, name: str) -> str:
     """A file of the wheel's `.dist-info`."""
     return next(wheel.read(path).decode() for path in wheel.namelist() if path.endswith(f".dist-info/{name}"))
@@ -62,9 +68,9 @@ def test_the_wheel_declares_its_entry_points(wheel: zipfile.ZipFile) -> None:
     assert wheel.read(next(name for name in wheel.namelist() if name.endswith("/LICENSE"))).strip()
 
 
-def test_the_source_archive_is_enough_to_test_and_rebuild(tmp_path: Path) -> None:
+def test_the_source_archive_is_enough_to_test_and_rebuild(sdist: Path) -> None:
     """A distributor gets sources, tests, lock and licence, and nothing that a build left behind."""
-    with tarfile.open(built("sdist", tmp_path)) as archive:
+    with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     wanted = {"pyproject.toml", "README.md", "LICENSE", "CHANGELOG.md", "Makefile", "requirements.lock"}
     assert wanted | {f"src/{PACKAGE}/__init__.py", "tests/conftest.py"} <= names
@@ -88,9 +94,9 @@ def test_the_wheel_is_found_where_nothing_else_is(wheel: zipfile.ZipFile, tmp_pa
     assert done.stdout.split() == [str(where), PROJECT["project"]["version"], *groups]
 
 
-def test_the_source_archive_builds_the_same_wheel(wheel: zipfile.ZipFile, tmp_path: Path) -> None:
+def test_the_source_archive_builds_the_same_wheel(wheel: zipfile.ZipFile, sdist: Path, tmp_path: Path) -> None:
     """A distributor who builds from it ships the same files."""
-    with tarfile.open(built("sdist", tmp_path)) as archive:
+    with tarfile.open(sdist) as archive:
         archive.extractall(tmp_path, filter="data")
     (unpacked,) = (path for path in tmp_path.iterdir() if path.is_dir())
     with zipfile.ZipFile(built("wheel", tmp_path, unpacked)) as rebuilt:
