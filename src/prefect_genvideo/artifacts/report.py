@@ -117,9 +117,8 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
         report = stored
     if report is stored:
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
-    await show_table(report.table(), artifact_key("batch", name), _told(report, name))
-    with attempt("The report could not be shown with its covers"):
-        await _show_covers(pipeline, report, name, links)
+    table = show_table(report.table(), artifact_key("batch", name), _told(report, name))
+    await asyncio.gather(table, _show_covers(pipeline, report, name, links))
     return report
 
 
@@ -132,11 +131,12 @@ async def _links(pipeline: Pipeline, report: BatchReport) -> list[PlayLink | Non
 
 async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links: list[PlayLink | None]) -> None:
     """One page for the batch: its covers, and each row with its prompt and a link that plays it."""
-    sheet = await _contact_sheet(pipeline, report)
-    if sheet is not None:
-        await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
-    page = batch_markdown(report, links, data_url("image/jpeg", sheet) if sheet else None)
-    await show_page(page, artifact_key("videos", name), _told(report, name))
+    with attempt("The report could not be shown with its covers"):
+        sheet = await _contact_sheet(pipeline, report)
+        if sheet is not None:
+            await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
+        page = batch_markdown(report, links, data_url("image/jpeg", sheet) if sheet else None)
+        await show_page(page, artifact_key("videos", name), _told(report, name))
 
 
 def _told(report: BatchReport, name: str) -> str:
