@@ -28,7 +28,8 @@ from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Estimate
 
 Requests = str | Sequence[VideoRequest | Mapping[str, Any]] | Manifest
-# As a parameter of a flow: any sequence for a type checker, and at run time what Prefect's form can show.
+# As a parameter of a flow: any sequence for a type checker, and at run time what Prefect's form can show. What was read
+# already goes to a flow's `fn` alone.
 if TYPE_CHECKING:
     RequestsGiven = Requests
 else:

@@ -184,14 +184,9 @@ def _s3_key(record: Record) -> Any:
         return None
 
 
-def _etag(*paths: str) -> Callable[[Record], Any]:
-    take = at(*paths)
-
-    def unquoted(record: Record) -> Any:
-        value = take(record)
-        return value.strip('"') if isinstance(value, str) else value
-
-    return unquoted
+def _etag(value: Any) -> str | None:
+    """An entity tag without its quotes."""
+    return word(value.strip('"') if isinstance(value, str) else value)
 
 
 def _cos_bucket(record: Record) -> Any:
@@ -208,22 +203,18 @@ def _cos_key(record: Record) -> Any:
     return key.removeprefix(front if key.startswith(front) else "/") if isinstance(key, str) else None
 
 
-_REST: dict[str, Kind] = {"size": number, "version-id": word, "sequencer": word}
-
-
 def _object(
     bucket: Callable[[Record], Any], key: Callable[[Record], Any], etag: Callable[[Record], Any], rest: str
 ) -> dict[str, Fact]:
     """The facts of an object, laid out as Amazon EventBridge does, so that one trigger fits every store."""
-    facts = {
+    return {
         "bucket.name": Fact(bucket, word, required=True),
         "object.key": Fact(key, word, required=True),
-        "object.etag": Fact(etag, word),
-    }
-    # Amazon has two spellings of its own.
-    spelled = {"version-id": (f"{rest}.version-id", f"{rest}.versionId")}
-    return facts | {
-        f"object.{name}": Fact(at(*spelled.get(name, (f"{rest}.{name}",))), kind) for name, kind in _REST.items()
+        "object.etag": Fact(etag, _etag),
+        "object.size": Fact(at(f"{rest}.size"), number),
+        # Amazon has two spellings of its own.
+        "object.version-id": Fact(at(f"{rest}.version-id", f"{rest}.versionId"), word),
+        "object.sequencer": Fact(at(f"{rest}.sequencer"), word),
     }
 
 
@@ -244,7 +235,7 @@ SHAPES: dict[str, Shape] = {
         resource=_OBJECT,
         records=("Records",),
         wanted={"eventName": re.compile(r"(s3:)?ObjectCreated:.*")},
-        facts=_object(at("s3.bucket.name"), _s3_key, _etag("s3.object.eTag", "s3.object.etag"), "s3.object"),
+        facts=_object(at("s3.bucket.name"), _s3_key, at("s3.object.eTag", "s3.object.etag"), "s3.object"),
         identity=("s3.bucket.name", "s3.object.key", "s3.object.versionId", "s3.object.sequencer", "eventTime"),
     ),
     "eventbridge": Shape(
@@ -253,7 +244,7 @@ SHAPES: dict[str, Shape] = {
         event="aws.s3.object-created",
         resource=_OBJECT,
         wanted={"source": re.compile(r"aws\.s3"), "detail-type": re.compile("Object Created")},
-        facts=_object(at("detail.bucket.name"), at("detail.object.key"), _etag("detail.object.etag"), "detail.object"),
+        facts=_object(at("detail.bucket.name"), at("detail.object.key"), at("detail.object.etag"), "detail.object"),
         identity=("id",),
     ),
     "oss": Shape(
@@ -264,7 +255,7 @@ SHAPES: dict[str, Shape] = {
         records=("events", "data"),
         # The parts of an upload are no objects yet.
         wanted={"eventName": re.compile(r"((?i:oss):)?ObjectCreated:(?!InitiateMultipartUpload|UploadPart).*")},
-        facts=_object(at("oss.bucket.name"), at("oss.object.key"), _etag("oss.object.eTag"), "oss.object"),
+        facts=_object(at("oss.bucket.name"), at("oss.object.key"), at("oss.object.eTag"), "oss.object"),
         identity=("oss.bucket.name", "oss.object.key", "eventName", "responseElements.requestId", "eventTime"),
     ),
     "cos": Shape(
@@ -278,7 +269,7 @@ SHAPES: dict[str, Shape] = {
             _cos_bucket,
             _cos_key,
             # Not every notification has an ETag; the id of the upload tells two contents of one key apart as well.
-            _etag("cos.cosObject.meta.ETag", "cos.cosObject.meta.x-cos-request-id"),
+            at("cos.cosObject.meta.ETag", "cos.cosObject.meta.x-cos-request-id"),
             "cos.cosObject",
         ),
         identity=("cos.cosObject.key", "cos.cosObject.meta.x-cos-request-id", "event.eventTime", "event.reqid"),
