@@ -126,6 +126,7 @@ def image_fault(file: BinaryIO, media_type: str, sides: tuple[int, int]) -> str:
     if name is None or media_type in _UNCHECKED or sides[0] * sides[1] > MAX_PIXELS:
         return ""
     try:
+        importlib.import_module("PIL")
         pillow: Any = importlib.import_module("PIL.Image")
     except ImportError:
         return ""
