@@ -6,7 +6,7 @@ from typing import Any, cast
 
 from prefect.runtime import flow_run
 
-from prefect_genvideo.errors import counted, printable, shorten
+from prefect_genvideo.errors import counted, shorten
 
 # Characters of one part of a name; lists of runs show two or three of them.
 _LONGEST = 60
@@ -28,7 +28,7 @@ def place_name(value: object) -> str:
     text = value.strip()
     if "\n" in text or text[:1] in "[{":
         return "inline list"
-    return _short(re.split(r"[?#]", text, maxsplit=1)[0].rstrip("/").rpartition("/")[2])
+    return re.split(r"[?#]", text, maxsplit=1)[0].rstrip("/").rpartition("/")[2]
 
 
 def batch_name() -> str:
@@ -70,13 +70,9 @@ def _wanted(requests: object) -> str:
 
 def _prompt(one: object) -> str:
     prompt = cast("Mapping[str, Any]", one).get("prompt") if isinstance(one, Mapping) else getattr(one, "prompt", None)
-    return _short(str(prompt or ""))
-
-
-def _short(text: str) -> str:
-    return shorten(printable(text), _LONGEST)
+    return str(prompt or "")
 
 
 def run_name(*parts: str) -> str:
     """Join the parts of a name that are there."""
-    return " · ".join(_short(part) for part in parts if part)
+    return " · ".join(shorten(part, _LONGEST) for part in parts if part)
