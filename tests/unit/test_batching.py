@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,9 +38,10 @@ async def derive(fingerprint: str) -> str:
     return f"run-{fingerprint[:8]}"
 
 
-async def plan(pipelines: Pipelines, requests: Any, **facts: Any) -> Batch:
+async def plan(pipelines: Pipelines, requests: Any, allow_local: bool = True, **facts: Any) -> Batch:
     given: dict[str, Any] = {"key": "batch", **facts}
-    return await plan_batch(requests, pipelines.both, derive=derive, **given)
+    both = pipelines.both if allow_local else [replace(one, allow_local=False) for one in pipelines.both]
+    return await plan_batch(requests, both, derive=derive, **given)
 
 
 def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ from prefect_genvideo.batch.manifest import load_manifest
 from prefect_genvideo.batch.model import ManifestLimits
 from prefect_genvideo.batch.rows import read_rows
 from prefect_genvideo.batch.source import fetch
+from prefect_genvideo.cli.targets import providers_of
 from prefect_genvideo.errors import DestinationError, DownloadError, InvalidRequestError
 from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.s3 import client
@@ -156,6 +157,17 @@ async def test_private_addresses_are_refused(web: str, host: str) -> None:
     with failing(DownloadError, "private address refused") as caught:
         await load_manifest(f"http://{host}:{web.rpartition(':')[2]}/batch.jsonl")
     assert not caught.value.retryable
+
+
+async def test_a_command_reads_what_the_setting_allows(
+    web: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It looks into the manifest for providers before the flow reads it, by the same setting."""
+    wanted = partial(providers_of, f"{web}/batch.jsonl", LocalStore(tmp_path), "sudashui")
+    with failing(DownloadError, "private address refused"):
+        await wanted()
+    monkeypatch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_ALLOW_PRIVATE", "true")
+    assert await wanted() == ["sudashui"]
 
 
 async def test_links_that_are_none() -> None:

@@ -98,7 +98,6 @@ async def plan_batch(
     derive: DeriveKey,
     key: str | None = None,
     rows: str = "",
-    allow_local: bool = True,
     allow_private: bool = False,
 ) -> Batch:
     """Read, check and key all rows, so that nothing is paid for before everything is known to be right.
@@ -113,14 +112,13 @@ async def plan_batch(
             requests.
         key: Key of the batch.
         rows: Only these, e.g. `201-400`, counted from 1 in the order of the list; empty: all.
-        allow_local: Whether files on this machine may be read.
         allow_private: Whether a manifest may be fetched from a private address.
 
     Raises:
         InvalidRequestError: Everything that is wrong with any row, or with the list as a whole.
     """
-    manifest = await _read(requests, pipelines[0], allow_local, allow_private)
-    checked, problems = await _check(manifest, pipelines, allow_local)
+    manifest = await _read(requests, pipelines[0], allow_private)
+    checked, problems = await _check(manifest, pipelines)
     manifest.check(problems, _SHOWN)
     if not checked:
         nothing = Problem("requests", "(empty)", "at least one video")
@@ -192,13 +190,14 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         pipeline.ledger.reservations.expect(pipeline.client.account, creates)
 
 
-async def _read(requests: Requests, pipeline: Pipeline, allow_local: bool, allow_private: bool) -> Manifest:
+async def _read(requests: Requests, pipeline: Pipeline, allow_private: bool) -> Manifest:
     if isinstance(requests, Manifest):
         return requests
     if not isinstance(requests, str):
         return await anyio.to_thread.run_sync(rows_from, requests)  # many rows take seconds of CPU
-    store = pipeline.ledger.store
-    return await load_manifest(requests, home=store, allow_local=allow_local, allow_private=allow_private)
+    return await load_manifest(
+        requests, home=pipeline.ledger.store, allow_local=pipeline.allow_local, allow_private=allow_private
+    )
 
 
 def _pipeline_for(wanted: Alternative, pipelines: Sequence[Pipeline]) -> Pipeline | Problem:
@@ -214,15 +213,13 @@ def _pipeline_for(wanted: Alternative, pipelines: Sequence[Pipeline]) -> Pipelin
 _Checked = tuple[ManifestRow, list[Attempt], list[Judged]]
 
 
-async def _check(
-    manifest: Manifest, pipelines: Sequence[Pipeline], allow_local: bool
-) -> tuple[list[_Checked], list[Problem]]:
+async def _check(manifest: Manifest, pipelines: Sequence[Pipeline]) -> tuple[list[_Checked], list[Problem]]:
     """Hold every alternative of every row against the rules of its model; gives what was found out of them too."""
     limiter, results = anyio.CapacityLimiter(8), dict[int, tuple[_Checked, list[Problem]]]()
 
     async def one(index: int, row: ManifestRow) -> None:
         async with limiter:
-            results[index] = await _check_row(manifest, row, pipelines, allow_local)
+            results[index] = await _check_row(manifest, row, pipelines)
 
     async with anyio.create_task_group() as group:
         for index, row in enumerate(manifest.rows):
@@ -230,7 +227,7 @@ async def _check(
                 group.start_soon(one, index, row)
                 continue
             # Nothing is waited for: a task for each of many rows would cost more than the check.
-            results[index] = await _check_row(manifest, row, pipelines, allow_local)
+            results[index] = await _check_row(manifest, row, pipelines)
             if index % _BETWEEN_PAUSES == 0:
                 await anyio.lowlevel.checkpoint()
     ordered = [results[index] for index in sorted(results)]
@@ -238,7 +235,7 @@ async def _check(
 
 
 async def _check_row(
-    manifest: Manifest, row: ManifestRow, pipelines: Sequence[Pipeline], allow_local: bool
+    manifest: Manifest, row: ManifestRow, pipelines: Sequence[Pipeline]
 ) -> tuple[_Checked, list[Problem]]:
     attempts, judged, problems = list[Attempt](), list[Judged](), list[Problem]()
     for number, wanted in enumerate(row.alternatives()):
@@ -247,20 +244,20 @@ async def _check_row(
             broken.append(pipeline)
         else:
             attempts.append(Attempt(pipeline, wanted.request, idempotency_key="", on=wanted.on, tags=row.tags))
-            found, broken = await _check_attempt(attempts[-1], allow_local)
+            found, broken = await _check_attempt(attempts[-1])
             judged.append(found)
         problems += manifest.of_row(row, number, broken)
     return (row, attempts, judged), problems
 
 
-async def _check_attempt(attempt: Attempt, allow_local: bool) -> tuple[Judged, list[Problem]]:
+async def _check_attempt(attempt: Attempt) -> tuple[Judged, list[Problem]]:
     """What is found out of a request, or what is wrong with it."""
     pipeline, request = attempt.pipeline, attempt.request
     try:
         if not request.assets():
             problems = pipeline.problems(request)
             return Judged() if problems else _judge(attempt, {}, {}), problems
-        async with reference_assets(request, pipeline.ledger.store, allow_local=allow_local) as references:
+        async with reference_assets(request, pipeline.ledger.store, allow_local=pipeline.allow_local) as references:
             problems = await anyio.to_thread.run_sync(pipeline.problems, request, references)
             return Judged() if problems else _judge(attempt, references.identities, references.media), problems
     except Exception as error:

@@ -172,8 +172,7 @@ async def batch(
     from prefect_genvideo.flows import generate_videos
 
     target = await resolve_destination(destination_from(to))
-    found = await load_manifest(manifest, home=target.get_store())
-    first, *others = providers_of(found, provider)
+    first, *others = await providers_of(manifest, target.get_store(), provider)
     flow: Any = generate_videos
     with shown_progress(target.get_ledger()):
         try:

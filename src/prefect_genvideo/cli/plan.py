@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from prefect_genvideo.batch import load_manifest
 from prefect_genvideo.cli.console import command, complain, give, is_json, say, say_json, show
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, providers_of
 from prefect_genvideo.errors import InvalidRequestError
@@ -47,7 +46,7 @@ async def plan(
     from prefect_genvideo.flows.plan import check_batch
 
     destination = await resolve_destination(destination_from(to))
-    first, *others = providers_of(await load_manifest(manifest, home=destination.get_store()), provider)
+    first, *others = await providers_of(manifest, destination.get_store(), provider)
     payers = [credentials_from(first, credentials), *map(_payer, more or others)]
     async with open_pipelines(payers, destination) as pipelines:
         for trouble in await learn_prices(pipelines):

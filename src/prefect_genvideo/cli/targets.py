@@ -14,7 +14,7 @@ from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
 
 if TYPE_CHECKING:
-    from prefect_genvideo.batch import Manifest
+    from prefect_genvideo.storage import ObjectStore
 
 
 def provider_of(model: str) -> str:
@@ -100,18 +100,22 @@ def destination_from(to: str) -> Any:
     return LocalDestination(path=path)
 
 
-def providers_of(found: Manifest, provider: str | None) -> list[str]:
+async def providers_of(manifest: str, home: ObjectStore, provider: str | None) -> list[str]:
     """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first.
 
     Args:
-        found: The manifest.
+        manifest: Its place.
+        home: The destination's store.
         provider: Of rows that name none and whose model no provider documents.
 
     Raises:
-        InvalidRequestError: No provider documents a row's model, and none is named.
+        InvalidRequestError: The manifest cannot be read, or no provider documents a row's model and none is named.
     """
+    from prefect_genvideo.batch import load_manifest
     from prefect_genvideo.providers import provider_names
+    from prefect_genvideo.runtime import get_settings
 
+    found = await load_manifest(manifest, home=home, allow_private=get_settings().allow_private)
     named = [provider] if provider else []
     for row in found.rows:
         named += [one.provider or provider or provider_of(one.request.model) for one in row.alternatives()]

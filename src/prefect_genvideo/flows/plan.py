@@ -25,16 +25,8 @@ async def check_batch(requests: Requests, pipelines: Sequence[Pipeline], key: st
         key: Key of the batch; empty: the flow run is the key.
         rows: Only these, e.g. `201-400`; empty: all.
     """
-    settings = get_settings()
-    return await plan_batch(
-        requests,
-        pipelines,
-        derive=derive_key,
-        key=key or None,
-        rows=rows,
-        allow_local=settings.allow_local_files,
-        allow_private=settings.allow_private,
-    )
+    private = get_settings().allow_private
+    return await plan_batch(requests, pipelines, derive=derive_key, key=key or None, rows=rows, allow_private=private)
 
 
 @flow(name="plan-videos", flow_run_name=batch_name, persist_result=False)
