@@ -35,7 +35,7 @@ FOLDER = "_ledger"
 """Folder of the ledger below the store's prefix."""
 RESERVED = f"{FOLDER}/_reserved"
 """Folder of the reservations, `<day>/<account>/<id>~<amounts>~<creates>x<seconds>s.json`; see `Spent.name`."""
-# Releases before 0.5 wrote a marker a key and a marker a create; they are read until they are gone.
+# Release 0.1 wrote a marker a key and a marker a create; they are read until they are gone.
 OLD_OPEN = f"{FOLDER}/_open"
 _OLD_DAYS = f"{FOLDER}/_days"
 
