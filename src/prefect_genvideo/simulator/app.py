@@ -229,7 +229,7 @@ class _Control:
         return JSONResponse(self._state.snapshot())
 
     async def configure(self, request: Request) -> Response:
-        self._state.reconfigure(await _object(request))
+        self._state.configure(**await _object(request))
         return JSONResponse(self._state.snapshot()["config"])
 
     async def add_faults(self, request: Request) -> Response:

@@ -97,10 +97,6 @@ class Simulator(SimulatorState):
         """Base URL of the SenseAudio API."""
         return f"{self.url}{SENSEAUDIO}"
 
-    def configure(self, **changes: Any) -> SimulatorConfig:
-        """Change settings while running, e.g. `configure(clock="manual")`; tasks stay."""
-        return self.reconfigure(changes)
-
     def speak(self, **chosen: str) -> dict[str, str]:
         """Answer in another manner of the field, e.g. `speak(create="wrapped", status="link_late")`.
 

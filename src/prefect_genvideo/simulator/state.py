@@ -141,10 +141,10 @@ class SimulatorState:
         self._initial = config
         self.reset()
 
-    def reset(self, config: SimulatorConfig | None = None) -> None:
-        """Forget everything and start over with `config`, or with the first one."""
+    def reset(self) -> None:
+        """Forget everything and start over with the first configuration."""
         with self._lock:
-            self.config = config or self._initial
+            self.config = self._initial
             self.faults.reset(self.config.faults, self.config.seed)
             self.spoken.clear()
             self.purse.reset()
@@ -170,8 +170,8 @@ class SimulatorState:
                 shutil.rmtree(self._folder, ignore_errors=True)
                 self._folder = None
 
-    def reconfigure(self, changes: Mapping[str, Any]) -> SimulatorConfig:
-        """Change some values while running; tasks, bills and other faults stay.
+    def configure(self, **changes: Any) -> SimulatorConfig:
+        """Change some values while running, e.g. `configure(clock="manual")`; tasks, bills and other faults stay.
 
         Raises:
             ValueError: A name or a value is not known.
