@@ -12,13 +12,8 @@ from tests.deployments.fleet import Fleet, running_fleet
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
 
-# Read by the session's server, which starts after collection: a schedule needs a few runs ahead here, not a hundred,
-# and a run that waits for its deployment's slot is to begin soon after it is free.
-os.environ.update(
-    PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS="3",
-    PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS="1",
-    PREFECT_SERVER_DEPLOYMENTS_CONCURRENCY_SLOT_WAIT_SECONDS="2",
-)
+# Read by the session's server, which starts after collection: a schedule needs a few runs ahead here, not a hundred.
+os.environ.update(PREFECT_SERVER_SERVICES_SCHEDULER_MAX_RUNS="3", PREFECT_SERVER_SERVICES_SCHEDULER_MIN_RUNS="1")
 
 
 @pytest.fixture(scope="module")
