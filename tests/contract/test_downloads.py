@@ -12,7 +12,7 @@ import httpx
 import pytest
 
 from prefect_genvideo.errors import DownloadError, LinkExpiredError
-from prefect_genvideo.providers import SudashuiClient, VideoClient
+from prefect_genvideo.providers import SudashuiClient, VideoClient, http
 from tests.contract import cases
 from tests.contract.cases import CLIENTS, KEY, Case, verdict_of
 from tests.contract.server import Answer, HostMap, Received, ScriptedServer, mp4
@@ -235,6 +235,17 @@ async def test_a_stream_that_only_drips_is_given_up(server: ScriptedServer) -> N
     async with SudashuiClient(KEY, server.url, stall_timeout=0.4) as client:
         error = await failure(client, f"{server.url}/v.mp4")
     assert (error.reason, error.retryable) == ("stalled", True)
+
+
+async def test_only_the_stall_timeout_says_how_slow_a_file_may_come(
+    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The bound of an API's answers is none of a video's."""
+    monkeypatch.setattr(http, "RATE_WINDOW", 0.01)
+    small = mp4(200)
+    server.handler = serving(Answer(200, {}, small, drip=0.15))
+    async with SudashuiClient(KEY, server.url, stall_timeout=5) as client, client.open_video(server.url) as stream:
+        assert b"".join([chunk async for chunk in stream]) == small
 
 
 async def test_a_slow_store_is_no_slow_stream(server: ScriptedServer) -> None:

@@ -232,6 +232,8 @@ PLACES: list[dict[str, Any]] = [
     {"fail_reason": URL},
     {"result_url": f"`{URL}`"},
     {"result_url": f"{URL}, https://cdn.example.invalid/2.mp4"},
+    {"result_url": f"Your video: {URL} (valid 24 h)"},
+    {"video_url": f"视频链接：{URL}，24小时内有效"},
     {"result_url": "a sentence", "cover_url": "https://e.com/c.mp4", "url": URL},
     {"result_url": "http://10.0.0.7/local.mp4", "data": {"url": URL}},
     {"properties": {"input": "https://e.com/asked.mp4"}, "url": URL},
@@ -266,6 +268,7 @@ async def test_a_link_is_found_wherever_it_stands(
         {"provider_specific": {"watermark_url": URL}},
         {"video_url": "data:video/mp4;base64,AAAA"},
         {"fail_reason": f"cannot fetch {URL} for you"},
+        {"video_url": f"Your page: {BARE} (valid 24 h)"},
         {"video_url": "https://["},
         {"message": "see https://\u2100.invalid/1.mp4"},
     ],
@@ -399,6 +402,8 @@ async def test_a_refusal_for_content_is_a_fact(
         *(1790579946, 1790579946000, "1790579946", "1790579946000000000", 1790579946e6, "1790579946.0"),
         *("2026-09-28T15:19:06+08:00", "2026-09-28 07:19:06Z", "2026-09-28T15:19:06+08"),
         *("2026-09-28 07:19:06 +0000 UTC", "2026-09-28 15:19:06.0 +0800 CST", "Mon, 28 Sep 2026 07:19:06 GMT"),
+        *({"seconds": 1790579946, "nanos": 5}, {"$date": {"$numberLong": "1790579946000"}}),
+        *({"_seconds": 1790579946}, {"Time": "2026-09-28T07:19:06Z", "Valid": True}),
     ],
 )
 async def test_times_in_every_unit(value: Any, client: VideoClient, server: ScriptedServer) -> None:
@@ -414,6 +419,8 @@ async def test_times_in_every_unit(value: Any, client: VideoClient, server: Scri
     [
         *(0, -62135596800, 1e40, "0001-01-01T00:00:00Z", "2026-09-28 15:19:06", "soon", True),
         *("Mon, 28 Sep 2026 07:19:06", "Mon, 01 Jan 0001 00:00:00 GMT", "Mon, 99 Sep 2026 07:19:06 GMT", "9" * 60),
+        *({}, {"seconds": 5}, {"Time": "0001-01-01T00:00:00Z", "Valid": False}, [1790579946]),
+        {"$date": {"$date": {"$date": {"$date": 1790579946}}}},
     ],
 )
 async def test_times_that_are_none(value: Any, client: VideoClient, server: ScriptedServer) -> None:

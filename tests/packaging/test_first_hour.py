@@ -15,6 +15,7 @@ import venv
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -169,8 +170,11 @@ def test_the_wheel_is_what_is_tried(newcomer: Newcomer) -> None:
 def test_the_demo_makes_two_videos_in_an_empty_folder(newcomer: Newcomer) -> None:
     """The README's `genvideo demo`."""
     log = newcomer.folder.parent / "demo.log"
-    (newcomer.folder / "demo-output" / "prefect").mkdir(parents=True)
-    shutil.copytree(newcomer.home, newcomer.folder / "demo-output" / "prefect", dirs_exist_ok=True)
+    # A home of another version is left alone: its database may be a newer one.
+    other = newcomer.folder / "demo-output" / "prefect-99.0" / "prefect.db"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(b"no database")
+    shutil.copytree(newcomer.home, newcomer.folder / "demo-output" / f"prefect-{version('prefect')}")
     demo = newcomer.shell("genvideo demo", log=log)
     until("the demo has ended", lambda: demo.poll() is not None, log)
     assert demo.returncode == 0, log.read_text(errors="replace")[-4000:]

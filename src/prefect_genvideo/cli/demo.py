@@ -8,6 +8,7 @@ import logging
 import os
 import signal
 import time
+from importlib.metadata import version
 from importlib.resources import as_file, files
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -45,8 +46,10 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
     needs("demo", *DEMO)
     home = Path(folder).resolve()
     home.mkdir(parents=True, exist_ok=True)
-    # An own Prefect home: the demo neither needs nor touches the profile of whoever tries it.
-    os.environ.update({**_SETTINGS, "PREFECT_HOME": str(home / "prefect")})
+    # An own Prefect home: the demo neither needs nor touches the profile of whoever tries it. One for each version: no
+    # Prefect opens the database of a newer one.
+    prefect_home = home / f"prefect-{version('prefect')}"
+    os.environ.update({**_SETTINGS, "PREFECT_HOME": str(prefect_home)})
     for name in ("PREFECT_API_URL", "PREFECT_PROFILE"):
         os.environ.pop(name, None)
     console = Console(highlight=False, soft_wrap=True)
@@ -62,7 +65,7 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
         console.print(f"\n[bold]Two videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]")
         for copy, video in made.items():
             console.print(f"  {video.provider:<10} {video.uri}\n             local copy to open: {copy}", markup=False)
-        console.print(_next_steps(home), markup=False)
+        console.print(_next_steps(prefect_home), markup=False)
         if keep:
             console.print("Servers are running; Ctrl-C ends them.")
             with contextlib.suppress(KeyboardInterrupt):
@@ -110,10 +113,10 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> dict[Pat
     return made
 
 
-def _next_steps(home: Path) -> str:
+def _next_steps(prefect_home: Path) -> str:
     return f"""
 See the runs, covers and progress in Prefect's UI:
-  PREFECT_HOME={home / "prefect"} .venv/bin/prefect server start
+  PREFECT_HOME={prefect_home} .venv/bin/prefect server start
 
 With a real key, the same for real:
   export SUDASHUI_API_KEY=sk-...

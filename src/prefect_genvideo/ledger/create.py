@@ -220,9 +220,10 @@ class Creator:
         except LedgerConflictError:
             return await self.ledger.read(entry.record.key) or entry
 
-    def _unknown(self, record: LedgerRecord) -> UnknownOutcomeError:
+    def _unknown(self, record: LedgerRecord, told: str = "") -> UnknownOutcomeError:
+        why = (told or record.reason or "").rstrip(".")
         return UnknownOutcomeError(
-            f"A create for key {record.key!r} went out and its fate is not known: {record.reason}. It is never sent "
+            f"A create for key {record.key!r} went out and its fate is not known: {why}. It is never sent "
             f"again by a machine. {told_of(record)}{ways_out(self.ledger, record)}",
             request_id=record.request_id,
             **_said(record),
@@ -301,7 +302,7 @@ class Creator:
             held = await self._look_for(request, held)
             if (held.record.state, held.record.claim) == ("submitted", entry.record.claim):
                 return held
-            unknown = self._unknown(held.record)
+            unknown = self._unknown(held.record, str(error) if isinstance(error, GenVideoError) else "")
             self._throttle.learn(unknown)
             raise unknown from None
         self._say(f"{self.client.title} accepted task {task_id} for key {entry.record.key!r}.")

@@ -44,6 +44,10 @@ _FULL_IDS = tuple(
     re.compile(rf'"{name}"\s*:\s*(?:"([^"\\\s]{{1,{_MAX_ID}}})"|([0-9]{{6,{_MAX_DIGITS}}})(?=\s*[,}}]))')
     for name in ("task_?[iI]d", "id")
 )
+# Fields of a moment that is written as an object, without case and marks: of Protocol Buffers, Firestore, Java, MongoDB
+# and Go. What it has beside them is less than a second.
+_MOMENT_KEYS = frozenset(names("seconds epochsecond date numberlong time"))
+_MAX_MOMENT_DEPTH = 3
 # Dates of mails and of HTTP, with their zone.
 _MAIL_DATE = re.compile(
     r"[A-Za-z]{3,9}, [0-9]{1,2}[ -][A-Za-z]{3}[ -]20[0-9]{2} [0-9:]{8} (?:GMT|UTC|[+-][0-9]{4})", re.IGNORECASE
@@ -163,7 +167,7 @@ def as_percent(value: Any) -> int | None:
 
 
 def as_time(value: Any) -> datetime | None:
-    """Return the moment of a Unix time in seconds or finer, or of an ISO date with its zone.
+    """Return the moment of a Unix time in seconds or finer, or of an ISO date with its zone, be it in an object.
 
     Zero times, the absurd and dates without a zone are None: a time that is hours off is worse than none.
     """
@@ -177,6 +181,9 @@ def is_moment(value: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime | None:
+    for _ in range(_MAX_MOMENT_DEPTH):
+        fields = as_object(value).items()
+        value = next((inner for name, inner in fields if name.strip("$_").lower() in _MOMENT_KEYS), value)
     if isinstance(value, str):
         text = value.strip()[:100]
         found = _ISO.fullmatch(text)

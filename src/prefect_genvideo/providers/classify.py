@@ -348,7 +348,7 @@ CREATED_WITHOUT_ID: tuple[Row, ...] = (
     Row(RejectedError, WRONG_ADDRESS, statuses=IN_2XX, envelopes=(HTML,), reason="wrong address"),
     Row(
         UnknownOutcomeError,
-        "success was answered without a task id; the outcome is unknown",
+        "no task id was answered, and no clear refusal; the outcome is unknown",
         statuses=IN_2XX,
         envelopes=(RELAY, ERROR, JSON),
         reason="outcome unknown: success without task id",

@@ -24,7 +24,7 @@ from prefect_genvideo.providers.http import (
     without_secret,
 )
 from prefect_genvideo.providers.unpack import BrokenCodingError
-from prefect_genvideo.providers.video_stream import DownloadRules, VideoStream, failed, too_large
+from prefect_genvideo.providers.video_stream import DownloadRules, VideoStream, failed, stalled, too_large
 from prefect_genvideo.providers.waits import retry_after
 
 MAX_REDIRECTS = 5
@@ -124,13 +124,13 @@ async def _whole(client: Client, rules: DownloadRules, url: str) -> bytes:
         if response.status_code not in _WHOLE:
             raise await _refusal(response, rules)
         data = bytearray()
-        async for chunk in content_chunks(response):
+        async for chunk in content_chunks(response, rules.stall_timeout):
             data += chunk
             if len(data) > rules.max_size:
                 raise too_large(rules)
         return bytes(data)
     except httpx.TimeoutException:
-        raise failed(rules, f"Too little of the file came in {rules.stall_timeout:g} s.", reason="stalled") from None
+        raise stalled(rules) from None
     except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
         raise failed(rules, "The file did not come whole.", reason="connection lost") from None
     finally:

@@ -349,16 +349,22 @@ def without_secret(value: Any, secret: str) -> Any:
     return holder[0]
 
 
-def raw_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+def raw_chunks(response: httpx.Response, window: float | None = None) -> AsyncIterator[bytes]:
     """The body as it comes off the wire, or at once when a transport delivered it whole.
+
+    Args:
+        response: Its head has come.
+        window: Seconds of waiting over which its rate is taken; None is `RATE_WINDOW`.
 
     Raises:
         httpx.ReadTimeout: It drips below `SLOWEST_RATE`. What the reader takes for itself does not count.
     """
-    return response.aiter_bytes() if response.is_stream_consumed else _paced(response.aiter_raw())
+    if response.is_stream_consumed:
+        return response.aiter_bytes()
+    return _paced(response.aiter_raw(), RATE_WINDOW if window is None else window)
 
 
-async def _paced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+async def _paced(chunks: AsyncIterator[bytes], window: float) -> AsyncIterator[bytes]:
     arrived, waited = 0, 0.0
     while True:
         before = anyio.current_time()
@@ -366,7 +372,7 @@ async def _paced(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         if chunk is None:
             return
         arrived, waited = arrived + len(chunk), waited + anyio.current_time() - before
-        if waited > RATE_WINDOW:
+        if waited > window:
             if arrived < SLOWEST_RATE * waited:
                 raise httpx.ReadTimeout(f"less than {SLOWEST_RATE} bytes per second")
             arrived, waited = 0, 0.0
@@ -379,7 +385,7 @@ def coding_of(response: httpx.Response) -> str:
     return named if named in CODINGS and not response.is_stream_consumed else ""
 
 
-def content_chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body, unpacked: we ask for no compression, yet some proxies compress all the same."""
-    coding = coding_of(response)
-    return unpacked(raw_chunks(response), coding) if coding else raw_chunks(response)
+def content_chunks(response: httpx.Response, window: float | None = None) -> AsyncIterator[bytes]:
+    """The body, unpacked, for we ask for no compression, yet some proxies compress all the same; see `raw_chunks`."""
+    coding, chunks = coding_of(response), raw_chunks(response, window)
+    return unpacked(chunks, coding) if coding else chunks

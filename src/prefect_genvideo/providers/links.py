@@ -39,7 +39,7 @@ _OTHER_FILE = re.compile(
 _OTHER_MEDIA = re.compile(r"(?:image|picture|photo|cover|thumbnail|audio|text|gif)(?:s|_url|/\S+)?", re.IGNORECASE)
 _TYPE_KEYS = ("type", "media_type", "content_type", "mime_type", "mimeType", "kind")
 # A link inside a text for people, and the fields that hold such texts.
-_INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\]{1,2000}", re.IGNORECASE)
+_INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\，。；！？、（）【】》」]{1,2000}", re.IGNORECASE)
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
 # Between two links in one text.
 _NEXT_LINK = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
@@ -185,9 +185,12 @@ def _is_place(node: Node) -> bool:
 
 
 def _links_of(node: Node) -> Iterator[str]:
-    """The value itself, or the links of video files inside a text for people."""
+    """The value itself, or the links of video files inside a text for people, which may stand where a link should.
+
+    A text about a failure is none of these: it names what went wrong.
+    """
     yield node.value
-    if node.path[-1:] and node.path[-1] in _TEXT_KEYS:
+    if node.path and (node.path[-1] in _TEXT_KEYS or (_is_place(node) and node.path[-1] != "failreason")):
         for found in _INSIDE_TEXT.finditer(node.value[:_MAX_TEXT]):
             if _VIDEO_FILE.search(url_parts(found[0].rstrip(".,;!")).path):
                 yield found[0].rstrip(".,;!")

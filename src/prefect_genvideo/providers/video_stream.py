@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
-from time import monotonic
 from typing import Protocol
 
 import httpx
 
 from prefect_genvideo.errors import DownloadError
 from prefect_genvideo.media.mp4 import FIRST_BOXES, Mp4Reader
-from prefect_genvideo.providers.http import coding_of, raw_chunks
+from prefect_genvideo.providers.http import SLOWEST_RATE, coding_of, raw_chunks
 from prefect_genvideo.providers.unpack import BrokenCodingError, unpacked
 
 MAX_SIZE = 8 * 1024**3
@@ -24,9 +23,6 @@ TOO_LARGE = "too large"
 
 # Bytes that show whether a film begins: the head of its first box.
 _HEAD_END = 8
-# Bytes that must arrive within a stall timeout: a byte now and then is no progress, and would hold a download's place
-# for months.
-_LEAST = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -36,7 +32,7 @@ class DownloadRules:
     Attributes:
         origin: The API's base URL; the key goes nowhere else.
         key: The account's key.
-        stall_timeout: Seconds without progress before giving up: without a byte, or with less than 16 KiB.
+        stall_timeout: Seconds without progress before giving up: without a byte, or with less than `SLOWEST_RATE`.
         provider: Name, for errors.
         max_size: Bytes; a larger file is refused.
     """
@@ -83,9 +79,7 @@ class VideoStream:
         self._rules = rules
         self._on_wire = offset
         self._announced = size
-        # Seconds waited, and bytes that had come, since the pace was last looked at.
-        self._waited, self._paced = 0.0, offset
-        chunks = self._counted(raw_chunks(response))
+        chunks = self._counted(raw_chunks(response, rules.stall_timeout))
         self._chunks = unpacked(chunks, coding) if coding else chunks
 
     async def begin(self) -> None:
@@ -143,26 +137,12 @@ class VideoStream:
                 raise failed(self._rules, told, reason="too long")
             yield chunk
 
-    def _check_pace(self, waited: float) -> None:
-        """Give up a stream that only drips; the time that its consumer takes does not count."""
-        self._waited += waited
-        if self._waited < self._rules.stall_timeout:
-            return
-        arrived = self._on_wire - self._paced
-        if arrived < _LEAST:
-            raise failed(self._rules, f"{arrived} bytes arrived in {self._waited:.0f} s.", reason="stalled")
-        self._waited, self._paced = 0.0, self._on_wire
-
     async def _next(self) -> bytes | None:
         error: DownloadError
-        began = monotonic()
         try:
-            chunk = await anext(self._chunks, None)
-            self._check_pace(monotonic() - began)
-            return chunk
+            return await anext(self._chunks, None)
         except httpx.TimeoutException:
-            seconds = self._rules.stall_timeout
-            error = failed(self._rules, f"No byte arrived for {seconds:g} s.", reason="stalled")
+            error = stalled(self._rules)
         except BrokenCodingError:
             error = failed(self._rules, "The compressed body is broken or cut.", reason="broken compression")
         except (httpx.HTTPError, httpx.StreamError, OSError):
@@ -181,6 +161,12 @@ def failed(rules: DownloadRules, message: str, *, reason: str, retryable: bool |
         retryable: Whether another try may help; None is the class's own word.
     """
     return DownloadError(message, retryable=retryable, provider=rules.provider or None, reason=reason)
+
+
+def stalled(rules: DownloadRules) -> DownloadError:
+    """Return the error of a file of which no byte comes, or hardly any."""
+    slow = f"Less than {SLOWEST_RATE} bytes per second came for {rules.stall_timeout:g} s."
+    return failed(rules, slow, reason="stalled")
 
 
 def too_large(rules: DownloadRules) -> DownloadError:

@@ -29,10 +29,12 @@ _AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*)+|{_NUMBER})"
 _DURATION = re.compile(
     rf"-?(?=[0-9])(?:{_NUMBER}\s*(?:{_UNIT})\s*)*(?:{_NUMBER}\s*)?(?:[,;].*)?", re.IGNORECASE | re.DOTALL
 )
+# What some write around a number; a minus is none of it.
+_AROUND = " \t+~≈约\"'."
 # Sentences that name a wait, in Chinese and English.
 _WORDS = (
-    re.compile(rf"(?:等待|等候|稍等|冷却|间隔)\s*约?\s*{_AMOUNT}", re.IGNORECASE),
-    re.compile(rf"{_AMOUNT}\s*(?:后|之后|以后)(?:再|重)?", re.IGNORECASE),
+    re.compile(rf"(?:等待|等候|稍等|稍候|冷却|间隔|冷卻|間隔)\s*约?\s*{_AMOUNT}", re.IGNORECASE),
+    re.compile(rf"{_AMOUNT}\s*(?:之|以)?[后後]", re.IGNORECASE),
     re.compile(
         rf"\b(?:retry|try again|wait|available again|resets?)\b(?: (?:after|in|for|again))*(?: about)? {_AMOUNT}\b",
         re.IGNORECASE,
@@ -40,7 +42,10 @@ _WORDS = (
 )
 # Fields of a body without case and separators, and the seconds of their unit.
 _FIELDS = {
-    **dict.fromkeys(("retryafter", "retryafterseconds", "retryaftersec", "retrydelay", "retryin", "waitseconds"), 1.0),
+    **dict.fromkeys(
+        ("retryafter", "retryafterseconds", "retryaftersec", "retryaftersecs", "retrydelay", "retryin", "waitseconds"),
+        1.0,
+    ),
     **dict.fromkeys(("retryafterms", "retryaftermilliseconds"), 0.001),
 }
 _SEPARATORS = re.compile(r"[^a-z]+")
@@ -111,7 +116,8 @@ def _sentences(places: Iterable[dict[str, Any]]) -> Iterable[float]:
 
 
 def _duration(text: str) -> float | None:
-    """Seconds of `30`, `30s`, `1m30s` or `2814, 2`."""
+    """Seconds of `30`, `+30`, `"30"`, `~30s`, `1m30s` or `2814, 2`."""
+    text = text.strip(_AROUND)
     if not _DURATION.fullmatch(text):
         return None
     seconds = _summed(re.split(r"[,;]", text, maxsplit=1)[0])
