@@ -43,6 +43,8 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     # 401, 402, 403: key, money, permission
     (401, {"error": {"message": "无效的令牌", "type": "t"}}, errors.AuthenticationError),
     (401, {"error": {"message": "该令牌额度已用尽", "type": "t"}}, errors.QuotaError),
+    (403, {"error": {"message": "餘額不足", "type": "t"}}, errors.QuotaError),
+    (403, {"error": {"message": "quota used up", "type": "t"}}, errors.QuotaError),
     (401, "", errors.AuthenticationError),
     (402, "", errors.QuotaError),
     (403, {"code": "insufficient_user_quota", **E1}, errors.QuotaError),

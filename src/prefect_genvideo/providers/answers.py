@@ -181,9 +181,7 @@ def is_moment(value: Any) -> bool:
 
 
 def _moment(value: Any) -> datetime | None:
-    for _ in range(_MAX_MOMENT_DEPTH):
-        fields = as_object(value).items()
-        value = next((inner for name, inner in fields if name.strip("$_").lower() in _MOMENT_KEYS), value)
+    value = _unboxed(value)
     if isinstance(value, str):
         text = value.strip()[:100]
         found = _ISO.fullmatch(text)
@@ -197,6 +195,14 @@ def _moment(value: Any) -> datetime | None:
         if _EPOCH_MIN <= number / scale <= _EPOCH_MAX:
             return datetime.fromtimestamp(number / scale, tz=timezone.utc)
     return None
+
+
+def _unboxed(value: Any) -> Any:
+    """The number or the date in a moment that is an object."""
+    for _ in range(_MAX_MOMENT_DEPTH):
+        fields = as_object(value).items()
+        value = next((inner for name, inner in fields if name.strip("$_").lower() in _MOMENT_KEYS), value)
+    return value
 
 
 def as_date(text: str) -> datetime | None:

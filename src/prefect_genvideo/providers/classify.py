@@ -111,8 +111,8 @@ _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 
 # An account that is exhausted. "Insufficient permissions" and a rate's quota are not meant.
 _MONEY = re.compile(
-    r"billing (?:hard |soft )?limit"
-    r"|余额不足|(?:额度|点数|积分)(?:不足|已?用[尽完]|已耗尽)|欠费|用尽|充值|arrear|overdue|top[- ]?up"
+    r"billing (?:hard |soft )?limit|arrear|overdue|top[- ]?up|(?:quota|credits?) (?:is |are )?used up"
+    r"|[余餘][额額]不足|(?:[额額]度|点数|點數|积分|積分)(?:不足|已?用完|已耗[尽盡])|欠[费費]|用[尽盡]|充值|儲值"
     r"|(?:insufficient|not enough|exhausted|exceeded?|no|out of)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
     r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low)",
     re.IGNORECASE,

@@ -293,7 +293,7 @@ def created_ids(answer: Any) -> CreatedIds:
     suspects: list[str | None] = []
     for node in walk(answer, closed=_SAID):
         if not set(node.path) <= _WRAPPERS:
-            suspects += [as_id(node.value)] if node.path[-1] == "taskid" else []
+            suspects += [as_id(node.value)] if node.path[-1] in ("taskid", "taskids") else []
         elif isinstance(node.value, str) and node.path[-1:] in (("data",), ("result",)):
             bare = _bare_id(node.value)
             standing += [(1, bare)] if bare and bare.startswith("task_") else []

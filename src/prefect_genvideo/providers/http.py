@@ -386,6 +386,11 @@ def coding_of(response: httpx.Response) -> str:
 
 
 def content_chunks(response: httpx.Response, window: float | None = None) -> AsyncIterator[bytes]:
-    """The body, unpacked, for we ask for no compression, yet some proxies compress all the same; see `raw_chunks`."""
+    """The body, unpacked: we ask for no compression, yet some proxies compress all the same.
+
+    Args:
+        response: Its head has come.
+        window: As of `raw_chunks`.
+    """
     coding, chunks = coding_of(response), raw_chunks(response, window)
     return unpacked(chunks, coding) if coding else chunks
