@@ -49,6 +49,19 @@ async def test_a_claim_whose_written_answer_is_lost_is_still_ours() -> None:
     assert await Ledger(store).claim(draft()) is None
 
 
+async def test_a_claim_that_is_taken_for_stale_before_its_repetition_stays_reserved() -> None:
+    """Its answer was lost, and somebody has called its fate unknown meanwhile: reconciling is to find it again."""
+    store = TroubledMemory(Trouble(contains=RECORD, when="after"))
+
+    async def call_it_unknown(_: float) -> None:
+        other = Ledger(store)
+        await other.move(await other.existing("k"), "unknown", reason="stale")
+
+    assert await Ledger(store, sleep=call_it_unknown).claim(draft()) is None
+    found = [entry async for entry in unfinished(Ledger(store))]
+    assert [entry.record.state for entry in found if isinstance(entry, Entry)] == ["unknown"]
+
+
 async def test_a_store_that_stays_down_stops_a_claim_and_nothing_is_there() -> None:
     """Nothing was sent, so the run may fail; a later run finds the key free."""
     store = TroubledMemory(Trouble(times=10**6))

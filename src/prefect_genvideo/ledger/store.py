@@ -186,7 +186,7 @@ class Ledger:
                 await self._withdraw(draft)
             raise
         if claimed is None:
-            await self.reservations.ended(draft.key, unpaid=True)
+            await self._withdraw(draft)
         return claimed
 
     async def set_aside(self, record: LedgerRecord) -> None:
@@ -220,7 +220,7 @@ class Ledger:
         return await self._settle_weak_claim(claimed) if self.weak else self._remember(claimed)
 
     async def _withdraw(self, draft: LedgerRecord) -> None:
-        """Free a key whose claim was cancelled: a write that had begun is finished, and nothing was sent."""
+        """Give up a claim under which nothing was sent; one that was taken for stale meanwhile stays reserved."""
         try:
             ours = await self.read(draft.key)
             if ours is None or ours.record.claim != draft.claim:
@@ -228,7 +228,7 @@ class Ledger:
             elif ours.record.state == "intent":
                 await self._move_once(ours, Move("rejected", {"reason": "cancelled before it was sent"}, unpaid=True))
         except DestinationError as error:
-            self.on_trouble(f"A cancelled claim of {draft.key!r} stays in the ledger, nothing was sent: {error}")
+            self.on_trouble(f"A claim of {draft.key!r} was given up and stays in the ledger, nothing was sent: {error}")
 
     async def require_conditional_writes(self) -> None:
         """Refuse a store without them; the weak mode asks too: that shows missing permissions before money goes."""
