@@ -10,7 +10,8 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.schemas.objects import State
-from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, temporary_settings
+from prefect.context import SettingsContext, get_settings_context
+from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, Settings, temporary_settings
 
 from prefect_genvideo import generate_video
 from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
@@ -156,8 +157,15 @@ def place(prefect_server: PrefectServer, sim: Simulator, s3: S3Server) -> Place:
     return Place(sim, s3)
 
 
+@pytest.fixture(scope="session")
+def unlogged() -> Settings:
+    """Settings of a process that calls tasks outside of flows; made once, as reading them all takes 50 ms."""
+    with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}) as settings:
+        return settings
+
+
 @pytest.fixture
-def standalone() -> Iterator[None]:
+def standalone(unlogged: Settings) -> Iterator[None]:
     """Tasks called outside of flows: Prefect cannot send their logs to the API and would warn of it."""
-    with temporary_settings({PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW: "ignore"}):
+    with SettingsContext(profile=get_settings_context().profile, settings=unlogged):
         yield

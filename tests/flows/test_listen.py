@@ -70,10 +70,14 @@ def listener(tmp_path: Path) -> Iterator[Callable[..., Listener]]:
             each.stop(signal.SIGKILL)
 
 
-def post(listener: Listener, body: dict[str, Any], delivery_id: str, **signing: Any) -> httpx.Response:
+def post(
+    listener: Listener, body: dict[str, Any], delivery_id: str, source: str = "webhook", **signing: Any
+) -> httpx.Response:
     """Send a signed webhook."""
     content = json.dumps(body).encode()
-    return httpx.post(f"{listener.url}/hooks/webhook", content=content, headers=signed(content, delivery_id, **signing))
+    return httpx.post(
+        f"{listener.url}/hooks/{source}", content=content, headers=signed(content, delivery_id, **signing)
+    )
 
 
 def test_each_wanted_delivery_is_one_event_whatever_dies(
@@ -162,23 +166,35 @@ def test_a_full_queue_says_so_and_takes_again_when_the_api_is_back(
     assert httpx.get(f"{door.url}/readyz").status_code == 200
 
 
-def test_a_file_says_what_is_passed_on_and_as_what(
-    prefect_server: PrefectServer, listener: Callable[..., Listener]
-) -> None:
-    """And which deliveries are wanted."""
-    name = f"shop.{uuid4().hex[:8]}.published"
-    door = listener(
-        prefect_server.api_url,
-        f"sources:\n  webhook:\n    shape: webhook\n    event: {name}\n    resource: 'shop.product.{{body.id}}'\n"
-        "    fields: {body.id: product.id, body.title: product.title}\n    when: {type: product.published}\n",
+PUBLISHED = f"shop.{uuid4().hex[:8]}.published"
+
+
+@pytest.fixture(scope="module")
+def shop(prefect_server: PrefectServer, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Listener]:
+    """A listener with a sender of the usual kind and one whose deliveries a file describes."""
+    config = (
+        f"sources:\n  webhook: {{shape: webhook}}\n  shop:\n    shape: webhook\n    event: {PUBLISHED}\n"
+        "    resource: 'shop.product.{body.id}'\n    fields: {body.id: product.id, body.title: product.title}\n"
+        "    when: {type: product.published}\n"
     )
+    secrets = SECRETS | {variable("shop"): SECRET}
+    door = Listener(tmp_path_factory.mktemp("shop"), prefect_server.api_url, config, secrets)
+    door.start()
+    yield door
+    door.stop(signal.SIGKILL)
+
+
+def test_a_file_says_what_is_passed_on_and_as_what(prefect_server: PrefectServer, shop: Listener) -> None:
+    """And which deliveries are wanted."""
     product = {"id": 42, "title": "A cup", "price": LEAK}
-    assert post(door, {"type": "product.published", "product": product}, name).status_code == 202
-    assert post(door, {"type": "product.removed", "product": product}, f"{name}2").json()["ignored"] == 1
-    drained(door)
-    (event,) = events_of(prefect_server.api_url, [name], name)
+    published = {"type": "product.published", "product": product}
+    assert post(shop, published, PUBLISHED, source="shop").status_code == 202
+    removed = {"type": "product.removed", "product": product}
+    assert post(shop, removed, f"{PUBLISHED}2", source="shop").json()["ignored"] == 1
+    drained(shop)
+    (event,) = events_of(prefect_server.api_url, [PUBLISHED], PUBLISHED)
     assert event["payload"] == {"body": {"id": 42, "title": "A cup"}}
-    assert event["resource"] == {"prefect.resource.id": "shop.product.42", "genvideo.source": "webhook"}
+    assert event["resource"] == {"prefect.resource.id": "shop.product.42", "genvideo.source": "shop"}
 
 
 def test_what_cannot_start_says_why_in_one_message(
@@ -258,12 +274,11 @@ async def test_an_event_that_is_never_shown_is_set_aside_in_the_end(proxy: Lossy
     await sending(sender, f"{proxy.url}/api", lambda: queue.depth().counts == {"dead": 1})
 
 
-def test_the_snippet_of_the_page_is_taken(listener: Callable[..., Listener]) -> None:
+def test_the_snippet_of_the_page_is_taken(shop: Listener) -> None:
     """Signed by openssl, sent by curl."""
-    door = listener()
     page = (Path(__file__).parents[2] / "docs" / "listen.md").read_text(encoding="utf-8")
     snippet = page.partition("## Sending")[2].partition("```sh\n")[2].partition("```")[0]
-    program = snippet.replace("http://127.0.0.1:8788", door.url)
+    program = snippet.replace("http://127.0.0.1:8788", shop.url)
     ran = subprocess.run(
         ["bash", "-euc", program],
         env={"PATH": "/usr/bin:/bin", "GENVIDEO_LISTEN_WEBHOOK_SECRETS": SECRET},

@@ -199,7 +199,7 @@ async def balance_check(place: Place, folder: Path) -> None:
         assert place.sim.billed == 0
         patch.setenv("PREFECT_INTEGRATIONS_GENVIDEO_BALANCE_CHECK", "warn")
         place.sim.money(granted=50_000_000)
-        assert (await make(place, wanted("a", "b"))).counts == {"saved": 2}
+        assert (await make(place, wanted("a"))).counts == {"saved": 1}
 
 
 @effect(2)
