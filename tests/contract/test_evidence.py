@@ -28,10 +28,13 @@ def serve(server: ScriptedServer, body: Any, status: int = 200) -> None:
 
 # Words
 
-QUEUED = "queued queueing pending submitted waiting created accepted scheduled throttled preparing in_queue 排队中"
+QUEUED = (
+    "queued queueing pending submitted waiting created accepted scheduled throttled preparing in_queue 排队中 排隊中"
+)
 RUNNING = "running in_progress processing generating rendering started not_completed incomplete 生成中"
-SUCCEEDED = "succeeded success succeed successful completed complete finished finish done ready 已完成"
-FAILED = "failed failure fail error rejected cancelled canceled aborted expired timeout timed_out terminated 失败"
+SUCCEEDED = "succeeded success succeed successful completed complete finished finish done ready 已完成 任務完成"
+FAILED = "failed failure fail error rejected cancelled canceled aborted expired timeout timed_out terminated"
+FAILED += " 失败 失敗 審核未通過"
 
 
 def spellings(word: str) -> list[str]:
@@ -47,6 +50,18 @@ def test_words_are_known_in_every_spelling(words: str, state: str) -> None:
     for word in words.split():
         for spelling in [*spellings(word), f"TASK_STATUS_{word.upper()}", f"JOB_STATE_{word.upper()}"]:
             assert (spelling, state_of(spelling)) == (spelling, state)
+
+
+@pytest.mark.parametrize(
+    ("word", "state"),
+    [
+        *(("VIDEO_FAILED", "failed"), ("generation.completed", "succeeded"), ("TaskQueued", "queued")),
+        *(("task_ready", None), ("task_x", None), ("TASK", None)),
+    ],
+)
+def test_words_are_known_with_what_they_are_said_of(word: str, state: str | None) -> None:
+    """But a task may be ready to start."""
+    assert state_of(word) == state
 
 
 @pytest.mark.parametrize(
@@ -74,6 +89,8 @@ ENVELOPES: dict[str, Callable[[dict[str, Any]], Any]] = {
     "response": lambda row: {"response": row},
     "task": lambda row: {"task": row},
     "output": lambda row: {"request_id": "r", "output": row},
+    "list": lambda row: {"code": 0, "data": {"list": [row]}},
+    "operation": lambda row: {"operation": row},
     "two deep": lambda row: {"status": "success", "data": {"task": row}},
     "choices": lambda row: {"id": "chat", "choices": [{"message": {"content": json.dumps(row)}}]},
     "text": json.dumps,
@@ -183,6 +200,13 @@ async def test_a_link_and_an_end_time_outweigh_a_word_that_was_not_kept_up_to_da
     """Less than that does not."""
     serve(server, {"task_id": TASK, "status": word, **facts})
     assert (await client.get(TASK)).state == ("succeeded" if over else state_of(word))
+
+
+@pytest.mark.parametrize("name", ["state", "value", "name"])
+async def test_a_word_may_be_wrapped(name: str, client: VideoClient, server: ScriptedServer) -> None:
+    """In an object of its own."""
+    serve(server, {"task_id": TASK, "status": {name: "FAILED", "message": "no luck here"}})
+    assert (await client.get(TASK)).state == "failed"
 
 
 async def test_the_outer_word_wins(client: VideoClient, server: ScriptedServer) -> None:
@@ -340,6 +364,7 @@ REASONS: list[tuple[dict[str, Any], str]] = [
     ({"ref_code": 400501, "code": "图片内容包含敏感或违规信息"}, "图片内容包含敏感或违规信息"),
     ({"fail_reason": "内容审核未通过"}, "内容审核未通过"),
     ({"fail_reason": "task failed"}, "task failed"),
+    *(({name: "It broke."}, "It broke.") for name in ("err", "taskError", "failureMessage", "status_detail", "remark")),
     ({"fail_reason": '{"foo": 1}'}, "(no reason given)"),
     ({"message": "操作成功"}, "(no reason given)"),
 ]
@@ -352,6 +377,7 @@ REASONS: list[tuple[dict[str, Any], str]] = [
         ("Cancelled", "cancelled"),
         ("FAILURE", "(no reason given)"),
         ("生成失败", "(no reason given)"),
+        ("VIDEO_FAILED", "(no reason given)"),
     ],
 )
 async def test_a_word_is_the_reason_where_nothing_else_is_said(

@@ -40,7 +40,8 @@ _SEPARATORS = re.compile(r"[\W_]+")
 _WRAPPERS = frozenset(
     names(
         "data result results response resp task tasks output outputs item items job jobs video videos generation"
-        " generations body info taskinfo taskresult payload choices message content"
+        " generations body info taskinfo taskdetail jobinfo taskresult prediction operation list payload choices"
+        " message content"
     )
 )
 # Text of these is what was said to people; JSON inside it speaks of another exchange.
@@ -48,6 +49,7 @@ _SAID = frozenset(("message", "msg", "error", "detail"))
 
 # The more specific first: beside `task_status`, a `status` may be the call's.
 _WORD_KEYS = ("taskstatus", "taskstate", "jobstatus", "jobstate", "generationstatus", "videostatus", "status", "state")
+_INNER_WORD_KEYS = ("state", "status", "name", "value")
 # Fields of ids and times, without case and separators.
 _ID_KEYS = ("taskid", "generationid", "videoid", "jobid")
 _CREATED = ("createdat", "submittime", "submittedat", "createtime", "createdtime", "created")
@@ -255,7 +257,9 @@ def _relation(fields: JsonObject, task_id: str, above: Relation, plain_ids: bool
 
 def _word(fields: JsonObject) -> str:
     for key in _WORD_KEYS:
-        if word := as_text(fields.get(key)):
+        said = fields.get(key)
+        inner = keyed(said)  # some wrap the word itself: `{"status": {"state": "failed"}}`
+        if word := as_text(said) or next(filter(None, (as_text(inner.get(name)) for name in _INNER_WORD_KEYS)), ""):
             return word
     done = fields.get("done")
     return "" if not isinstance(done, bool) else "done" if done else "running"

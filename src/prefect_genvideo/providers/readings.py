@@ -24,7 +24,7 @@ NO_LINK = "reported done, without an http(s) link yet"
 """Reason of a generation that is reported as done and cannot be fetched."""
 
 # Words of failure that begin so tell no cause.
-_ONLY_FAILED = ("fail", "error", "失败", "任务失败", "生成失败", "处理失败", "已失败")
+_ONLY_FAILED = ("fail", "error", "失", *(f"{what}失" for what in ("任务", "任務", "生成", "处理", "處理", "已")))
 # Beside nothing else, these speak of the call rather than of a task.
 _OF_A_CALL = frozenset(map(normalised, ("error", "fail", "exception", "invalid", "denied", "refused", "ready")))
 
@@ -147,7 +147,7 @@ def _failed(task: Task) -> _Verdict:
 def _cause(word: str) -> str:
     """What a word of failure says beyond that it failed: `expired`, `cancelled`."""
     plain = word.strip().lower()
-    return "" if plain.startswith(_ONLY_FAILED) else plain
+    return "" if normalised(word).startswith(_ONLY_FAILED) else plain
 
 
 def _without_link(task: Task, more: Mapping[str, GenerationState]) -> _Verdict:

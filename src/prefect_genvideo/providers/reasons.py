@@ -14,11 +14,13 @@ from prefect_genvideo.providers.words import state_of
 # Fields that hold an error's text, then those that hold any; the most telling first.
 _ERROR_KEYS = names(
     "failreason failurereason failedreason failmsg failmessage failinfo errormessage errormsg errmsg errmessage error"
-    " errors errordetail errorinfo errordescription failure raimediafilteredreasons"
+    " errors errordetail errorinfo errordescription errorreason taskerror err exception cause failure failuremessage"
+    " raimediafilteredreasons"
 )
 _TEXT_KEYS = (
     *_ERROR_KEYS,
-    *names("taskstatusmsg statusmsg statusmessage statusreason message msg detail details reason description desc"),
+    *names("taskstatusmsg statusmsg statusmessage statusreason statusdetail statusdetails statusdescription"),
+    *names("message msg detail details reason description desc remark"),
 )
 _OF_ERRORS = frozenset(_ERROR_KEYS)
 # On failure, gateways write the error's text where the link would stand.
