@@ -260,6 +260,24 @@ async def test_a_slow_store_is_no_slow_stream(server: ScriptedServer) -> None:
     assert received == len(small)
 
 
+@pytest.mark.parametrize(
+    ("status", "said", "expected"),
+    [
+        (400, "The provided token has expired.", LinkExpiredError),
+        (403, "Request has expired", LinkExpiredError),
+        (400, "Invalid argument.", DownloadError),
+    ],
+)
+async def test_a_store_s_xml_says_why(
+    status: int, said: str, expected: type[DownloadError], client: VideoClient, server: ScriptedServer
+) -> None:
+    """Google's and Amazon's answer 400 to a link whose time has passed."""
+    body = f"<?xml version='1.0'?><Error><Code>X</Code><Message>{said}</Message></Error>"
+    server.handler = serving(Answer(status, {}, body.encode()))
+    error = await failure(client, f"{server.url}/v.mp4")
+    assert (type(error), error.reason, error.retryable) == (expected, said, True)
+
+
 async def test_a_cut_error_page_is_still_that_error(client: VideoClient, server: ScriptedServer) -> None:
     """What it says is decoration."""
     server.handler = serving(Answer(403, {}, b'{"message": "x', length=99, cut_after=9))

@@ -33,8 +33,7 @@ QUEUED = (
 )
 RUNNING = "running in_progress processing generating rendering started not_completed incomplete 生成中"
 SUCCEEDED = "succeeded success succeed successful completed complete finished finish done ready 已完成 任務完成"
-FAILED = "failed failure fail error rejected cancelled canceled aborted expired timeout timed_out terminated"
-FAILED += " 失败 失敗 審核未通過"
+FAILED = "failed failure fail error rejected cancelled canceled aborted expired timeout timed_out 失败 失敗 審核未通過"
 
 
 def spellings(word: str) -> list[str]:

@@ -195,7 +195,11 @@ async def test_links_expire(body: bytes, seconds: int, sudashui: SudashuiClient,
 
 
 @pytest.mark.parametrize(
-    "body", ['{"file": {"url": "%s"}}', '{"data": {"urls": ["%s"]}}', '{"download_url": "%s"}', "%s\n"]
+    "body",
+    [
+        *('{"file": {"url": "%s"}}', '{"data": {"urls": ["%s"]}}', '{"download_url": "%s"}', "%s\n"),
+        *('"%s"', '{"data": {"imageUrl": "%s"}}', '{"response": {"uri": "%s"}}'),
+    ],
 )
 async def test_a_link_is_found_where_file_hosts_put_it(
     body: str, sudashui: SudashuiClient, server: ScriptedServer
@@ -218,6 +222,9 @@ async def test_a_link_is_found_where_file_hosts_put_it(
         (Answer(200, {}, b"<html></html>"), errors.RejectedError),
         (Answer(200, {}, b"<html><title>502 Bad Gateway</title></html>"), errors.TransientError),
         (Answer(200, {}, '{"message": "文件过大"}'.encode()), errors.RejectedError),
+        (Answer(200, {}, '{"message": "檔案過大"}'.encode()), errors.RejectedError),
+        (Answer(200, {}, '{"success": false, "message": "上傳失敗，請稍後重試"}'.encode()), errors.TransientError),
+        (Answer(499), errors.TransientError),
         (Answer(200, {}, b'{"success": true, "message": "ok"}'), errors.TransientError),
         (Answer(200, {}, '{"success": false, "message": "上传失败，请稍后重试"}'.encode()), errors.TransientError),
         (Answer(500, {}, b'{"url": "https://e.com/x"}'), errors.TransientError),

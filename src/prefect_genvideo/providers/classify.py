@@ -141,7 +141,8 @@ _REFUSING_PHRASES = re.compile(
 # A limit of how often, or of how many at once: all of these mean what the status 429 means.
 _RATE = re.compile(r"429[0-9]{3}|.*(?:too_many_requests|rate_?limit|concurrency_limit|throttl).*")
 _REFUSING_CHINESE = re.compile(
-    "错误|失败|无效|不支持|不能|不足|拒绝|非法|超出|超过|过大|太大|过长|不存在|未找到|缺少|违规|敏感|禁止|无权|不合"
+    "[错錯][误誤]|失[败敗]|[无無][效权權]|不支[持援]|不能|不足|拒[绝絕]|非法|超出|超[过過]|[过過][大长長]|太大|不存在|未找到|缺少"
+    "|[违違][规規]|敏感|禁止|不合"
 )
 _NUMBER = re.compile(r"[0-9]{3,6}")
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
@@ -151,8 +152,7 @@ def is_refusal(answer: Any) -> bool:
     """Whether an answer holds a positive sign that the provider refused. Its status is not looked at.
 
     `success: false`, an `error` object, and a code that names a refusal count, and so does any code of failure beside
-    words of an exhausted account. A message alone does not, nor does an `error` that is only text: what a sentence
-    means, a machine cannot be sure of, and a mistake is paid twice.
+    words of an exhausted account. Text alone does not: no machine is sure of a sentence, and a mistake is paid twice.
     """
     top = keyed(answer)
     error = keyed(top.get("error"))

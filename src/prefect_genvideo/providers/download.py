@@ -40,6 +40,9 @@ _WHOLE = frozenset({200, 201, 203})
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _REFUSED = frozenset({401, 403, 404})
 _FINAL = frozenset({410, 451})
+# Google's and Amazon's stores say 400, in XML, of a link whose time has passed.
+_EXPIRED = re.compile(r"expired", re.IGNORECASE)
+_XML_MESSAGE = re.compile(rb"<Message>([^<]{1,500})</Message>")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*:")
 _CONTENT_PATH = re.compile(r"/v1/videos/[^/]+/content")
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,18})-(\d{1,18})/(\d{1,18}|\*)")
@@ -238,7 +241,7 @@ async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes =
     status = response.status_code
     said = await _said(response, head, rules.key)
     detail = f" ({said})" if said else ""
-    if status in _REFUSED:
+    if status in _REFUSED or (status == 400 and _EXPIRED.search(said)):
         error = LinkExpiredError(
             f"The link is refused (HTTP {status}){detail}; query the task for a fresh one.",
             status_code=status,
@@ -257,7 +260,7 @@ async def _refusal(response: httpx.Response, rules: DownloadRules, head: bytes =
 
 
 async def _said(response: httpx.Response, head: bytes, key: str) -> str:
-    """What an error answer says, when it is short JSON; the key, should it be echoed, is blanked out."""
+    """What an error answer says, when it is short JSON or a store's XML; an echoed key is blanked out."""
     body = bytearray(head)
     with anyio.move_on_after(_ERROR_BODY_SECONDS):
         try:
@@ -267,7 +270,8 @@ async def _said(response: httpx.Response, head: bytes, key: str) -> str:
                     break
         except (httpx.HTTPError, httpx.StreamError, OSError, BrokenCodingError):
             pass
-    value = parse_json(bytes(body))
+    in_xml = _XML_MESSAGE.search(body)
+    value = {"message": in_xml[1].decode("utf-8", "replace")} if in_xml else parse_json(bytes(body))
     answer = keyed(without_secret(value, key) if key else value)
     inner = keyed(answer.get("error"))
     return as_text(inner.get("message")) or as_text(answer.get("message"))

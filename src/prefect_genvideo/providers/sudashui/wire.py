@@ -132,7 +132,7 @@ UPLOAD: tuple[Row, ...] = (
     Row(AuthenticationError, "the key is missing, wrong, expired or exhausted", statuses=(401,)),
     Row(RejectedError, "the file is too large", statuses=(413,), reason="file too large"),
     Row(RateLimitedError, "too many uploads", statuses=(429,), reason="rate_limited"),
-    Row(TransientError, "the upload did not get through", statuses=(408, 425)),
+    Row(TransientError, "the upload did not get through", statuses=(408, 425, 499)),
     Row(RejectedError, "this is not the file host's address", statuses=IN_3XX, reason="wrong address"),
     Row(RejectedError, "the file is refused", statuses=IN_4XX),
     Row(RejectedError, "the file is refused", statuses=IN_2XX, refused=True),
@@ -238,18 +238,20 @@ def silence_of(reply: Reply) -> Facts:
 # Uploads
 
 # "Try later": the file itself is not refused.
-_PASSING_WORDS = re.compile(r"稍后|稍候|重试|再试|繁忙|超时|later|again|busy|time(?:d |-)?out", re.IGNORECASE)
-_URL_KEYS = ("url", "fileurl", "link", "href", "src", "downloadurl", "publicurl", "urls")
-_URL_HOLDERS = frozenset(("data", "result", "file", "files"))
+_PASSING_WORDS = re.compile(r"稍[后後候]|[重再][试試]|繁忙|超[时時]|later|again|busy|time(?:d |-)?out", re.IGNORECASE)
+_URL_KEYS = names(
+    "url fileurl link href src uri downloadurl publicurl signedurl accessurl fullurl imageurl location urls"
+)
+_URL_HOLDERS = frozenset(("data", "result", "response", "file", "files", "image"))
 
 
 def named_links(reply: Reply) -> list[Any]:
     """Return what stands where an upload's answer has its link, the likeliest first: in `data`, in a list, or alone."""
     if reply.status not in IN_2XX:
         return []
-    if reply.json is not None:
+    if isinstance(reply.json, dict | list):
         return _named_in(reply.json)
-    alone = as_link(reply.body.decode("utf-8", "replace"))
+    alone = as_link(reply.json or reply.body.decode("utf-8", "replace"))
     return [alone] if alone else []
 
 
