@@ -231,7 +231,7 @@ async def test_the_announced_length_is_held_against_the_bytes(length: int, reaso
 
 async def test_a_stream_that_only_drips_is_given_up(server: ScriptedServer) -> None:
     """A hundred bytes now and then would hold a download's place for hours; another try may be faster."""
-    server.handler = serving(Answer(200, {}, FILE, drip=0.05))
+    server.handler = serving(Answer(200, {}, FILE, drip=0.15))
     async with SudashuiClient(KEY, server.url, stall_timeout=0.4) as client:
         error = await failure(client, f"{server.url}/v.mp4")
     assert (error.reason, error.retryable) == ("stalled", True)

@@ -249,7 +249,7 @@ def named_links(reply: Reply) -> list[Any]:
     """Return what stands where an upload's answer has its link, the likeliest first: in `data`, in a list, or alone."""
     if reply.status not in IN_2XX:
         return []
-    if isinstance(reply.json, dict | list):
+    if reply.json is not None and not isinstance(reply.json, str):
         return _named_in(reply.json)
     alone = as_link(reply.json or reply.body.decode("utf-8", "replace"))
     return [alone] if alone else []
