@@ -250,7 +250,7 @@ async def test_only_the_stall_timeout_says_how_slow_a_file_may_come(
 
 async def test_a_slow_store_is_no_slow_stream(server: ScriptedServer) -> None:
     """Only waiting for the network counts: what the bytes' consumer takes is its own time."""
-    small = mp4(9000)
+    small = mp4(2000)
     server.handler = serving(Answer(200, {}, small, drip=0))
     async with SudashuiClient(KEY, server.url, stall_timeout=0.2) as client, client.open_video(server.url) as stream:
         received = 0
