@@ -45,6 +45,8 @@ SUDASHUI_TABLE: list[tuple[int, Any, type[errors.GenVideoError]]] = [
     (401, {"error": {"message": "该令牌额度已用尽", "type": "t"}}, errors.QuotaError),
     (403, {"error": {"message": "餘額不足", "type": "t"}}, errors.QuotaError),
     (403, {"error": {"message": "quota used up", "type": "t"}}, errors.QuotaError),
+    (200, json.dumps(json.dumps({"code": "invalid_request", "message": "no"})), errors.RejectedError),
+    (200, json.dumps(json.dumps({"message": "no"})), errors.UnknownOutcomeError),
     (401, "", errors.AuthenticationError),
     (402, "", errors.QuotaError),
     (403, {"code": "insufficient_user_quota", **E1}, errors.QuotaError),

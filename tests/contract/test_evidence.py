@@ -170,6 +170,7 @@ async def test_a_word_nobody_knows_ends_nothing_without_a_final_fact(
         {"status": "error", "message": "Incorrect API key provided"},
         {"status": "failed", "error": {"message": "Incorrect API key provided", "code": "x"}},
         {"status": "success", "message": "ok"},
+        {"status": "401", "message": "Incorrect API key provided"},
         {"status": 3, "task_id": TASK, "video_url": URL, "progress": 100},
         {"task_id": TASK, "status": None, "video_url": URL},
     ],

@@ -304,7 +304,7 @@ async def _reply(response: httpx.Response, content: bytes, failure: str, secret:
         content = content.replace(secret.encode(), b"***")
     values = sum(map(content.count, (b",", b"[", b"{")))
     begins = content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    if not failure and values > size * VALUES_LIMIT and begins in (b"{", b"["):
+    if not failure and values > size * VALUES_LIMIT and begins in (b"{", b"[", b'"'):
         failure = TOO_LARGE
     return Reply(
         status=response.status_code,
@@ -325,6 +325,8 @@ async def _json(content: bytes, values: int, secret: str) -> Any:
 
 def _parsed(content: bytes, secret: str) -> Any:
     value = parse_json(content)
+    if isinstance(value, str):  # some gateways write an answer as JSON twice
+        value = parse_json(value.encode("utf-8", "replace")) or value
     # A key whose letters are escaped shows only now.
     escaped = secret and (b"\\" in content or _ESCAPED.search(content))
     return without_secret(value, secret) if escaped else value
