@@ -22,6 +22,7 @@ from prefect_genvideo.cli.app import app
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError
 from prefect_genvideo.finance import Plan, PlanDriftError
 from prefect_genvideo.finance.approvals import ApprovalRecord, needs_asking, open_approval, overdue, picked
+from prefect_genvideo.flows import approval
 from prefect_genvideo.flows.approval import end_overdue
 from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told
 from prefect_genvideo.prices.amounts import parse_money
@@ -41,8 +42,9 @@ def prices(amount: str) -> str:
 
 @pytest.fixture(autouse=True)
 def priced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A video costs 2 CNY."""
+    """A video costs 2 CNY, and a run that waits in its process sees an answer soon."""
     monkeypatch.setenv(PRICES, prices("2"))
+    monkeypatch.setattr(approval, "_LOOK_EVERY", 0.4)
 
 
 def approvals(place: Place) -> list[dict[str, Any]]:

@@ -228,8 +228,10 @@ def wanted(name: str = "video.requested") -> Event:
 
 
 @pytest.fixture
-def queue(tmp_path: Path) -> Iterator[DeliveryQueue]:
-    """An empty queue."""
+def queue(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[DeliveryQueue]:
+    """An empty queue, whose sender looks as often as the session's server writes events down."""
+    for seconds in ("_FIRST_LOOK_S", "_LOOK_EVERY_S"):
+        monkeypatch.setattr(f"prefect_genvideo.listen.sender.{seconds}", 0.4)
     opened = DeliveryQueue(tmp_path / "own.sqlite")
     yield opened
     opened.close()
