@@ -16,15 +16,15 @@ RETRY_AFTER_MAX = 3600.0
 # Seconds of a unit.
 _UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds", "毫秒"), 0.001),
-    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "秒", "秒钟"), 1.0),
-    **dict.fromkeys(("m", "min", "mins", "minute", "minutes", "分", "分钟"), 60.0),
-    **dict.fromkeys(("h", "hr", "hour", "hours", "小时"), 3600.0),
+    **dict.fromkeys(("", "s", "sec", "secs", "second", "seconds", "秒", "秒钟", "秒鐘"), 1.0),
+    **dict.fromkeys(("m", "min", "mins", "minute", "minutes", "分", "分钟", "分鐘"), 60.0),
+    **dict.fromkeys(("h", "hr", "hour", "hours", "小时", "小時"), 3600.0),
 }
 _UNIT = "|".join(sorted(filter(None, _UNITS), key=len, reverse=True))
 _NUMBER = r"[0-9]{1,9}(?:\.[0-9]{1,6})?"
 _PARTS = re.compile(rf"({_NUMBER})\s*({_UNIT})?", re.IGNORECASE)
 # `90`, `90 s` or `1m30s`, as one group.
-_AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*)+|{_NUMBER})"
+_AMOUNT = rf"((?:{_NUMBER}\s*(?:{_UNIT})\s*){{1,4}}|{_NUMBER})"
 # `2814, 2` is what becomes of two headers; the first one was set by who is nearest to the limit.
 _DURATION = re.compile(
     rf"-?(?=[0-9])(?:{_NUMBER}\s*(?:{_UNIT})\s*)*(?:{_NUMBER}\s*)?(?:[,;].*)?", re.IGNORECASE | re.DOTALL
@@ -33,10 +33,11 @@ _DURATION = re.compile(
 _AROUND = " \t+~≈约\"'."
 # Sentences that name a wait, in Chinese and English.
 _WORDS = (
-    re.compile(rf"(?:等待|等候|稍等|稍候|冷却|间隔|冷卻|間隔)\s*约?\s*{_AMOUNT}", re.IGNORECASE),
+    re.compile(rf"(?:等待|等候|稍等|稍候|冷却|间隔|冷卻|間隔)(?:时间|時間)?[\s:：约約]*{_AMOUNT}", re.IGNORECASE),
     re.compile(rf"{_AMOUNT}\s*(?:之|以)?[后後]", re.IGNORECASE),
     re.compile(
-        rf"\b(?:retry|try again|wait|available again|resets?)\b(?: (?:after|in|for|again))*(?: about)? {_AMOUNT}\b",
+        r"\b(?:retry|try again|wait|available|resets?|cool ?down)"
+        rf"(?:[\s:=_-]+(?:after|in|for|again|about|at least))*[\s:=+~]+{_AMOUNT}\b(?![-:/])",
         re.IGNORECASE,
     ),
 )
@@ -88,7 +89,11 @@ def asked_wait(answer: Any) -> float | None:
     """
     top = as_object(answer)
     error = as_object(top.get("error"))
-    inner = (top.get("data"), top.get("parameters"), error.get("metadata"), *as_list(error.get("details"))[:10])
+    inner = [
+        place.get(name) for name in ("data", "detail", "details", "parameters", "metadata") for place in (top, error)
+    ]
+    for several in (error.get("details"), top.get("errors")):
+        inner += as_list(several)[:10]
     places = [top, error, *map(as_object, inner)]
     found = [*_fields(places), *_sentences(places), *_sentences([{"message": top.get("error")}])]
     return next(filter(None, map(_bounded, found)), None)
