@@ -209,6 +209,16 @@ async def test_a_word_may_be_wrapped(name: str, client: VideoClient, server: Scr
     assert (await client.get(TASK)).state == "failed"
 
 
+async def test_a_long_running_operation_ends_with_an_error(client: VideoClient, server: ScriptedServer) -> None:
+    """Google's form: `done`, and either an answer or an error."""
+    serve(server, {"name": "operations/x", "done": True, "error": {"code": 3, "message": "no luck here"}})
+    ended = await client.get(TASK)
+    assert (ended.state, ended.reason) == ("failed", "no luck here")
+    serve(server, {"error": {"code": 3, "message": "no luck here"}})
+    with pytest.raises(errors.TransientError):
+        await client.get(TASK)
+
+
 async def test_the_outer_word_wins(client: VideoClient, server: ScriptedServer) -> None:
     """A gateway looks at its supplier's answer before it says that a task is done."""
     inner = {"state": "success", "creations": [{"url": URL}]}

@@ -56,7 +56,9 @@ _CREATED = ("createdat", "submittime", "submittedat", "createtime", "createdtime
 _STARTED = ("starttime", "startedat", "begintime")
 _ENDED = ("finishtime", "finishedat", "completedat", "completetime", "completedtime", "endtime", "endedat", "finishat")
 # What belongs to a task and not to the call that asked for it.
-_TASK_FACTS = frozenset((*_ID_KEYS, *_CREATED, *_STARTED, *_ENDED, "id", "progress", "model", "videourl", "resulturl"))
+_TASK_FACTS = frozenset(
+    (*_ID_KEYS, *_CREATED, *_STARTED, *_ENDED, "id", "done", "progress", "model", "videourl", "resulturl")
+)
 
 
 @lru_cache(maxsize=2048)
@@ -262,7 +264,9 @@ def _word(fields: JsonObject) -> str:
         if word := as_text(said) or next(filter(None, (as_text(inner.get(name)) for name in _INNER_WORD_KEYS)), ""):
             return word
     done = fields.get("done")
-    return "" if not isinstance(done, bool) else "done" if done else "running"
+    if not isinstance(done, bool):
+        return ""
+    return "running" if not done else "failed" if as_object(fields.get("error")) else "done"
 
 
 def _time(fields: JsonObject, keys: tuple[str, ...]) -> datetime | None:
