@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -247,14 +248,15 @@ async def sending(sender: Sender, api_url: str, done: Callable[[], object]) -> N
 
 
 async def test_an_event_that_the_server_took_and_lost_is_sent_again(proxy: LossyProxy, queue: DeliveryQueue) -> None:
-    """A server says 204 before it has written the event down."""
+    """A server says 204 before it has written the event down; one that shows it late is sent it more than twice."""
     proxy.faults.append(Fault("POST", "/events", status=204))
     queue.add([wanted()])
     metrics = Metrics()
     sender = Sender(queue, metrics, remember=60, give_up=60, lost_after=0.5)
     await sending(sender, f"{proxy.url}/api", lambda: queue.depth().counts.get("confirmed"))
-    assert b'genvideo_listen_events_total{outcome="sent"} 2.0' in metrics.text(queue)
-    assert b'genvideo_listen_events_total{outcome="resent"} 1.0' in metrics.text(queue)
+    told = metrics.text(queue).decode()
+    sent, again = (int(re.findall(rf'events_total{{outcome="{word}"}} (\d+)', told)[0]) for word in ("sent", "resent"))
+    assert sent == again + 1 >= 2
 
 
 async def test_an_event_that_the_server_refuses_holds_nothing_up(proxy: LossyProxy, queue: DeliveryQueue) -> None:
