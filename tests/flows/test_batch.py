@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import pytest
 from prefect import get_client
 
+from prefect_genvideo.artifacts import report as reports
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport
 from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import DestinationError
@@ -71,6 +74,27 @@ async def test_the_first_create_does_not_wait_for_the_last_start(place: Place, m
     assert report.counts == {"saved": 5}
     assert seen[0] <= 2
     assert all(count <= number + 3 for number, count in enumerate(seen))
+
+
+@pytest.mark.parametrize("fault", [None, ImportError("no Pillow")])
+async def test_what_draws_the_sheet_is_loaded_while_videos_are_made(
+    monkeypatch: pytest.MonkeyPatch, fault: Exception | None
+) -> None:
+    """What cannot be loaded costs nothing now: whoever draws the sheet says so."""
+    drawn, given = threading.Event(), list[Any]()
+
+    def draw(pictures: Sequence[tuple[bytes | None, str]]) -> bytes:
+        given.extend(pictures)
+        drawn.set()
+        if fault:
+            raise fault
+        return b""
+
+    monkeypatch.setattr(reports, "_CREATES_FIRST", 0)
+    monkeypatch.setattr(reports, "_drawn", draw)
+    async with reports.pictures_prepared():
+        assert await anyio.to_thread.run_sync(drawn.wait, 5)
+    assert given == [(None, "")]
 
 
 async def test_a_rerun_does_only_what_is_missing(place: Place) -> None:
