@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -17,7 +18,10 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.prices import Estimate, Money, PriceTable, money_of, read_price_tables, total_of
 from prefect_genvideo.prices.estimate import billable_of, estimate
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+from tests.packaging.markdown import fences
+from tests.packaging.sources import ROOT
 
+PRICES = ROOT / "docs" / "concepts" / "prices.md"
 KEY = "sk-TESTKEY000000"
 
 
@@ -247,6 +251,41 @@ def test_every_client_estimates() -> None:
     found = SudashuiClient(KEY, prices=table).estimate(request)
     assert found.is_known
     assert found.low == found.high
+
+
+def test_tokens_that_a_finished_task_tells_are_what_is_billed() -> None:
+    """Not those that its pixels and frames make, and whatever its length and resolution are."""
+    table = table_of({"per": "1000_tokens", "amount": "0.046"}, {"models": "m-9", "per": "second", "amount": 1})
+    told = replace(billable_of(VideoRequest(model="m-1", prompt="x")), tokens=Decimal(108_900))
+    assert figures(estimate(table, told)) == ("5.0094",) * 3
+    assert estimate(table, replace(told, model="m-9")).how == "unknown"  # a price per second needs a length
+
+
+@pytest.mark.parametrize(
+    ("model", "resolution", "published"),
+    [
+        ("doubao-seedance-2-5-260628", "480p", "3.36"),
+        ("doubao-seedance-2-5-260628", "720p", "7.56"),
+        ("doubao-seedance-2-5-260628", "1080p", "18.71"),
+        ("doubao-seedance-2-0-260128", "480p", "2.31"),
+        ("doubao-seedance-2-0-260128", "720p", "4.97"),
+        ("doubao-seedance-2-0-260128", "1080p", "12.39"),
+        ("doubao-seedance-2-0-260128", "4k", "25.27"),
+        ("doubao-seedance-2-0-fast-260128", "720p", "4.00"),
+        ("doubao-seedance-2-0-mini-260615", "720p", "2.48"),
+    ],
+)
+def test_the_documented_prices_of_ark_give_what_its_price_page_says(
+    model: str, resolution: str, published: str
+) -> None:
+    """The page's own figures for five seconds in 16:9, to the cent: each lies in the estimate's range."""
+    (stated,) = (fence.text for fence in fences(PRICES, "yaml") if fence.text.startswith("ark:"))
+    request = VideoRequest(model=model, prompt="x", duration=5, resolution=resolution, aspect_ratio="16:9")
+    found = estimate(read_price_tables(stated)["ark"], billable_of(request))
+    assert found.currency == "CNY"
+    assert found.low is not None
+    assert found.high is not None
+    assert round(found.low, 2) <= Decimal(published) <= round(found.high, 2)
 
 
 def test_tables_are_equal_and_hashed_by_what_they_say() -> None:

@@ -35,6 +35,7 @@ class Billable:
         sound: Whether the clip has sound; None when nothing says so.
         video_input: Whether a reference video goes in.
         input_seconds: Length of all reference videos together; None when it is not known.
+        tokens: What the provider says that it bills of a finished clip; None: to be counted from pixels and frames.
     """
 
     model: str
@@ -44,6 +45,7 @@ class Billable:
     sound: bool | None = None
     video_input: bool = False
     input_seconds: Decimal | None = None
+    tokens: Decimal | None = None
 
 
 def billable_of(
@@ -159,7 +161,7 @@ def _cost(table: PriceTable, prices: Sequence[Price], wanted: Billable, way: _Wa
     seconds, resolution, sound = way
     fitting = (price for price in prices if price.fits(resolution, sound, wanted.video_input, seconds))
     price = next(fitting, None)
-    if price is None or (seconds < 0 and price.per != "video"):
+    if price is None:
         return None
     quantities = _quantities(price, wanted, seconds, resolution)
     if quantities is None:
@@ -178,6 +180,10 @@ def _quantities(
     """How much is billed: at least, as expected, at most. An input of unknown length has no upper end."""
     if price.per == "video":
         return Decimal(1), Decimal(1), Decimal(1)
+    if price.per == "1000_tokens" and wanted.tokens is not None:
+        return wanted.tokens, wanted.tokens, wanted.tokens
+    if seconds < 0:  # no length is known
+        return None
     if price.per == "second":
         return seconds, seconds, seconds
     known = wanted.input_seconds

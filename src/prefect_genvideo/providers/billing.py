@@ -6,7 +6,9 @@ Every question has a default of "not told", so that a provider which tells nothi
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import date, datetime, timezone
+from decimal import Decimal
 from typing import ClassVar
 
 from prefect_genvideo.media.inspect import MediaInfo
@@ -174,7 +176,10 @@ class Billing(ModelKnowledge):
         known = {"duration": told.seconds or seconds, "resolution": told.resolution}
         clip = request.model_copy(update={name: value for name, value in known.items() if value is not None})
         on = generation.created_at.date() if generation.created_at else None
-        cost = estimate(self.price_table, self.billable(clip), on=on)
+        billed = replace(self.billable(clip), tokens=None if told.tokens is None else Decimal(told.tokens))
+        if told.sound is not None:
+            billed = replace(billed, sound=told.sound)
+        cost = estimate(self.price_table, billed, on=on)
         if generation.state != "failed" or self.price_table.failed == "charged":
             return cost
         if self.price_table.failed is None:

@@ -264,10 +264,14 @@ class ToldClip:
     Attributes:
         seconds: Its length; None where it does not say, or says something odd.
         resolution: e.g. `720p`.
+        sound: Whether it has sound.
+        tokens: That the provider bills it by.
     """
 
     seconds: float | None = None
     resolution: str | None = None
+    sound: bool | None = None
+    tokens: int | None = None
 
 
 @dataclass(frozen=True)
