@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -29,6 +30,7 @@ from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.lost import settle_intent
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.lost import Outcome as Found
 from tests.fixtures.expected import failing, refusing
@@ -572,6 +574,65 @@ async def test_a_lost_create_that_is_not_named_for_certain_is_held(known: list[s
     assert (record.state, record.task_id) == ("unknown", None)
     named = known if isinstance(known, list) else []
     assert all(task_id in ((record.money and record.money.evidence) or "") for task_id in named)
+
+
+class Marking(Remembering):
+    """A provider whose tasks show a field that was sent with them, which takes so many values."""
+
+    def __init__(self, values: int) -> None:
+        super().__init__(["task_1"])
+        self.values = values
+        self.sent_with: int | None = None
+
+    def marked(self, request: VideoRequest, claim: str) -> VideoRequest:
+        return request.model_copy(update={"timeout": int(claim, 16) % self.values})
+
+    async def create(self, request: VideoRequest) -> str:
+        self.sent_with = request.timeout
+        return await super().create(request)
+
+    async def find_created(self, lost: LostCreate) -> FoundCreate:
+        if self.marked(lost.request, lost.claim).timeout != self.sent_with:
+            return FoundCreate()
+        return replace(await super().find_created(lost), certainty="by mark")
+
+
+def marking(values: int) -> Desk:
+    desk = Desk()
+    desk.provider = desk.creator.client = Marking(values)
+    return desk
+
+
+async def test_a_lost_create_is_found_by_the_mark_that_it_was_sent_with() -> None:
+    """The mark follows from the claim, so that whoever reads the record later knows it too."""
+    desk = marking(values=2**128)
+    await desk.ledger.claim(draft("other"))
+    submission = await desk.submit()
+    assert (submission.entry.record.state, submission.entry.record.task_id) == ("submitted", "task_1")
+
+
+@pytest.mark.parametrize(("values", "task_id"), [(1, None), (2**128, "task_1")], ids=["same mark", "same task"])
+async def test_a_task_that_may_be_another_create_s_is_not_taken_up(values: int, task_id: str | None) -> None:
+    """Another record has it, or is of an open create with the same mark; whose account it is plays no part."""
+    desk = marking(values)
+    claimed = await desk.ledger.claim(draft("other", account="another"))
+    assert claimed is not None
+    if task_id is not None:
+        await desk.ledger.move(claimed, "submitted", task_id=task_id)
+    with pytest.raises(UnknownOutcomeError):
+        await desk.submit()
+    record = await desk.record()
+    assert (record.state, record.task_id) == ("unknown", None)
+    assert record.money is not None
+    assert "'other'" in (record.money.evidence or "")
+
+
+async def test_a_task_is_not_taken_up_beside_a_record_that_cannot_be_read() -> None:
+    """It may be the one that has it."""
+    desk = marking(values=2**128)
+    await desk.store.put("_ledger/broken.json", b"{")
+    with pytest.raises(UnknownOutcomeError):
+        await desk.submit()
 
 
 async def test_a_create_that_takes_long_shows_that_it_lives() -> None:

@@ -277,9 +277,10 @@ class Creator:
 
     async def _post_and_record(self, request: VideoRequest, entry: Entry) -> Entry:
         sent_at, head = datetime.now(timezone.utc), Trace()
+        marked = self.client.marked(request, entry.record.claim)
         try:
             with traced(head):
-                task_id = await self.client.create(request)
+                task_id = await self.client.create(marked)
         except TransientError as error:
             self._throttle.learn(error)
             raise

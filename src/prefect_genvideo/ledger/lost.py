@@ -7,10 +7,12 @@ a key by it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import datetime, timezone
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
 from prefect_genvideo.errors import redact
+from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.ledger.record import LedgerRecord, holder_is_gone
 from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 from prefect_genvideo.models import VideoRequest
@@ -21,6 +23,8 @@ if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
 
 
+# Clocks of a store and of this machine differ by seconds or, where one is wrong, by a time zone.
+_SLACK = timedelta(hours=26)
 # Why an intent without an answer became `unknown`.
 _LEFT = "the run that sent it ended before its answer was recorded"
 
@@ -69,6 +73,7 @@ def lost_create(record: LedgerRecord, request: VideoRequest | None = None, **kno
         request=request or VideoRequest(model=record.model),
         sent_at=record.sent_at or record.created_at,
         gave_up_at=record.gave_up_at or record.updated_at,
+        claim=record.claim,
         request_id=record.request_id,
         clock_ahead=record.clock_ahead,
         **known,
@@ -94,6 +99,8 @@ async def take_up(
         GenVideoError: The provider could not be asked, or the store failed.
     """
     found = await client.find_created(lost)
+    if found.outcome == "found" and found.certainty == "by mark":
+        found = await _held_against(ledger, client, held.record, found)
     if found.outcome == "found" and len(found.task_ids) == 1:
         task_id = found.task_ids[0]
         say(f"{client.title} names task {task_id} for the lost create of key {held.record.key!r}: {found.evidence}")
@@ -109,6 +116,25 @@ async def take_up(
     if not found.evidence:
         return held
     return await ledger.move(held, "unknown", money=_booked(held.record, found))
+
+
+async def _held_against(ledger: Ledger, client: VideoClient, record: LedgerRecord, found: FoundCreate) -> FoundCreate:
+    """What was found by a mark, unless the task may be another record's: marks are few, and two claims may share one.
+
+    Read after the provider was asked: what is created in between has a record by now.
+    """
+    model = VideoRequest(model=record.model)
+    mark, doubt = client.marked(model, record.claim), ""
+    async for one in every_record(ledger, record.created_at - _SLACK):
+        if not isinstance(one, Entry):
+            doubt = "a record that cannot be read may have it"
+        elif one.record.key == record.key or one.record.provider != record.provider:
+            continue
+        elif one.record.task_id in found.task_ids:
+            doubt = f"key {one.record.key!r} has it"
+        elif one.record.state in ("intent", "unknown") and client.marked(model, one.record.claim) == mark:
+            doubt = f"the create of key {one.record.key!r}, whose task is not known, bears the same mark"
+    return replace(found, outcome="ambiguous", evidence=f"{found.evidence}; {doubt}") if doubt else found
 
 
 def told_of(record: LedgerRecord) -> str:

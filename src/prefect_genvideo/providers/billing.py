@@ -145,6 +145,16 @@ class Billing(ModelKnowledge):
         """What one unit of the provider costs the user, where the user states it; it is not assumed to be a dollar."""
         return self.price_table.unit
 
+    def marked(self, request: VideoRequest, claim: str) -> VideoRequest:
+        """Return the request with a mark by which `find_created` knows its task, where the API has a field for one.
+
+        Args:
+            request: What is to be sent.
+            claim: Random id of the ledger's claim that it is sent under; the mark follows from it alone.
+        """
+        del claim
+        return request
+
     async def find_created(self, lost: LostCreate) -> FoundCreate:
         """Look for the task that a create with a lost answer may have made. Asked before a person is.
 

@@ -52,6 +52,7 @@ class LostCreate:
         request: What was sent.
         sent_at: When, by our clock.
         gave_up_at: When its answer was given up; None: just now.
+        claim: Random id of the ledger's claim that it was sent under; see `VideoClient.marked`.
         request_id: The provider's id of the call, where headers came before the rest was lost.
         clock_ahead: Seconds that the provider's clock is ahead of ours, where its answer told.
         clock_doubt: Seconds by which `sent_at` may be off: more where another machine's clock wrote it.
@@ -68,6 +69,7 @@ class LostCreate:
     request: VideoRequest
     sent_at: datetime
     gave_up_at: datetime | None = None
+    claim: str = ""
     request_id: str | None = None
     clock_ahead: float | None = None
     clock_doubt: float = 5.0
@@ -97,7 +99,8 @@ class FoundCreate:
 
     Attributes:
         outcome: What can be concluded.
-        certainty: `exact`, `by elimination`, `by count`, `candidates`, or why there is none.
+        certainty: `exact`, `by mark` (held against the ledger before it is heeded), `by elimination`, `by count`,
+            `candidates`, or why there is none.
         task_ids: Tasks that fit; with `found` exactly one, which is taken up as paid for.
         quota: What was charged, in the gateway's whole figures.
         refunded: What was given back since.
