@@ -12,7 +12,8 @@ from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig
 from prefect_genvideo.simulator import clock as stages
 from prefect_genvideo.simulator.clock import draw_duration, last_refresh, stage_after_polls, stage_at
 from prefect_genvideo.simulator.config import changed
-from prefect_genvideo.simulator.state import SimulatorState, Wanted
+from prefect_genvideo.simulator.state import SimulatorState
+from prefect_genvideo.simulator.tasks import Wanted
 from tests.fixtures.simulator_calls import Calls
 
 WANTED = Wanted("sd-2-720p", "a cat", 4, "16:9", "720p")

@@ -19,7 +19,7 @@ from prefect_genvideo.simulator.faults import KINDS, Fault
 from prefect_genvideo.simulator.manners import Dialect, FileManner
 from prefect_genvideo.simulator.purse import MoneyManner
 from prefect_genvideo.simulator.server import Simulator, running_simulator, serve
-from prefect_genvideo.simulator.state import Task
+from prefect_genvideo.simulator.tasks import Task
 
 __all__ = [
     "KINDS",

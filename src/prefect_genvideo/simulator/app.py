@@ -1,4 +1,4 @@
-"""The routes: both providers on one port, and the control calls below `/_sim`."""
+"""The routes: all providers on one port, and the control calls below `/_sim`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from prefect_genvideo.simulator import senseaudio, sudashui
+from prefect_genvideo.simulator import ark, senseaudio, sudashui
 from prefect_genvideo.simulator.accounts import Accounts, refused
 from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.faults import Fault
-from prefect_genvideo.simulator.files import FILES, SENSE_FILES, Files
+from prefect_genvideo.simulator.files import ARK_FILES, FILES, SENSE_FILES, Files
 from prefect_genvideo.simulator.heads import Heads
 from prefect_genvideo.simulator.manners import Told
-from prefect_genvideo.simulator.state import SimulatorState, Task
+from prefect_genvideo.simulator.state import SimulatorState
+from prefect_genvideo.simulator.tasks import Task
 from prefect_genvideo.simulator.wire import Answer, Call, Handler, always, drain, page, respond, with_fault
 
-SUDASHUI, SENSEAUDIO = "/sudashui", "/senseaudio"
+SUDASHUI, SENSEAUDIO, ARK = "/sudashui", "/senseaudio", "/ark/api/v3"
 _SHOWN = 50
 # A key that is accepted and has no money, and one that is no longer accepted.
 _PENNILESS, _EXPIRED = "sk-sim-broke", "sk-sim-expired"
@@ -52,7 +53,8 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
         yield
         state.close()
 
-    routes = [*_sudashui_routes(state, files), *_senseaudio_routes(state, files), *_Control(state, files).routes()]
+    sides = (_sudashui_routes, _senseaudio_routes, _ark_routes)
+    routes = [*(route for side in sides for route in side(state, files)), *_Control(state, files).routes()]
     app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Heads, purse=state.purse)])
     app.state.simulator = state
     return app
@@ -106,6 +108,26 @@ def _senseaudio_routes(state: SimulatorState, files: Files) -> list[Route]:
         on(f"{SENSE_FILES}/video/{{file_id}}", "GET", "download", files.senseaudio_file, None),
         on(marked, "GET", "download", files.senseaudio_file, None),
         on(f"{SENSE_FILES}/image/{{name}}", "GET", "asset", files.senseaudio_image, None),
+    ]
+
+
+def _ark_routes(state: SimulatorState, files: Files) -> list[Route]:
+    side = ark.Ark(state, files)
+
+    on, key = partial(_route, state, "ark", ark.FAULT_ANSWERS), ark.refused
+
+    async def lost(_: Request) -> Response:
+        return respond(ark.wrong_address())
+
+    tasks = f"{ARK}/contents/generations/tasks"
+    return [
+        on(tasks, "POST", "create", side.create, key),
+        on(tasks, "GET", "list", side.list, key),
+        on(f"{tasks}/{{task_id}}", "GET", "status", side.status, key),
+        on(f"{tasks}/{{task_id}}", "DELETE", "delete", side.delete, key),
+        on(f"{ARK_FILES}/{{name}}.mp4", "GET", "download", files.ark_file, None),
+        on(f"{ARK_FILES}/{{name}}.jpeg", "GET", "cover", files.ark_file, None),
+        Route("/ark/{rest:path}", lost, methods=["GET", "POST", "DELETE"]),
     ]
 
 
@@ -272,8 +294,9 @@ class _Control:
         base, billed = html.escape(Call(request).origin), self._state.billed
         return page(
             f"<body><h1>genvideo simulator</h1><p>Sudashui <code>{base}{SUDASHUI}</code>, files "
-            f"<code>{base}{FILES}/</code> · SenseAudio <code>{base}{SENSEAUDIO}</code> · keys start with "
-            f"<code>sk-sim</code> · {billed} generations billed · <a href='/_sim/state'>state</a></p>"
+            f"<code>{base}{FILES}/</code> · SenseAudio <code>{base}{SENSEAUDIO}</code> · Ark "
+            f"<code>{base}{ARK}</code> · keys start with <code>sk-sim</code> · {billed} generations billed · "
+            f"<a href='/_sim/state'>state</a></p>"
             f"<table>{head}{rows}</table></body>",
         )
 

@@ -13,13 +13,13 @@ from pydantic import ConfigDict, Field
 from pydantic.dataclasses import dataclass
 
 _MONEY = ("usage", "log", "billing", "pricing", "site")
-OPERATIONS = ("create", "status", "upload", "download", "cover", "asset", "models", *_MONEY)
+OPERATIONS = ("create", "status", "list", "delete", "upload", "download", "cover", "asset", "models", *_MONEY)
 """What a call is; `download` is a clip, `asset` an upload that is read back, `billing` the dashboard."""
 
 KINDS: dict[str, tuple[str, ...]] = {
     # The wire breaks.
     "lost_before": OPERATIONS,  # connection cut before anything was done; params: reset (true: RST, false: FIN)
-    "lost_after": ("create", "upload"),  # done and billed, then cut without an answer; params: reset
+    "lost_after": ("create", "upload", "delete"),  # done and billed, then cut without an answer; params: reset
     "cut_answer": ("create",),  # done and billed, then the answer's head without its body
     "timeout": OPERATIONS,  # no answer until the client gives up; params: accepted, seconds
     "late": OPERATIONS,  # the right answer after params: seconds (0.5)
@@ -32,7 +32,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     # The provider refuses.
     "quota": ("create",),
     "concurrency": ("create",),
-    "not_found": ("status",),
+    "not_found": ("status", "delete"),
     # The task goes another way.
     "moderation": ("create",),  # the task ends as failed; params: reason, message
     "empty_creations": ("status",),  # success without a link; only answers that report success are hit
@@ -58,7 +58,7 @@ class Fault:
         op: One of `OPERATIONS`, or `*` for all that the kind knows.
         times: How many calls are hit before it is over; None = until it is removed.
         rate: Probability from 0 to 1 that a matching call is hit.
-        provider: `sudashui` or `senseaudio`; None = both.
+        provider: `sudashui`, `senseaudio` or `ark`; None = all.
         match: Only calls that mention this text: part of the prompt, of the task id, of the path.
         params: Facts of the kind, see the comments in `KINDS`.
     """
@@ -82,7 +82,7 @@ class Fault:
 
         Args:
             op: What is asked.
-            provider: `sudashui` or `senseaudio`.
+            provider: `sudashui`, `senseaudio` or `ark`.
             text: What `match` looks into.
         """
         return (

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+import binascii
+import io
 import re
+import secrets
 import urllib.parse
+import uuid
 from collections.abc import Callable
+from datetime import datetime, timezone
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -15,13 +21,18 @@ from starlette.responses import Response
 
 from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size
 from prefect_genvideo.simulator.rules import UPLOAD_LIMITS
-from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Task, Upload
-from prefect_genvideo.simulator.wire import EXPIRED_XML, Call, FileResponse, respond
+from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Upload
+from prefect_genvideo.simulator.tasks import Task
+from prefect_genvideo.simulator.wire import EXPIRED_XML, Answer, Call, FileResponse, respond
 
 FILES = "/sudashui-files"
 """Path of Sudashui's file host."""
 SENSE_FILES = "/senseaudio-files"
 """Path of SenseAudio's file host."""
+ARK_FILES = "/ark-files"
+"""Path of Ark's object store."""
+_TOS_TIME = "%Y%m%dT%H%M%SZ"
+_DATA_URL = re.compile(r"data:((?:image|audio)/[a-z0-9+.\-]+);base64,(.*)", re.DOTALL)
 _MB = 1024 * 1024
 _TOO_LARGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
 
@@ -83,6 +94,55 @@ class Files:
         query, path = call.request.query_params, urllib.parse.quote(call.request.scope["path"])
         return self.state.link_is_good(kind, path, query.get("expires", ""), query.get("sig", ""))
 
+    def ark_paths(self, task: Task) -> tuple[str, str]:
+        """Paths of the clip and of its last frame, signed when the task was over, as links of TOS look."""
+        since, life = int(task.done_at or task.created), int(self.state.result_lifetime("ark"))
+        at = datetime.fromtimestamp(since, tz=timezone.utc)
+
+        def signed(name: str) -> str:
+            path = f"{ARK_FILES}/{task.file_id}{name}"
+            sig = self.state.signature("result", path, str(since + life))
+            facts = f"X-Tos-Date={at:{_TOS_TIME}}&X-Tos-Expires={life}&X-Tos-SignedHeaders=host&X-Tos-Signature={sig}"
+            return f"{path}?X-Tos-Algorithm=TOS4-HMAC-SHA256&{facts}"
+
+        return signed(".mp4"), signed("_last.jpeg")
+
+    async def ark_file(self, call: Call) -> Response:
+        """Serve a clip, or its picture where that is asked for, while its link lives."""
+        query, path = call.request.query_params, call.request.scope["path"]
+        try:
+            since = datetime.strptime(query.get("X-Tos-Date", ""), _TOS_TIME).replace(tzinfo=timezone.utc)
+            expires = str(int(since.timestamp()) + int(query.get("X-Tos-Expires", "")))
+        except ValueError:
+            expires = ""
+        if not self.state.link_is_good("result", path, expires, query.get("X-Tos-Signature", "")):
+            return respond(tos_expired())
+        file_id = str(call.request.path_params["name"]).removesuffix("_last")
+        return await self._sent_result(call, self.state.files.get(file_id), cover=path.endswith(".jpeg"))
+
+    async def keep_inline(self, link: str, origin: str) -> str | None:
+        """Store what comes as a data URL, and return a link of our own; other links as they are.
+
+        Args:
+            link: What stands in a request.
+            origin: Scheme and host of the link that is made.
+
+        Returns:
+            None if the data are broken, or the link is ours and dead.
+        """
+        if self.link_is_dead(link):
+            return None
+        found = _DATA_URL.match(link)
+        if found is None:
+            return link
+        try:
+            data = io.BytesIO(base64.b64decode(found.group(2), validate=True))
+        except binascii.Error:
+            return None
+        keep = partial(self.state.keep, str(uuid.uuid4()), found.group(1), data, folder="image")
+        upload = await anyio.to_thread.run_sync(keep)
+        return f"{origin}{SENSE_FILES}/{upload.name}"
+
     async def senseaudio_file(self, call: Call) -> Response:
         """Serve a SenseAudio result; the links carry no signature and, without watermark, no extension."""
         task = self.state.files.get(str(call.request.path_params["file_id"]).removesuffix(".mp4"))
@@ -94,7 +154,7 @@ class Files:
 
     async def _sent_result(self, call: Call, task: Task | None, *, cover: bool = False) -> Response:
         """Render the clip or the cover if nobody asked before, and send it."""
-        if task is None or not task.done or task.failed:
+        if task is None or not task.has_film:
             return not_found()
         spec, size = self.spec(task), self.state.config.clip_bytes
         work: Callable[[], Content] = partial(self.cache.cover, spec) if cover else partial(self.cache.clip, spec, size)
@@ -161,6 +221,12 @@ class Side:
 
     def __init__(self, state: SimulatorState, files: Files) -> None:
         self.state, self.files = state, files
+
+
+def tos_expired() -> Answer:
+    """What TOS says of a link that is dead."""
+    ids = {"RequestId": secrets.token_hex(16), "HostId": secrets.token_hex(8)}
+    return 403, {"Code": "AccessDenied", **ids, "Message": "Request has expired", "EC": "0003-00000000"}
 
 
 def not_found() -> Response:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from starlette.responses import Response
 
 if TYPE_CHECKING:
-    from prefect_genvideo.simulator.state import Task
+    from prefect_genvideo.simulator.tasks import Task
 
 Json = dict[str, Any]
 End = Literal["saved", "refused", "failed", "unknown"]

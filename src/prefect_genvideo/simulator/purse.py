@@ -22,7 +22,7 @@ from pydantic import ConfigDict
 from prefect_genvideo.simulator.config import changed
 
 if TYPE_CHECKING:
-    from prefect_genvideo.simulator.state import Task
+    from prefect_genvideo.simulator.tasks import Task
 
 Endpoint = Literal["usage", "log", "dashboard", "pricing", "status"]
 """What can be absent."""

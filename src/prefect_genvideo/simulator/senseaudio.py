@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
-import io
 import json
-import re
-import uuid
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import Any, cast
 
-import anyio.to_thread
 from starlette.responses import Response
 
 from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.files import SENSE_FILES, Side
 from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
-from prefect_genvideo.simulator.state import Task, Wanted
+from prefect_genvideo.simulator.tasks import Task, Wanted
 from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
-_DATA_URL = re.compile(r"data:(image/[a-z+.\-]+);base64,(.*)", re.DOTALL)
 _IMAGE_ROLES = ("first_frame", "reference", "last_frame")
 
 
@@ -91,22 +83,13 @@ class SenseAudio(Side):
             self.state.doom(task, str(facts.get("reason", "内容审核未通过")), facts.get("message"))
         return respond((200, {"task_id": task.task_id}))
 
-    async def _without_inline_data(self, content: list[dict[str, Any]], base: str) -> list[dict[str, Any]] | None:
+    async def _without_inline_data(self, content: list[dict[str, Any]], origin: str) -> list[dict[str, Any]] | None:
         """Replace data URLs by links of our own, as the real answers show them; None if one is broken."""
         stored: list[dict[str, Any]] = []
         for item in content:
-            url = str(item.get("url", ""))
-            if self.files.link_is_dead(url):
+            url = await self.files.keep_inline(str(item.get("url", "")), origin)
+            if url is None:
                 return None
-            if found := _DATA_URL.match(url):
-                try:
-                    data = io.BytesIO(base64.b64decode(found.group(2), validate=True))
-                except binascii.Error:
-                    return None
-                upload = await anyio.to_thread.run_sync(
-                    partial(self.state.keep, str(uuid.uuid4()), found.group(1), data, folder="image")
-                )
-                url = f"{base}{SENSE_FILES}/{upload.name}"
             stored.append({**item, "url": url} if "url" in item else item)
         return stored
 

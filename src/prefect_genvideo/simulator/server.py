@@ -14,7 +14,7 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from prefect_genvideo.simulator.app import SENSEAUDIO, SUDASHUI, create_app
+from prefect_genvideo.simulator.app import ARK, SENSEAUDIO, SUDASHUI, create_app
 from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.files import FILES
 from prefect_genvideo.simulator.purse import MoneyManner
@@ -96,6 +96,11 @@ class Simulator(SimulatorState):
     def senseaudio_url(self) -> str:
         """Base URL of the SenseAudio API."""
         return f"{self.url}{SENSEAUDIO}"
+
+    @property
+    def ark_url(self) -> str:
+        """Base URL of the Ark API, with its `/api/v3`."""
+        return f"{self.url}{ARK}"
 
     def speak(self, **chosen: str) -> dict[str, str]:
         """Answer in another manner of the field, e.g. `speak(create="wrapped", status="link_late")`.
@@ -208,6 +213,7 @@ def usage(simulator: Simulator) -> str:
   Sudashui     base_url   {simulator.sudashui_url}
                files_url  {simulator.sudashui_files_url}
   SenseAudio   base_url   {simulator.senseaudio_url}
+  Ark          base_url   {simulator.ark_url}
   api_key      {simulator.key}    any key that starts with sk-sim is one account
                sk-sim-broke has no money, sk-sim-expired is refused
 

@@ -8,14 +8,13 @@ import math
 import random
 import secrets
 import shutil
-import string
 import tempfile
 import threading
 import time
 import uuid
 from collections import Counter
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -24,87 +23,13 @@ from prefect_genvideo.simulator.config import SimulatorConfig, changed
 from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
 from prefect_genvideo.simulator.purse import Purse
+from prefect_genvideo.simulator.tasks import TASK_IDS, Task, Wanted
 
-STAGE_NAMES = ("stored", "submitted", "queued", "running", "done")
-"""Words for the stages of `clock`, by number."""
-_ALPHABET = string.ascii_letters + string.digits
 _COPY_CHUNK = 1024 * 1024
+# Seconds that result links live.
+_LINK_LIVES = {"sudashui": 3600.0, "ark": 86_400.0}
 
 LinkKind = Literal["result", "upload"]
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """One generation in terms that both sides share.
-
-    Attributes:
-        seconds: Asked length of the clip.
-        ratio: e.g. `16:9` or `adaptive`.
-        resolution: e.g. `720p`.
-        images: Links of the pictures, the first frame or `@image1` being first.
-        request: The body as it came, inline data shortened.
-    """
-
-    model: str
-    prompt: str
-    seconds: float
-    ratio: str
-    resolution: str
-    images: tuple[str, ...] = ()
-    request: Mapping[str, Any] = field(default_factory=dict[str, Any])
-
-
-@dataclass
-class Task:
-    """One generation that was accepted, and so is paid.
-
-    Attributes:
-        created: Unix time.
-        run_s: Seconds it takes with the `time` clock.
-        stage: See `clock`: 0 stored … 4 done.
-        reason: Why it failed, in the provider's words; only meaningful when `failed`.
-        message: The longer text that goes with the reason.
-        started_at: Unix time when it began to run; None before that.
-        done_at: Unix time when it was over; None while it is not.
-        seen_done_at: Unix time of the first query that reported the end.
-        end_polls: Queries that reported the end.
-    """
-
-    task_id: str
-    provider: str
-    account: str
-    wanted: Wanted
-    row_id: int
-    record_id: str
-    file_id: str
-    created: float
-    started_mono: float
-    run_s: float
-    stage: int = clock.STORED
-    failed: bool = False
-    reason: str = ""
-    message: str = ""
-    polls: int = 0
-    downloads: int = 0
-    started_at: float | None = None
-    done_at: float | None = None
-    seen_done_at: float | None = None
-    end_polls: int = 0
-
-    @property
-    def done(self) -> bool:
-        """Whether the provider has said its last word."""
-        return self.stage == clock.DONE
-
-    @property
-    def state(self) -> str:
-        """`stored`, `submitted`, `queued`, `running`, `succeeded` or `failed`."""
-        return ("failed" if self.failed else "succeeded") if self.done else STAGE_NAMES[self.stage]
-
-    def to_json(self) -> dict[str, Any]:
-        """All facts as JSON types."""
-        facts = asdict(self)
-        return {**facts.pop("wanted"), **facts, "state": self.state}
 
 
 @dataclass(frozen=True)
@@ -127,6 +52,7 @@ class SimulatorState:
 
     Attributes:
         by_account: Generations that were accepted, by key.
+        tokens: What successes were billed, by key, where tokens are billed.
         calls: HTTP calls so far by operation: `create`, `status`, `download` …
         downloads: Clips that began to be sent.
     """
@@ -158,6 +84,8 @@ class SimulatorState:
             self.uploads: dict[str, Upload] = {}
             self.calls: Counter[str] = Counter()
             self.by_account: Counter[str] = Counter()
+            self.tokens: Counter[str] = Counter()
+            self._listed: dict[str, float] = {}
             self._open: dict[str, set[str]] = {}
             self.downloads = 0
             self.bytes_sent = 0
@@ -199,16 +127,15 @@ class SimulatorState:
         """Make and bill one task.
 
         Args:
-            provider: `sudashui` or `senseaudio`.
+            provider: One of `TASK_IDS`.
             account: The key that pays.
             wanted: What was asked for.
         """
         with self._lock:
             number = len(self.by_id)
             record, file_id = str(uuid.uuid4()), str(uuid.uuid4())
-            chars = "".join(secrets.choice(_ALPHABET) for _ in range(32))
             task = Task(
-                task_id=f"task_{chars}" if provider == "sudashui" else str(uuid.uuid4()),
+                task_id=TASK_IDS[provider](),
                 provider=provider,
                 account=account,
                 wanted=wanted,
@@ -240,7 +167,61 @@ class SimulatorState:
             account: The key that asks.
         """
         task = self.by_id.get(task_id)
-        return task if task is not None and task.account == account else None
+        return task if task is not None and task.account == account and self._is_known(task) else None
+
+    def of(self, provider: str, account: str) -> list[Task]:
+        """What a key may see at one side, newest first, as it stands now.
+
+        Args:
+            provider: One of `TASK_IDS`.
+            account: The key that asks.
+        """
+        with self._lock:
+            found = [task for task in self.by_id.values() if (task.provider, task.account) == (provider, account)]
+            for task in found:
+                self._move(task)
+            return [task for task in reversed(found) if self._is_known(task)]
+
+    def lists_too_often(self, account: str) -> bool:
+        """Whether a key asks for its list again too soon; else this counts as a question."""
+        with self._lock:
+            now = self._monotonic()
+            soon = now < self._listed.get(account, -math.inf) + self.config.list_every_s
+            if not soon:
+                self._listed[account] = now
+            return soon
+
+    def _is_known(self, task: Task) -> bool:
+        if task.provider != "ark":
+            return True
+        life = self.config.record_lifetime_s / (7 if task.ended_as == "cancelled" else 1)
+        return not task.deleted and time.time() < task.created + life
+
+    def take_back(self, task: Task) -> bool:
+        """Cancel a task that waits, or forget one that is over; False where neither is possible.
+
+        What is cancelled costs nothing. What is forgotten is paid, and its file is gone.
+        """
+        with self._lock:
+            self._move(task)
+            if task.stage == clock.RUNNING or task.ended_as == "cancelled":
+                return False
+            if task.done:
+                task.deleted = True
+            else:
+                self.by_account[task.account] -= 1
+                self._end(task, "cancelled")
+            return True
+
+    def expire(self, task_id: str) -> Task:
+        """End a task as one that waited or ran too long. Raises `KeyError` for an unknown id."""
+        with self._lock:
+            return self._end(self.by_id[task_id], "expired")
+
+    def _end(self, task: Task, word: str) -> Task:
+        task.ended_as = word
+        self.doom(task, word)
+        return self._set(task, clock.DONE)
 
     def poll(self, task: Task) -> Task:
         """Count one query and move the task on as the clock says."""
@@ -310,6 +291,8 @@ class SimulatorState:
         if stage == clock.DONE and not task.done:
             task.done_at = min(now, task.created + task.run_s) if timed else now
             self._open.get(task.account, set[str]()).discard(task.task_id)
+            if task.wanted.tokens and not task.failed:
+                self.tokens[task.account] += task.wanted.tokens
         task.stage = stage
         return task
 
@@ -323,9 +306,14 @@ class SimulatorState:
             path: Path of the link.
         """
         config = self.config
-        lifetime = config.link_lifetime_s if kind == "result" else config.upload_lifetime_s
+        lifetime = config.upload_lifetime_s if kind == "upload" else self.result_lifetime("sudashui")
         expires = math.ceil(time.time() + lifetime) if lifetime else 0
-        return f"expires={expires}&sig={self._signature(kind, path, str(expires))}"
+        return f"expires={expires}&sig={self.signature(kind, path, str(expires))}"
+
+    def result_lifetime(self, provider: str) -> float:
+        """Seconds that a side's result links live."""
+        chosen = self.config.link_lifetime_s
+        return _LINK_LIVES[provider] if chosen is None else chosen
 
     def link_is_good(self, kind: LinkKind, path: str, expires: str, sig: str) -> bool:
         """Whether the link is ours, unchanged and still alive.
@@ -337,14 +325,21 @@ class SimulatorState:
             sig: Signature, as it stands in the link.
         """
         alive = expires.isdigit() and time.time() < int(expires)
-        return alive and hmac.compare_digest(sig, self._signature(kind, path, expires))
+        return alive and hmac.compare_digest(sig, self.signature(kind, path, expires))
 
     def expire_links(self, kind: LinkKind = "result") -> None:
         """Let every link that was given out so far be refused from now on."""
         with self._lock:
             self._link_ages[kind] += 1
 
-    def _signature(self, kind: LinkKind, path: str, expires: str) -> str:
+    def signature(self, kind: LinkKind, path: str, expires: str) -> str:
+        """What a link of ours carries, until links are made to expire.
+
+        Args:
+            kind: A result's or an upload's link.
+            path: Path of the link.
+            expires: Unix time, as it stands in the link.
+        """
         text = f"{kind}\n{self._link_ages[kind]}\n{path}\n{expires}"
         return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:40]
 
@@ -385,6 +380,7 @@ class SimulatorState:
             return {
                 "billed": self.billed,
                 "by_account": dict(self.by_account),
+                "tokens": dict(self.tokens),
                 "calls": dict(self.calls),
                 "downloads": self.downloads,
                 "bytes_sent": self.bytes_sent,

@@ -14,7 +14,7 @@ from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.faults import ON_SUCCESS_ONLY
 from prefect_genvideo.simulator.files import Side
 from prefect_genvideo.simulator.rules import SUDASHUI_MODELS, sudashui_problem
-from prefect_genvideo.simulator.state import Task, Wanted
+from prefect_genvideo.simulator.tasks import Task, Wanted
 from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
 
 WEB_PAGE = "<!doctype html><html><head><title>New API</title></head><body></body></html>"
