@@ -9,6 +9,7 @@ import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.providers import (
+    ArkClient,
     SenseAudioClient,
     SudashuiClient,
     VideoClient,
@@ -92,7 +93,8 @@ def test_the_built_in_providers_are_known_by_name() -> None:
     """Also while the package is not installed."""
     assert get_provider("sudashui") is SudashuiClient
     assert get_provider("senseaudio") is SenseAudioClient
-    assert {"sudashui", "senseaudio"} <= set(provider_names())
+    assert get_provider("ark") is ArkClient
+    assert {"sudashui", "senseaudio", "ark"} <= set(provider_names())
 
 
 class Plugin(SudashuiClient):
@@ -114,7 +116,7 @@ def test_a_plugin_joins_by_its_entry_point(monkeypatch: pytest.MonkeyPatch) -> N
     """The same one listed twice is one."""
     install(monkeypatch, ("plugin", "Plugin"), ("plugin", "Plugin"))
     assert get_provider("plugin") is Plugin
-    assert provider_names() == ["plugin", "senseaudio", "sudashui"]
+    assert provider_names() == ["ark", "plugin", "senseaudio", "sudashui"]
 
 
 def test_a_plugin_does_not_replace_a_built_in_provider(monkeypatch: pytest.MonkeyPatch) -> None:

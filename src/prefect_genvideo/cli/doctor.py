@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from uuid import uuid4
 from cyclopts import Parameter
 
 from prefect_genvideo.cli.console import FAILED, command, give
-from prefect_genvideo.cli.targets import credentials_from, destination_from
+from prefect_genvideo.cli.targets import credentials_from, destination_from, providers_with_keys
 from prefect_genvideo.errors import GenVideoError, counted, redact
 from prefect_genvideo.storage.base import TAGS_REFUSED
 
@@ -70,9 +69,11 @@ async def doctor(
 
 
 async def _findings(provider: list[str] | None, credentials: str | None, at: str | None) -> AsyncIterator[Finding]:
+    from prefect_genvideo.providers import provider_names
+
     yield _installation()
     yield await _server()
-    for name in provider if provider is not None else _with_keys():
+    for name in provider if provider is not None else providers_with_keys(provider_names()):
         async for one in _account(name, credentials):
             yield one
     if at is None:
@@ -117,22 +118,6 @@ async def _server() -> Finding:
         why = f"{shown} is Prefect {running}, this is {version('prefect')}"
         return Finding("server", "warn", why, "let the server be at least as new as its clients")
     return Finding("server", "ok", f"{shown} answers ({answered}), Prefect {running}")
-
-
-def _with_keys() -> list[str]:
-    """Providers whose key the environment has."""
-    from prefect_genvideo.blocks import credentials_type
-    from prefect_genvideo.providers import provider_names
-
-    found: list[str] = []
-    for name in provider_names():
-        try:
-            variable = credentials_type(name).environment()["api_key"]
-        except (GenVideoError, KeyError):
-            continue
-        if os.environ.get(variable):
-            found.append(name)
-    return found
 
 
 async def _account(name: str, credentials: str | None) -> AsyncIterator[Finding]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from prefect_genvideo.errors import AuthenticationError, InvalidRequestError
+from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def provider_of(model: str) -> str:
-    """Name of the one provider that documents this model.
+    """Name of the one provider that documents this model; of several, of the one whose key the environment has.
 
     Raises:
         InvalidRequestError: None or several of them do; the caller has to say which one is meant.
@@ -26,11 +27,28 @@ def provider_of(model: str) -> str:
     from prefect_genvideo.providers import get_provider, provider_names
 
     found = [name for name in provider_names() if model in get_provider(name).documented_models]
+    if len(found) > 1:
+        found = providers_with_keys(found) or found
     if len(found) == 1:
         return found[0]
     limit = f"with --provider, one of {', '.join(found or provider_names())}"
     problem = Problem("model", model or "(none)", limit, "genvideo")
     raise InvalidRequestError("The provider is not known from the model's name.", problems=[problem])
+
+
+def providers_with_keys(names: Iterable[str]) -> list[str]:
+    """Those of the providers whose key the environment has."""
+    from prefect_genvideo.blocks import credentials_type
+
+    found: list[str] = []
+    for name in names:
+        try:
+            variable = credentials_type(name).environment()["api_key"]
+        except (GenVideoError, KeyError):
+            continue
+        if os.environ.get(variable):
+            found.append(name)
+    return found
 
 
 def credentials_from(provider: str, block: str | None) -> Any:
@@ -120,7 +138,7 @@ async def providers_of(manifest: str, home: ObjectStore, provider: str | None) -
     for row in found.rows:
         named += [one.provider or provider or provider_of(one.request.model) for one in row.alternatives()]
     if not named:  # whatever is wrong with the rows is told by the flow, all of it
-        named = provider_names()[:1]
+        named = (providers_with_keys(provider_names()) or provider_names())[:1]
     return list(dict.fromkeys(named))
 
 

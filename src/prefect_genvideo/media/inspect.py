@@ -27,7 +27,7 @@ from prefect_genvideo.media.mp4 import read_mp4
 __all__ = ["MediaInfo", "MediaKind", "asset_kind", "inspect_bytes", "inspect_file", "sniff", "split_data_url"]
 
 MediaKind = Literal["image", "video", "audio"]
-AssetKind = Literal["http", "s3", "data", "local"]
+AssetKind = Literal["http", "s3", "data", "asset", "local"]
 
 # Bytes hashed at a time.
 _CHUNK = 1024 * 1024
@@ -39,6 +39,7 @@ _ASSET_SCHEMES: tuple[tuple[str, AssetKind], ...] = (
     ("https://", "http"),
     ("s3://", "s3"),
     ("data:", "data"),
+    ("asset://", "asset"),
 )
 
 
@@ -68,7 +69,7 @@ class MediaInfo:
 
 
 def asset_kind(text: str) -> AssetKind:
-    """How an asset string is to be fetched: `http`, `s3`, `data`, else it is a `local` path."""
+    """How an asset is fetched: `http`, `s3`, `data`, by the provider itself (`asset`), else from a `local` path."""
     lowered = text[:8].lower()
     for scheme, kind in _ASSET_SCHEMES:
         if lowered.startswith(scheme):

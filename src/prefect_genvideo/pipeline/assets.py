@@ -155,7 +155,7 @@ async def make_fetchable(
             return name, asset
         if client.uploads:
             return name, await upload(source)
-        if name in references.files and references.media[name].kind != "image":
+        if name in references.files and references.media[name].kind not in client.inlines:
             return name, await _presigned_reference(client, store, name, references)
         return name, source
 

@@ -1,6 +1,8 @@
 """Providers of generated videos: what each one's HTTP API is asked, what its answers mean, and how to find one."""
 
 from prefect_genvideo.providers.account import checked_address, checked_key
+from prefect_genvideo.providers.ark.client import ArkClient
+from prefect_genvideo.providers.ark.tasks import TaskPage
 from prefect_genvideo.providers.assets import not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import CREATED_WITHOUT_ID, Facts, Row
@@ -37,6 +39,7 @@ __all__ = [
     "ENTRY_POINT_GROUP",
     "NOT_SENT",
     "AccountLog",
+    "ArkClient",
     "Balance",
     "Facts",
     "FoundCreate",
@@ -56,6 +59,7 @@ __all__ = [
     "Site",
     "SudashuiClient",
     "TaskMoney",
+    "TaskPage",
     "ToldClip",
     "ToldCost",
     "VideoClient",

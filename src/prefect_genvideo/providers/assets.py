@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
+from pathlib import Path
 
 from prefect_genvideo.errors import InvalidRequestError, shown
-from prefect_genvideo.media.inspect import MediaInfo, asset_kind, inspect_bytes, inspect_file, split_data_url
+from prefect_genvideo.media.inspect import (
+    MediaInfo,
+    asset_kind,
+    inspect_bytes,
+    inspect_file,
+    sniff,
+    split_data_url,
+)
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.providers.answers import is_link
 
@@ -16,14 +25,19 @@ _FORMS = "http(s) link with a host, s3://bucket/key, data URL or local path"
 # Longest beginning of a data URL that is looked at for its media type.
 _DATA_HEAD = 100
 _SOURCE = "VideoRequest: assets"
+# Ids that a provider resolves by itself, e.g. of Ark's library of assets.
+_ASSET_ID = re.compile(r"asset://[A-Za-z0-9_-]{1,200}", re.IGNORECASE)
 
 
-def gather(request: VideoRequest, known: Mapping[str, MediaInfo]) -> tuple[dict[str, MediaInfo], list[Problem]]:
+def gather(
+    request: VideoRequest, known: Mapping[str, MediaInfo], *, takes_asset_ids: bool = False
+) -> tuple[dict[str, MediaInfo], list[Problem]]:
     """Look at every asset.
 
     Args:
         request: The request.
         known: Facts found elsewhere, keyed as in `request.assets()`; those assets are not looked at again.
+        takes_asset_ids: Whether `asset://` ids of the provider's own library will do.
 
     Returns:
         The facts by field, and what is wrong with the strings or with the files they name.
@@ -33,6 +47,8 @@ def gather(request: VideoRequest, known: Mapping[str, MediaInfo]) -> tuple[dict[
     for field, text in request.assets().items():
         if field in known:
             facts[field] = known[field]
+            continue
+        if takes_asset_ids and _ASSET_ID.fullmatch(text):
             continue
         limit, info = _look(text)
         if limit:
@@ -49,6 +65,34 @@ def not_links(request: VideoRequest) -> list[Problem]:
         for field, text in request.assets().items()
         if not is_link(text)
     ]
+
+
+def inlined(asset: str, provider: str) -> str:
+    """Return a local file or a data URL as a data URL in its strict form, however loosely it was written.
+
+    Args:
+        asset: Any asset; links and ids are returned as they are.
+        provider: Name for the error.
+
+    Raises:
+        InvalidRequestError: The file cannot be read.
+    """
+    kind = asset_kind(asset)
+    if kind == "data":
+        declared, data = split_data_url(asset)
+    elif kind == "local":
+        declared, data = "", _content_of(asset, provider)
+    else:
+        return asset
+    media_type = sniff(data[:64]) or declared or "application/octet-stream"
+    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
+
+
+def _content_of(path: str, provider: str) -> bytes:
+    try:
+        return Path(path).expanduser().read_bytes()
+    except (OSError, ValueError, RuntimeError):
+        raise InvalidRequestError(f"{path} cannot be read.", provider=provider, reason="unreadable file") from None
 
 
 def _shown(text: str) -> str:

@@ -22,7 +22,7 @@ import anyio.to_thread
 import httpx
 
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, UnknownOutcomeError
-from prefect_genvideo.media.inspect import asset_kind
+from prefect_genvideo.media.inspect import MediaKind, asset_kind
 from prefect_genvideo.models import Generation, Problem, UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers import http
@@ -57,6 +57,7 @@ class VideoClient(Billing):
         poll_floor: Seconds; the provider knows nothing newer in between.
         reports_queue: Whether `queued` really means that work has not begun; deadlines run from the start of work.
         upload_lifetime: How long an uploaded asset's link can be relied on; None without uploads.
+        inlines: Kinds of local files that go into a request as they are, where there are no uploads.
         default_base_url: Where the API is.
         documented_models: Models whose rules are known; others pass with the general rules only.
         default_model: Model of callers that name none; empty: they must name one.
@@ -68,6 +69,7 @@ class VideoClient(Billing):
     poll_floor: ClassVar[float]
     reports_queue: ClassVar[bool] = True
     upload_lifetime: ClassVar[timedelta | None] = None
+    inlines: ClassVar[frozenset[MediaKind]] = frozenset({"image"})
     default_base_url: ClassVar[str]
     documented_models: ClassVar[tuple[str, ...]] = ()
     default_model: ClassVar[str] = ""

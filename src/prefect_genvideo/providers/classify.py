@@ -321,7 +321,7 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
 IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 500), range(500, 600)
 """Classes of HTTP statuses."""
 
-WRONG_ADDRESS = "this is not the API's address (check the base URL, without /v1); nothing was made"
+WRONG_ADDRESS = "this is not the API's address (check the base URL); nothing was made"
 """What a redirect, a 404 without the API's envelope or a web page means."""
 
 REFUSED_BY_STATUS: tuple[Row, ...] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
@@ -18,9 +18,11 @@ class ModelKnowledge(ABC):
 
     Attributes:
         model_rules: What a user states of models beyond the built-in tables.
+        takes_asset_ids: Whether `asset://` ids of the provider's own library are assets here.
     """
 
     model_rules: ModelRules = ModelRules()
+    takes_asset_ids: ClassVar[bool] = False
 
     @abstractmethod
     def effective(self, request: VideoRequest) -> VideoRequest:
@@ -62,7 +64,7 @@ class ModelKnowledge(ABC):
                 are inspected here; links are taken on trust.
         """
         full = self.effective(request)
-        facts, problems = gather(full, media or {})
+        facts, problems = gather(full, media or {}, takes_asset_ids=self.takes_asset_ids)
         rules = layered(self.rules(full.model), self._stated(full.model))
         return problems + problems_of(rules, Wanted(full, facts))
 

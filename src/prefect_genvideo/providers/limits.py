@@ -40,6 +40,7 @@ class ModelLimits(BaseModel):
         videos: Most reference videos.
         audios: Most reference audios.
         references: Most references of all kinds together.
+        open_length: Whether it takes -1 for a duration that it chooses itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -55,6 +56,7 @@ class ModelLimits(BaseModel):
     videos: int | None = Field(default=None, ge=0)
     audios: int | None = Field(default=None, ge=0)
     references: int | None = Field(default=None, ge=0)
+    open_length: bool | None = None
 
     def rules(self, source: str, sections: Mapping[str, str] = MappingProxyType({})) -> tuple[Rule, ...]:
         """Return the limits as rules.
@@ -67,11 +69,12 @@ class ModelLimits(BaseModel):
 
     def _checks(self) -> Iterator[tuple[str, Check, str]]:
         if self.seconds:
-            yield "seconds", r.whole_seconds(self.seconds), seconds_in_words(self.seconds)
+            allowed, more = ((*self.seconds, -1), ", or -1") if self.open_length else (self.seconds, "")
+            yield "seconds", r.whole_seconds(allowed, required=False), seconds_in_words(self.seconds) + more
         for fact, field in (("aspect_ratios", "aspect_ratio"), ("resolutions", "resolution")):
-            allowed: tuple[str, ...] | None = getattr(self, fact)
-            if allowed:
-                yield fact, r.one_of(field, allowed, required=False), ", ".join(allowed)
+            words: tuple[str, ...] | None = getattr(self, fact)
+            if words:
+                yield fact, r.one_of(field, words, required=False), ", ".join(words)
         for fact in ("images", "videos", "audios"):
             most: int | None = getattr(self, fact)
             if most is not None:
@@ -104,7 +107,7 @@ class ModelLimits(BaseModel):
             usual: Default by field of the request, `duration`, `aspect_ratio` or `resolution`.
         """
         allowed: dict[str, tuple[Any, ...]] = {
-            "duration": tuple(sorted(self.seconds or ())),
+            "duration": (*sorted(self.seconds or ()), *((-1,) if self.seconds and self.open_length else ())),
             "aspect_ratio": self.aspect_ratios or (),
             "resolution": self.resolutions or (),
         }

@@ -13,6 +13,8 @@ from prefect_genvideo.providers.rules import Broken, Check, Wanted
 
 # Seconds; containers round to their own clock.
 _ROUNDING = 0.01
+# Bytes of the JSON around assets that travel inside a body.
+_BODY_SLACK = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -98,6 +100,23 @@ def seconds_together(lists: str, low: float, high: float) -> Check:
         complete = 0 < len(known) == len(getattr(wanted.request, lists))
         if total > high + _ROUNDING or (complete and total < low - _ROUNDING):
             yield lists, f"{total:.2f} s together"
+
+    return check
+
+
+def fit_inline(limit: int, *lists: str) -> Check:
+    """A body holds its text and these assets as base64, four bytes for every three.
+
+    Args:
+        limit: Bytes of the whole body.
+        lists: Lists of assets that travel inside it.
+    """
+
+    def check(wanted: Wanted) -> Iterator[Broken]:
+        packed = sum(-(-info.size // 3) * 4 for info in wanted.of(*lists).values())
+        size = packed + len(wanted.request.prompt.encode("utf-8", "replace")) + _BODY_SLACK
+        if size > limit:
+            yield lists[0], f"{size} bytes as a request body"
 
     return check
 

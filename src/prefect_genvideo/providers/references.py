@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from prefect_genvideo.errors import counted
 from prefect_genvideo.providers.rules import Broken, Check, Wanted
@@ -29,7 +29,7 @@ def references_exist() -> Check:
     def check(wanted: Wanted) -> Iterator[Broken]:
         request = wanted.request
         given = {"image": request.images, "video": request.videos, "audio": request.audios}
-        for found, kind, number in _references(request.prompt):
+        for found, kind, number in written(request.prompt):
             count = len(given[kind])
             if found == f"@{kind}{number}" and not 1 <= number <= count:
                 yield "prompt", f"{found} with {counted(count, kind)}"
@@ -41,14 +41,24 @@ def references_well_written() -> Check:
     """No reference is written in a way that the provider would take for plain text, such as `@Image1` or `@图片1`."""
 
     def check(wanted: Wanted) -> Iterator[Broken]:
-        for found, kind, number in _references(wanted.request.prompt):
+        for found, kind, number in written(wanted.request.prompt):
             if found != f"@{kind}{number}":
                 yield "prompt", f"{found}: write @{kind}{number}"
 
     return check
 
 
-def _references(prompt: str) -> Iterator[tuple[str, str, int]]:
+def rewritten(prompt: str, write: Callable[[str, int], str]) -> str:
+    """Return the prompt with every reference in the words of another API.
+
+    Args:
+        prompt: As the caller gave it.
+        write: Takes the kind (`image`, `video`, `audio`) and the number, and returns the words.
+    """
+    return _WRITTEN.sub(lambda match: write(_KIND_OF[match["word"].lower()], int(match["number"])), prompt)
+
+
+def written(prompt: str) -> Iterator[tuple[str, str, int]]:
     """Yield each reference once: as it is written, its kind and its number."""
     for match in {match[0]: match for match in _WRITTEN.finditer(prompt)}.values():
         yield match[0], _KIND_OF[match["word"].lower()], int(match["number"])

@@ -1,4 +1,4 @@
-"""Which providers there are: two built in, and those that other packages announce by entry points."""
+"""Which providers there are: three built in, and those that other packages announce by entry points."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Problem
+from prefect_genvideo.providers.ark.client import ArkClient
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.senseaudio.client import SenseAudioClient
 from prefect_genvideo.providers.sudashui.client import SudashuiClient
@@ -18,6 +19,7 @@ ENTRY_POINT_GROUP = "prefect_genvideo.providers"
 _BUILT_IN: dict[str, type[VideoClient]] = {
     SudashuiClient.name: SudashuiClient,
     SenseAudioClient.name: SenseAudioClient,
+    ArkClient.name: ArkClient,
 }
 
 KindT = TypeVar("KindT")

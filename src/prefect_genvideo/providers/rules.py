@@ -95,10 +95,17 @@ def _field(field: str, fine: Callable[[VideoRequest], object], shown_as: str | N
 # Duration, ratio, resolution
 
 
-def whole_seconds(allowed: Container[int]) -> Check:
-    """Duration is given and one of the allowed whole numbers."""
+def whole_seconds(allowed: Container[int], *, required: bool = True) -> Check:
+    """Duration is one of the allowed whole numbers.
+
+    Args:
+        allowed: Seconds.
+        required: Whether it must be given.
+    """
 
     def fine(seconds: object) -> bool:
+        if seconds is None:
+            return not required
         if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not math.isfinite(seconds):
             return False
         return seconds == int(seconds) and int(seconds) in allowed
@@ -231,6 +238,11 @@ def audio_accompanied() -> Check:
 def options_not(names: Container[str]) -> Check:
     """None of these vendor fields is given."""
     return _options(lambda name, _: name not in names)
+
+
+def options_of(names: Container[str]) -> Check:
+    """Only these vendor fields are given."""
+    return _options(lambda name, _: name in names)
 
 
 def options_only(known: Mapping[str, type]) -> Check:

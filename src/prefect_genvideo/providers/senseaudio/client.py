@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, ClassVar
 
-from prefect_genvideo.errors import GenVideoError, InvalidRequestError
-from prefect_genvideo.media.inspect import asset_kind, sniff, split_data_url
+from prefect_genvideo.errors import GenVideoError
+from prefect_genvideo.media.inspect import asset_kind
 from prefect_genvideo.models import Generation, Problem, VideoRequest
 from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text
-from prefect_genvideo.providers.assets import not_links
+from prefect_genvideo.providers.assets import inlined, not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.knowledge import with_defaults
@@ -145,33 +143,11 @@ def _content(request: VideoRequest) -> Iterator[JsonObject]:
     ]
     for image, role in images:
         if image:
-            yield {"type": "image", "url": _image_url(image), "role": role}
+            yield {"type": "image", "url": inlined(image, SenseAudioClient.name), "role": role}
     for video in request.videos:
         yield {"type": "video", "video_url": video}
     for audio in request.audios:
         yield {"type": "audio", "audio_url": audio}
-
-
-def _image_url(image: str) -> str:
-    """The link, or the content as a data URL in its strict form, however loosely it was written."""
-    kind = asset_kind(image)
-    if kind == "data":
-        declared, data = split_data_url(image)
-    elif kind == "local":
-        declared, data = "", _content_of(image)
-    else:
-        return image
-    media_type = sniff(data[:64]) or declared or "application/octet-stream"
-    return f"data:{media_type};base64,{base64.b64encode(data).decode('ascii')}"
-
-
-def _content_of(path: str) -> bytes:
-    try:
-        return Path(path).expanduser().read_bytes()
-    except (OSError, ValueError, RuntimeError):
-        raise InvalidRequestError(
-            f"SenseAudio: {path} cannot be read.", provider="senseaudio", reason="unreadable file"
-        ) from None
 
 
 def _vendor_fields(request: VideoRequest) -> JsonObject:

@@ -30,7 +30,6 @@ VIDEO_LIMIT = 50 * MB
 """Bytes of one reference video."""
 AUDIO_LIMIT = 15 * MB
 """Bytes of one reference audio."""
-_BODY_SLACK = 64 * 1024  # the JSON around the images
 
 SEEDANCE_2 = ("Seedance-2.0", "Seedance-2.0-Fast", "doubao-seedance-2-0-260128")
 """Names that take what Seedance 2.0 takes."""
@@ -69,14 +68,6 @@ def _specific_only(names: Sequence[str]) -> r.Check:
                 yield f"options.provider_specific.{name}", value
 
     return check
-
-
-def _body_fits(wanted: Wanted) -> Iterator[Broken]:
-    """Images travel inside the body as base64, four bytes for every three."""
-    packed = sum(-(-info.size // 3) * 4 for info in wanted.of("images", "frames").values())
-    size = packed + len(wanted.request.prompt.encode("utf-8", "replace")) + _BODY_SLACK
-    if size > BODY_LIMIT:
-        yield "images", f"{size} bytes as a request body"
 
 
 _IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif"})
@@ -222,7 +213,7 @@ GENERAL: tuple[Rule, ...] = (
     Rule(m.media_kind("frames", "image"), "an image", _DOC + "content 数组结构", "kind of frames"),
     Rule(m.media_kind("videos", "video"), "a video", _LATER, "kind of videos"),
     Rule(m.media_kind("audios", "audio"), "an audio file", _LATER, "kind of audios"),
-    Rule(_body_fits, f"{BODY_LIMIT} bytes for the whole body", _LATER),
+    Rule(m.fit_inline(BODY_LIMIT, "images", "frames"), f"{BODY_LIMIT} bytes for the whole body", _LATER),
 )
 """Limits of every model."""
 

@@ -1,0 +1,100 @@
+"""The account's tasks, a page at a time: what is asked, and how the answer is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+from urllib.parse import urlencode
+
+from prefect_genvideo.models import Generation
+from prefect_genvideo.providers.answers import JsonObject, as_id, as_list, as_number, as_object, parse_json
+from prefect_genvideo.providers.evidence import keyed
+from prefect_genvideo.providers.http import Reply
+
+# Bytes; a task object has one or two thousand.
+_LARGEST_CALLBACK = 1024 * 1024
+LARGEST_PAGE = 500
+"""Tasks of a page, and the last page's number."""
+
+
+@dataclass(frozen=True)
+class TaskPage:
+    """One page of the tasks of the last seven days.
+
+    Attributes:
+        total: Tasks on all pages; None where the answer does not say.
+        generations: The tasks of this page, in the order of the answer, which no document states.
+        unread: Entries of the page that name no task.
+    """
+
+    total: int | None = None
+    generations: tuple[Generation, ...] = ()
+    unread: int = 0
+
+
+def query(
+    page: int, page_size: int, status: str | None, model: str | None, task_ids: Iterable[str], service_tier: str | None
+) -> str:
+    """Return the query of a list.
+
+    Args:
+        page: From 1 on.
+        page_size: Tasks.
+        status: Only tasks with this status word.
+        model: Only tasks that were sent with this model or endpoint id.
+        task_ids: Only these.
+        service_tier: `default` or `flex`.
+    """
+    pairs = [("page_num", str(page)), ("page_size", str(page_size))]
+    filters = (("status", status), ("model", model), ("service_tier", service_tier))
+    pairs += [(f"filter.{name}", value) for name, value in filters if value]
+    pairs += [("filter.task_ids", task_id) for task_id in task_ids]  # a list with commas is refused
+    return urlencode(pairs)
+
+
+def items_of(reply: Reply) -> Sequence[Any] | None:
+    """Return the entries of a page; None where the answer holds no list of tasks."""
+    fields = keyed(reply.json) if 200 <= reply.status < 300 else {}
+    for place in (fields, keyed(fields.get("data")), keyed(fields.get("result"))):
+        if isinstance(place.get("items"), list):
+            return as_list(place["items"])
+        # A list without entries is nothing at all where Go writes it.
+        if "total" in place and as_number(place["total"]) == 0:
+            return ()
+    return None
+
+
+def total_of(reply: Reply) -> int | None:
+    """Return how many tasks all pages hold; None where the answer does not say."""
+    fields = keyed(reply.json)
+    places = (fields, keyed(fields.get("data")), keyed(fields.get("result")))
+    told = (as_number(place.get("total")) for place in places)
+    return next((int(number) for number in told if number is not None), None)
+
+
+def named(reply: Reply, items: Sequence[Any]) -> list[tuple[str, Reply]]:
+    """Return each entry with its id, as if it were the whole answer about that task.
+
+    Args:
+        reply: The page.
+        items: Its entries.
+    """
+    found = ((as_id(keyed(item).get("id")), item) for item in items)
+    return [(task_id, replace(reply, json=as_object(item))) for task_id, item in found if task_id]
+
+
+def row_of(answer: JsonObject) -> JsonObject:
+    """Return the fields of the task's own object, be it wrapped, with their names as `evidence.key_of` has them."""
+    fields = keyed(answer)
+    return fields if "status" in fields else keyed(fields.get("data")) or fields
+
+
+def as_reply(body: bytes) -> Reply:
+    """Return a callback's body as if it had been asked for."""
+    return Reply(status=200, body=body, json=parse_json(body[:_LARGEST_CALLBACK]))
+
+
+def named_in(answer: Any) -> str | None:
+    """Return the id of the task that an answer speaks of; None where it names none."""
+    return as_id(row_of(as_object(answer)).get("id"))
