@@ -13,11 +13,11 @@ from fnmatch import fnmatchcase
 from typing import Any
 from urllib.parse import urlsplit
 
-from prefect_genvideo.errors import counted
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import media_rules as m
 from prefect_genvideo.providers import references
 from prefect_genvideo.providers import rules as r
+from prefect_genvideo.providers.ark import checks as c
 from prefect_genvideo.providers.ark import options as o
 from prefect_genvideo.providers.limits import ModelLimits
 from prefect_genvideo.providers.rules import Broken, Rule, Wanted
@@ -26,16 +26,6 @@ _DOC = "Ark API: "
 _CREATE = _DOC + "创建视频生成任务"
 _MEDIA = _DOC + "content"
 
-MB = 1024 * 1024
-"""The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
-BODY_LIMIT = 64 * MB
-"""Bytes of a request."""
-IMAGE_LIMIT = 30 * MB
-"""Bytes of one image."""
-VIDEO_LIMIT = 200 * MB
-"""Bytes of one reference video."""
-AUDIO_LIMIT = 15 * MB
-"""Bytes of one reference audio."""
 FRAMES_PER_SECOND = 24
 """Of every model's output."""
 ASPECT_RATIOS = ("16:9", "4:3", "1:1", "3:4", "9:16", "21:9", "adaptive")
@@ -76,136 +66,13 @@ class Model:
         return (*self.limits.rules(_CREATE), o.only(self.options), *self.rules)
 
 
-# Checks of what belongs together
-
-
-def _content_given(wanted: Wanted) -> Iterator[Broken]:
-    if DRAFT not in wanted.request.options:
-        yield from r.content_given()(wanted)
-
-
-def _draft_alone(wanted: Wanted) -> Iterator[Broken]:
-    """What a draft has settled is not said again."""
-    request = wanted.request
-    if DRAFT not in request.options:
-        return
-    if request.prompt.strip():
-        yield "prompt", request.prompt
-    yield from r.absent("images", "videos", "audios", "first_frame", "last_frame", "duration", "aspect_ratio")(wanted)
-    for name in ("seed", "generate_audio", o.TASK_TYPE, "draft"):
-        if name in request.options:
-            yield f"options.{name}", request.options[name]
-
-
-def _final_resolution(wanted: Wanted) -> Iterator[Broken]:
-    if DRAFT in wanted.request.options and wanted.request.resolution not in (None, "1080p"):
-        yield "resolution", wanted.request.resolution
-
-
-def _draft_resolution(wanted: Wanted) -> Iterator[Broken]:
-    if wanted.request.options.get("draft") is True and wanted.request.resolution not in (None, "480p"):
-        yield "resolution", wanted.request.resolution
-
-
-def _frames_or_duration(wanted: Wanted) -> Iterator[Broken]:
-    if "frames" in wanted.request.options and wanted.request.duration is not None:
-        yield "duration", wanted.request.duration
-
-
-def _adaptive_frames(wanted: Wanted) -> Iterator[Broken]:
-    if wanted.request.mode == "frames" and wanted.request.aspect_ratio not in (None, "adaptive"):
-        yield "aspect_ratio", wanted.request.aspect_ratio
-
-
-def _adaptive_of_pictures(wanted: Wanted) -> Iterator[Broken]:
-    if wanted.request.aspect_ratio == "adaptive" and wanted.request.mode != "frames":
-        yield "aspect_ratio", "adaptive"
-
-
-def _edit(wanted: Wanted) -> Iterator[Broken]:
-    """Editing and extending take a video, whose ratio stays; the length of an edited one stays as well."""
-    request, task_type = wanted.request, wanted.request.options.get(o.TASK_TYPE)
-    if task_type not in ("edit", "extend"):
-        return
-    if not request.videos:
-        yield "videos", "(none)"
-    if request.aspect_ratio not in (None, "adaptive"):
-        yield "aspect_ratio", request.aspect_ratio
-    if task_type == "edit" and request.duration not in (None, -1):
-        yield "duration", request.duration
-
-
-def _still_camera(wanted: Wanted) -> Iterator[Broken]:
-    if "camera_fixed" in wanted.request.options and wanted.request.images:
-        yield "options.camera_fixed", wanted.request.options["camera_fixed"]
-
-
-def _references_exist(wanted: Wanted) -> Iterator[Broken]:
-    """Frames are numbered as images: by kind and order in `content`."""
-    request = wanted.request
-    frames = sum(1 for frame in (request.first_frame, request.last_frame) if frame)
-    given = {"image": len(request.images) + frames, "video": len(request.videos), "audio": len(request.audios)}
-    for found, kind, number in references.written(request.prompt):
-        if not 1 <= number <= given[kind]:
-            yield "prompt", f"{found} with {counted(given[kind], kind)}"
-
-
-def _retired(wanted: Wanted) -> Iterator[Broken]:
-    yield "model", wanted.request.model
-
-
-# Media
-
-_IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "image/tiff", "image/gif"})
-_LATER_IMAGES = _IMAGES | {"image/heic", "image/heif"}
-_VIDEOS = frozenset({"video/mp4", "video/quicktime"})
-_AUDIOS = frozenset({"audio/wav", "audio/mpeg"})
-# Refusals name 15.2 and 30.2 s as the limit where the documents say 15 and 30.
-_TOLERANCE = 0.2
-
-
-def _image_rules(allowed: frozenset[str], words: str) -> tuple[Rule, ...]:
-    return tuple(
-        rule
-        for lists in ("images", "frames")
-        for rule in (
-            Rule(m.media_types(lists, allowed), words, _MEDIA, f"kind of {lists}"),
-            Rule(m.within(lists, m.BYTES, 0, IMAGE_LIMIT), "at most 30 MB", _MEDIA),
-            Rule(m.within(lists, m.SIDES, 300, 6000), "300 to 6000 pixels a side", _MEDIA),
-            Rule(m.within(lists, m.SIDES_RATIO, 0.4, 2.5), "width to height from 0.4 to 2.5", _MEDIA),
-        )
-    )
-
-
-def _film_rules(longest: int) -> tuple[Rule, ...]:
-    """Limits of reference videos and audios, which last `longest` seconds at most, each and together."""
-    most = longest + _TOLERANCE
-    return (
-        Rule(m.media_types("videos", _VIDEOS), "mp4 or mov", _MEDIA, "kind of videos"),
-        Rule(m.within("videos", m.BYTES, 0, VIDEO_LIMIT), "at most 200 MB each", _MEDIA),
-        Rule(m.within("videos", m.SECONDS, 2, most), f"2 to {longest} seconds each", _MEDIA),
-        Rule(m.seconds_together("videos", 0, most), f"at most {longest} seconds together", _MEDIA),
-        Rule(m.within("videos", m.PIXELS, 407_696, 8_295_044), "407696 to 8295044 pixels", _MEDIA),
-        Rule(m.within("videos", m.SIDES, 300, 6000), "300 to 6000 pixels a side", _MEDIA),
-        Rule(m.within("videos", m.SIDES_RATIO, 0.4, 2.5), "width to height from 0.4 to 2.5", _MEDIA),
-        Rule(m.within("videos", m.RATE, 24, 60), "24 to 60 frames a second", _MEDIA),
-        Rule(m.media_types("audios", _AUDIOS), "wav or mp3", _MEDIA, "kind of audios"),
-        Rule(m.within("audios", m.BYTES, 0, AUDIO_LIMIT), "at most 15 MB each", _MEDIA),
-        Rule(m.within("audios", m.SECONDS, 2, most), f"2 to {longest} seconds each", _MEDIA),
-        Rule(m.seconds_together("audios", 0, most), f"at most {longest} seconds together", _MEDIA),
-    )
-
-
-_EARLY_IMAGES = _image_rules(_IMAGES, "jpeg, png, webp, bmp, tiff or gif")
-_ALL_IMAGES = _image_rules(_LATER_IMAGES, "jpeg, png, webp, bmp, tiff, gif, heic or heif")
-
 # Models
 
-_DRAFT_RULE = Rule(_draft_resolution, "480p for a draft", _CREATE)
+_DRAFT_RULE = Rule(c.draft_resolution, "480p for a draft", _CREATE)
 _ACCOMPANIED = Rule(
     r.audio_accompanied(), "with an image or a video: audio alone is refused", _CREATE, "audio by itself"
 )
-_STILL = Rule(_still_camera, "left out with reference images", _CREATE)
+_STILL = Rule(c.still_camera, "left out with reference images", _CREATE)
 
 SEEDANCE_2_5 = Model(
     limits=ModelLimits(
@@ -220,11 +87,11 @@ SEEDANCE_2_5 = Model(
     ),
     options=o.OF_ALL | {"generate_audio", "priority", "draft", DRAFT, "output_format", o.TASK_TYPE, "tools", "seed"},
     rules=(
-        Rule(_adaptive_frames, "adaptive with first_frame or last_frame", _CREATE),
-        Rule(_edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
+        Rule(c.adaptive_frames, "adaptive with first_frame or last_frame", _CREATE),
+        Rule(c.edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
         _DRAFT_RULE,
-        *_ALL_IMAGES,
-        *_film_rules(30),
+        *c.ALL_IMAGES,
+        *c.film_rules(30),
     ),
     edits=True,
 )
@@ -243,7 +110,7 @@ _SEEDANCE_2_0_LIMITS = ModelLimits(
 SEEDANCE_2_0 = Model(
     limits=_SEEDANCE_2_0_LIMITS,
     options=o.OF_ALL | {"generate_audio", "priority", "tools", "seed"},
-    rules=(_ACCOMPANIED, *_ALL_IMAGES, *_film_rules(15)),
+    rules=(_ACCOMPANIED, *c.ALL_IMAGES, *c.film_rules(15)),
 )
 """Seedance 2.0."""
 SEEDANCE_2_0_FAST = Model(
@@ -264,7 +131,7 @@ SEEDANCE_1_5_PRO = Model(
         audios=0,
     ),
     options=o.OF_ALL | {"generate_audio", "draft", DRAFT, "camera_fixed", "service_tier", "seed"},
-    rules=(_DRAFT_RULE, *_ALL_IMAGES),
+    rules=(_DRAFT_RULE, *c.ALL_IMAGES),
     retired="off at BytePlus since 2026-11-11, and going offline at Volcengine",
 )
 """Seedance 1.5 pro."""
@@ -278,9 +145,9 @@ _SEEDANCE_1_0_LIMITS = ModelLimits(
     audios=0,
 )
 _SEEDANCE_1_0_RULES = (
-    Rule(_adaptive_of_pictures, "width:height; adaptive needs a first_frame", _CREATE),
-    Rule(_frames_or_duration, "left out beside options.frames, which wins", _CREATE),
-    *_EARLY_IMAGES,
+    Rule(c.adaptive_of_pictures, "width:height; adaptive needs a first_frame", _CREATE),
+    Rule(c.frames_or_duration, "left out beside options.frames, which wins", _CREATE),
+    *c.EARLY_IMAGES,
 )
 SEEDANCE_1_0_PRO = Model(
     limits=_SEEDANCE_1_0_LIMITS,
@@ -337,7 +204,7 @@ _RETIRED = (
 )
 
 GENERAL: tuple[Rule, ...] = (
-    Rule(_content_given, "a text, an image, a video or an audio", _MEDIA),
+    Rule(c.content_given, "a text, an image, a video or an audio", _MEDIA),
     Rule(
         r.whole_seconds((-1, *range(1, 3601)), required=False),
         "a positive whole number of seconds, or -1",
@@ -350,17 +217,21 @@ GENERAL: tuple[Rule, ...] = (
     Rule(r.options_not(RESERVED - {DRAFT}), "not an option: it is a field of the request", _CREATE),
     Rule(r.options_writable(), "a finite JSON value", _CREATE),
     *o.VALUES,
-    Rule(_draft_alone, f"left out with options.{DRAFT}: the draft has settled it", _CREATE),
-    Rule(_final_resolution, "1080p for the final video of a draft", _CREATE),
+    Rule(c.draft_alone, f"left out with options.{DRAFT}: the draft has settled it", _CREATE),
+    Rule(c.final_resolution, "1080p for the final video of a draft", _CREATE),
     Rule(_STILL.check, _STILL.limit, _STILL.source),
-    Rule(_references_exist, "an asset for every @image, @video, @audio number, counted from 1", _MEDIA),
+    Rule(c.references_exist, "an asset for every @image, @video, @audio number, counted from 1", _MEDIA),
     Rule(m.media_kind("images", "image"), "an image", _MEDIA, "kind of images"),
     Rule(m.media_kind("frames", "image"), "an image", _MEDIA, "kind of frames"),
     Rule(m.media_kind("videos", "video"), "a video", _MEDIA, "kind of videos"),
     Rule(m.media_kind("audios", "audio"), "an audio file", _MEDIA, "kind of audios"),
-    Rule(m.fit_inline(BODY_LIMIT, "images", "frames", "audios"), f"{BODY_LIMIT} bytes for the whole body", _CREATE),
+    Rule(m.fit_inline(c.BODY_LIMIT, "images", "frames", "audios"), f"{c.BODY_LIMIT} bytes for the whole body", _CREATE),
 )
 """Limits of every model."""
+
+
+def _retired(wanted: Wanted) -> Iterator[Broken]:
+    yield "model", wanted.request.model
 
 
 def alike(model: str) -> Model | None:
