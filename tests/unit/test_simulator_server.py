@@ -39,8 +39,10 @@ def test_a_taken_port_is_said_at_once(simulator: Simulator) -> None:
 def test_the_usage_names_every_address(simulator: Simulator) -> None:
     """A person can copy the block values from the text."""
     text = usage(simulator)
-    for value in (simulator.sudashui_url, simulator.sudashui_files_url, simulator.senseaudio_url, simulator.key):
+    assert simulator.ark_url.endswith("/api/v3")
+    for value in (simulator.sudashui_url, simulator.sudashui_files_url, simulator.senseaudio_url, simulator.ark_url):
         assert value in text
+    assert simulator.key in text
 
 
 def test_flows_ask_as_often_as_fits_the_simulators_clock(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,11 +1,11 @@
-"""A local server that speaks both providers' protocols and renders real clips. No key, no money, no network.
+"""A local server that speaks the providers' protocols and renders real clips. No key, no money, no network.
 
 ```python
 from prefect_genvideo.simulator import Fault, SimulatorConfig, running_simulator
 
 with running_simulator(SimulatorConfig(polls_to_finish=3)) as sim:
     sim.faults.add(Fault("lost_after", "create", times=1))
-    ...  # point a client at sim.sudashui_url, sim.sudashui_files_url, sim.senseaudio_url with sim.key
+    ...  # point a client at sim.sudashui_url, sim.sudashui_files_url, sim.senseaudio_url, sim.ark_url with sim.key
     assert sim.billed == 1
 ```
 

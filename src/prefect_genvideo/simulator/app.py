@@ -47,14 +47,20 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
     """
     state = state or SimulatorState(config or SimulatorConfig())
     files = Files(state)
+    side = ark.Ark(state, files)
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
-        yield
+        async with side.callbacks.running():
+            yield
         state.close()
 
-    sides = (_sudashui_routes, _senseaudio_routes, _ark_routes)
-    routes = [*(route for side in sides for route in side(state, files)), *_Control(state, files).routes()]
+    routes = [
+        *_sudashui_routes(state, files),
+        *_senseaudio_routes(state, files),
+        *_ark_routes(state, files, side),
+        *_Control(state, files).routes(),
+    ]
     app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Heads, purse=state.purse)])
     app.state.simulator = state
     return app
@@ -111,9 +117,7 @@ def _senseaudio_routes(state: SimulatorState, files: Files) -> list[Route]:
     ]
 
 
-def _ark_routes(state: SimulatorState, files: Files) -> list[Route]:
-    side = ark.Ark(state, files)
-
+def _ark_routes(state: SimulatorState, files: Files, side: ark.Ark) -> list[Route]:
     on, key = partial(_route, state, "ark", ark.FAULT_ANSWERS), ark.refused
 
     async def lost(_: Request) -> Response:
@@ -280,6 +284,7 @@ class _Control:
             "advance": lambda: self._state.advance(task_id),
             "finish": lambda: self._state.finish(task_id),
             "fail": lambda: self._state.fail(task_id, reason, facts.get("message")),
+            "expire": lambda: self._state.expire(task_id),
         }
         if verb not in verbs:
             return _bad(f"known: {', '.join(verbs)}", 404)

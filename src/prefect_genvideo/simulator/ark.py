@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import secrets
 from collections.abc import Callable, Mapping
-from typing import Any, cast
+from functools import partial
+from typing import Any, NamedTuple, cast
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -14,7 +15,9 @@ from prefect_genvideo.media.thumbnail import picture_sides
 from prefect_genvideo.simulator import ark_rules as rules
 from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.ark_rules import ARK_MODELS, ArkModel
-from prefect_genvideo.simulator.files import Side, tos_expired
+from prefect_genvideo.simulator.callbacks import Callbacks
+from prefect_genvideo.simulator.files import Files, Side, tos_expired
+from prefect_genvideo.simulator.state import SimulatorState
 from prefect_genvideo.simulator.tasks import Task, Wanted
 from prefect_genvideo.simulator.wire import BAD_GATEWAY, Answer, Call, always, respond
 
@@ -80,38 +83,67 @@ FAULT_ANSWERS: dict[str, Callable[[str], Answer]] = {
 _OUTPUT_REFUSED = "The request failed because the output video may contain sensitive information."
 
 
+class Asked(NamedTuple):
+    """A request that is right.
+
+    Attributes:
+        body: Its object, with links instead of inline data.
+        model: What its model takes.
+    """
+
+    body: dict[str, Any]
+    model: ArkModel
+
+
 class Ark(Side):
-    """Handlers of `/contents/generations/tasks` below the Ark base."""
+    """Handlers of `/contents/generations/tasks` below the Ark base.
+
+    Args:
+        state: Tasks and money.
+        files: Where results are served.
+    """
+
+    def __init__(self, state: SimulatorState, files: Files) -> None:
+        super().__init__(state, files)
+        self.callbacks = Callbacks(state, word_of)
 
     async def create(self, call: Call) -> Response:
         """Check, take the task, answer with its id alone."""
-        raw, account = await call.request.body(), call.account
-        if len(raw) > MOST_BODY:
-            return respond((413, "<html><head><title>413 Request Entity Too Large</title></head></html>"))
-        body = _object(raw)
-        if body is None:
-            return respond(error(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON."))
-        name = str(body.get("model") or "")
-        model = self._model(name)
-        if model is None:
-            words = f"The model or endpoint {name} does not exist or you do not have access to it."
-            return respond(error(404, "NotFound", "InvalidEndpointOrModel.NotFound", words))
-        if problem := rules.ark_problem(body, model):
-            return respond(_invalid(problem))
-        most = self.state.config.max_concurrency
-        if most is not None and self.state.open_tasks(account) >= most + _LONGEST_QUEUE:
-            return respond(_QUEUE_FULL("create"))
-        stored = await self._stored(body, call.origin)
-        if isinstance(stored, rules.ArkProblem):
-            return respond(_invalid(stored))
-        task = self.state.accept("ark", account, self._wanted(stored, model))
+        asked = await self._asked(call)
+        if not isinstance(asked, Asked):
+            return respond(asked)
+        body, model = asked
+        task = self.state.accept("ark", call.account, self._wanted(body, model))
         if (facts := call.struck_by("moderation")) is not None:
             reason = str(facts.get("reason", "OutputVideoSensitiveContentDetected"))
             self.state.doom(task, reason, str(facts.get("message", _OUTPUT_REFUSED)))
         elif words := rules.fails_later(body, model):
             self.state.doom(task, "InvalidParameter.TaskTypeConstraint", words)
+        if url := body.get("callback_url"):
+            self.callbacks.follow(task, str(url), partial(self.record, task, call.origin))
         echoed = {"safety_identifier": body["safety_identifier"]} if "safety_identifier" in body else {}
         return respond((200, {"id": task.task_id, **echoed}))
+
+    async def _asked(self, call: Call) -> Asked | Answer:
+        """What is asked for, if it is right, with links instead of inline data."""
+        raw = await call.request.body()
+        if len(raw) > MOST_BODY:
+            return 413, "<html><head><title>413 Request Entity Too Large</title></head></html>"
+        body = _object(raw)
+        if body is None:
+            return error(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON.")
+        name = str(body.get("model") or "")
+        model = self._model(name)
+        if model is None:
+            words = f"The model or endpoint {name} does not exist or you do not have access to it."
+            return error(404, "NotFound", "InvalidEndpointOrModel.NotFound", words)
+        if problem := rules.ark_problem(body, model):
+            return _invalid(problem)
+        most = self.state.config.max_concurrency
+        if most is not None and self.state.open_tasks(call.account) >= most + _LONGEST_QUEUE:
+            return _QUEUE_FULL("create")
+        stored = await self._stored(body, call.origin)
+        return _invalid(stored) if isinstance(stored, rules.ArkProblem) else Asked(stored, model)
 
     def _model(self, name: str) -> ArkModel | None:
         if name.startswith("ep-") or name in self.state.config.models:
@@ -145,6 +177,7 @@ class Ark(Side):
             images=pictures,
             request=body,
             tokens=rules.tokens_of(body, model, ratio),
+            patience_s=float(body.get("execution_expires_after", _EXPIRES_AFTER)),
         )
 
     async def status(self, call: Call) -> Response:

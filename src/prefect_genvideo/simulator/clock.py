@@ -1,4 +1,4 @@
-"""How far a task has come at a given time. Pure functions; the stages are shared by both providers."""
+"""How far a task has come at a given time. Pure functions; the stages are shared by all sides."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Uploads, result clips, covers: everything that is a file, for both sides."""
+"""Uploads, result clips, covers: everything that is a file, for all sides."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import secrets
 import urllib.parse
 import uuid
 from collections.abc import Callable
-from datetime import datetime, timezone
 from functools import partial
 from pathlib import PurePosixPath
 
@@ -19,9 +18,10 @@ import anyio.to_thread
 from starlette.datastructures import UploadFile
 from starlette.responses import Response
 
+from prefect_genvideo.simulator.links import LinkKind
 from prefect_genvideo.simulator.render import ClipCache, ClipSpec, Content, frame_size
 from prefect_genvideo.simulator.rules import UPLOAD_LIMITS
-from prefect_genvideo.simulator.state import LinkKind, SimulatorState, Upload
+from prefect_genvideo.simulator.state import SimulatorState, Upload
 from prefect_genvideo.simulator.tasks import Task
 from prefect_genvideo.simulator.wire import EXPIRED_XML, Answer, Call, FileResponse, respond
 
@@ -31,7 +31,6 @@ SENSE_FILES = "/senseaudio-files"
 """Path of SenseAudio's file host."""
 ARK_FILES = "/ark-files"
 """Path of Ark's object store."""
-_TOS_TIME = "%Y%m%dT%H%M%SZ"
 _DATA_URL = re.compile(r"data:((?:image|audio)/[a-z0-9+.\-]+);base64,(.*)", re.DOTALL)
 _MB = 1024 * 1024
 _TOO_LARGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
@@ -69,12 +68,13 @@ class Files:
     def upload_path(self, upload: Upload) -> str:
         """Path and signature under which an upload can be read back."""
         path = f"{FILES}/proxy/{urllib.parse.quote(upload.name)}"
-        return f"{path}?{self.state.sign('upload', path)}"
+        return self.state.links.plain("upload", path, self.state.config.upload_lifetime_s)
 
     def result_paths(self, task: Task) -> tuple[str, str]:
         """Fresh signed paths of the clip and its cover, as Sudashui links look."""
         paths = (f"{FILES}/proxy/generating/{task.file_id}/{name}" for name in ("output.mp4", "first.jpg"))
-        clip, cover = (f"{path}?{self.state.sign('result', path)}" for path in paths)
+        life = self.state.result_lifetime("sudashui")
+        clip, cover = (self.state.links.plain("result", path, life) for path in paths)
         return clip, cover
 
     async def sudashui_clip(self, call: Call) -> Response:
@@ -91,31 +91,20 @@ class Files:
         return self._uploaded(call, self.state.uploads.get(str(call.request.path_params["rest"])))
 
     def _signed(self, kind: LinkKind, call: Call) -> bool:
-        query, path = call.request.query_params, urllib.parse.quote(call.request.scope["path"])
-        return self.state.link_is_good(kind, path, query.get("expires", ""), query.get("sig", ""))
+        path = urllib.parse.quote(call.request.scope["path"])
+        return self.state.links.plain_is_good(kind, path, call.request.query_params)
 
     def ark_paths(self, task: Task) -> tuple[str, str]:
-        """Paths of the clip and of its last frame, signed when the task was over, as links of TOS look."""
-        since, life = int(task.done_at or task.created), int(self.state.result_lifetime("ark"))
-        at = datetime.fromtimestamp(since, tz=timezone.utc)
-
-        def signed(name: str) -> str:
-            path = f"{ARK_FILES}/{task.file_id}{name}"
-            sig = self.state.signature("result", path, str(since + life))
-            facts = f"X-Tos-Date={at:{_TOS_TIME}}&X-Tos-Expires={life}&X-Tos-SignedHeaders=host&X-Tos-Signature={sig}"
-            return f"{path}?X-Tos-Algorithm=TOS4-HMAC-SHA256&{facts}"
-
-        return signed(".mp4"), signed("_last.jpeg")
+        """Paths of the clip and of its picture, signed when the task was over: asking again gives no longer life."""
+        since, life = task.done_at or task.created, self.state.result_lifetime("ark")
+        paths = (f"{ARK_FILES}/{task.file_id}{name}" for name in (".mp4", "_last.jpeg"))
+        clip, last = (self.state.links.tos(path, since, life) for path in paths)
+        return clip, last
 
     async def ark_file(self, call: Call) -> Response:
         """Serve a clip, or its picture where that is asked for, while its link lives."""
-        query, path = call.request.query_params, call.request.scope["path"]
-        try:
-            since = datetime.strptime(query.get("X-Tos-Date", ""), _TOS_TIME).replace(tzinfo=timezone.utc)
-            expires = str(int(since.timestamp()) + int(query.get("X-Tos-Expires", "")))
-        except ValueError:
-            expires = ""
-        if not self.state.link_is_good("result", path, expires, query.get("X-Tos-Signature", "")):
+        path = call.request.scope["path"]
+        if not self.state.links.tos_is_good(path, call.request.query_params):
             return respond(tos_expired())
         file_id = str(call.request.path_params["name"]).removesuffix("_last")
         return await self._sent_result(call, self.state.files.get(file_id), cover=path.endswith(".jpeg"))
@@ -199,7 +188,7 @@ class Files:
         if not parts.path.startswith(f"{FILES}/proxy/"):
             return False
         query = dict(urllib.parse.parse_qsl(parts.query))
-        alive = self.state.link_is_good("upload", parts.path, query.get("expires", ""), query.get("sig", ""))
+        alive = self.state.links.plain_is_good("upload", parts.path, query)
         return not alive or self.find_upload(link) is None
 
     def _uploaded(self, call: Call, upload: Upload | None) -> Response:

@@ -1,4 +1,4 @@
-"""What the head of every answer carries: the gateway's time, its version, and its own id of the call."""
+"""What the head of every answer carries: the time, the gateway's version, and the provider's own id of the call."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from prefect_genvideo.simulator.purse import Purse
 
 GATEWAY = "/sudashui/"
 """Paths that the gateway itself answers; its files come from elsewhere."""
+# Header of the call's own id, by the beginning of the path.
+_IDS = {"/ark/": "X-Request-Id", "/ark-files/": "X-Tos-Request-Id"}
 
 
 class Heads:
-    """Puts a time on every answer, and an id on those of the gateway. A proxy's own page has none.
+    """Puts a time on every answer, and an id on those of the gateway and of Ark. A proxy's own page has none.
 
     Args:
         app: The application.
@@ -34,6 +36,7 @@ class Heads:
             return
         told: dict[str, Any] = scope.setdefault("state", {})
         request_id = told["request_id"] = self._purse.new_id()
+        own_id = next((name for path, name in _IDS.items() if str(scope["path"]).startswith(path)), None)
         of_gateway = str(scope["path"]).startswith(GATEWAY)
 
         async def with_head(message: MutableMapping[str, Any]) -> None:
@@ -43,6 +46,8 @@ class Heads:
                 if of_gateway and not told.get("from_proxy"):
                     headers.setdefault("X-Oneapi-Request-Id", request_id)
                     headers.setdefault("X-New-Api-Version", VERSION)
+                if own_id is not None and not told.get("from_proxy"):
+                    headers.setdefault(own_id, request_id)
             await send(message)
 
         await self._app(scope, receive, with_head)

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import math
 import random
-import secrets
 import shutil
 import tempfile
 import threading
@@ -16,20 +14,19 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.config import SimulatorConfig, changed
 from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
+from prefect_genvideo.simulator.links import LinkKind, Links
 from prefect_genvideo.simulator.purse import Purse
 from prefect_genvideo.simulator.tasks import TASK_IDS, Task, Wanted
 
 _COPY_CHUNK = 1024 * 1024
 # Seconds that result links live.
 _LINK_LIVES = {"sudashui": 3600.0, "ark": 86_400.0}
-
-LinkKind = Literal["result", "upload"]
 
 
 @dataclass(frozen=True)
@@ -76,8 +73,7 @@ class SimulatorState:
             self.purse.reset()
             self._rng = random.Random(self.config.seed)  # noqa: S311 - durations, not secrets
             self._started = self._monotonic()
-            self._secret = secrets.token_bytes(32)
-            self._link_ages: Counter[str] = Counter()
+            self.links = Links()
             self._upload_ms = 0
             self.by_id: dict[str, Task] = {}
             self.files: dict[str, Task] = {}
@@ -132,7 +128,7 @@ class SimulatorState:
             wanted: What was asked for.
         """
         with self._lock:
-            number = len(self.by_id)
+            number, now = len(self.by_id), self._monotonic()
             record, file_id = str(uuid.uuid4()), str(uuid.uuid4())
             task = Task(
                 task_id=TASK_IDS[provider](),
@@ -143,8 +139,9 @@ class SimulatorState:
                 record_id=record,
                 file_id=file_id,
                 created=time.time(),
-                started_mono=self._monotonic(),
+                since_mono=now,
                 run_s=clock.draw_duration(self.config, self._rng),
+                expires_mono=wanted.patience_s and now + wanted.patience_s * self.config.scale,
             )
             self.by_id[task.task_id] = self.files[file_id] = task
             self.by_account[account] += 1
@@ -226,11 +223,18 @@ class SimulatorState:
     def poll(self, task: Task) -> Task:
         """Count one query and move the task on as the clock says."""
         with self._lock:
+            self._give_places(task)  # what waits until now counts its queries from here
             task.polls += 1
             self._move(task)
             task.end_polls += task.done
             if task.done and task.seen_done_at is None:
                 task.seen_done_at = time.time()
+            return task
+
+    def look(self, task: Task) -> Task:
+        """Move the task on as the clock says, without a query."""
+        with self._lock:
+            self._move(task)
             return task
 
     def open_tasks(self, account: str) -> int:
@@ -276,20 +280,50 @@ class SimulatorState:
     def _move(self, task: Task) -> None:
         if task.done or self.config.clock == "manual":
             return
+        if self._give_places(task):
+            self._go_on(task)
+        else:
+            self._set(task, clock.QUEUED)
+        late = task.expires_mono is not None and self._monotonic() >= task.expires_mono
+        if late and not task.done and self.config.clock == "time":
+            self._end(task, "expired")
+
+    def _give_places(self, asked: Task) -> bool:
+        """Give the places that are free to the tasks whose turn it is; each goes on from the head of the queue.
+
+        Returns:
+            Whether the task that is asked for has one; only Ark lets tasks wait.
+        """
+        places = self.config.max_concurrency
+        if asked.provider != "ark" or places is None or self.config.clock == "manual":
+            return True
+        waiting = list[Task]()
+        for task in [self.by_id[task_id] for task_id in self._open.get(asked.account, ())]:
+            if task.seated:
+                self._go_on(task)
+                places -= not task.done
+            elif task.provider == "ark":
+                waiting.append(task)
+        for task in sorted(waiting, key=lambda one: one.turn)[: max(0, places)]:
+            task.seated, task.polls_before, task.since_mono = True, task.polls, self._monotonic()
+        return asked.seated
+
+    def _go_on(self, task: Task) -> None:
         if self.config.clock == "immediate":
-            stage = clock.stage_after_polls(task.polls, self.config.polls_to_finish)
+            stage = clock.stage_after_polls(task.polls - task.polls_before, self.config.polls_to_finish)
         else:
             every = self.config.refresh_s * self.config.scale if task.provider == "sudashui" else 0.0
             seen = clock.last_refresh(self._monotonic(), self._started, every)
-            stage = clock.stage_at(seen - task.started_mono, task.run_s) if task.run_s else clock.DONE
+            stage = clock.stage_at(seen - task.since_mono, task.run_s) if task.run_s else clock.DONE
         self._set(task, max(stage, task.stage))
 
     def _set(self, task: Task, stage: int) -> Task:
-        now, timed = time.time(), self.config.clock == "time"
+        now, since = time.time(), self._monotonic() - task.since_mono
+        timed = self.config.clock == "time"
         if stage >= clock.RUNNING and task.started_at is None:
-            task.started_at = min(now, task.created + clock.WAITING_SHARE * task.run_s) if timed else now
+            task.started_at = now - max(0.0, since - clock.WAITING_SHARE * task.run_s) if timed else now
         if stage == clock.DONE and not task.done:
-            task.done_at = min(now, task.created + task.run_s) if timed else now
+            task.done_at = now - max(0.0, since - task.run_s) if timed else now
             self._open.get(task.account, set[str]()).discard(task.task_id)
             if task.wanted.tokens and not task.failed:
                 self.tokens[task.account] += task.wanted.tokens
@@ -298,50 +332,15 @@ class SimulatorState:
 
     # Links
 
-    def sign(self, kind: LinkKind, path: str) -> str:
-        """Query string that opens `path` for a while.
-
-        Args:
-            kind: A result's or an upload's link.
-            path: Path of the link.
-        """
-        config = self.config
-        lifetime = config.upload_lifetime_s if kind == "upload" else self.result_lifetime("sudashui")
-        expires = math.ceil(time.time() + lifetime) if lifetime else 0
-        return f"expires={expires}&sig={self.signature(kind, path, str(expires))}"
+    def expire_links(self, kind: LinkKind = "result") -> None:
+        """Let every link that was given out so far be refused from now on."""
+        with self._lock:
+            self.links.expire(kind)
 
     def result_lifetime(self, provider: str) -> float:
         """Seconds that a side's result links live."""
         chosen = self.config.link_lifetime_s
         return _LINK_LIVES[provider] if chosen is None else chosen
-
-    def link_is_good(self, kind: LinkKind, path: str, expires: str, sig: str) -> bool:
-        """Whether the link is ours, unchanged and still alive.
-
-        Args:
-            kind: A result's or an upload's link.
-            path: Path of the link.
-            expires: Unix time, as it stands in the link.
-            sig: Signature, as it stands in the link.
-        """
-        alive = expires.isdigit() and time.time() < int(expires)
-        return alive and hmac.compare_digest(sig, self.signature(kind, path, expires))
-
-    def expire_links(self, kind: LinkKind = "result") -> None:
-        """Let every link that was given out so far be refused from now on."""
-        with self._lock:
-            self._link_ages[kind] += 1
-
-    def signature(self, kind: LinkKind, path: str, expires: str) -> str:
-        """What a link of ours carries, until links are made to expire.
-
-        Args:
-            kind: A result's or an upload's link.
-            path: Path of the link.
-            expires: Unix time, as it stands in the link.
-        """
-        text = f"{kind}\n{self._link_ages[kind]}\n{path}\n{expires}"
-        return hmac.new(self._secret, text.encode(), hashlib.sha256).hexdigest()[:40]
 
     # Uploads
 

@@ -33,7 +33,7 @@ TASK_IDS: Mapping[str, Callable[[], str]] = {
 
 @dataclass(frozen=True)
 class Wanted:
-    """One generation in terms that both sides share.
+    """One generation in terms that all sides share.
 
     Attributes:
         seconds: Asked length of the clip.
@@ -42,6 +42,7 @@ class Wanted:
         images: Links of the pictures, the first frame or `@image1` being first.
         request: The body as it came, inline data shortened.
         tokens: What a success is billed, where tokens are billed.
+        patience_s: Simulated seconds after which a task that is not over expires; None = never.
     """
 
     model: str
@@ -52,6 +53,7 @@ class Wanted:
     images: tuple[str, ...] = ()
     request: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tokens: int = 0
+    patience_s: float | None = None
 
 
 @dataclass
@@ -69,7 +71,10 @@ class Task:
         seen_done_at: Unix time of the first query that reported the end.
         end_polls: Queries that reported the end.
         ended_as: `cancelled` or `expired`, where that is the end and neither success nor failure.
-        held: Queries while it waited for a place.
+        since_mono: Monotonic time when it was made, or got its place.
+        seated: Whether it has got a place, where places are few.
+        polls_before: Queries before that.
+        expires_mono: Monotonic time when it expires, with the `time` clock; None = never.
         deleted: Whether the provider has forgotten it.
     """
 
@@ -81,7 +86,7 @@ class Task:
     record_id: str
     file_id: str
     created: float
-    started_mono: float
+    since_mono: float
     run_s: float
     stage: int = clock.STORED
     failed: bool = False
@@ -94,13 +99,20 @@ class Task:
     seen_done_at: float | None = None
     end_polls: int = 0
     ended_as: str = ""
-    held: int = 0
+    seated: bool = False
+    polls_before: int = 0
+    expires_mono: float | None = None
     deleted: bool = False
 
     @property
     def done(self) -> bool:
         """Whether the provider has said its last word."""
         return self.stage == clock.DONE
+
+    @property
+    def turn(self) -> tuple[int, int]:
+        """Whose turn comes first among those that wait: by priority, then by age."""
+        return -int(self.wanted.request.get("priority", 0)), self.row_id
 
     @property
     def has_film(self) -> bool:

@@ -1,11 +1,11 @@
-"""Answers that both sides share: broken connections, ranges of files, faults as tables."""
+"""Answers that all sides share: broken connections, ranges of files, faults as tables."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import anyio
 from starlette.requests import Request
@@ -33,7 +33,7 @@ Answer = tuple[int, "str | dict[str, Any]"]
 
 @dataclass(frozen=True)
 class Call:
-    """A call of one of the two APIs.
+    """A call of one of the APIs.
 
     Attributes:
         request: As it came.
@@ -258,9 +258,16 @@ def _headers(params: Mapping[str, Any]) -> dict[str, str]:
 
 def _reworded(answer: Answer, params: Mapping[str, Any]) -> Answer:
     status, body = answer
-    if isinstance(body, dict):
-        body = {**body, **{name: params[name] for name in ("code", "message") if name in params and name in body}}
-    return status, body
+    if not isinstance(body, dict):
+        return answer
+    inner: object = body.get("error")
+    if isinstance(inner, dict):
+        return status, {**body, "error": _with(cast("dict[str, Any]", inner), params)}
+    return status, _with(body, params)
+
+
+def _with(body: dict[str, Any], params: Mapping[str, Any]) -> dict[str, Any]:
+    return {**body, **{name: params[name] for name in ("code", "message") if name in params and name in body}}
 
 
 def page(body: str) -> HTMLResponse:
