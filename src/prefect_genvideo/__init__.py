@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from prefect_genvideo.blocks import (
+        ArkCredentials,
         LocalDestination,
         S3Destination,
         SenseAudioCredentials,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 __all__ = [
+    "ArkCredentials",
     "Generation",
     "LocalDestination",
     "S3Destination",
@@ -53,7 +55,14 @@ __all__ = [
 ]
 
 _HOMES = {
-    "blocks": ("LocalDestination", "S3Destination", "SenseAudioCredentials", "SudashuiCredentials", "VideoJob"),
+    "blocks": (
+        "ArkCredentials",
+        "LocalDestination",
+        "S3Destination",
+        "SenseAudioCredentials",
+        "SudashuiCredentials",
+        "VideoJob",
+    ),
     "models": ("Generation", "StoredVideo", "VideoRequest"),
     "tasks": ("create_video", "save_video", "upload_asset", "wait_for_video"),
     "events": ("request_trigger",),

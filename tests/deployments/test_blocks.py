@@ -12,8 +12,9 @@ from prefect import get_client
 from pydantic import SecretStr
 
 from blocks.production import Production, documents
-from prefect_genvideo import SudashuiCredentials, VideoJob
+from prefect_genvideo import ArkCredentials, SudashuiCredentials, VideoJob
 from prefect_genvideo.deployments import Document, EnvironmentProblem, main, read_values, save_documents
+from prefect_genvideo.providers import ArkClient
 from tests.fixtures.prefect import PrefectServer
 
 SECRET = "sk-never-to-be-shown"
@@ -43,6 +44,17 @@ def test_values_are_read_with_their_defaults_and_what_is_optional_is_left_out() 
     ]
     more = documents(read_values(Production, {**GIVEN, "SENSEAUDIO_API_KEY": "sk-other"}))
     assert more[-1].slug == "senseaudio-credentials/production"
+
+
+def test_the_address_of_ark_is_volcengines_unless_another_is_given() -> None:
+    """BytePlus sells the same API at another address."""
+    (volcengine,) = documents(read_values(Production, {**GIVEN, "ARK_API_KEY": "ark-key"}))[3:]
+    address = "https://ark.ap-southeast.bytepluses.com/api/v3"
+    (byteplus,) = documents(read_values(Production, {**GIVEN, "ARK_API_KEY": "ark-key", "ARK_BASE_URL": address}))[3:]
+    assert (volcengine.slug, byteplus.slug) == ("ark-credentials/production",) * 2
+    assert isinstance(volcengine.block, ArkCredentials)
+    assert isinstance(byteplus.block, ArkCredentials)
+    assert (volcengine.block.base_url, byteplus.block.base_url) == (ArkClient.default_base_url, address)
 
 
 def test_a_value_that_a_block_refuses_is_named_and_not_shown(

@@ -85,14 +85,15 @@ def uploaded(bucket: str) -> dict[str, Any]:
 def test_one_command_brings_everything_up(fleet: Fleet) -> None:
     """A line a block document, the work pool and each deployment; no secret among them."""
     lines = [line.split()[:2] for line in fleet.said.splitlines()]
-    assert lines[:5] == [
+    assert lines[:6] == [
         ["created", CREDENTIALS],
         ["created", "senseaudio-credentials/simulator"],
+        ["created", "ark-credentials/simulator"],
         ["created", "local-video-destination/simulator"],
         ["created", DESTINATION],
         ["created", "video-job/simulator-teaser"],
     ]
-    assert [words[0] for words in lines[6:-1]] == ["deployed"] * 12
+    assert [words[0] for words in lines[7:-1]] == ["deployed"] * 12
     assert fleet.simulator.key not in fleet.said
     assert fleet.s3.secret_access_key not in fleet.said
 

@@ -15,10 +15,17 @@ from prefect.testing.standard_test_suites.blocks import BlockStandardTestSuite
 from prefect.utilities.dispatch import get_registry_for_type
 
 import prefect_genvideo
-from prefect_genvideo import LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
+from prefect_genvideo import (
+    ArkCredentials,
+    LocalDestination,
+    S3Destination,
+    SenseAudioCredentials,
+    SudashuiCredentials,
+    VideoJob,
+)
 from tests.fixtures.prefect import PrefectServer, child_env
 
-BLOCKS = (LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob)
+BLOCKS = (ArkCredentials, LocalDestination, S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob)
 PICTURES = Path(__file__).parents[2] / "docs" / "img"
 
 
@@ -58,7 +65,7 @@ async def test_registering_the_package_registers_its_types(prefect_server: Prefe
     """The command of the README, in a process that has nothing of ours loaded."""
     command = [sys.executable, "-m", "prefect", "block", "register", "-m", "prefect_genvideo"]
     done = await anyio.run_process(command, env=child_env(), check=False)
-    assert b"Successfully registered 5 blocks" in done.stdout, done.stdout + done.stderr
+    assert f"Successfully registered {len(BLOCKS)} blocks".encode() in done.stdout, done.stdout + done.stderr
     async with get_client() as client:
         for block in BLOCKS:
             known = await client.read_block_type_by_slug(block.get_block_type_slug())

@@ -121,7 +121,7 @@ asyncio.run(main())
 """
     printed, _ = await python(save, site)
     assert json.loads(printed.splitlines()[-1]) == [
-        "acme", "sudashui-credentials", "senseaudio-credentials", "acme-credentials"
+        "acme", "sudashui-credentials", "senseaudio-credentials", "ark-credentials", "acme-credentials"
     ]  # fmt: skip
     assert len(place.videos()) == 1
     printed, _ = await python(run, site)

@@ -39,13 +39,13 @@ def test_every_field_is_described(run: Any) -> None:
 def test_choices_are_selects(schema: dict[str, Any]) -> None:
     """Ratios and resolutions are picked, not typed."""
     assert schema["properties"]["aspect_ratio"]["enum"][0] == schema["properties"]["aspect_ratio"]["default"] == "16:9"
-    assert schema["properties"]["resolution"]["enum"] == ["default", "480p", "720p", "1080p"]
+    assert schema["properties"]["resolution"]["enum"] == ["default", "480p", "720p", "1080p", "4k"]
 
 
 def test_blocks_are_picked_or_named(schema: dict[str, Any]) -> None:
     """A picker with Add for each kind of block, and a tab for the name of any other."""
     for field, slugs in {
-        "credentials": ["sudashui-credentials", "senseaudio-credentials"],
+        "credentials": ["sudashui-credentials", "senseaudio-credentials", "ark-credentials"],
         "destination": ["s3-video-destination", "local-video-destination"],
     }.items():
         *pickers, name = schema["properties"][field]["anyOf"]

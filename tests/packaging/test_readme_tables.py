@@ -12,7 +12,7 @@ import pytest
 from prefect_genvideo import errors
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers import ArkClient, SenseAudioClient, SudashuiClient, VideoClient
 from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
 from prefect_genvideo.ready.project import Project
 from tests.packaging.markdown import codes, fences, links, table, tables
@@ -30,9 +30,13 @@ LIMITS = (DOCS / "providers.md").read_text(encoding="utf-8")
 TROUBLES = (DOCS / "troubleshooting.md").read_text(encoding="utf-8")
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 DEPLOYMENTS = Project(Path("x"), "production", "my-videos").texts()["prefect.yaml"]
-CLIENTS: dict[str, VideoClient] = {"Sudashui": SudashuiClient("sk-x"), "SenseAudio": SenseAudioClient("sk-x")}
+CLIENTS: dict[str, VideoClient] = {
+    "Sudashui": SudashuiClient("sk-x"),
+    "SenseAudio": SenseAudioClient("sk-x"),
+    "Ark": ArkClient("sk-x"),
+}
 RATIOS = ("1:1", "3:4", "4:3", "9:16", "16:9", "21:9", "adaptive")
-RESOLUTIONS = ("480p", "720p", "1080p")
+RESOLUTIONS = ("480p", "720p", "1080p", "4k")
 
 
 def numbers(cell: str) -> list[int]:
@@ -87,8 +91,10 @@ def test_the_table_of_models_is_what_the_rules_say(provider: str, model: str, ro
         assert not fields(**{**beside, column: (link,) * most})
         assert column in fields(**{column: (link,) * (most + 1)})
 
+    # Where every ratio goes with a text, some models take no other with frames.
+    ratio = "adaptive" if provider == "Ark" else "16:9"
     first, last, both = (
-        not fields(**frames)
+        not fields(aspect_ratio=ratio, **frames)
         for frames in (
             {"first_frame": picture},
             {"last_frame": picture},
@@ -100,6 +106,7 @@ def test_the_table_of_models_is_what_the_rules_say(provider: str, model: str, ro
         == {
             (False, False, True): "both",
             (True, False, True): "first, or both",
+            (True, False, False): "first",
             (False, False, False): "none",
         }[first, last, both]
     )
@@ -123,6 +130,16 @@ def test_the_notes_below_the_models_are_what_the_rules_say() -> None:
     for column in ("images", "videos", "audios"):
         assert fields("Sudashui", sudashui, **frames, **{column: (link,)})
     assert fields("SenseAudio", seedance, **frames, images=(link,))
+    seedance_2_5, seedance_1_0 = "doubao-seedance-2-5-260628", "doubao-seedance-1-0-pro-250528"
+    for column in ("images", "videos", "audios"):
+        assert fields("Ark", seedance_2_5, aspect_ratio="adaptive", **frames, **{column: (link,)})
+    assert fields("Ark", seedance_2_5, aspect_ratio="16:9", first_frame=link)
+    assert fields("Ark", seedance_1_0, aspect_ratio="adaptive")
+    assert not fields("Ark", seedance_1_0, aspect_ratio="adaptive", first_frame=link)
+    assert not fields("Ark", seedance_2_5, duration=-1)
+    assert fields("Ark", seedance_1_0, duration=-1)
+    assert fields("Ark", "doubao-seedance-2-0-260128", audios=(link,))
+    assert not fields("Ark", seedance_2_5, audios=(link,))
     for column, sums in {"audios": {15.5: True, 15.0: False}, "videos": {1.5: True, 2.0: False, 15.5: True}}.items():
         for seconds, broken in sums.items():
             assert bool(media_problems("Sudashui", column, seconds=seconds)) is broken
@@ -141,7 +158,11 @@ def media_problems(provider: str, column: str, **facts: Any) -> list[str]:
         "seconds": 5.0,
     }
     info = MediaInfo(**{**usual, **facts})
-    model, resolution = {"Sudashui": ("sd-2-720p", None), "SenseAudio": ("Seedance-2.0", "720p")}[provider]
+    model, resolution = {
+        "Sudashui": ("sd-2-720p", None),
+        "SenseAudio": ("Seedance-2.0", "720p"),
+        "Ark": ("doubao-seedance-2-0-260128", "720p"),
+    }[provider]
     request = VideoRequest(model=model, prompt="a", duration=5, resolution=resolution)
     request = request.model_copy(update={column: ("https://example.com/a",)})
     problems = CLIENTS[provider].validate(request, {f"{column}[0]": info})
@@ -149,8 +170,8 @@ def media_problems(provider: str, column: str, **facts: Any) -> list[str]:
 
 
 def test_the_table_of_files_is_what_the_rules_say() -> None:
-    """Kinds, bytes, pixels and ratios, at both sides of each limit."""
-    sudashui, senseaudio = table(LIMITS, "files")
+    """Sudashui's kinds, bytes and pixels, at both sides of each limit."""
+    sudashui = table(LIMITS, "files")[0]
     mb = 1024 * 1024
     words = {"image": "images", "video": "videos", "audio": "audios"}
     for media_type, limit in UPLOAD_LIMITS.items():
@@ -164,26 +185,34 @@ def test_the_table_of_files_is_what_the_rules_say() -> None:
     assert media_problems("Sudashui", "videos", width=fewest - 1, height=1)
     assert not media_problems("Sudashui", "videos", width=most, height=1)
     assert media_problems("Sudashui", "videos", width=most + 1, height=1)
-    at_most, low, high = numbers(senseaudio["images"].partition("ratio")[0])
-    assert not media_problems("SenseAudio", "images", size=at_most * mb)
-    assert media_problems("SenseAudio", "images", size=at_most * mb + 1)
-    assert media_problems("SenseAudio", "images", width=low - 1, height=low)
-    assert media_problems("SenseAudio", "images", width=high + 1, height=high)
-    assert not media_problems("SenseAudio", "images", width=low, height=low)
-    narrow, wide = re.findall(r"\d\.\d", senseaudio["images"])
-    assert not media_problems("SenseAudio", "images", width=int(1000 * float(wide)), height=1000)
-    assert media_problems("SenseAudio", "images", width=int(1000 * float(wide)) + 10, height=1000)
-    assert media_problems("SenseAudio", "images", width=int(1000 * float(narrow)) - 10, height=1000)
-    most_mb, short, long, fewest, most, slow, fast = numbers(senseaudio["videos"].replace("mp4", ""))[:7]
+
+
+@pytest.mark.parametrize(("place", "provider"), [(1, "SenseAudio"), (2, "Ark")], ids=["SenseAudio", "Ark"])
+def test_the_table_of_files_is_what_the_rules_of_inlining_providers_say(place: int, provider: str) -> None:
+    """Bytes, sides, ratios, seconds and rates, at both sides of each limit."""
+    row, mb = table(LIMITS, "files")[place], 1024 * 1024
+    at_most, low, high = numbers(row["images"].partition("ratio")[0])
+    assert not media_problems(provider, "images", size=at_most * mb)
+    assert media_problems(provider, "images", size=at_most * mb + 1)
+    assert media_problems(provider, "images", width=low - 1, height=low)
+    assert media_problems(provider, "images", width=high + 1, height=high)
+    assert not media_problems(provider, "images", width=low, height=low)
+    narrow, wide = re.findall(r"\d\.\d", row["images"].partition("jpg")[0])
+    assert not media_problems(provider, "images", width=int(1000 * float(wide)), height=1000)
+    assert media_problems(provider, "images", width=int(1000 * float(wide)) + 10, height=1000)
+    assert media_problems(provider, "images", width=int(1000 * float(narrow)) - 10, height=1000)
+    videos = re.sub(r"mp4|\([^)]*\)", "", row["videos"])
+    most_mb, short, long, fewest, most, slow, fast = numbers(videos)[:7]
     edges = {"size": (1, most_mb * mb), "seconds": (short, long), "fps": (slow, fast)}
     for fact, (low, high) in edges.items():
         for value, fine in ((low - 1, fact == "size"), (low, True), (high, True), (high + 1, False)):
-            assert bool(media_problems("SenseAudio", "videos", **{"seconds": 5.0, fact: value})) is not fine
-    assert media_problems("SenseAudio", "videos", width=640, height=fewest // 640 - 1)
-    assert media_problems("SenseAudio", "videos", width=834, height=most // 834 + 1)
-    most_mb, short, long = numbers(senseaudio["audios"].replace("mp3", ""))[:3]
+            assert bool(media_problems(provider, "videos", **{"seconds": 5.0, fact: value})) is not fine
+    assert media_problems(provider, "videos", width=640, height=fewest // 640 - 1)
+    tall = int((most / 2) ** 0.5) + 1
+    assert media_problems(provider, "videos", width=2 * tall, height=tall)
+    most_mb, short, long = numbers(row["audios"].replace("mp3", ""))[:3]
     for facts in ({"size": most_mb * mb + 1}, {"seconds": short - 1}, {"seconds": long + 1}):
-        assert media_problems("SenseAudio", "audios", **facts)
+        assert media_problems(provider, "audios", **facts)
 
 
 def test_the_table_of_errors_is_the_tree() -> None:

@@ -1,4 +1,4 @@
-"""What `--to` and `--at` make of what was typed."""
+"""What a command line makes of what was typed: `--to` and `--at`, and whose account a model is of."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo import S3Destination
-from prefect_genvideo.cli.targets import destination_from
+from prefect_genvideo.cli.targets import destination_from, provider_of
 from prefect_genvideo.errors import InvalidRequestError
 
 
@@ -35,3 +35,40 @@ def test_a_uri_that_names_no_place_is_no_destination(typed: str) -> None:
     with pytest.raises(InvalidRequestError) as caught:
         destination_from(typed)
     assert [problem.field for problem in caught.value.problems] == ["uri"]
+
+
+SHARED = "doubao-seedance-2-0-260128"
+"""A model that two providers document."""
+
+
+@pytest.mark.parametrize(
+    ("keys", "block", "provider"),
+    [
+        ({"SENSEAUDIO_API_KEY"}, None, "senseaudio"),
+        ({"ARK_API_KEY", "SUDASHUI_API_KEY"}, None, "ark"),
+        ({"SENSEAUDIO_API_KEY"}, "ark-credentials/production", "ark"),
+        (set[str](), "senseaudio-credentials/production", "senseaudio"),
+    ],
+)
+def test_a_model_of_two_providers_is_of_the_one_whose_account_is_at_hand(
+    keys: set[str], block: str | None, provider: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A block that is named says it before the environment does."""
+    for name in ("SENSEAUDIO_API_KEY", "ARK_API_KEY", "SUDASHUI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in keys:
+        monkeypatch.setenv(name, "sk-1")
+    assert provider_of(SHARED, block) == provider
+
+
+@pytest.mark.parametrize("keys", [set[str](), {"SENSEAUDIO_API_KEY", "ARK_API_KEY"}])
+def test_who_is_to_be_paid_is_never_guessed(keys: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """No key, or both: the caller says which provider is meant."""
+    for name in ("SENSEAUDIO_API_KEY", "ARK_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    for name in keys:
+        monkeypatch.setenv(name, "sk-1")
+    with pytest.raises(InvalidRequestError) as caught:
+        provider_of(SHARED)
+    (problem,) = caught.value.problems
+    assert (problem.field, problem.limit) == ("model", "with --provider, one of ark, senseaudio")

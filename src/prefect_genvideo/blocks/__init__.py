@@ -1,6 +1,7 @@
 """Block types for accounts, destinations and presets, and what opens them for a run."""
 
 from prefect_genvideo.blocks.credentials import (
+    ArkCredentials,
     ProviderCredentials,
     SenseAudioCredentials,
     SudashuiCredentials,
@@ -19,6 +20,7 @@ from prefect_genvideo.blocks.session import (
 )
 
 __all__ = [
+    "ArkCredentials",
     "Credentials",
     "Destination",
     "LocalDestination",

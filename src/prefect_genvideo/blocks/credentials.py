@@ -21,6 +21,7 @@ from prefect_genvideo.blocks._discreet import DOCS, DiscreetBlock, Secret, logo
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.prices import read_price_tables
 from prefect_genvideo.providers import (
+    ArkClient,
     SenseAudioClient,
     SudashuiClient,
     VideoClient,
@@ -245,4 +246,34 @@ class SenseAudioCredentials(ProviderCredentials):
         default=SenseAudioClient.default_base_url,
         title="API address",
         description="Address of the API without `/v1`. Change it for the simulator.",
+    )
+
+
+class ArkCredentials(ProviderCredentials):
+    """Key and address of a Volcengine Ark account, or of a BytePlus ModelArk account.
+
+    Example:
+        Load stored credentials and generate a video:
+        ```python
+        import asyncio
+
+        from prefect_genvideo import ArkCredentials, S3Destination, generate_video
+
+        credentials = ArkCredentials.load("BLOCK_NAME")
+        destination = S3Destination.load("BLOCK_NAME")
+        video = asyncio.run(generate_video("a cat", "doubao-seedance-2-0-fast-260128", credentials, destination))
+        ```
+        In an async flow it is `await ArkCredentials.aload("BLOCK_NAME")` and `await generate_video(…)`.
+    """
+
+    _block_type_name = "Ark Credentials"
+    _block_type_slug = "ark-credentials"
+    _logo_url = logo("ark")
+    _documentation_url = DOCS
+    provider: ClassVar[str] = ArkClient.name
+
+    base_url: str = Field(
+        default=ArkClient.default_base_url,
+        title="API address",
+        description="Address of the API with `/api/v3`. BytePlus: `https://ark.ap-southeast.bytepluses.com/api/v3`.",
     )

@@ -20,7 +20,7 @@ from prefect_genvideo.providers import get_provider
 from prefect_genvideo.runtime import derive_key
 
 AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
-Resolution = Literal["default", "480p", "720p", "1080p"]
+Resolution = Literal["default", "480p", "720p", "1080p", "4k"]
 
 
 class VideoRun(JobRun[StoredVideo]):
@@ -106,9 +106,9 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
     aspect_ratio: AspectRatio = Field(
         default="16:9",
         title="Aspect ratio",
-        description="Width to height. `21:9` and `adaptive` are for Sudashui only.",
+        description="Width to height. Not every model takes `21:9` and `adaptive`.",
     )
-    resolution: Resolution = Field(default="default", description="For SenseAudio; at Sudashui the model name decides.")
+    resolution: Resolution = Field(default="default", description="Of the picture; at Sudashui the model name decides.")
     images: list[str] = Field(
         default_factory=list, description='Reference images: links, S3 URIs or paths, e.g. `["s3://bucket/cat.jpg"]`.'
     )

@@ -54,7 +54,8 @@ async def generate(
         duration: Seconds; 0 takes the model's default.
         aspect_ratio: Width to height.
         resolution: Where the model name does not decide it.
-        provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented.
+        provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented,
+            and from the key that is at hand where several providers document it.
         credentials: Saved credentials block; else the key comes from the environment, see `genvideo providers`.
         key: Idempotency key; the same key never pays twice.
     """
@@ -63,7 +64,7 @@ async def generate(
     from prefect_genvideo.events import flat_parameters
     from prefect_genvideo.flows import generate_video
 
-    named = provider or provider_of(model)
+    named = provider or provider_of(model, credentials)
     payer = await resolve_credentials(credentials_from(named, credentials))
     request = VideoRequest.model_validate(
         {
@@ -172,7 +173,7 @@ async def batch(
     from prefect_genvideo.flows import generate_videos
 
     target = await resolve_destination(destination_from(to))
-    first, *others = await providers_of(manifest, target.get_store(), provider)
+    first, *others = await providers_of(manifest, target.get_store(), provider, credentials)
     flow: Any = generate_videos
     with shown_progress(target.get_ledger()):
         try:

@@ -46,7 +46,7 @@ async def plan(
     from prefect_genvideo.flows.plan import check_batch
 
     destination = await resolve_destination(destination_from(to))
-    first, *others = await providers_of(manifest, destination.get_store(), provider)
+    first, *others = await providers_of(manifest, destination.get_store(), provider, credentials)
     payers = [credentials_from(first, credentials), *map(_payer, more or others)]
     async with open_pipelines(payers, destination) as pipelines:
         for trouble in await learn_prices(pipelines):

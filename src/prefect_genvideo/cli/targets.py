@@ -18,8 +18,12 @@ if TYPE_CHECKING:
     from prefect_genvideo.storage import ObjectStore
 
 
-def provider_of(model: str) -> str:
-    """Name of the one provider that documents this model; of several, of the one whose key the environment has.
+def provider_of(model: str, block: str | None = None) -> str:
+    """Name of the one provider that documents this model, or of those that do, of the one whose account is at hand.
+
+    Args:
+        model: As a provider lists it.
+        block: Saved credentials block that was named; else the environment's keys tell.
 
     Raises:
         InvalidRequestError: None or several of them do; the caller has to say which one is meant.
@@ -28,7 +32,8 @@ def provider_of(model: str) -> str:
 
     found = [name for name in provider_names() if model in get_provider(name).documented_models]
     if len(found) > 1:
-        found = providers_with_keys(found) or found
+        at_hand = [name for name in found if _is_of(block, name)] if block else providers_with_keys(found)
+        found = at_hand or found
     if len(found) == 1:
         return found[0]
     limit = f"with --provider, one of {', '.join(found or provider_names())}"
@@ -49,6 +54,13 @@ def providers_with_keys(names: Iterable[str]) -> list[str]:
         if os.environ.get(variable):
             found.append(name)
     return found
+
+
+def _is_of(block: str, provider: str) -> bool:
+    """Whether the name of a saved block, `block-type-slug/name`, is that of a provider's credentials."""
+    from prefect_genvideo.blocks import credentials_type
+
+    return block.partition("/")[0] == credentials_type(provider).get_block_type_slug()
 
 
 def credentials_from(provider: str, block: str | None) -> Any:
@@ -118,25 +130,29 @@ def destination_from(to: str) -> Any:
     return LocalDestination(path=path)
 
 
-async def providers_of(manifest: str, home: ObjectStore, provider: str | None) -> list[str]:
+async def providers_of(manifest: str, home: ObjectStore, provider: str | None, block: str | None = None) -> list[str]:
     """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first.
 
     Args:
         manifest: Its place.
         home: The destination's store.
         provider: Of rows that name none and whose model no provider documents.
+        block: Saved credentials block that was named.
 
     Raises:
-        InvalidRequestError: The manifest cannot be read, or no provider documents a row's model and none is named.
+        InvalidRequestError: The manifest cannot be read, or it is not known of which provider a row is.
     """
     from prefect_genvideo.batch import load_manifest
     from prefect_genvideo.providers import provider_names
     from prefect_genvideo.runtime import get_settings
 
     found = await load_manifest(manifest, home=home, allow_private=get_settings().allow_private)
-    named = [provider] if provider else []
-    for row in found.rows:
-        named += [one.provider or provider or provider_of(one.request.model) for one in row.alternatives()]
+    named, known = [provider] if provider else [], dict[str, str]()
+    for one in (one for row in found.rows for one in row.alternatives()):
+        model, said = one.request.model, one.provider or provider
+        if said is None and model not in known:
+            known[model] = provider_of(model, block)
+        named.append(said or known[model])
     if not named:  # whatever is wrong with the rows is told by the flow, all of it
         named = (providers_with_keys(provider_names()) or provider_names())[:1]
     return list(dict.fromkeys(named))

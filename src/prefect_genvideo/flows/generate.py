@@ -61,13 +61,14 @@ async def generate_video(
     Args:
         prompt: What the video shows. References are named @image1, @video1, @audio1 in the order given below.
         model: Model name. Sudashui: sd-2-fast-720p, sd-2-720p, sd-2-1080p (or sd-api-2-…). SenseAudio:
-            doubao-seedance-2-0-260128, Seedance-Pro-1.5, SenseAudio-Video-1.0. Others pass unchecked.
+            doubao-seedance-2-0-260128, Seedance-Pro-1.5, SenseAudio-Video-1.0. Ark: doubao-seedance-2-5-260628,
+            doubao-seedance-2-0-260128, doubao-seedance-2-0-fast-260128. Others pass unchecked.
         credentials: Whose account pays: a saved block, or the name of one, sudashui-credentials/NAME.
         destination: Where the video goes: a saved block, or the name of one, s3-video-destination/NAME. By its name
             an s3-bucket/NAME of prefect-aws is taken too.
-        duration: Seconds; 0 takes the model's default. Sudashui 4-15, SenseAudio by model.
-        aspect_ratio: Width to height. 21:9 and adaptive are for Sudashui only.
-        resolution: For SenseAudio; at Sudashui the model name decides.
+        duration: Seconds; 0 takes the model's default. Sudashui 4-15, elsewhere by model.
+        aspect_ratio: Width to height. Not every model takes 21:9 and adaptive.
+        resolution: Of the picture; at Sudashui the model name decides.
         images: Reference images: http(s) links, s3:// URIs or paths on the worker.
         videos: Reference videos, likewise.
         audios: Reference audios, likewise.

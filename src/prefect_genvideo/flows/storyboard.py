@@ -108,7 +108,7 @@ async def storyboard(
             from it exactly; else (Sudashui) the frame is the first reference, @image1 in the prompt.
         duration: Seconds of shots that name none.
         aspect_ratio: Width to height of the film.
-        resolution: For SenseAudio; at Sudashui the model name decides.
+        resolution: Of the picture; at Sudashui the model name decides.
         idempotency_key: Key of the film; empty: this flow run is the key.
 
     Returns:

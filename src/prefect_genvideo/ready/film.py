@@ -43,7 +43,7 @@ async def storyboard_film(
         model: Model of shots that name none.
         duration: Seconds of shots that name none.
         aspect_ratio: Width to height.
-        resolution: For SenseAudio; at Sudashui the model name decides.
+        resolution: Of the picture; at Sudashui the model name decides.
 
     Returns:
         Where the film and its shots are.

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field, SecretStr
 
-from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
+from prefect_genvideo import ArkCredentials, S3Destination, SenseAudioCredentials, SudashuiCredentials, VideoJob
 from prefect_genvideo.deployments import Document, main
 
 NAME = "production"
@@ -25,6 +25,8 @@ class Production(BaseModel):
     genvideo_s3_access_key_id: str = Field(default="", description="Access key id.")
     genvideo_s3_secret_access_key: SecretStr = Field(default=SecretStr(""), description="Its secret.")
     senseaudio_api_key: SecretStr | None = Field(default=None, description="API key from SenseAudio's console.")
+    ark_api_key: SecretStr | None = Field(default=None, description="API key from Volcengine Ark's console.")
+    ark_base_url: str = Field(default="", description="Address of Ark's API, e.g. BytePlus'. Empty: Volcengine's.")
 
 
 def documents(values: Production) -> list[Document]:
@@ -49,6 +51,9 @@ def documents(values: Production) -> list[Document]:
     found = [Document(NAME, sudashui), Document(NAME, videos), Document("product-teaser", teaser)]
     if values.senseaudio_api_key is not None:
         found.append(Document(NAME, SenseAudioCredentials(api_key=values.senseaudio_api_key)))
+    if values.ark_api_key is not None:
+        address = {"base_url": values.ark_base_url} if values.ark_base_url else {}
+        found.append(Document(NAME, ArkCredentials(api_key=values.ark_api_key, **address)))
     return found
 
 

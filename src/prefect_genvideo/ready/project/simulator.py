@@ -1,6 +1,6 @@
 """Blocks for trying everything out: run this file to save them, and again after every change.
 
-`genvideo simulate` starts the simulator of both providers, which the defaults fit. Videos go into a folder, and into an
+`genvideo simulate` starts the simulator of all providers, which the defaults fit. Videos go into a folder, and into an
 S3 server's bucket too where one is named.
 """
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 from pydantic import BaseModel, Field, SecretStr
 
 from prefect_genvideo import (
+    ArkCredentials,
     LocalDestination,
     S3Destination,
     SenseAudioCredentials,
@@ -39,8 +40,9 @@ def documents(values: SimulatedEnvironment) -> list[Document]:
     url, key = values.genvideo_simulator_url.rstrip("/"), values.genvideo_simulator_key
     sudashui = SudashuiCredentials(api_key=key, base_url=f"{url}/sudashui", files_url=f"{url}/sudashui-files")
     senseaudio = SenseAudioCredentials(api_key=key, base_url=f"{url}/senseaudio")
+    ark = ArkCredentials(api_key=key, base_url=f"{url}/ark/api/v3")
     folder = LocalDestination(path=values.genvideo_folder)
-    found = [Document(NAME, sudashui), Document(NAME, senseaudio), Document(NAME, folder)]
+    found = [Document(NAME, block) for block in (sudashui, senseaudio, ark, folder)]
     if not values.genvideo_bucket:
         return [*found, Document(f"{NAME}-teaser", VideoJob(credentials=sudashui, destination=folder, duration=4))]
     videos = S3Destination(
