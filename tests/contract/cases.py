@@ -1,7 +1,8 @@
 """The recorded request/response pairs, and how to play one against a client.
 
-`cases.json` (the documents and the wire) and `field_cases.json` (public bug reports, gateways' sources, other clients)
-say of each pair what a client must make of it, in the words `kind` and `retryable`.
+`cases.json` (the documents and the wire), `ark_cases.json` (the same of Ark) and `field_cases.json` (public bug
+reports, gateways' sources, other clients) say of each pair what a client must make of it, in the words `kind` and
+`retryable`.
 """
 
 from __future__ import annotations
@@ -18,13 +19,17 @@ import pytest
 
 from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers import ArkClient, SenseAudioClient, SudashuiClient, VideoClient
 from tests.contract.server import Answer, Received, mp4
 
 Case = dict[str, Any]
 
 KEY = "sk-TESTKEY000000"
-CLIENTS: dict[str, type[VideoClient]] = {"sudashui": SudashuiClient, "senseaudio": SenseAudioClient}
+CLIENTS: dict[str, type[VideoClient]] = {
+    "sudashui": SudashuiClient,
+    "senseaudio": SenseAudioClient,
+    "ark": ArkClient,
+}
 LISTED = {"sudashui": ["sd-2-720p"], "senseaudio": ["doubao-seedance-2-0-260128"]}
 
 # What the caller must do, in the words of cases.json. The first class that fits counts.
@@ -41,6 +46,7 @@ KINDS: tuple[tuple[type[errors.GenVideoError], str], ...] = (
 KEEPS_THE_RULES = {
     "sudashui": VideoRequest(model="sd-api-2-fast-720p", prompt="x"),
     "senseaudio": VideoRequest(model="doubao-seedance-2-0-260128", prompt="x"),
+    "ark": VideoRequest(model="doubao-seedance-2-0-260128", prompt="x"),
 }
 
 
@@ -49,6 +55,7 @@ def _load(name: str) -> Any:
 
 
 CASES: list[Case] = _load("cases.json")
+ARK: list[Case] = _load("ark_cases.json")
 FIELD: list[Case] = _load("field_cases.json")
 EXAMPLES: dict[str, list[dict[str, Any]]] = _load("documented_examples.json")
 
@@ -66,11 +73,11 @@ def of(direction: str) -> list[Case]:
 
 
 def playable(*directions: str) -> list[Any]:
-    """Parameters of a test: every case of the directions, of both files."""
+    """Parameters of a test: every case of the directions, of all files."""
     wrong = pytest.mark.xfail(strict=True, reason="not yet read rightly")
     return [
         pytest.param(case, id=case_id(case), marks=[wrong] if case["id"] in NOT_YET else [])
-        for case in CASES + FIELD
+        for case in CASES + ARK + FIELD
         if case["direction"] in directions
     ]
 
@@ -170,10 +177,10 @@ def playing(case: Case) -> Any:
 
 
 def request_of(provider: str, body: Any) -> VideoRequest:
-    """The portable request behind a body of either provider; any request for a body that is not told."""
+    """The portable request behind a body of any provider; any request for a body that is not told."""
     if body is None or isinstance(body, str):
         return KEEPS_THE_RULES[provider]
-    return _from_sudashui(body) if provider == "sudashui" else _from_senseaudio(body)
+    return {"sudashui": _from_sudashui, "senseaudio": _from_senseaudio, "ark": _from_ark}[provider](body)
 
 
 def _from_sudashui(body: dict[str, Any]) -> VideoRequest:
@@ -213,4 +220,29 @@ def _from_senseaudio(body: dict[str, Any]) -> VideoRequest:
         last_frame=roles.get("last_frame"),
         timeout=body.get("timeout"),
         options=options,
+    )
+
+
+_ARK_FIELDS = {"model", "content", "resolution", "ratio", "duration", "execution_expires_after"}
+
+
+def _from_ark(body: dict[str, Any]) -> VideoRequest:
+    content: list[dict[str, Any]] = body["content"]
+    links = [(item.get("role"), item[item["type"]]["url"]) for item in content if item["type"].endswith("_url")]
+    roles = dict(links)
+    options = {name: value for name, value in body.items() if name not in _ARK_FIELDS}
+    drafts = [item["draft_task"]["id"] for item in content if item["type"] == "draft_task"]
+    return VideoRequest(
+        model=body["model"],
+        prompt="".join(item["text"] for item in content if item["type"] == "text"),
+        duration=body.get("duration"),
+        resolution=body.get("resolution"),
+        aspect_ratio=body.get("ratio"),
+        images=tuple(link for role, link in links if role == "reference_image"),
+        videos=tuple(link for role, link in links if role == "reference_video"),
+        audios=tuple(link for role, link in links if role == "reference_audio"),
+        first_frame=roles.get("first_frame"),
+        last_frame=roles.get("last_frame"),
+        timeout=body.get("execution_expires_after"),
+        options=options | ({"draft_task_id": drafts[0]} if drafts else {}),
     )

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import struct
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +15,7 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient
 from prefect_genvideo.providers.senseaudio.rules import MB, SEEDANCE_2
 from tests.fixtures.expected import refusing
+from tests.fixtures.pictures import png
 
 KEY = "sk-test"
 LINK = "https://e.com/a"
@@ -32,17 +31,6 @@ def broken(media: dict[str, MediaInfo] | None = None, **fields: Any) -> list[str
 
 def links(count: int) -> tuple[str, ...]:
     return tuple(f"{LINK}{i}" for i in range(count))
-
-
-def png(width: int, height: int) -> bytes:
-    """A real one-colour picture."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return len(content).to_bytes(4, "big") + name + content + zlib.crc32(name + content).to_bytes(4, "big")
-
-    head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    rows = zlib.compress((b"\0" + b"\0" * ((width + 7) // 8)) * height)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
 @pytest.mark.parametrize(

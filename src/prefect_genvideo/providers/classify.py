@@ -29,6 +29,8 @@ from prefect_genvideo.providers.words import state_of
 
 RELAY, ERROR, JSON, HTML, OTHER = "relay", "error", "json", "html", "other"
 """Forms of a body: `{"code", "message"}`, `{"error": {…}}`, other JSON, a web page, anything else."""
+IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 500), range(500, 600)
+"""Classes of HTTP statuses."""
 
 
 @dataclass(frozen=True)
@@ -249,7 +251,7 @@ def facts_from(
         status=reply.status,
         envelope=envelope,
         codes=named | families,
-        reason=reason,
+        reason=reason or ("not JSON" if envelope == OTHER and reply.status in IN_2XX else ""),
         message=message,
         money=any(_MONEY.search(text.replace("_", " ")) for text in (message, *map(_slug, named))),
         refused=is_refusal(reply.json),
@@ -317,9 +319,6 @@ def to_error(row: Row, facts: Facts, *, title: str, provider: str, task_id: str 
 
 
 # Rows that mean the same at every provider
-
-IN_2XX, IN_3XX, IN_4XX, IN_5XX = range(200, 300), range(300, 400), range(400, 500), range(500, 600)
-"""Classes of HTTP statuses."""
 
 WRONG_ADDRESS = "this is not the API's address (check the base URL); nothing was made"
 """What a redirect, a 404 without the API's envelope or a web page means."""

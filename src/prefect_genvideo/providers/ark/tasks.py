@@ -8,10 +8,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 from prefect_genvideo.models import Generation
-from prefect_genvideo.providers.answers import JsonObject, as_id, as_list, as_number, as_object, parse_json
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_id, as_list, as_object, parse_json
 from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import Reply
 
+# Names of a page's entries; gateways before the API have others.
+_LISTS = ("items", "tasks", "list", "data")
 # Bytes; a task object has one or two thousand.
 _LARGEST_CALLBACK = 1024 * 1024
 LARGEST_PAGE = 500
@@ -57,10 +59,11 @@ def items_of(reply: Reply) -> Sequence[Any] | None:
     """Return the entries of a page; None where the answer holds no list of tasks."""
     fields = keyed(reply.json) if 200 <= reply.status < 300 else {}
     for place in (fields, keyed(fields.get("data")), keyed(fields.get("result"))):
-        if isinstance(place.get("items"), list):
-            return as_list(place["items"])
+        listed = next((place[name] for name in _LISTS if isinstance(place.get(name), list)), None)
+        if listed is not None:
+            return as_list(listed)
         # A list without entries is nothing at all where Go writes it.
-        if "total" in place and as_number(place["total"]) == 0:
+        if "total" in place and as_figure(place["total"]) == 0:
             return ()
     return None
 
@@ -69,7 +72,7 @@ def total_of(reply: Reply) -> int | None:
     """Return how many tasks all pages hold; None where the answer does not say."""
     fields = keyed(reply.json)
     places = (fields, keyed(fields.get("data")), keyed(fields.get("result")))
-    told = (as_number(place.get("total")) for place in places)
+    told = (as_figure(place.get("total")) for place in places)
     return next((int(number) for number in told if number is not None), None)
 
 

@@ -129,7 +129,7 @@ LIST: tuple[Row, ...] = (
     Row(RejectedError, "the tasks may not be listed", statuses=range(300, 500)),
     *(replace(row, statuses=IN_2XX, refused=True) for row in _REFUSALS),
     Row(RejectedError, "the tasks may not be listed", statuses=IN_2XX, refused=True),
-    Row(RejectedError, WRONG_ADDRESS, statuses=IN_2XX, envelopes=(HTML,), reason="wrong address"),
+    Row(TransientError, WRONG_ADDRESS, statuses=IN_2XX, envelopes=(HTML,), reason="HTML instead of JSON"),
     Row(TransientError, "the tasks could not be listed"),
 )
 """Meaning of an answer without a list of tasks."""
