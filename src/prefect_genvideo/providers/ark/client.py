@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from prefect_genvideo.errors import RejectedError, TransientError
 from prefect_genvideo.media.inspect import MediaKind, asset_kind
 from prefect_genvideo.models import Generation, Problem, VideoRequest
-from prefect_genvideo.providers.answers import JsonObject, as_figure, as_object, as_text, as_time
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_flag, as_object, as_text, as_time
 from prefect_genvideo.providers.ark import rules, tasks, wire
+from prefect_genvideo.providers.ark.lost import Lists, marked, resolve
 from prefect_genvideo.providers.assets import inlined, not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import HTML, Facts, Row
+from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate
 from prefect_genvideo.providers.money import ToldClip
 from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule, layered, of_others
@@ -24,6 +28,8 @@ from prefect_genvideo.providers.rules import Rule, layered, of_others
 _TASKS = "/contents/generations/tasks"
 # Seconds; a longer clip is a figure in another unit, or garbage.
 _LONGEST_CLIP = 3600.0
+# A clip has some hundred thousand.
+_MOST_TOKENS = 1e12
 # What the API calls the content of an audio file where ours is the registered name.
 _DATA_URL_NAMES = {"data:audio/mpeg;": "data:audio/mp3;"}
 
@@ -52,6 +58,8 @@ class ArkClient(VideoClient):
         "no upload: local images and audios go into the request as they are; for videos give an http(s) link, an "
         "asset:// id, or an s3:// URI of a bucket that can presign"
     )
+
+    _lists: Lists | None = None
 
     def rules(self, model: str) -> tuple[Rule, ...]:
         """Return the general rules, and its own for a documented model; see `ark.rules`."""
@@ -186,14 +194,29 @@ class ArkClient(VideoClient):
         return self._generation_of(reply, task_id)
 
     def clip_told(self, generation: Generation) -> ToldClip:
-        """Return length and resolution as the answer has them; an odd length, e.g. -1, is none."""
-        raw = generation.raw
-        clip = as_object(raw.get("data")) or raw
+        """Return length, resolution, sound and tokens as the answer has them; an odd length, e.g. -1, is none."""
+        clip = tasks.row_of(generation.raw)
         frames = as_figure(clip.get("frames"))
         # Bills count one frame more than the seconds hold: 121 for 5 s.
         seconds = as_figure(clip.get("duration")) or ((frames - 1) / rules.FRAMES_PER_SECOND if frames else None)
         odd = seconds is not None and not 0 < seconds <= _LONGEST_CLIP
-        return ToldClip(None if odd else seconds, as_text(clip.get("resolution")).lower() or None)
+        tokens = as_figure(keyed(clip.get("usage")).get("completiontokens")) or 0.0
+        return ToldClip(
+            seconds=None if odd else seconds,
+            resolution=as_text(clip.get("resolution")).lower() or None,
+            sound=as_flag(clip.get("generateaudio")),
+            tokens=int(tokens) if 0 < tokens <= _MOST_TOKENS else None,
+        )
+
+    def marked(self, request: VideoRequest, claim: str) -> VideoRequest:
+        """Return the request with a timeout that marks it, where it has none of its own; see `ark.lost`."""
+        return marked(request, claim)
+
+    async def find_created(self, lost: LostCreate) -> FoundCreate:
+        """Return what the account's list of tasks says of a lost create; see `VideoClient.find_created`."""
+        if self._lists is None:
+            self._lists = Lists(partial(self.tasks, page_size=tasks.LARGEST_PAGE))
+        return resolve(await self._lists.after(lost), lost)
 
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Images and audios may be inlined; everything else must be a link or an id."""

@@ -1,0 +1,162 @@
+"""Pay once at Ark: lost creates are found in its list of tasks by their mark, and a task's tokens are its cost."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, replace
+from decimal import Decimal
+
+import pytest
+
+from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.pipeline.pipeline import Pipeline
+from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
+from prefect_genvideo.prices import read_price_tables
+from prefect_genvideo.providers import ArkClient
+from prefect_genvideo.simulator import Fault, Simulator
+from tests.fixtures.money import TEMPLATE, MemoryStore, VirtualTime
+
+REQUEST = VideoRequest(model="doubao-seedance-2-0-fast-260128", prompt="a cat", duration=4, resolution="480p")
+PRICES = '{"ark": {"currency": "CNY", "prices": [{"models": "*-fast-*", "per": "1000_tokens", "amount": "0.037"}]}}'
+GONE = f"{socket.gethostname()}:{2**22 + 1}"
+
+
+@dataclass
+class Desk:
+    """An Ark account at the simulator, with a ledger."""
+
+    sim: Simulator
+    pipeline: Pipeline
+
+    async def create(self, key: str = "k", request: VideoRequest = REQUEST) -> LedgerRecord:
+        pipeline = self.pipeline
+        return (await pipeline.create(request, pipeline.draft(key, request, {}))).entry.record
+
+    async def lose(self, key: str = "k", request: VideoRequest = REQUEST, fault: str = "lost_after") -> LedgerRecord:
+        """A create whose answer is lost and that is not found at once; its record."""
+        self.sim.faults.add(Fault(fault, "create", times=1))
+        with pytest.raises(UnknownOutcomeError):
+            await self.create(key, request)
+        return await self.record(key)
+
+    async def record(self, key: str = "k") -> LedgerRecord:
+        return (await self.pipeline.ledger.existing(key)).record
+
+    async def reconcile(self) -> Reconciled:
+        """As a scheduled run does it: another process, which finds what is left by the ledger alone."""
+        old = self.pipeline.client
+        async with ArkClient(self.sim.key, self.sim.ark_url, prices=old.price_table) as client:
+            return await reconcile(replace(self.pipeline, client=client, ledger=Ledger(self.pipeline.ledger.store)))
+
+    def hide_lists(self) -> None:
+        """Let the next list fail, so that a lost create has to wait for a reconciliation."""
+        self.sim.faults.add(Fault("502_html", "list", times=1))
+
+
+@pytest.fixture
+async def desk(sim: Simulator) -> AsyncIterator[Desk]:
+    sim.configure(polls_to_finish=1, clip_bytes=4096)
+    async with ArkClient(sim.key, sim.ark_url, timeout=0.5, prices=read_price_tables(PRICES)["ark"]) as client:
+        yield Desk(sim, Pipeline(client, Ledger(MemoryStore()), TEMPLATE, sleep=VirtualTime().sleep))
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        Fault("lost_after", "create", times=1),
+        Fault("cut_answer", "create", times=1),
+        Fault("timeout", "create", times=1, params={"accepted": True, "seconds": 2}),
+        Fault("502_html", "create", times=1, params={"accepted": True}),
+    ],
+    ids=lambda fault: fault.kind,
+)
+async def test_a_create_whose_answer_is_lost_goes_on_as_if_it_had_come(desk: Desk, fault: Fault) -> None:
+    """One task is billed, and its video is saved; nobody has to decide anything."""
+    desk.sim.faults.add(fault)
+    record = await desk.create()
+    (task,) = desk.sim.tasks
+    assert (record.state, record.task_id) == ("submitted", task.task_id)
+    entry = await desk.pipeline.ledger.existing("k")
+    await desk.pipeline.save(entry, await desk.pipeline.wait(entry))
+    assert ((await desk.record()).state, desk.sim.billed) == ("saved", 1)
+
+
+async def test_what_could_not_be_looked_for_at_once_is_found_by_reconciling(desk: Desk) -> None:
+    """Each lost create gets its own task, by as many claims as there are creates; all are read from one list."""
+    keys = ["a", "b", "c"]
+    for key in keys:
+        desk.hide_lists()
+        await desk.lose(key)
+        desk.pipeline = replace(desk.pipeline, throttle=None)
+    assert desk.sim.billed == 3
+    made = [task.task_id for task in sorted(desk.sim.tasks, key=lambda task: task.created)]
+    assert (await desk.reconcile()).counts == {"saved": 3}
+    records = [await desk.record(key) for key in keys]
+    assert [record.task_id for record in records] == made
+    assert desk.sim.billed == 3
+
+
+async def test_what_was_never_made_is_never_freed_by_a_machine(desk: Desk) -> None:
+    """A list without it proves nothing: the key is held for a person, who reads what was seen."""
+    record = await desk.lose(fault="lost_before")
+    assert (record.state, record.task_id, desk.sim.billed) == ("unknown", None, 0)
+    assert record.money is not None
+    assert "proves nothing" in (record.money.evidence or "")
+    assert (await desk.reconcile()).counts == {"unknown": 1}
+
+
+async def test_a_stranger_s_task_is_shown_and_not_taken_up(desk: Desk) -> None:
+    """Made with the same key in the same seconds, by something that sends no timeout: only a person can tell."""
+    strange = await desk.pipeline.client.create(REQUEST)
+    record = await desk.lose(fault="lost_before")
+    assert (record.state, record.task_id) == ("unknown", None)
+    assert record.money is not None
+    (shown,) = record.money.candidates
+    assert (shown.task_id, shown.doubt) == (strange, "it does not show the timeout that was sent")
+
+
+async def test_another_create_of_the_ledger_is_no_candidate(desk: Desk) -> None:
+    """Its task bears another mark."""
+    await desk.create("other")
+    record = await desk.lose(fault="lost_before")
+    assert record.money is not None
+    assert record.money.candidates == ()
+
+
+async def test_a_timeout_of_the_user_s_own_marks_nothing(desk: Desk) -> None:
+    """It is sent as it is, and a lost create waits for a person, with the task that may be it."""
+    record = await desk.lose(request=REQUEST.model_copy(update={"timeout": 7200}))
+    (task,) = desk.sim.tasks
+    assert task.wanted.request["execution_expires_after"] == 7200
+    assert (record.state, record.task_id) == ("unknown", None)
+    assert record.money is not None
+    assert [one.task_id for one in record.money.candidates] == [task.task_id]
+    assert (await desk.reconcile()).counts == {"unknown": 1}
+
+
+async def test_what_a_killed_run_sent_is_found(desk: Desk) -> None:
+    """Its intent is all that is left; the mark follows from it."""
+    pipeline = desk.pipeline
+    claimed = await pipeline.ledger.claim(pipeline.draft("k", REQUEST, {}))
+    assert claimed is not None
+    task_id = await pipeline.client.create(pipeline.client.marked(REQUEST, claimed.record.claim))
+    await pipeline.ledger.move(claimed, "intent", holder=GONE)
+    assert (await desk.reconcile()).counts == {"unknown": 1}
+    assert (await desk.reconcile()).counts == {"saved": 1}
+    assert ((await desk.record()).task_id, desk.sim.billed) == (task_id, 1)
+
+
+async def test_the_cost_is_that_of_the_tokens_that_the_task_tells(desk: Desk) -> None:
+    """Not that of the length and size which were asked for."""
+    await desk.create()
+    entry = await desk.pipeline.ledger.existing("k")
+    await desk.pipeline.save(entry, await desk.pipeline.wait(entry))
+    (task,) = desk.sim.tasks
+    money = (await desk.record()).money
+    assert money is not None
+    assert (money.cost, money.currency) == (Decimal(task.wanted.tokens) * Decimal("0.000037"), "CNY")
+    assert (money.basis, money.final) == ("calculated", True)
