@@ -13,6 +13,9 @@ from prefect_genvideo.providers.rules import Broken, Rule, Wanted
 
 _MEDIA = "Ark API: content"
 
+# Refusals name 15.2 and 30.2 s as the limit where the documents say 15 and 30.
+_TOLERANCE = 0.2
+
 MB = 1024 * 1024
 """The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
 BODY_LIMIT = 64 * MB
@@ -87,6 +90,18 @@ def edit(wanted: Wanted) -> Iterator[Broken]:
         yield "duration", request.duration
 
 
+def edited_length(wanted: Wanted) -> Iterator[Broken]:
+    """A video to edit is long enough, where its length is known."""
+    if wanted.request.options.get(o.TASK_TYPE) == "edit":
+        yield from m.within("videos", m.SECONDS, 4, 30 + _TOLERANCE)(wanted)
+
+
+def ratio(wanted: Wanted) -> Iterator[Broken]:
+    """The ratio, when given, is a ratio or `adaptive`."""
+    if wanted.request.aspect_ratio != "adaptive":
+        yield from r.ratio_formed()(wanted)
+
+
 def still_camera(wanted: Wanted) -> Iterator[Broken]:
     """The camera is not held still beside reference images."""
     if "camera_fixed" in wanted.request.options and wanted.request.images:
@@ -107,8 +122,6 @@ _IMAGES = frozenset({"image/jpeg", "image/png", "image/webp", "image/bmp", "imag
 _LATER_IMAGES = _IMAGES | {"image/heic", "image/heif"}
 _VIDEOS = frozenset({"video/mp4", "video/quicktime"})
 _AUDIOS = frozenset({"audio/wav", "audio/mpeg"})
-# Refusals name 15.2 and 30.2 s as the limit where the documents say 15 and 30.
-_TOLERANCE = 0.2
 
 
 def _image_rules(allowed: frozenset[str], words: str) -> tuple[Rule, ...]:

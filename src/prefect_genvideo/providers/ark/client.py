@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar
 from urllib.parse import quote
 
 from prefect_genvideo.errors import RejectedError, TransientError
-from prefect_genvideo.media.inspect import MediaKind, asset_kind
+from prefect_genvideo.media.inspect import MediaInfo, MediaKind, asset_kind
 from prefect_genvideo.models import Generation, Problem, VideoRequest
+from prefect_genvideo.prices.estimate import Billable
 from prefect_genvideo.providers.answers import JsonObject, as_figure, as_flag, as_object, as_text, as_time
 from prefect_genvideo.providers.ark import rules, tasks, wire
 from prefect_genvideo.providers.ark.lost import Lists, marked, resolve
@@ -193,12 +196,20 @@ class ArkClient(VideoClient):
             raise TransientError(f"{self.title}: a callback without a task.", provider=self.name, reason=reason)
         return self._generation_of(reply, task_id)
 
+    def billable(self, request: VideoRequest, media: Mapping[str, MediaInfo] | None = None) -> Billable:
+        """Return what of a request its price depends on; a number of frames says how long the clip is.
+
+        Args:
+            request: What is wanted.
+            media: Facts of assets, keyed as in `request.assets()`.
+        """
+        wanted, seconds = super().billable(request, media), _seconds_of(request.options.get("frames"))
+        return wanted if seconds is None else replace(wanted, seconds=(Decimal(str(seconds)),))
+
     def clip_told(self, generation: Generation) -> ToldClip:
         """Return length, resolution, sound and tokens as the answer has them; an odd length, e.g. -1, is none."""
         clip = tasks.row_of(generation.raw)
-        frames = as_figure(clip.get("frames"))
-        # Bills count one frame more than the seconds hold: 121 for 5 s.
-        seconds = as_figure(clip.get("duration")) or ((frames - 1) / rules.FRAMES_PER_SECOND if frames else None)
+        seconds = as_figure(clip.get("duration")) or _seconds_of(clip.get("frames"))
         odd = seconds is not None and not 0 < seconds <= _LONGEST_CLIP
         tokens = as_figure(keyed(clip.get("usage")).get("completiontokens")) or 0.0
         return ToldClip(
@@ -246,6 +257,12 @@ class ArkClient(VideoClient):
 
     def _silence_of(self, reply: Reply) -> Facts:
         return wire.silence_of(reply)
+
+
+def _seconds_of(frames: Any) -> float | None:
+    """Bills count one frame more than the seconds hold: 121 for 5 s."""
+    count = as_figure(frames) or 0
+    return (count - 1) / rules.FRAMES_PER_SECOND if 1 < count <= _LONGEST_CLIP * rules.FRAMES_PER_SECOND else None
 
 
 def _content(request: VideoRequest) -> Iterator[JsonObject]:

@@ -89,6 +89,7 @@ SEEDANCE_2_5 = Model(
     rules=(
         Rule(c.adaptive_frames, "adaptive with first_frame or last_frame", _CREATE),
         Rule(c.edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
+        Rule(c.edited_length, "4 to 30 seconds for a video to edit", _CREATE),
         _DRAFT_RULE,
         *c.ALL_IMAGES,
         *c.film_rules(30),
@@ -211,6 +212,7 @@ GENERAL: tuple[Rule, ...] = (
         _CREATE,
         "seconds",
     ),
+    Rule(c.ratio, "width:height, e.g. 16:9, or adaptive", _CREATE, "aspect_ratios"),
     Rule(r.timeout_between(3600, 259_200), "3600 to 259200 seconds", _DOC + "execution_expires_after", "timeout"),
     Rule(r.frames_alone("images", "videos", "audios"), "left out with first_frame and last_frame, never both", _MEDIA),
     Rule(r.first_with_last(), "given whenever last_frame is", _MEDIA),
