@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -34,7 +35,7 @@ def asked(**fields: Any) -> VideoRequest:
     return VideoRequest(**given)
 
 
-def broken(media: dict[str, MediaInfo] | None = None, **fields: Any) -> list[str]:
+def broken(media: dict[str, MediaInfo] | None = None, /, **fields: Any) -> list[str]:
     """The fields that break a rule."""
     return [problem.field for problem in ArkClient(KEY).validate(asked(**fields), media)]
 
@@ -166,8 +167,7 @@ def test_something_must_be_shown(model: str) -> None:
 
 # Media
 
-SIZE: dict[str, Any] = {"size": 1000}
-FILM: dict[str, Any] = {"size": 1000, "width": 1280, "height": 720, "seconds": 5.0, "fps": 24.0}
+FILM = MediaInfo("video", "video/mp4", 1000, 1280, 720, 5.0, fps=24.0)
 
 
 @pytest.mark.parametrize(
@@ -187,13 +187,13 @@ FILM: dict[str, Any] = {"size": 1000, "width": 1280, "height": 720, "seconds": 5
 )
 def test_reference_videos(changes: dict[str, Any], fine: bool) -> None:
     """Seconds have the tolerance that refusals name."""
-    media = {"videos[0]": MediaInfo("video", "video/mp4", **(FILM | changes))}
+    media = {"videos[0]": replace(FILM, **changes)}
     assert bool(broken(media, videos=[LINK])) is not fine
 
 
 def test_lengths_count_together() -> None:
     """30 s of the newest model, 15 s of the others, each kind by itself."""
-    media = {f"videos[{i}]": MediaInfo("video", "video/mp4", **(FILM | {"seconds": 10.0})) for i in range(3)}
+    media = {f"videos[{i}]": replace(FILM, seconds=10.0) for i in range(3)}
     assert broken(media, videos=links(3)) == ["videos"]
     assert broken(media, model=V25, videos=links(3)) == []
     sounds = {f"audios[{i}]": MediaInfo("audio", "audio/wav", 1000, seconds=8.0) for i in range(2)}
@@ -230,10 +230,8 @@ def test_kinds_of_sounds_and_films() -> None:
     for kind, fine in (("audio/wav", True), ("audio/mpeg", True), ("audio/flac", False)):
         media = {"audios[0]": MediaInfo("audio", kind, 1000, seconds=3.0)}
         assert bool(broken(media, images=[LINK], audios=[LINK])) is not fine
-    assert broken({"videos[0]": MediaInfo("video", "video/webm", **FILM)}, videos=[LINK]) == ["videos[0]"]
-    assert broken({"images[0]": MediaInfo("video", "video/mp4", **FILM)}, model=ENDPOINT, images=[LINK]) == [
-        "images[0]"
-    ]
+    assert broken({"videos[0]": replace(FILM, media_type="video/webm")}, videos=[LINK]) == ["videos[0]"]
+    assert broken({"images[0]": FILM}, model=ENDPOINT, images=[LINK]) == ["images[0]"]
 
 
 def test_the_whole_body_has_a_limit() -> None:
@@ -330,7 +328,7 @@ def test_editing_and_extending() -> None:
     assert broken(model=V25, options=extend, videos=[LINK], duration=5) == []
     assert broken(model=V25, options=extend, videos=[LINK], aspect_ratio="1:1") == ["aspect_ratio"]
     assert broken(model=V25, options=edit, images=[LINK], duration=-1) == ["videos"]
-    short = {"videos[0]": MediaInfo("video", "video/mp4", **(FILM | {"seconds": 3.0}))}
+    short = {"videos[0]": replace(FILM, seconds=3.0)}
     assert broken(short, model=V25, options=edit, videos=[LINK]) == ["videos[0]"]
     assert broken(short, model=V25, options=extend, videos=[LINK]) == []
 
