@@ -106,6 +106,41 @@ async def test_parts_on_their_way_are_bounded(uploads: int, least: int, most: in
         assert least <= SlowCalls.most <= most
 
 
+class OnePartLate(CountingCalls):
+    """A store in which the first part arrives after the sixth."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sixth = asyncio.Event()
+        self.completed: list[tuple[int, str]] = []
+
+    async def call(
+        self, operation: str, key: str, headers: Mapping[str, str] | None = None, **params: Any
+    ) -> dict[str, Any]:
+        if operation == "complete_multipart_upload":
+            self.completed = [(part["PartNumber"], part["ETag"]) for part in params["MultipartUpload"]["Parts"]]
+        return await super().call(operation, key, headers, **params)
+
+    async def send_body(self, operation: str, key: str, body: bytes | bytearray, **params: Any) -> dict[str, Any]:
+        number = params.get("PartNumber")
+        if number == 6:
+            self.sixth.set()
+        if number == 1:
+            await self.sixth.wait()
+        await super().send_body(operation, key, body, **params)
+        return {"ETag": f"{number}-{bytes(body[:1]).decode()}"}
+
+
+async def test_a_part_that_takes_long_holds_up_no_other() -> None:
+    calls, data = OnePartLate(), b"".join(bytes([letter]) * 8 for letter in b"abcdefghi")
+    upload = uploading(calls, part_size=8)
+    with anyio.fail_after(5):
+        await upload.write(data)
+        assert await upload.digest() == hashlib.sha256(data).hexdigest()
+        await upload.commit()
+    assert calls.completed == [(number, f"{number}-{letter}") for number, letter in enumerate("abcdefghi", 1)]
+
+
 async def test_what_fits_a_part_is_one_put() -> None:
     """Exactly one part is no reason for a multipart upload."""
     calls = CountingCalls()

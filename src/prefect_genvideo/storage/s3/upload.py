@@ -7,9 +7,8 @@ import hashlib
 import logging
 import re
 import threading
-from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
 
 import anyio
@@ -38,6 +37,8 @@ _MOST_IN_FLIGHT = 3
 _MOST_FURTHER = 8
 _lock = threading.Lock()
 _free = [_MOST_FURTHER]
+# Buffers of arrived parts, for further ones of any upload: a new one is first filled with zeros. Dropped at its end.
+_spare: list[bytearray] = []
 _MD5 = re.compile(r"[0-9a-f]{32}")
 WRITE_ID = "write-id"
 """Metadata name of the mark that tells our own write from somebody else's."""
@@ -107,13 +108,11 @@ def _contradiction(uri: str, error: DestinationError) -> DestinationError:
     )
 
 
-class _Part(NamedTuple):
-    """A part on its way; its buffer is in use until both tasks end. `hashed` gives its MD5 where that is compared."""
-
-    number: int
-    buffer: bytearray
-    sent: asyncio.Task[dict[str, Any]]
-    hashed: asyncio.Task[str]
+def _buffer(length: int) -> bytearray:
+    """A buffer of so many bytes, whatever they are."""
+    with _lock:
+        fitting = next((place for place, buffer in enumerate(_spare) if len(buffer) == length), None)
+        return bytearray(length) if fitting is None else _spare.pop(fitting)
 
 
 class _Places:
@@ -180,14 +179,15 @@ class S3Upload(Upload):
         # which needs their memory twice.
         self._buffer = bytearray()
         self._filled = 0
-        self._spare: bytearray | None = None
         self._sha256 = hashlib.sha256()
         self._size = 0
         self._part_size = self._first_part_size
         self._upload_id: str | None = None
         self._parts: list[dict[str, Any]] = []
         self._started = 0
-        self._sending: deque[_Part] = deque()
+        # Each with its buffer, which is in use until the task ends.
+        self._sending: dict[asyncio.Task[dict[str, Any]], bytearray] = {}
+        self._hashed: asyncio.Task[str] | None = None  # of the last part, after all earlier ones
         # Nothing of a part is visible before the last request, so its MD5 may be compared when it has been sent.
         self._comparing = self._store.promises.md5_etags and not self._store.promises.signed
 
@@ -201,7 +201,7 @@ class S3Upload(Upload):
                 await self._make_room()
             if not self._filled:
                 length = self._part_size if self._started else min(FIRST_BUFFER, self._part_size)
-                self._buffer, self._spare = self._spare or bytearray(length), None
+                self._buffer = _buffer(length)
             step = min(len(self._buffer) - self._filled, len(rest))
             self._buffer[self._filled : self._filled + step] = rest[:step]
             self._filled += step
@@ -211,7 +211,7 @@ class S3Upload(Upload):
         if len(self._buffer) >= self._part_size or self._started:
             await self._send_part()
             return
-        first, self._buffer = self._buffer, bytearray(self._part_size)
+        first, self._buffer = self._buffer, _buffer(self._part_size)
         self._buffer[: self._filled] = first
 
     async def restart(self) -> None:
@@ -221,8 +221,8 @@ class S3Upload(Upload):
 
     async def digest(self) -> str:
         """SHA-256 (hex) of everything written so far."""
-        if self._sending:
-            await asyncio.wait([self._sending[-1].hashed])
+        if self._hashed is not None:
+            await asyncio.wait([self._hashed])
         digest = self._sha256.copy()
 
         def update() -> None:
@@ -278,14 +278,16 @@ class S3Upload(Upload):
 
     async def close(self) -> None:
         """Abort what was not committed. Never raises: the cause of the abort is the error to see."""
-        while self._sending:
-            part = self._sending.popleft()
-            await asyncio.wait([part.sent, part.hashed])
-            for task in (part.sent, part.hashed):
-                if not task.cancelled():
-                    task.exception()
+        if self._sending:
+            await asyncio.wait(self._sending)
+        for task in self._sending:
+            if not task.cancelled():
+                task.exception()
+        self._sending.clear()
         self._places.hold(0)
-        self._buffer, self._spare = bytearray(), None
+        self._buffer = bytearray()
+        with _lock:
+            _spare.clear()
         if self._upload_id is None:
             return
         try:
@@ -317,7 +319,8 @@ class S3Upload(Upload):
     async def _complete(self) -> dict[str, Any] | None:
         await self._send_part()
         while self._sending:
-            await self._oldest_part()
+            await self._arrived()
+        self._parts.sort(key=lambda part: part["PartNumber"])
         condition = await self._condition(self._if_absent, in_parts=True)
         try:
             answer = await settle(
@@ -350,21 +353,17 @@ class S3Upload(Upload):
     async def _send_part(self) -> None:
         if self._upload_id is None:
             await finish(self._create())
-        while self._sending and (self._sending[0].sent.done() or not self._places.hold(len(self._sending))):
-            await self._oldest_part()
+        while any(task.done() for task in self._sending) or not self._places.hold(len(self._sending)):
+            await self._arrived()
         self._started += 1
         buffer, self._buffer, self._filled = self._buffer, bytearray(), 0
-        before = self._sending[-1].hashed if self._sending else None
-        hashed = asyncio.create_task(self._hashed(before, buffer, self._comparing))
-        place: dict[str, Any] = {"UploadId": self._upload_id, "PartNumber": self._started}
-        md5 = hashed if self._comparing else None
-        sent = asyncio.create_task(self._store.send_body("upload_part", self._key, buffer, md5=md5, **place))
-        self._sending.append(_Part(self._started, buffer, sent, hashed))
+        self._hashed = asyncio.create_task(self._hash(self._hashed, buffer, self._comparing))
+        part = self._send(self._started, buffer, self._hashed, self._comparing)
+        self._sending[asyncio.create_task(part)] = buffer
         if self._started % PARTS_PER_SIZE == 0:
             self._part_size *= 2
-            self._spare = None
 
-    async def _hashed(self, before: asyncio.Task[str] | None, buffer: bytearray, comparing: bool) -> str:
+    async def _hash(self, before: asyncio.Task[str] | None, buffer: bytearray, comparing: bool) -> str:
         """Hash a part while it is sent, after the one before it; returns its MD5 where that is compared."""
         if before is not None:
             await asyncio.wait([before])
@@ -375,16 +374,27 @@ class S3Upload(Upload):
 
         return await in_thread(work)
 
-    async def _oldest_part(self) -> None:
-        # Waiting on the task itself would pass a cancellation on to it, and close() has to see the part's end.
-        part = self._sending[0]
-        await asyncio.wait([part.sent, part.hashed])
-        self._sending.popleft()
-        self._places.hold(len(self._sending) - 1)
+    async def _send(self, number: int, buffer: bytearray, hashed: asyncio.Task[str], comparing: bool) -> dict[str, Any]:
+        """Send a part, and see it hashed; returns its number and ETag."""
+        place: dict[str, Any] = {"UploadId": self._upload_id, "PartNumber": number}
+        md5 = hashed if comparing else None
+        try:
+            answer = await self._store.send_body("upload_part", self._key, buffer, md5=md5, **place)
+        finally:
+            await asyncio.wait([hashed])
+        self._comparing = self._comparing and plain_md5(answer) == hashed.result()
         # Where the store gives no ETag, it is what S3 defines it to be: the part's MD5.
-        answer = part.sent.result()
-        self._comparing = self._comparing and plain_md5(answer) == part.hashed.result()
-        etag = answer.get("ETag") or f'"{hashlib.md5(part.buffer, usedforsecurity=False).hexdigest()}"'
-        self._parts.append({"PartNumber": part.number, "ETag": etag})
-        if len(part.buffer) == self._part_size:
-            self._spare = part.buffer
+        etag = answer.get("ETag") or f'"{hashlib.md5(buffer, usedforsecurity=False).hexdigest()}"'
+        return {"PartNumber": number, "ETag": etag}
+
+    async def _arrived(self) -> None:
+        """Wait until a part has arrived, whichever is first, and note all that have."""
+        # Waiting on a task itself would pass a cancellation on to it, and close() has to see the part's end.
+        arrived, _ = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        for task in arrived:
+            buffer = self._sending.pop(task)
+            self._places.hold(len(self._sending) - 1)
+            self._parts.append(task.result())
+            if len(buffer) == self._part_size:
+                with _lock:
+                    _spare.append(buffer)
