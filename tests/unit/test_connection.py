@@ -229,3 +229,62 @@ async def test_connections_are_few_and_those_that_nobody_uses_are_closed() -> No
         await left
     answering.set()
     assert await settled() == 0
+
+
+LARGE = 33 * MIB + 5
+"""Bytes of a body of which most goes past the HTTP library."""
+
+
+@asynccontextmanager
+async def downloading(sent: int, *, ending: bool) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of a server that announces `LARGE` bytes and sends so many, and then nothing or the end."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % LARGE)
+            for begin in range(0, sent, MIB):
+                writer.write(bytes([begin // MIB]) * min(MIB, sent - begin))
+                await writer.drain()
+            if not ending:
+                await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    transport, timeout = NetworkTransport(httpx.Limits(max_connections=1)), httpx.Timeout(5, read=0.2)
+    async with server, httpx.AsyncClient(base_url=base_url, transport=transport, timeout=timeout) as client:
+        yield client
+
+
+async def test_a_large_body_comes_whole_and_what_follows_it_is_nobodys() -> None:
+    async with downloading(LARGE + 7, ending=False) as client:
+        for _ in range(2):  # the only place is free again, and its connection is a new one
+            async with client.stream("GET", "/") as response:
+                body = b"".join([chunk async for chunk in response.aiter_raw()])
+            assert len(body) == LARGE
+            assert body[::MIB] == bytes(range(34))
+
+
+@pytest.mark.parametrize(
+    ("ending", "error"), [(True, httpx.RemoteProtocolError), (False, httpx.ReadTimeout)], ids=["cut", "stalled"]
+)
+async def test_a_large_body_that_stops_is_an_error(ending: bool, error: type[httpx.TransportError]) -> None:
+    got: list[int] = []
+
+    async def take(response: httpx.Response) -> None:
+        async for chunk in response.aiter_raw():
+            got.append(len(chunk))
+
+    async with downloading(LARGE - 1, ending=ending) as client, client.stream("GET", "/") as response:
+        with pytest.raises(error):
+            await take(response)
+    assert sum(got) == LARGE - 1
+
+
+async def test_a_large_body_may_be_left_in_its_middle() -> None:
+    async with downloading(LARGE, ending=False) as client:
+        for _ in range(2):
+            async with client.stream("GET", "/") as response:
+                chunks = response.aiter_raw()
+                assert len([await anext(chunks) for _ in range(3)]) == 3

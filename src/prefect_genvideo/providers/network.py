@@ -12,7 +12,8 @@ import contextlib
 import functools
 import ssl
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Generator, Iterable, Mapping
+from typing import Any, cast
 from urllib.request import getproxies, proxy_bypass
 
 import anyio
@@ -25,6 +26,9 @@ from prefect_genvideo.providers.ssrf import Guard, public_addresses
 # A host with more addresses is not better reachable, and each one that hangs takes a share of the time to connect.
 _ADDRESSES_TRIED = 4
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+# Bytes of a body still to come from which on they are read past h11, which copies each of them four times. Nobody can
+# use the connection after that, and a new one would cost more than is saved for less.
+_LARGE_REST = 32 * 1024 * 1024
 
 
 @functools.lru_cache(maxsize=1)
@@ -164,7 +168,8 @@ class _Direct(httpx.AsyncBaseTransport):
             await self._give_back(connection, again=False)
             raise
         ended = functools.partial(self._give_back, connection, again=True)
-        return httpx.Response(response.status, headers=response.headers, stream=_Body(response, ended))
+        body = _Body(response, ended, request.extensions.get("timeout", {}).get("read"))
+        return httpx.Response(response.status, headers=response.headers, stream=body)
 
     async def aclose(self) -> None:
         for connection in (*self._busy, *self._kept):
@@ -207,14 +212,36 @@ class _Direct(httpx.AsyncBaseTransport):
 
 
 class _Body(httpx.AsyncByteStream):
-    def __init__(self, response: httpcore.Response, ended: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, response: httpcore.Response, ended: Callable[[], Awaitable[None]], timeout: float | None
+    ) -> None:
         self._response = response
         self._ended: Callable[[], Awaitable[None]] | None = ended
+        self._timeout = timeout
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        left = self._announced()
+        stream: httpcore.AsyncNetworkStream = cast("Any", self._response).extensions["network_stream"]
         with _httpx_errors():
-            async for chunk in self._response.aiter_stream():
-                yield chunk
+            async with contextlib.aclosing(cast("AsyncGenerator[bytes]", self._response.aiter_stream())) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+                    left -= len(chunk)
+                    if left >= _LARGE_REST:  # and h11 has handed on all that it had
+                        break
+                else:
+                    return
+                while left > 0:
+                    chunk = (await stream.read(left, self._timeout))[:left]
+                    if not chunk:
+                        raise httpcore.RemoteProtocolError(f"{left} bytes of the body are missing")
+                    yield chunk
+                    left -= len(chunk)
+
+    def _announced(self) -> int:
+        """Bytes of a body that comes in one piece; 0 where its end is found otherwise."""
+        told = {name.lower(): value for name, value in self._response.headers}
+        return 0 if b"transfer-encoding" in told else int(told.get(b"content-length", b"0"))
 
     async def aclose(self) -> None:
         ended, self._ended = self._ended, None
