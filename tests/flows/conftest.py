@@ -1,4 +1,4 @@
-"""A place to make videos: both providers' accounts at the simulator, a bucket of the test's own, the real server."""
+"""A place to make videos: each provider's account at the simulator, a bucket of the test's own, the real server."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from prefect.context import SettingsContext, get_settings_context
 from prefect.settings import PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW, Settings, temporary_settings
 
 from prefect_genvideo import generate_video
-from prefect_genvideo.blocks import S3Destination, SenseAudioCredentials, SudashuiCredentials
+from prefect_genvideo.blocks import ArkCredentials, S3Destination, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.make import Steps, make_video
 from prefect_genvideo.providers.budgets import budget_of
 from prefect_genvideo.runtime import derive_key
 from prefect_genvideo.simulator import Simulator
+from tests.fixtures.accounts import REQUESTS, settings_of
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.s3 import S3Server
 
@@ -34,7 +35,8 @@ class Place:
 
     Attributes:
         sudashui: An account that no other test uses.
-        senseaudio: The same at the other provider.
+        senseaudio: The same at SenseAudio.
+        ark: The same at Ark.
         destination: An empty bucket.
     """
 
@@ -43,22 +45,27 @@ class Place:
     name: str = field(default_factory=lambda: f"test-{uuid4().hex[:10]}")
     sudashui: SudashuiCredentials = field(init=False)
     senseaudio: SenseAudioCredentials = field(init=False)
+    ark: ArkCredentials = field(init=False)
     destination: S3Destination = field(init=False)
     _saved: object = None
 
     def __post_init__(self) -> None:
         self.sudashui, self.senseaudio = self.account("sudashui"), self.sense_account("senseaudio")
+        self.ark = self.ark_account("ark")
         self.destination = self.bucket()
         self.s3.asked_before(self.destination.open_store())
 
     def account(self, key: str) -> SudashuiCredentials:
         """A Sudashui account of this test."""
-        urls = {"base_url": self.sim.sudashui_url, "files_url": self.sim.sudashui_files_url}
-        return SudashuiCredentials(api_key=f"sk-sim-{self.name}-{key}", **urls)  # type: ignore[arg-type]  # pydantic takes a str
+        return SudashuiCredentials(**settings_of(self.sim, "sudashui", f"{self.name}-{key}"))
 
     def sense_account(self, key: str) -> SenseAudioCredentials:
         """A SenseAudio account of this test."""
-        return SenseAudioCredentials(api_key=f"sk-sim-{self.name}-{key}", base_url=self.sim.senseaudio_url)  # type: ignore[arg-type]  # pydantic takes a str
+        return SenseAudioCredentials(**settings_of(self.sim, "senseaudio", f"{self.name}-{key}"))
+
+    def ark_account(self, key: str) -> ArkCredentials:
+        """An Ark account of this test."""
+        return ArkCredentials(**settings_of(self.sim, "ark", f"{self.name}-{key}"))
 
     def bucket(self, **settings: Any) -> S3Destination:
         """A destination in a new bucket."""
@@ -78,6 +85,11 @@ class Place:
     def sense_request(self) -> dict[str, Any]:
         """The same for SenseAudio."""
         return self.request | {"model": "Seedance-2.0", "credentials": self.senseaudio}
+
+    @property
+    def ark_request(self) -> dict[str, Any]:
+        """The same for Ark."""
+        return self.request | {"model": REQUESTS["ark"].model, "credentials": self.ark}
 
     async def make(self, **changes: Any) -> StoredVideo:
         """Run `generate_video` with `request` and changes."""

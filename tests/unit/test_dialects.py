@@ -14,7 +14,8 @@ from prefect_genvideo.errors import GenerationFailedError, GenVideoError, Reject
 from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.simulator import Dialect, FileManner, Simulator, dialects
 from prefect_genvideo.storage import LocalStore
-from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, open_pipelines
+from tests.fixtures.accounts import REQUESTS
+from tests.fixtures.pipelines import Pipelines, open_pipelines
 
 SPOKEN = [
     pytest.param(op, name, provider, dialect.ends, id=f"{op}-{name}-{provider}")
@@ -25,7 +26,7 @@ SPOKEN = [
 
 @pytest.fixture
 async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
-    """Two accounts over one folder."""
+    """An account of each provider over one folder."""
     async with open_pipelines(sim, LocalStore(tmp_path / "store")) as opened:
         yield opened
 
@@ -51,13 +52,12 @@ async def test_money_is_safe_in_every_dialect(
 ) -> None:
     """Two runs with one key: the first ends as the dialect says, the second bills and saves nothing more."""
     sim.speak(**{op: name})
-    request = {"sudashui": SUDASHUI, "senseaudio": SENSEAUDIO}[provider]
+    request = REQUESTS[provider]
     if op == "upload":
         picture = tmp_path / "cat.jpg"
         Image.new("RGB", (640, 480)).save(picture)
         request = request.model_copy(update={"images": (str(picture),)})
-    pipeline = {"sudashui": pipelines.sudashui, "senseaudio": pipelines.senseaudio}[provider]
-    attempt = Attempt(pipeline, request, "one")
+    attempt = Attempt(getattr(pipelines, provider), request, "one")
     for run in range(2):
         assert await outcome(replace(attempt)) == ends, f"run {run + 1}"
         assert sim.billed == (ends != "refused"), f"run {run + 1}"

@@ -19,12 +19,17 @@ def asked(calls: Calls, op: str, provider: str) -> httpx.Response:
     """One call of an operation; a query is about a task that has ended."""
     if op == "upload":
         return calls.upload()
+    create, status = {
+        "sudashui": (calls.sudashui_create, calls.sudashui_status),
+        "senseaudio": (calls.sense_create, calls.sense_status),
+        "ark": (calls.ark_create, calls.ark_status),
+    }[provider]
+    made = create()
     if op == "create":
-        return calls.sudashui_create() if provider == "sudashui" else calls.sense_create()
-    made = calls.sudashui_create() if provider == "sudashui" else calls.sense_create()
-    task_id = made.json()["task_id"]
+        return made
+    task_id = made.json()["id" if provider == "ark" else "task_id"]
     calls.sim.finish(task_id)
-    return calls.sudashui_status(task_id) if provider == "sudashui" else calls.sense_status(task_id)
+    return status(task_id)
 
 
 @pytest.mark.parametrize(

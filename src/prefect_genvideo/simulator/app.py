@@ -180,7 +180,8 @@ def _route(
 def _told(state: SimulatorState, provider: str, call: Call, right: Response) -> Told:
     """What a right answer says, for another manner of saying it."""
     body = cast("dict[str, Any]", json.loads(bytes(right.body)))
-    ids = (body.get("task_id"), call.request.path_params.get("task_id"), call.request.query_params.get("id"))
+    asked = call.request
+    ids = (body.get("task_id"), asked.path_params.get("task_id"), asked.query_params.get("id"), body.get("id"))
     return Told(provider, call.origin, body, next(filter(None, (state.by_id.get(str(one)) for one in ids)), None))
 
 

@@ -14,10 +14,10 @@ from typing import Any
 
 from starlette.responses import Response
 
-from prefect_genvideo.simulator.manners import BOTH, Dialect, FileManner, Json, Told
+from prefect_genvideo.simulator.manners import ALL, Dialect, FileManner, Json, Told
 from prefect_genvideo.simulator.wire import CutShort, respond
 
-_SUDASHUI, _SENSEAUDIO = BOTH[:1], BOTH[1:]
+_SUDASHUI, _SENSEAUDIO, _ARK = ALL[:1], ALL[1:2], ALL[2:]
 # Queries after the end that do not know the link yet.
 _LATE = 2
 
@@ -39,7 +39,7 @@ def _text(body: Json) -> bytes:
     return json.dumps(body, ensure_ascii=False).encode()
 
 
-def _refused(note: str, status: int, body: Json, providers: tuple[str, ...] = BOTH) -> Dialect:
+def _refused(note: str, status: int, body: Json, providers: tuple[str, ...] = ALL) -> Dialect:
     return Dialect(note, lambda _: respond((status, body)), providers, "refused", makes=False)
 
 
@@ -48,6 +48,17 @@ def _nested(code: str, message: str) -> Json:
     inner = json.dumps({"error": {"code": code, "message": message}})
     return {"code": "fail_to_fetch_task", "message": inner, "data": None}
 
+
+def _ark_error(code: str, message: str, kind: str, param: str = "") -> Json:
+    told = f"{message} Request id: 0217935056000000000000000000000000000"
+    return {"error": {"code": code, "message": told, "param": param, "type": kind}}
+
+
+_FACE = (
+    "InputImageSensitiveContentDetected.PrivacyInformation",
+    "The request failed because the input image 'content[1]' may contain real person.",
+)
+_TRIAL = ("QuotaExceeded", "Your account has exhausted its free trial quota for the model.")
 
 CREATE: dict[str, Dialect] = {
     "wrapped": Dialect(
@@ -120,23 +131,32 @@ CREATE: dict[str, Dialect] = {
         {"code": "图片内容包含敏感或违规信息", "message": "图片内容包含敏感或违规信息", "ref_code": 400_501},
         _SENSEAUDIO,
     ),
+    "moderated_face": _refused("the picture shows a person", 400, _ark_error(*_FACE, "BadRequest", "content[1]"), _ARK),
+    "gateway_envelope": _refused(
+        "a refusal in the envelope of the control plane",
+        403,
+        {"ResponseMetadata": {"Error": {"Code": "AccessDenied", "Message": "The key may not use this model."}}},
+        _ARK,
+    ),
+    "trial_over": _refused("a 429 that no waiting helps against", 429, _ark_error(*_TRIAL, "TooManyRequests"), _ARK),
 }
 """How a create is answered."""
 
 
-def _words(note: str, queued: str, running: str, succeeded: str, failed: str) -> Dialect:
+def _words(
+    note: str, queued: str, running: str, succeeded: str, failed: str, providers: tuple[str, ...] = ALL
+) -> Dialect:
     """Another vocabulary, without the inner object that says it again."""
     words = {"queued": queued, "running": running, "succeeded": succeeded, "failed": failed}
 
     def rows(told: Told) -> Json:
-        keeps = ("result_url", "video_url", "fail_reason", "error_message")
-        said = {name: told.row[name] for name in keeps if name in told.row}
+        said = {name: told.row[name] for name in told.says if name in told.row}
         return told.wrapped({**told.bare(), **said, "status": words[told.state]})
 
-    return Dialect(note, _json(200, rows))
+    return Dialect(note, _json(200, rows), providers)
 
 
-def _placed(note: str, place: Callable[[Told], Json], providers: tuple[str, ...] = BOTH) -> Dialect:
+def _placed(note: str, place: Callable[[Told], Json], providers: tuple[str, ...] = ALL) -> Dialect:
     """A success whose link stands elsewhere."""
 
     def rows(told: Told) -> Json:
@@ -145,7 +165,7 @@ def _placed(note: str, place: Callable[[Told], Json], providers: tuple[str, ...]
     return Dialect(note, _json(200, rows), providers)
 
 
-def _failing(note: str, status: str, place: Json, providers: tuple[str, ...] = BOTH) -> Dialect:
+def _failing(note: str, status: str, place: Json, providers: tuple[str, ...] = ALL) -> Dialect:
     """A generation that ends badly, and where the reason stands."""
 
     def rows(told: Told) -> Json:
@@ -202,8 +222,9 @@ STATUS: dict[str, Dialect] = {
     "words_blank": _words(
         "Not Started, In Progress, Complete, Aborted", "Not Started", "In Progress", "Complete", "Aborted"
     ),
+    "words_gateway": _words("pending, processing, completed", "pending", "processing", "completed", "failed", _ARK),
     "word_unknown": _words(
-        "an end that nobody knows, with link and time", "QUEUED", "RUNNING", "VIDEO_READY", "FAILED"
+        "an end that nobody knows, with link and time", "QUEUED", "RUNNING", "VIDEO_READY", "FAILED", ALL[:2]
     ),
     "link_metadata": _placed("the link as metadata.url", lambda t: {"metadata": {"url": t.link}}),
     "link_video_object": _placed("the link as video.url", lambda t: {"video": {"url": t.link, "duration": 4}}),
@@ -237,6 +258,7 @@ STATUS: dict[str, Dialect] = {
     "failed_inner": _failing(
         "the reason inside only", "FAILURE", {"data": {"state": "failed", "fail_reason": _SENSITIVE}}, _SUDASHUI
     ),
+    "failed_silent": _failing("no reason at all", "failed", {"error": None}, _ARK),
     "cancelled": _failing("ended as cancelled", "CANCELLED", {"fail_reason": "cancelled by the operator"}),
     "expired": _failing("ended as expired", "expired", {"error_message": "the task expired in the queue"}),
 }
@@ -325,7 +347,7 @@ class Spoken:
 
         Args:
             op: What is asked.
-            provider: `sudashui` or `senseaudio`.
+            provider: One of `manners.ALL`.
         """
         found = DIALECTS[op].get(self._on[op]) if op in self._on else None
         return found if isinstance(found, Dialect) and provider in found.providers else None

@@ -24,7 +24,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "timeout": OPERATIONS,  # no answer until the client gives up; params: accepted, seconds
     "late": OPERATIONS,  # the right answer after params: seconds (0.5)
     # The gateway answers something else.
-    "500_e1": OPERATIONS,  # proven refusal; params: code, message
+    "500_e1": OPERATIONS,  # proven refusal, but for Ark, whose 500 proves nothing; params: code, message
     "502_html": OPERATIONS,  # params: accepted
     "html_200": OPERATIONS,
     "429": OPERATIONS,  # params: retry_after

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 Json = dict[str, Any]
 End = Literal["saved", "refused", "failed", "unknown"]
 
-BOTH = ("sudashui", "senseaudio")
+ALL = ("sudashui", "senseaudio", "ark")
 """The sides of the simulator."""
 _STATES = {"stored": "queued", "submitted": "queued", "queued": "queued"}
 
@@ -24,7 +24,7 @@ class Told:
     """The right answer, and what it is about.
 
     Attributes:
-        provider: `sudashui` or `senseaudio`.
+        provider: One of `ALL`.
         origin: Scheme and host as the client wrote them.
         right: The right answer's body; empty for a create or an upload that is refused.
         task: The task; None for an upload and before anything was made.
@@ -51,9 +51,16 @@ class Told:
         return cast("Json", self.right["data"]) if self.provider == "sudashui" else self.right
 
     @property
+    def says(self) -> tuple[str, ...]:
+        """Names under which a query's answer may have its link and its reason."""
+        usual = ("result_url", "video_url", "fail_reason", "error_message")
+        return ("content", "error") if self.provider == "ark" else usual
+
+    @property
     def link(self) -> str:
         """The clip's link; empty while there is none."""
-        return str(self.row.get("result_url" if self.provider == "sudashui" else "video_url") or "")
+        row = cast("Json", self.row.get("content") or {}) if self.provider == "ark" else self.row
+        return str(row.get("result_url" if self.provider == "sudashui" else "video_url") or "")
 
     def wrapped(self, row: Json) -> Json:
         """A query's answer around another row."""
@@ -61,7 +68,7 @@ class Told:
 
     def bare(self) -> Json:
         """The row without link, reason and inner object."""
-        hidden = ("result_url", "video_url", "fail_reason", "error_message", "data")
+        hidden = (*self.says, "data")
         return {name: value for name, value in self.row.items() if name not in hidden}
 
 
@@ -72,7 +79,7 @@ class Dialect:
     Attributes:
         note: What it looks like.
         shape: Makes the answer.
-        providers: Whose answers it changes; the other one's stay as documented.
+        providers: Whose answers it changes; the others' stay as documented.
         ends: What a user's run should come to: a saved video, a refusal, a failed generation, or an outcome that a
             person has to look up.
         makes: Whether the operation is done; a refusal does nothing and bills nothing.
@@ -80,7 +87,7 @@ class Dialect:
 
     note: str
     shape: Callable[[Told], Response]
-    providers: tuple[str, ...] = BOTH
+    providers: tuple[str, ...] = ALL
     ends: End = "saved"
     makes: bool = True
 
@@ -103,4 +110,4 @@ class FileManner:
     without: tuple[str, ...] = ()
     status: int = 200
     ends: End = "saved"
-    providers: tuple[str, ...] = BOTH
+    providers: tuple[str, ...] = ALL
