@@ -91,6 +91,10 @@ class Place:
         """The same for Ark."""
         return self.request | {"model": REQUESTS["ark"].model, "credentials": self.ark}
 
+    def request_of(self, provider: str) -> dict[str, Any]:
+        """The least that `generate_video` needs for a provider."""
+        return {"sudashui": self.request, "senseaudio": self.sense_request, "ark": self.ark_request}[provider]
+
     async def make(self, **changes: Any) -> StoredVideo:
         """Run `generate_video` with `request` and changes."""
         run: Any = generate_video

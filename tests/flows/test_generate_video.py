@@ -27,10 +27,10 @@ from tests.flows.conftest import Place
 CAT = Path(__file__).parents[2] / "src" / "prefect_genvideo" / "simulator" / "cat.jpg"
 
 
-@pytest.mark.parametrize("provider", ["sudashui", "senseaudio"])
+@pytest.mark.parametrize("provider", ["sudashui", "senseaudio", "ark"])
 async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str) -> None:
-    """Both providers: one create, one video whose bytes are those of its hash, a manifest and a settled record."""
-    wanted = place.request if provider == "sudashui" else place.sense_request
+    """At each provider: one create, one video whose bytes are those of its hash, a manifest and a settled record."""
+    wanted = place.request_of(provider)
     video = await place.make(**wanted)
     ((key, data),) = place.videos().items()
     assert video.uri == f"s3://{place.destination.bucket}/{key}"
@@ -54,7 +54,7 @@ async def test_a_prompt_becomes_a_proved_video_in_s3(place: Place, provider: str
 async def test_the_field_s_manners_change_nothing(place: Place, provider: str, dialects: dict[str, str]) -> None:
     """Whatever shape answers have: one create, one saved video; a second run with the key uses it."""
     place.sim.speak(**dialects)
-    wanted = place.request if provider == "sudashui" else place.sense_request | {"resolution": "480p"}
+    wanted = place.request_of(provider) | ({} if provider == "sudashui" else {"resolution": "480p"})
     first = await place.straight(**wanted, idempotency_key="one")
     again = await place.straight(**wanted, idempotency_key="one")
     assert place.sim.billed == 1
@@ -102,11 +102,21 @@ async def test_references_from_everywhere_reach_the_provider(place: Place) -> No
     assert uploaded == {hashlib.sha256(data).hexdigest(), hashlib.sha256(data + b"other").hexdigest()}
 
 
-async def test_senseaudio_gets_images_inside_the_request(place: Place) -> None:
-    """A provider without uploads gets a local picture as a data URL."""
-    await place.straight(**place.sense_request | {"resolution": "480p", "images": (str(CAT),)})
+@pytest.mark.parametrize("provider", ["senseaudio", "ark"])
+async def test_a_provider_without_uploads_gets_images_inside_the_request(place: Place, provider: str) -> None:
+    """A local picture travels as a data URL."""
+    await place.straight(**place.request_of(provider) | {"resolution": "480p", "images": (str(CAT),)})
     assert place.sim.calls.get("upload", 0) == 0
     assert place.sim.billed == 1
+
+
+async def test_a_lost_answer_of_ark_costs_nothing_and_nobody_s_time(place: Place, tmp_path: Path) -> None:
+    """The run finds the task that it has paid for, and ends with its video as if nothing had been lost."""
+    place.sim.faults.add(Fault("lost_after", "create", times=1))
+    video = await place.straight(**place.ark_request | {"destination": LocalDestination(path=str(tmp_path))})
+    (task,) = place.sim.tasks
+    assert (video.task_id, place.sim.billed) == (task.task_id, 1)
+    assert hashlib.sha256((tmp_path / video.key).read_bytes()).hexdigest() == video.sha256
 
 
 async def test_a_folder_is_a_destination_too(place: Place, tmp_path: Path) -> None:

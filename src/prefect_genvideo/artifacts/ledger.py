@@ -101,7 +101,7 @@ def _by_hand(rows: Sequence[ReconciledRow]) -> list[str]:
 
 
 def _charges(candidates: Sequence[Candidate]) -> list[str]:
-    """Charges in the provider's log that may be those of a lost create, the nearest first."""
+    """Charges in the provider's log, or tasks in its list, that may be those of a lost create, the nearest first."""
     if not candidates:
         return []
     table = [
@@ -109,14 +109,14 @@ def _charges(candidates: Sequence[Candidate]) -> list[str]:
             f"{one.at:%Y-%m-%d %H:%M:%S}" if one.at else "?",
             f"{one.seconds:+g}" if one.seconds is not None else "?",
             plain(one.model),
-            str(one.quota),
+            "" if one.quota is None else str(one.quota),
             plain(one.task_id or ""),
             plain(one.request_id or ""),
             plain(one.doubt),
         ]
         for one in candidates
     ]
-    head = ("Charged (UTC)", "Seconds after", "Model", "Quota", "Task", "Request id", "Why not certain")
+    head = ("Charged or made (UTC)", "Seconds after", "Model", "Quota", "Task", "Request id", "Why not certain")
     return [grid(head, table, right=("Seconds after", "Quota"))]
 
 

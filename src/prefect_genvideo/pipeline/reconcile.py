@@ -48,7 +48,7 @@ class ReconciledRow(BaseModel):
         age: Seconds since the record was made.
         detail: Why, or what to do.
         first: With `unknown`: nobody was told of it before.
-        candidates: With `unknown`: charges in the provider's log that may be its own.
+        candidates: With `unknown`: charges or tasks that the provider shows and that may be its own.
     """
 
     key: str

@@ -32,13 +32,13 @@ class Posting(BaseModel):
 
 
 class Candidate(BaseModel):
-    """A charge in the provider's log that may be that of a lost create, for the person who decides.
+    """A charge or a task that the provider shows and that may be that of a lost create, for the person who decides.
 
     Attributes:
-        at: When its call was received, by the provider's clock.
+        at: When its call was received or it was made, by the provider's clock.
         seconds: After the create was sent, by the same clock; negative before it.
-        model: Of the charge.
-        quota: The gateway's whole figure.
+        model: As the provider shows it.
+        quota: The gateway's whole figure; None where it shows no money.
         request_id: The provider's id of the call, where the row has one.
         task_id: The task that it names.
         doubt: Why it is not certain.
@@ -69,7 +69,7 @@ class MoneyFacts(BaseModel):
         basis: How `cost` is known.
         final: Whether nothing more is expected to move. Until then the figures are read again.
         evidence: What the provider's log says of a create whose answer was lost, for the person who decides.
-        candidates: The charges that fit it best, where none of them is certain.
+        candidates: The charges or tasks that fit it best, where none of them is certain.
         read_at: When the figures were read last.
         reads: How often they were.
     """
