@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, frame_after, going_on, join_shots, problems_going_on
+from prefect_genvideo.providers import ArkClient
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import MemoryStore
@@ -60,6 +62,20 @@ def test_a_model_that_takes_a_first_frame_alone_begins_with_it(pipelines: Pipeli
     """Seedance at SenseAudio: exactly the frame the shot before ended with."""
     request = going_on(pipelines.senseaudio, SENSEAUDIO, "last.png")
     assert (request.first_frame, request.images) == ("last.png", ())
+
+
+@pytest.mark.parametrize(
+    ("model", "ratio"), [("doubao-seedance-2-5-260628", "adaptive"), ("doubao-seedance-2-0-260128", "16:9")]
+)
+def test_a_model_that_takes_no_ratio_with_a_frame_keeps_that_of_the_frame(
+    pipelines: Pipelines, model: str, ratio: str
+) -> None:
+    """It is the ratio of the shot before; what the shot asks for is kept where the model takes it."""
+    pipeline = replace(pipelines.senseaudio, client=ArkClient("key"))
+    shot = VideoRequest(model=model, prompt="a cat", duration=4, aspect_ratio="16:9")
+    request = going_on(pipeline, shot, "last.png")
+    assert (request.first_frame, request.aspect_ratio) == ("last.png", ratio)
+    assert problems_going_on(pipeline, shot, NOTHING) == []
 
 
 def test_a_model_that_wants_both_frames_gets_the_frame_as_first_reference(pipelines: Pipelines) -> None:

@@ -104,8 +104,8 @@ async def storyboard(
         shots: The shots in order: prompt, and where wanted duration, model, cut, images, options.
         credentials: Whose account pays.
         destination: Where shots, film and manifests go.
-        model: Model of shots that name none. Where it takes a first frame alone (Seedance at SenseAudio) shots go on
-            from it exactly; else (Sudashui) the frame is the first reference, @image1 in the prompt.
+        model: Model of shots that name none. Where it takes a first frame alone (Seedance at SenseAudio and Ark)
+            shots go on from it exactly; else (Sudashui) the frame is the first reference, @image1 in the prompt.
         duration: Seconds of shots that name none.
         aspect_ratio: Width to height of the film.
         resolution: Of the picture; at Sudashui the model name decides.

@@ -106,13 +106,23 @@ def going_on(pipeline: Pipeline, request: VideoRequest, frame: str) -> VideoRequ
         frame: Picture of the shot before, a path.
     """
     framed = request.model_copy(update={"first_frame": frame, "images": ()})
-    in_the_way = {"first_frame", "last_frame", "images"}
-    # Asked of a picture that fits in any case: whether the model takes a first frame alone, not whether this one fits.
-    problems = pipeline.client.validate(framed, {"first_frame": _ANY_PICTURE})
-    blocked = any(problem.field.partition("[")[0] in in_the_way for problem in problems)
-    if request.images or blocked:
+    broken = _broken(pipeline, framed)
+    if "aspect_ratio" in broken:
+        # The frame has the ratio of the shot before, so that a model which takes no ratio with a frame keeps it.
+        adaptive = framed.model_copy(update={"aspect_ratio": "adaptive"})
+        framed = framed if "aspect_ratio" in _broken(pipeline, adaptive) else adaptive
+    if request.images or not broken.isdisjoint({"first_frame", "last_frame", "images"}):
         return request.model_copy(update={"images": (frame, *request.images)})
     return framed
+
+
+def _broken(pipeline: Pipeline, framed: VideoRequest) -> set[str]:
+    """The fields whose rules a request with a first frame breaks.
+
+    Asked of a picture that fits in any case: whether the model takes a first frame alone, not whether this one fits.
+    """
+    problems = pipeline.client.validate(framed, {"first_frame": _ANY_PICTURE})
+    return {problem.field.partition("[")[0] for problem in problems}
 
 
 def problems_going_on(pipeline: Pipeline, request: VideoRequest, references: ReferenceAssets) -> list[Problem]:
