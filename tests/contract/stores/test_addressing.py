@@ -17,7 +17,7 @@ from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.storage import S3Store, find_object, split_uri
 from tests.contract.stores.conftest import Serve, destination
 from tests.contract.stores.personas import BUCKET, KEY_ID, SECRET
-from tests.contract.stores.server import PersonaServer
+from tests.contract.stores.server import PAGE, PersonaServer, Stored
 from tests.fixtures.expected import failing
 
 
@@ -156,6 +156,23 @@ async def test_a_presigned_link_leads_where_requests_go(name: str, serve: Serve)
     async with httpx.AsyncClient(proxy=server.url) as client:
         answer = await client.get(link)
     assert (answer.status_code, answer.content) == (200, b"picture")
+
+
+async def test_a_listing_shows_in_passing_how_a_bucket_is_named(serve: Serve) -> None:
+    """A store of no known host name, which takes the bucket in the path as nearly all do, is asked nothing more."""
+    server = serve("ceph")
+    store = destination(server, region="asked-in-passing").get_store()
+    server.objects |= {f"clips/{number}": Stored(b"x", "1", {}) for number in range(2 * PAGE)}
+    assert [info.key async for info in store.list()] == sorted(str(number) for number in range(2 * PAGE))
+    assert server.seen.total() == 2  # pages
+
+
+async def test_an_object_with_the_bucket_s_name_is_no_listing(serve: Serve) -> None:
+    """Below an endpoint that is the bucket itself, the path style reads an object."""
+    server = serve("oss-cname")
+    server.objects |= {BUCKET: Stored(b"\x00 video", "1", {}), "clips/a": Stored(b"x", "1", {})}
+    store = destination(server, region="with-a-namesake").get_store()
+    assert [info.key async for info in store.list()] == ["a"]
 
 
 @pytest.mark.parametrize("key", ["photos//cat.jpg", "/cat.jpg", "a\\b.jpg"])

@@ -8,7 +8,7 @@ knows the first two; the third is a rewritten address.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -116,46 +116,61 @@ def _without_front(endpoint: str, front: str) -> str:
     return parts._replace(netloc=parts.netloc[len(front) + 1 :]).geturl()
 
 
-def find_route(settings: S3Settings, bucket: str, client_of: Callable[[Route], S3Client]) -> Route:
-    """Ask an unknown store how it wants its buckets named, with one or two listings of at most one name.
+def find_route(
+    settings: S3Settings, bucket: str, client_of: Callable[[Route], S3Client], request: Mapping[str, Any]
+) -> tuple[Route, Any]:
+    """Ask an unknown store how it wants its buckets named, with up to three listings.
 
     Args:
         settings: How the store is reached, with an endpoint.
         bucket: Name.
         client_of: Makes a client for a route.
+        request: Parameters of the listing that is asked for with the bucket in the path, as nearly all have it.
 
     Returns:
-        The route that the store answered to; path style where it said nothing of addressing.
+        The route that the store answered to, path style where it said nothing of addressing; and the store's answer to
+        `request`, or None where that was none.
 
     Raises:
         Exception: What the client library raises when the store cannot be reached or fails for the moment.
     """
     endpoint = settings.endpoint_url
     path, virtual, own = (Route(style, endpoint) for style in ("path", "virtual", "bucket"))
+    answer, refusal = _listed(client_of(path), request)
+    if answer is not None and answer.get("Name") == bucket:
+        return path, answer
+    short = {"Bucket": bucket, "MaxKeys": 1}
     with unnamed(bucket):
-        found, _ = _listed(client_of(path), bucket)
-    if found == bucket:  # a listing of the service has no name; one of another bucket has another
-        return own
-    if is_address(urlsplit(endpoint or "").hostname or ""):
-        return path
-    found, code = _listed(client_of(path), bucket)
-    if found is None and (code in DEMANDS_VIRTUAL or not is_known(code)):
-        answered, _ = _listed(client_of(virtual), bucket)
-        if code in DEMANDS_VIRTUAL or answered == bucket:
-            return virtual
-    return path
+        found, _ = _listed(client_of(path), short)
+    if found is not None and found.get("Name") == bucket:  # a listing of the service has no name; other buckets another
+        return own, None
+    if refusal is None:
+        return path, answer
+    code, status = code_of(refusal)
+    # It may also have been a video that is called like the bucket, below an endpoint that is the bucket.
+    if status is None or status >= 500:
+        raise refusal
+    if code in DEMANDS_VIRTUAL:
+        return virtual, None
+    if not is_known(code) and not is_address(urlsplit(endpoint or "").hostname or ""):
+        found, _ = _listed(client_of(virtual), short)
+        if found is not None and found.get("Name") == bucket:
+            return virtual, None
+    return path, None
 
 
-def _listed(client: S3Client, bucket: str) -> tuple[str | None, str]:
-    """Name of the bucket that a listing is of, or None and the code of the refusal."""
+def _listed(client: S3Client, request: Mapping[str, Any]) -> tuple[Any, Exception | None]:
+    """The answer to a listing, or None and what the store answered instead.
+
+    Raises:
+        Exception: There was no answer.
+    """
     try:
-        answer = client.list_objects_v2(Bucket=bucket, MaxKeys=1)
+        return client.list_objects_v2(**request), None
     except Exception as error:
-        code, status = code_of(error)
-        if status is None or status >= 500:
+        if code_of(error)[1] is None:
             raise
-        return None, code
-    return answer.get("Name", ""), ""
+        return None, error
 
 
 @contextmanager

@@ -192,7 +192,12 @@ class BucketCalls:
         return await self.run(operation, full, send, headers)
 
     async def run(
-        self, operation: str, full: str, work: Callable[[Connection], T], headers: Mapping[str, str] | None = None
+        self,
+        operation: str,
+        full: str,
+        work: Callable[[Connection], T],
+        headers: Mapping[str, str] | None = None,
+        listing: Mapping[str, Any] | None = None,
     ) -> T:
         """Work with the client in a thread; what it raises becomes a `DestinationError`.
 
@@ -201,13 +206,14 @@ class BucketCalls:
             full: Key with the prefix, for the error.
             work: What to do with the connection.
             headers: More headers of the request.
+            listing: Of a listing its parameters, see `connect`.
         """
 
         def send() -> T:
             extra_headers.set(dict(headers or {}))  # of this thread's copy of the context
             try:
                 with untold():
-                    return work(self._given or connect(self._settings, self._bucket))
+                    return work(self._given or connect(self._settings, self._bucket, listing))
             except GenVideoError:
                 raise
             except Exception as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import threading
+from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
@@ -35,6 +36,9 @@ _LONGEST_WAIT = 5.0
 
 # Clients kept in a process: more stores than these are seldom in use at one time.
 _MOST_CLIENTS = 32
+# Buckets of which a process remembers how they are named.
+_MOST_ROUTES = 1000
+_routes: dict[tuple[S3Settings, str], Route] = {}
 # Making a client is not thread-safe.
 _lock = threading.Lock()
 # A store that does not answer must not hold up the others in this process, so asking has locks of its own.
@@ -87,11 +91,19 @@ class _HeldBody(BytesIO):
 
 @dataclass(frozen=True)
 class Connection:
-    """A client and the way a bucket is addressed through it."""
+    """A client and the way a bucket is addressed through it.
+
+    Attributes:
+        client: The client.
+        route: The way.
+        session: Whose credentials it uses.
+        listed: The store's answer to the listing that has just shown the way; None when that was known.
+    """
 
     client: S3Client
     route: Route
     session: Any = None
+    listed: Any = None
 
     def reached_by(self) -> dict[str, str] | None:
         """Endpoint, and a hash that tells the credentials from others; None where there are none or they are hidden."""
@@ -116,19 +128,27 @@ class Connection:
         return self.client.generate_presigned_url("get_object", Params=params, ExpiresIn=seconds)
 
 
-def connect(settings: S3Settings, bucket: str) -> Connection:
+def connect(settings: S3Settings, bucket: str, listing: Mapping[str, Any] | None = None) -> Connection:
     """The connection for a bucket. The first one to an unknown store asks it how its buckets are named.
 
     Args:
         settings: How the store is reached.
         bucket: Name or ARN.
+        listing: Parameters of a listing that is wanted, by which it can be asked; else it is for one name.
 
     Raises:
         Exception: What the client library raises.
     """
-    with _asking[hash((settings, bucket)) % len(_asking)]:
-        route = _route(settings, bucket)
-    return _connection(settings, route, bucket)
+    asked, answer = (settings, bucket), None
+    with _asking[hash(asked) % len(_asking)]:
+        route = _routes.get(asked)
+        if route is None:
+            route, answer = _route(settings, bucket, listing or {"Bucket": bucket, "MaxKeys": 1})
+            _routes[asked] = route
+            if len(_routes) > _MOST_ROUTES:
+                del _routes[next(iter(_routes))]
+    connection = _connection(settings, route, bucket)
+    return connection if listing is None or answer is None else replace(connection, listed=answer)
 
 
 def forget() -> None:
@@ -143,15 +163,16 @@ def prepare(client: S3Client) -> None:
     client.meta.events.register_first("before-send.s3", _hold, unique_id="genvideo-hold")
 
 
-@lru_cache(maxsize=_MOST_CLIENTS)
-def _route(settings: S3Settings, bucket: str) -> Route:
+def _route(settings: S3Settings, bucket: str, listing: Mapping[str, Any]) -> tuple[Route, Any]:
     if settings.endpoint_url is None and not bucket.startswith("arn:"):
         # Variables and profiles may name another server; the client knows what they say.
         configured = _connection(settings, Route("auto", None), bucket).client.meta.endpoint_url
         if not (urlsplit(configured).hostname or "").endswith((".amazonaws.com", ".amazonaws.com.cn")):
             settings = replace(settings, endpoint_url=configured)
     route = known_route(settings, bucket)
-    return route or find_route(settings, bucket, lambda route: _connection(settings, route, bucket).client)
+    if route is not None:
+        return route, None
+    return find_route(settings, bucket, lambda route: _connection(settings, route, bucket).client, listing)
 
 
 def _connection(settings: S3Settings, route: Route, bucket: str) -> Connection:

@@ -225,7 +225,12 @@ class S3Store(BucketCalls, ObjectStore):
         before: set[str] = set()
         for _ in range(_MAX_PAGES):
             request = dict(page)
-            answer = await self.run("list_objects_v2", full, lambda found, r=request: found.client.list_objects_v2(**r))
+            answer = await self.run(
+                "list_objects_v2",
+                full,
+                lambda found, r=request: found.listed or found.client.list_objects_v2(**r),
+                listing=request,
+            )
             items = [item for item in answer.get("Contents", []) if item.get("Key", "") not in before]
             for item in items:
                 name = item.get("Key", "")[len(root) :]

@@ -1,21 +1,23 @@
 """What a store was found to keep, noted beside the ledger so that the next process need not try it all again.
 
-A note is not believed as it stands. It has to be of this endpoint, bucket and prefix (buckets are copied from store to
-store), of the same credentials (whose permissions the trial has shown), young, and of the same trial. Then one request
-sees that the condition still holds: the note itself must not be created a second time. What refuses a destination is
-never noted.
+A note says all it has to say in its name, so that the listing which finds it also reads it. It is not believed as it
+stands. It has to be of this endpoint, bucket and prefix (buckets are copied from store to store), of the same
+credentials (whose permissions the trial has shown), young, and of the same trial. Then one request sees that the
+condition still holds: the note itself must not be created a second time. What refuses a destination is never noted.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import logging
+import re
 import time
 from collections import OrderedDict
-from collections.abc import Hashable
+from collections.abc import Collection, Hashable
+from contextlib import suppress
 from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any, Literal
-
-from pydantic import BaseModel, ConfigDict, ValidationError
+from typing import TYPE_CHECKING, Literal
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import DAY
@@ -35,40 +37,24 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-NOTE = f"{LEDGER}/_checked/found.json"
-"""Object with the findings of the last whole trial."""
+NOTES = f"{LEDGER}/_checked/"
+"""Folder of the notes, `<identity>-<time of the trial>-<findings>.json`: one a set of credentials and week."""
 VALID_FOR = 7 * DAY
 """Seconds after which everything is tried again."""
 
-# How the keys of the note and of the create-only mark begin: one listing shows both.
+_NOTE = re.compile(rf"{NOTES}([0-9a-f]{{16}})-([0-9]{{1,12}})-([0-9])([a-z])([01])([01])([01])([01])\.json")
+# How a note's name says in which spelling an ETag is understood, if in any.
+_SPELLINGS: dict[str, Literal["quoted", "bare"] | None] = {"q": "quoted", "b": "bare", "n": None}
+_LETTERS = {spelling: letter for letter, spelling in _SPELLINGS.items()}
+# How the keys of the notes and of the create-only mark begin: one listing shows both.
 _BEGINNING = f"{LEDGER}/_c"
 # Raised when the trial tries something else than before, which makes older notes void.
 _TRIAL = 3
-# Bytes; a note has some 300.
-_LARGEST = 4096
-# Seconds that the clock of the machine that wrote the note may be ahead.
+# Seconds that the clock of the machine that wrote a note may be ahead.
 _AHEAD = 300
 # Stores whose promises a process remembers.
 _MOST = 64
 _known: OrderedDict[Hashable, Promises] = OrderedDict()
-
-
-class _Note(BaseModel):
-    """What is noted: which store was tried by which trial and when, and what it keeps (see `Promises`)."""
-
-    model_config = ConfigDict(strict=True)
-
-    trial: int
-    uri: str
-    endpoint: str
-    credentials: str
-    tried_at: int
-    create: str
-    replace: Literal["quoted", "bare"] | None
-    complete: bool
-    md5_etags: bool
-    signed: bool
-    unsigned: bool
 
 
 def known(identity: Hashable) -> Promises | None:
@@ -89,7 +75,7 @@ def remember(identity: Hashable, promises: Promises) -> None:
 
 
 async def find_out(store: S3Store, *, note: bool) -> Promises:
-    """What the store keeps: as noted and confirmed with three requests, else by trying everything.
+    """What the store keeps: as noted and confirmed with two requests, else by trying everything.
 
     Args:
         store: The store.
@@ -104,59 +90,80 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
         if error.retryable:
             raise
         there = []  # the trial says what is missing
-    found = await _confirmed(store) if NOTE in there else None
+    notes = [key for key in there if key.startswith(NOTES)]
+    identity = await _identity(store) if notes or note else None
+    found = await _confirmed(store, notes, identity) if identity else None
     if found is None:
         found = await Probe(store).run()
         for fault in found.faults:
             logger.info("%s: %s", store.uri(""), fault)
-        if note and found.create is not None:
-            await _note(store, found)
+        if note and identity and found.create is not None:
+            await _note(store, found, identity, notes)
     return replace(found, create_only=CREATE_ONLY_MARK in there)
 
 
-async def _confirmed(store: S3Store) -> Promises | None:
+async def _confirmed(store: S3Store, notes: Collection[str], identity: str) -> Promises | None:
     """The noted findings, when the store still refuses what it refused; None when they are not to be believed."""
-    found = await store.get(NOTE)
-    if found is None or len(found[0]) > _LARGEST:
+    valid = {key: found for key in notes if (found := _read(key, identity)) is not None}
+    if not valid:
         return None
-    data = found[0]
-    identity = await _identity(store)
-    promises = _parsed(data, identity) if identity else None
-    if promises is None:
-        return None
+    key = max(valid)
+    promises = valid[key]
     # Should it be accepted, the note stays what it is. A missing permission shows in the trial that follows.
-    kept = await is_refused(lambda: store.send_body("put_object", NOTE, data, **promises.creating()))
+    kept = await is_refused(lambda: store.send_body("put_object", key, _content(promises), **promises.creating()))
     return promises if kept else None
 
 
-async def _note(store: S3Store, found: Promises) -> None:
-    identity = await _identity(store)
-    if identity is None:
-        return
-    note = _Note(**identity, tried_at=int(time.time()), **asdict(found))
+async def _note(store: S3Store, found: Promises, identity: str, older: Collection[str]) -> None:
+    """Note what was found, in place of what these credentials have noted before."""
+    key = note_of(identity, int(time.time()), found)
     try:
-        await store.send_body("put_object", NOTE, note.model_dump_json().encode(), ContentType="application/json")
+        await store.send_body("put_object", key, _content(found), ContentType="application/json")
     except DestinationError as error:
         logger.info("%s: what the store keeps was not noted: %s", store.uri(""), error)
+        return
+    for old in older:
+        if old != key and old.startswith(f"{NOTES}{identity}-"):
+            with suppress(DestinationError):  # a note too many only makes the listing longer
+                await store.delete(old)
 
 
-async def _identity(store: S3Store) -> dict[str, Any] | None:
+async def _identity(store: S3Store) -> str | None:
+    """A hash of trial, place and credentials; None where the credentials are not known."""
     reached_by = await store.run("get_credentials", "", Connection.reached_by)
-    return None if reached_by is None else {"trial": _TRIAL, "uri": store.uri(NOTE), **reached_by}
+    if reached_by is None:
+        return None
+    facts = json.dumps([_TRIAL, store.uri(LEDGER), reached_by], sort_keys=True)
+    return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
 
-def _parsed(data: bytes, identity: dict[str, Any]) -> Promises | None:
-    """The findings in a note of this store that is still valid."""
-    try:
-        note = _Note.model_validate_json(data)
-    except ValidationError:
+def note_of(identity: str, tried_at: int, found: Promises) -> str:
+    """Key of the note of a trial.
+
+    Args:
+        identity: Of store and credentials, 16 hex digits.
+        tried_at: Seconds of the epoch.
+        found: What the store keeps; it has a header for creating.
+    """
+    flags = "".join(str(int(kept)) for kept in (found.complete, found.md5_etags, found.signed, found.unsigned))
+    header = CREATE_HEADERS.index(found.create or "")
+    return f"{NOTES}{identity}-{tried_at}-{header}{_LETTERS[found.replace]}{flags}.json"
+
+
+def _content(found: Promises) -> bytes:
+    """What a note says to people; machines read its name."""
+    return json.dumps(asdict(found), indent=1).encode()
+
+
+def _read(key: str, identity: str) -> Promises | None:
+    """The findings in a note of this store and these credentials that is still valid."""
+    named = _NOTE.fullmatch(key)
+    if named is None or named[1] != identity or not -_AHEAD < time.time() - int(named[2]) < VALID_FOR:
         return None
-    sound = (
-        identity.items() <= note.model_dump().items(),
-        -_AHEAD < time.time() - note.tried_at < VALID_FOR,
-        note.create in CREATE_HEADERS,
-    )
-    if not all(sound):
+    header, letter = int(named[3]), named[4]
+    if header >= len(CREATE_HEADERS) or letter not in _SPELLINGS:
         return None
-    faults = tuple(words for kept, words in ((note.replace, UNREPLACED), (note.complete, UNGUARDED)) if not kept)
-    return Promises(note.create, note.replace, note.complete, note.md5_etags, note.signed, note.unsigned, faults=faults)
+    spelling = _SPELLINGS[letter]
+    complete, md5_etags, signed, unsigned = (flag == "1" for flag in named.groups()[4:])
+    faults = tuple(words for kept, words in ((spelling, UNREPLACED), (complete, UNGUARDED)) if not kept)
+    return Promises(CREATE_HEADERS[header], spelling, complete, md5_etags, signed, unsigned, faults=faults)
