@@ -134,29 +134,30 @@ def find_route(
     Raises:
         Exception: What the client library raises when the store cannot be reached or fails for the moment.
     """
-    endpoint = settings.endpoint_url
-    path, virtual, own = (Route(style, endpoint) for style in ("path", "virtual", "bucket"))
+    path, virtual, own = (Route(style, settings.endpoint_url) for style in ("path", "virtual", "bucket"))
     answer, refusal = _listed(client_of(path), request)
-    if answer is not None and answer.get("Name") == bucket:
+    if _names(answer, bucket):
         return path, answer
     short = {"Bucket": bucket, "MaxKeys": 1}
     with unnamed(bucket):
         found, _ = _listed(client_of(path), short)
-    if found is not None and found.get("Name") == bucket:  # a listing of the service has no name; other buckets another
+    if _names(found, bucket):
         return own, None
-    if refusal is None:
-        return path, answer
-    code, status = code_of(refusal)
+    code, status = code_of(refusal) if refusal else ("", 200)
     # It may also have been a video that is called like the bucket, below an endpoint that is the bucket.
-    if status is None or status >= 500:
+    if refusal and (status is None or status >= 500):
         raise refusal
     if code in DEMANDS_VIRTUAL:
         return virtual, None
-    if not is_known(code) and not is_address(urlsplit(endpoint or "").hostname or ""):
-        found, _ = _listed(client_of(virtual), short)
-        if found is not None and found.get("Name") == bucket:
-            return virtual, None
-    return path, None
+    unclear = refusal and not is_known(code) and not is_address(urlsplit(settings.endpoint_url or "").hostname or "")
+    if unclear and _names(_listed(client_of(virtual), short)[0], bucket):
+        return virtual, None
+    return path, answer
+
+
+def _names(answer: Any, bucket: str) -> bool:
+    """Whether a listing is of this bucket: one of the service has no name, one of another bucket another."""
+    return answer is not None and answer.get("Name") == bucket
 
 
 def _listed(client: S3Client, request: Mapping[str, Any]) -> tuple[Any, Exception | None]:
