@@ -143,16 +143,22 @@ def find_route(
         found, _ = _listed(client_of(path), short)
     if _names(found, bucket):
         return own, None
-    code, status = code_of(refusal) if refusal else ("", 200)
-    # It may also have been a video that is called like the bucket, below an endpoint that is the bucket.
-    if refusal and (status is None or status >= 500):
-        raise refusal
-    if code in DEMANDS_VIRTUAL:
-        return virtual, None
-    unclear = refusal and not is_known(code) and not is_address(urlsplit(settings.endpoint_url or "").hostname or "")
-    if unclear and _names(_listed(client_of(virtual), short)[0], bucket):
+    if refusal is not None and _is_virtual(
+        settings, refusal, lambda: _names(_listed(client_of(virtual), short)[0], bucket)
+    ):
         return virtual, None
     return path, answer
+
+
+def _is_virtual(settings: S3Settings, refusal: Exception, answers: Callable[[], bool]) -> bool:
+    """Whether a store that has refused the path style wants the bucket in the host name."""
+    code, status = code_of(refusal)
+    # It may also have been a video that is called like the bucket, so this comes after the question for the bucket's own.
+    if status is None or status >= 500:
+        raise refusal
+    if code in DEMANDS_VIRTUAL:
+        return True
+    return not is_known(code) and not is_address(urlsplit(settings.endpoint_url or "").hostname or "") and answers()
 
 
 def _names(answer: Any, bucket: str) -> bool:

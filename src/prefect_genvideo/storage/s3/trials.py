@@ -84,22 +84,25 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
     Raises:
         DestinationError: The store failed, or a permission is missing that cannot be done without.
     """
-    try:
-        there = [info.key async for info in store.list(_BEGINNING)]
-    except DestinationError as error:
-        if error.retryable:
-            raise
-        there = []  # the trial says what is missing
-    notes = [key for key in there if key.startswith(NOTES)]
-    identity = await _identity(store) if notes or note else None
-    found = await _confirmed(store, notes, identity) if identity else None
+    there, identity = await _listed(store), await _identity(store)
+    found = await _confirmed(store, there, identity)
     if found is None:
         found = await Probe(store).run()
         for fault in found.faults:
             logger.info("%s: %s", store.uri(""), fault)
         if note and identity and found.create is not None:
-            await _note(store, found, identity, notes)
+            await _note(store, found, identity, there)
     return replace(found, create_only=CREATE_ONLY_MARK in there)
+
+
+async def _listed(store: S3Store) -> list[str]:
+    """Keys of the notes and of the create-only mark; none where a listing is refused, for the trial says why."""
+    try:
+        return [info.key async for info in store.list(_BEGINNING)]
+    except DestinationError as error:
+        if error.retryable:
+            raise
+        return []
 
 
 async def _confirmed(store: S3Store, notes: Collection[str], identity: str) -> Promises | None:
@@ -128,11 +131,11 @@ async def _note(store: S3Store, found: Promises, identity: str, older: Collectio
                 await store.delete(old)
 
 
-async def _identity(store: S3Store) -> str | None:
-    """A hash of trial, place and credentials; None where the credentials are not known."""
+async def _identity(store: S3Store) -> str:
+    """A hash of trial, place and credentials; empty where the credentials are not known."""
     reached_by = await store.run("get_credentials", "", Connection.reached_by)
     if reached_by is None:
-        return None
+        return ""
     facts = json.dumps([_TRIAL, store.uri(LEDGER), reached_by], sort_keys=True)
     return hashlib.sha256(facts.encode()).hexdigest()[:16]
 
