@@ -153,7 +153,7 @@ def find_route(
 def _is_virtual(settings: S3Settings, refusal: Exception, answers: Callable[[], bool]) -> bool:
     """Whether a store that has refused the path style wants the bucket in the host name."""
     code, status = code_of(refusal)
-    # It may also have been a video that is called like the bucket, so this comes after the question for the bucket's own.
+    # A 5xx may also have been a video of the bucket's name: so it is raised after the question for the bucket's own.
     if status is None or status >= 500:
         raise refusal
     if code in DEMANDS_VIRTUAL:
