@@ -234,8 +234,6 @@ class Ark(Side):
             "framespersecond": rules.FPS,
         }
         told |= {"frames": body["frames"]} if "frames" in body else {"duration": int(wanted.seconds)}
-        if model.length == -1:
-            told["output_format"] = body.get("output_format", "mp4")
         drafts = [item["draft_task"]["id"] for item in body["content"] if item["type"] == "draft_task"]
         return told | ({"draft_task_id": drafts[0]} if drafts else {})
 
@@ -267,6 +265,7 @@ class Ark(Side):
 def _echoed(body: Mapping[str, Any], model: ArkModel) -> dict[str, Any]:
     usual = {"generate_audio": True, "draft": False} if model.has_audio else {}
     usual |= {"priority": 0} if model.ranks else {}
+    usual |= {"output_format": "mp4"} if model.length == -1 else {}
     return {
         **{name: body.get(name, default) for name, default in usual.items()},
         **{name: body[name] for name in ("safety_identifier", "tools") if name in body},

@@ -266,13 +266,17 @@ def _tier(body: Json, model: ArkModel) -> ArkProblem | None:
 
 
 def _edited(body: Json, _: ArkModel) -> ArkProblem | None:
-    if body.get("omni_reference_task_type") not in ("edit", "extend"):
+    """What is edited has ratio and length of its input, and what is extended its ratio."""
+    kind = body.get("omni_reference_task_type")
+    fixed = {"edit": {"ratio": "adaptive", "duration": -1}, "extend": {"ratio": "adaptive"}}.get(str(kind), {})
+    wrong = [name for name, only in fixed.items() if body.get(name, only) != only]
+    if not wrong:
         return None
-    named = "editing" if body["omni_reference_task_type"] == "edit" else "extension"
-    if body.get("ratio", "adaptive") != "adaptive":
-        words = f"The task was set to video {named}; ratio must be adaptive. Issues: [0] `ratio` is {body['ratio']}."
-        return ArkProblem("ratio", words, "InvalidParameter.TaskTypeConstraint")
-    return None
+    rules = " and ".join(f"{name} must be {only}" for name, only in fixed.items())
+    issues = "; ".join(f"[{number}] `{name}` is {body[name]}" for number, name in enumerate(wrong))
+    named = "editing" if kind == "edit" else "extension"
+    words = f"The task was set to video {named}; {rules}. Issues: {issues}."
+    return ArkProblem(wrong[0], words, "InvalidParameter.TaskTypeConstraint")
 
 
 _RULES: tuple[Callable[[Json, ArkModel], ArkProblem | None], ...] = (

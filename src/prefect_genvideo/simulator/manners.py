@@ -52,9 +52,9 @@ class Told:
 
     @property
     def says(self) -> tuple[str, ...]:
-        """Names under which a query's answer may have its link and its reason."""
+        """Names under which a query's answer may have its link, its reason and its bill."""
         usual = ("result_url", "video_url", "fail_reason", "error_message")
-        return ("content", "error") if self.provider == "ark" else usual
+        return ("content", "error", "usage") if self.provider == "ark" else usual
 
     @property
     def link(self) -> str:
