@@ -95,12 +95,16 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
 
     async def one(found: Entry | GenVideoError) -> None:
         async with limiter:
+            told = found
             if isinstance(found, Entry) and pipeline.paid_for(found.record):
-                if found.record.state == "unknown":
-                    return lost.append(found)
                 if found.record.state in SETTLED:
                     return owing.append(found)
-            report.rows.append(await _one(pipeline, found))
+                if found.record.state == "intent":
+                    told = await _apart(found.record, _left_behind(pipeline, found))
+                # The provider is asked for what a crash left behind too, before a person is.
+                if isinstance(told, Entry) and told.record.state == "unknown":
+                    return lost.append(told)
+            report.rows.append(told if isinstance(told, ReconciledRow) else await _one(pipeline, told))
 
     broken: GenVideoError | None = None
     async with anyio.create_task_group() as group:
@@ -143,7 +147,7 @@ async def _one(pipeline: Pipeline, found: Entry | GenVideoError) -> ReconciledRo
         return _row(record, "other", f"made with another account ({record.provider} {record.account})")
     if record.state == "unknown":
         return await _apart(record, _for_a_person(pipeline, found, record.reason))
-    return await _apart(record, (_settle_intent if record.state == "intent" else _fetch)(pipeline, found))
+    return await _apart(record, _fetch(pipeline, found))
 
 
 async def _apart(record: LedgerRecord, work: Awaitable[Told]) -> Told | ReconciledRow:
@@ -176,14 +180,15 @@ async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) ->
     return _row(now, "settled", f"cost {now.money.spent or 'not known'}")
 
 
-async def _settle_intent(pipeline: Pipeline, entry: Entry) -> ReconciledRow:
+async def _left_behind(pipeline: Pipeline, entry: Entry) -> Entry | ReconciledRow:
+    """Settle an intent; one whose fate is not known comes back as the record that it is now."""
     entry = await settle_intent(pipeline.ledger, entry, pipeline.policy.stale_after)
     settled = entry.record
     if settled.state == "rejected":
         return _row(settled, "rejected", f"nothing was made, the key is free: {settled.reason}")
     if settled.state != "unknown":
         return _row(settled, "waiting", f"a run is sending it right now{settled.dated_ahead}")
-    return await _for_a_person(pipeline, entry, settled.reason)
+    return entry
 
 
 async def _for_a_person(pipeline: Pipeline, entry: Entry, reason: str | None) -> ReconciledRow:
