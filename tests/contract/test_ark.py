@@ -220,11 +220,15 @@ def forms(code: str) -> list[Any]:
         {"ResponseMetadata": {"RequestId": RID, "Error": {"Code": code, "Message": f"words. Request ID: {RID}"}}},
         {"code": code, "message": f"words. request id: {RID}"},
         {"error": {"code": code, "message": "words."}},
+        {"data": error(code)},
+        {"error": error(code)},
+        {"error": json.dumps(error(code)["error"])},
+        {"error": {"message": "words."}, "code": code},
     ]
 
 
 @pytest.mark.parametrize(("status", "code", "expected"), CODES)
-@pytest.mark.parametrize("form", range(4))
+@pytest.mark.parametrize("form", range(8))
 async def test_every_code_of_a_create(
     status: int, code: str, expected: type[Exception], form: int, ark: ArkClient, server: ScriptedServer
 ) -> None:
@@ -601,7 +605,7 @@ async def test_forms_of_a_deletion(
 
 @pytest.mark.parametrize(
     ("body", "reason"),
-    [(b"", "not JSON"), (b"null", "not JSON"), (b"[1]", "no task in the body"), (b"{}", "no task in the body")],
+    [(b"", "not JSON"), (b"null", "not JSON"), (b"[1]", "no task in the answer"), (b"{}", "no task in the answer")],
 )
 def test_callbacks_of_strangers(body: bytes, reason: str) -> None:
     """Anybody can post there."""

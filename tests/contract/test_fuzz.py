@@ -15,10 +15,11 @@ from hypothesis import strategies as st
 
 from prefect_genvideo import errors
 from prefect_genvideo.models import Generation, VideoRequest
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers import ArkClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers.ark import rules as ark_rules
 from prefect_genvideo.providers.senseaudio import rules as senseaudio_rules
 from prefect_genvideo.providers.sudashui import rules as sudashui_rules
-from tests.contract.cases import CASES, CLIENTS, KEEPS_THE_RULES, KEY
+from tests.contract.cases import ARK, CASES, CLIENTS, KEEPS_THE_RULES, KEY
 
 TASK = "task_DrwbCgmERlqqvftqyf2o59FaWynwJPDN"
 FUZZ = settings(suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
@@ -61,7 +62,7 @@ ODD: st.SearchStrategy[Any] = st.one_of(
     JSON,
     st.sampled_from(HOSTILE),
 )
-ANSWERS = [case["response"] for case in CASES if isinstance(case["response"]["body"], dict)]
+ANSWERS = [case["response"] for case in CASES + ARK if isinstance(case["response"]["body"], dict)]
 STATUSES = st.sampled_from([200, 200, 200, 201, 204, 301, 400, 401, 403, 404, 408, 413, 429, 500, 502, 503, 504, 524])
 HEADERS = st.dictionaries(
     st.sampled_from(["retry-after", "content-type", "content-encoding", "etag", "content-range", "location"]),
@@ -192,20 +193,34 @@ WILD: dict[str, st.SearchStrategy[Any]] = {
     "duration": st.integers() | st.floats() | st.sampled_from([math.nan, math.inf, True]),
     "aspect_ratio": st.sampled_from(["adaptive", "0:1", "", "9" * 999 + ":1"]) | st.text(max_size=5),
     "resolution": st.sampled_from(["480p", "1080p"]) | st.text(max_size=5),
-    "images": st.lists(ASSETS, max_size=11).map(tuple),
+    "images": st.lists(ASSETS | st.just("asset://a-1"), max_size=11).map(tuple),
     "videos": st.lists(ASSETS, max_size=4).map(tuple),
     "audios": st.lists(ASSETS, max_size=4).map(tuple),
     "first_frame": ASSETS,
     "last_frame": ASSETS,
     "timeout": st.integers(),
     "options": st.dictionaries(
-        st.sampled_from(["mode", "model", "watermark", "generate_audio", "provider_specific", "seed", "metadata"])
+        st.sampled_from(
+            [
+                "mode",
+                "model",
+                "watermark",
+                "generate_audio",
+                "provider_specific",
+                "seed",
+                "metadata",
+                "frames",
+                "draft_task_id",
+                "omni_reference_task_type",
+                "content",
+            ]
+        )
         | st.text(max_size=4),
         JSON,
         max_size=3,
     ),
 }
-MODELS = st.sampled_from([*sudashui_rules.MODELS, *senseaudio_rules.MODELS, "new-model"])
+MODELS = st.sampled_from([*sudashui_rules.MODELS, *senseaudio_rules.MODELS, *ark_rules.MODELS, "new-model"])
 
 
 @st.composite
@@ -216,7 +231,7 @@ def requests(draw: st.DrawFn) -> VideoRequest:
     return VideoRequest(model=draw(MODELS | st.text(min_size=1, max_size=9)), **fields)
 
 
-@given(request=requests(), cls=st.sampled_from([SudashuiClient, SenseAudioClient]))
+@given(request=requests(), cls=st.sampled_from(list(CLIENTS.values())))
 @settings(FUZZ, max_examples=120)
 def test_any_request_is_sent_whole_or_not_at_all(request: VideoRequest, cls: type[VideoClient]) -> None:
     """What has a problem is not sent; what has none is sent as valid JSON, without a forbidden field."""
@@ -243,6 +258,10 @@ def check_body(body: dict[str, Any], cls: type[VideoClient]) -> None:
         assert not sudashui_rules.FORBIDDEN_INNER & set(payload)
         assert payload["mode"] in ("references", "frames")
         assert not {"imageUrls", "videoUrls", "audioUrls"} & set(payload) or payload["mode"] == "references"
+    elif cls is ArkClient:
+        assert body["content"]
+        assert body["watermark"] in (True, False)
+        assert isinstance(body.get("duration", 1), int)
     else:
         assert {"model", "content", "duration", "resolution", "ratio"} <= set(body)
         assert body["content"]

@@ -192,7 +192,7 @@ class ArkClient(VideoClient):
         reply = tasks.as_reply(body)
         task_id = tasks.named_in(reply.json)
         if task_id is None:
-            reason = "not JSON" if reply.json is None else "no task in the body"
+            reason = "not JSON" if reply.json is None else "no task in the answer"
             raise TransientError(f"{self.title}: a callback without a task.", provider=self.name, reason=reason)
         return self._generation_of(reply, task_id)
 

@@ -279,7 +279,8 @@ def defaults(model: Model, request: VideoRequest) -> dict[str, Any]:
         "aspect_ratio": "adaptive" if request.mode == "frames" else model.text_ratio,
     }
     if "frames" not in request.options:
-        usual["duration"] = -1 if model.edits and request.videos else DEFAULT_DURATION
+        edits = model.edits and (request.videos or request.options.get(o.TASK_TYPE) == "edit")
+        usual["duration"] = -1 if edits else DEFAULT_DURATION
     return usual
 
 

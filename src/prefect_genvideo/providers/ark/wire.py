@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from typing import Any
 
 from prefect_genvideo.errors import (
     AuthenticationError,
@@ -35,7 +34,7 @@ from prefect_genvideo.providers.classify import (
     Facts,
     Row,
 )
-from prefect_genvideo.providers.evidence import keyed
+from prefect_genvideo.providers.evidence import keyed, opened
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 
 # Kinds of codes, as the tables below name them.
@@ -155,7 +154,7 @@ VIDEO_LINKS: tuple[tuple[str, ...], ...] = (("content", "videourl"), ("videourl"
 
 def facts_of(reply: Reply) -> Facts:
     """Open the envelope of an error answer and add the kinds of its codes."""
-    facts = classify.facts_of(replace(reply, json=_opened(reply.json)))
+    facts = classify.facts_of(_in_its_form(reply))
     plain = [_SEPARATORS.sub("", code.lower()) for code in facts.codes]
     kinds = {kind for kind, pattern in _KINDS if any(map(pattern.search, plain))}
     if _QUOTA in kinds:
@@ -166,12 +165,17 @@ def facts_of(reply: Reply) -> Facts:
 def silence_of(reply: Reply) -> Facts:
     """Return what an answer shows that brought nothing; a fault of the server is told by its code."""
     facts = facts_of(reply)
-    error = keyed(keyed(_opened(reply.json)).get("error"))
-    code = as_word(error.get("code")) if reply.status >= 500 else ""
-    return replace(facts, reason=code) if code else facts
+    fields = keyed(_in_its_form(reply).json)
+    code = as_word(keyed(fields.get("error")).get("code")) or as_word(fields.get("code"))
+    return replace(facts, reason=code) if code and reply.status >= 500 else facts
 
 
-def _opened(answer: Any) -> Any:
-    """The answer, that of a gateway in the form of the API's own errors."""
-    error = keyed(keyed(answer).get("responsemetadata")).get("error")
-    return {"error": error} if error else answer
+def _in_its_form(reply: Reply) -> Reply:
+    """The reply, a gateway's error in the form of the API's own: what is wrapped is looked for in refusals alone."""
+    fields = keyed(reply.json)
+    error, outer = keyed(fields.get("responsemetadata")).get("error"), fields.get("error")
+    if error is None and reply.status >= 400:
+        error = opened(outer or keyed(fields.get("data")).get("error"))
+        error = opened(keyed(error).get("error")) or error
+    wrapped = isinstance(error, dict) and error is not outer
+    return replace(reply, json={"error": error}) if wrapped else reply
