@@ -190,10 +190,11 @@ def test_other_refusals(sim: Simulator, calls: Calls) -> None:
     """Models, tiers, keys, money, ids, addresses and sizes have words of their own."""
     assert told(calls.ark_create(model="seedance-9")) == (404, "InvalidEndpointOrModel.NotFound", "NotFound")
     assert told(calls.ark_create(content=None)) == (400, "MissingParameter", "BadRequest")
-    flex = calls.ark_create(service_tier="flex")
-    assert told(flex) == (400, "InvalidParameter.UnsupportedParameter", "BadRequest")
-    edit = calls.ark_create(reference("video"), omni_reference_task_type="edit", model=SEEDANCE_25)
-    assert told(edit) == (400, "InvalidParameter.TaskTypeConstraint", "BadRequest")
+    for changes in ({"service_tier": "flex"}, {"model": SEEDANCE_10, "priority": 1}):
+        assert told(calls.ark_create(**changes)) == (400, "InvalidParameter.UnsupportedParameter", "BadRequest")
+    for content in ([reference("video")], [reference("image")]):
+        edit = calls.ark_create(*content, omni_reference_task_type="edit", model=SEEDANCE_25)
+        assert told(edit) == (400, "InvalidParameter.TaskTypeConstraint", "BadRequest")
     assert told(calls.http.post(calls.ark_tasks, content=b"{")) == (400, "InvalidParameter", "BadRequest")
     assert calls.http.post(calls.ark_tasks, content=b" " * (64 * 1024 * 1024 + 1)).status_code == 413
     assert told(calls.ark_status("cgt-1")) == (404, "ResourceNotFound", "NotFound")

@@ -257,12 +257,17 @@ def _within(name: str, least: int, most: int) -> Callable[[Json, ArkModel], ArkP
     return check
 
 
-def _tier(body: Json, model: ArkModel) -> ArkProblem | None:
-    tier = body.get("service_tier", "default")
-    if tier == "default" or (tier == "flex" and model.flex):
-        return None
-    words = "The parameter service_tier is not supported by this model."
-    return ArkProblem("service_tier", words, "InvalidParameter.UnsupportedParameter")
+def _unsupported(body: Json, model: ArkModel) -> ArkProblem | None:
+    tiers = ("default", "flex") if model.flex else ("default",)
+    wrong = {
+        "service_tier": body.get("service_tier", "default") not in tiers,
+        "priority": "priority" in body and not model.ranks,
+        "omni_reference_task_type": "omni_reference_task_type" in body and model is not _25,
+    }
+    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+        words = f"The parameter {name} is not supported by this model."
+        return ArkProblem(name, words, "InvalidParameter.UnsupportedParameter")
+    return None
 
 
 def _edited(body: Json, _: ArkModel) -> ArkProblem | None:
@@ -270,6 +275,8 @@ def _edited(body: Json, _: ArkModel) -> ArkProblem | None:
     kind = body.get("omni_reference_task_type")
     fixed = {"edit": {"ratio": "adaptive", "duration": -1}, "extend": {"ratio": "adaptive"}}.get(str(kind), {})
     wrong = [name for name, only in fixed.items() if body.get(name, only) != only]
+    if fixed and not any(name == "video_url" for _, name, _ in _media(body)):
+        return ArkProblem("content", f"To {kind} needs a video.", "InvalidParameter.TaskTypeConstraint")
     if not wrong:
         return None
     rules = " and ".join(f"{name} must be {only}" for name, only in fixed.items())
@@ -286,7 +293,7 @@ _RULES: tuple[Callable[[Json, ArkModel], ArkProblem | None], ...] = (
     _resolution,
     _ratio,
     _length,
-    _tier,
+    _unsupported,
     _edited,
     _within("execution_expires_after", 3600, 259_200),
     _within("seed", -1, 2**31 - 1),
