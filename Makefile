@@ -43,7 +43,7 @@ setup: $(INSTALLED) ## Install the plugin and its tools into .venv (quick when n
 demo: $(INSTALLED) ## Generate a video against the local simulator, from credentials to saved file
 	$(BIN)/genvideo demo $(ARGS)
 
-simulator: $(INSTALLED) ## Serve both providers' protocols locally
+simulator: $(INSTALLED) ## Serve the providers' protocols locally
 	$(BIN)/genvideo simulate $(ARGS)
 
 test: $(INSTALLED) ## Run the tests with branch coverage; ARGS="-k ledger" narrows them

@@ -72,7 +72,7 @@ async def providers() -> None:
 
 @app.command
 def simulate(*, host: str = "127.0.0.1", port: int = 8787, scale: float = 0.1, full_size: bool = False) -> None:
-    """Run a local server that speaks both providers' protocols, without a key and without costs.
+    """Run a local server that speaks the providers' protocols, without a key and without costs.
 
     Args:
         host: Address to listen on; everybody who reaches it can steer it.

@@ -1,4 +1,4 @@
-"""The main job on a machine that has nothing: simulator, S3 server, two providers, two videos through Prefect."""
+"""The main job on a machine that has nothing: simulator, S3 server, a video of each provider through Prefect."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _SETTINGS = {
 
 @plain_errors()
 def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
-    """Generate two clips through Prefect into a local S3 server: no key, no costs.
+    """Generate a clip with each provider through Prefect into a local S3 server: no key, no costs.
 
     Args:
         folder: Where local copies and Prefect's database go.
@@ -59,10 +59,12 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     with running_simulator(SimulatorConfig(polls_to_finish=3)) as simulator, running_object_store() as endpoint:
         httpx.put(f"{endpoint}/{_BUCKET}").raise_for_status()
-        console.print(f"Simulator of both providers: {simulator.url}\nS3 server: {endpoint}, bucket {_BUCKET}\n")
+        console.print(f"Simulator of the providers: {simulator.url}\nS3 server: {endpoint}, bucket {_BUCKET}\n")
         began = time.monotonic()
         made = asyncio.run(_generate(simulator, endpoint, home))
-        console.print(f"\n[bold]Two videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]")
+        console.print(
+            f"\n[bold]{len(made)} videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]"
+        )
         for copy, video in made.items():
             console.print(f"  {video.provider:<10} {video.uri}\n             local copy to open: {copy}", markup=False)
         console.print(_next_steps(prefect_home), markup=False)
@@ -74,7 +76,13 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
 
 async def _generate(simulator: Simulator, endpoint: str, home: Path) -> dict[Path, StoredVideo]:
     """The videos, by where their copies are."""
-    from prefect_genvideo import S3Destination, SenseAudioCredentials, SudashuiCredentials, generate_video
+    from prefect_genvideo import (
+        ArkCredentials,
+        S3Destination,
+        SenseAudioCredentials,
+        SudashuiCredentials,
+        generate_video,
+    )
 
     destination = S3Destination(
         bucket=_BUCKET,
@@ -84,30 +92,39 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> dict[Pat
         access_key_id=_S3_KEY,
         secret_access_key=_S3_KEY,
     )
-    sudashui = SudashuiCredentials(
-        api_key=simulator.key, base_url=simulator.sudashui_url, files_url=simulator.sudashui_files_url
-    )
-    senseaudio = SenseAudioCredentials(api_key=simulator.key, base_url=simulator.senseaudio_url)
+    key = simulator.key
     with as_file(files("prefect_genvideo.simulator") / "cat.jpg") as picture:
-        first = await generate_video(
-            "Let the cat in @image1 look up and blink, cinematic",
-            model="sd-2-fast-720p",
-            credentials=sudashui,
-            destination=destination,
-            duration=4,
-            images=[str(picture)],
-        )
-        second = await generate_video(
-            "The cat turns its head, slow zoom in",
-            model="doubao-seedance-2-0-260128",
-            credentials=senseaudio,
-            destination=destination,
-            duration=4,
-            resolution="480p",
-            aspect_ratio="1:1",
-            first_frame=str(picture),
-        )
-    store, made = destination.get_store(), {home / f"{video.provider}.mp4": video for video in (first, second)}
+        videos = [
+            await generate_video(
+                "Let the cat in @image1 look up and blink, cinematic",
+                model="sd-2-fast-720p",
+                credentials=SudashuiCredentials(
+                    api_key=key, base_url=simulator.sudashui_url, files_url=simulator.sudashui_files_url
+                ),
+                destination=destination,
+                duration=4,
+                images=[str(picture)],
+            ),
+            await generate_video(
+                "The cat turns its head, slow zoom in",
+                model="doubao-seedance-2-0-260128",
+                credentials=SenseAudioCredentials(api_key=key, base_url=simulator.senseaudio_url),
+                destination=destination,
+                duration=4,
+                resolution="480p",
+                aspect_ratio="1:1",
+                first_frame=str(picture),
+            ),
+            await generate_video(
+                "Rain sets in, the cat does not mind",
+                model="doubao-seedance-2-0-fast-260128",
+                credentials=ArkCredentials(api_key=key, base_url=simulator.ark_url),
+                destination=destination,
+                duration=4,
+                resolution="480p",
+            ),
+        ]
+    store, made = destination.get_store(), {home / f"{video.provider}.mp4": video for video in videos}
     for copy, video in made.items():
         await store.download(store.relative_key(video.key), copy)
     return made

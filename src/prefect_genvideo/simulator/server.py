@@ -221,7 +221,6 @@ def usage(simulator: Simulator) -> str:
                       files_url="{simulator.sudashui_files_url}")
   SenseAudioCredentials(api_key="{simulator.key}", base_url="{simulator.senseaudio_url}")
   ArkCredentials(api_key="{simulator.key}", base_url="{simulator.ark_url}")
-  ArkCredentials(api_key="{simulator.key}", base_url="{simulator.ark_url}")
 
   export {_INTERVAL}={pace(simulator.config):g}
                where flows run: the learned schedule would wait for a real provider's minutes
