@@ -108,7 +108,7 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
     """Upload a reference file. Cached by content and account for 75 minutes, less than its link lives.
 
     Args:
-        asset: Local path, `s3://bucket/key` or data URL. An http(s) URL is returned as it is.
+        asset: Local path, `s3://bucket/key` or data URL. An http(s) URL or an `asset://` id is returned as it is.
         credentials: The provider's credentials block. The provider must take uploads (Sudashui does).
         destination: Its credentials read `s3://` assets of the same bucket; else boto3's default chain does.
 
@@ -120,7 +120,7 @@ async def upload_asset(asset: str, credentials: AnyCredentials, destination: Any
         RejectedError: The provider refused it.
         TransientError: It did not get through after all retries.
     """
-    if asset_kind(asset) == "http":
+    if asset_kind(asset) in ("http", "asset"):
         return asset
     payer = await resolve_credentials(credentials)
     store = (await resolve_destination(destination)).get_store() if destination is not None else None

@@ -58,7 +58,8 @@ async def test_an_upload_is_cached_for_less_than_its_link_lives(place: Place) ->
 
 async def test_a_link_is_no_upload(place: Place) -> None:
     """What the provider can fetch is left alone."""
-    assert await upload_asset("https://example.com/cat.png", place.sudashui) == "https://example.com/cat.png"
+    for asset in ("https://example.com/cat.png", "asset://asset-20261101120000-aaaaa"):
+        assert await upload_asset(asset, place.sudashui) == asset
     assert "upload" not in place.sim.calls
 
 

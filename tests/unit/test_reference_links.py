@@ -10,8 +10,8 @@ from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
-from prefect_genvideo.storage import S3Store
+from prefect_genvideo.providers import ArkClient, SenseAudioClient, SudashuiClient
+from prefect_genvideo.storage import LocalStore, S3Store
 
 
 async def upload(source: str) -> str:
@@ -40,3 +40,20 @@ async def test_what_is_no_link_of_ours_has_no_identity(link: str) -> None:
     """Whatever text stands where a link should: the rules refuse it later, and name its field."""
     async with SudashuiClient("sk-test") as client:
         assert client.link_identity(link) is None
+
+
+async def test_what_a_provider_takes_inside_a_request_needs_no_store(tmp_path: Path) -> None:
+    """Ark takes sounds as they are, and ids of its own library; a store is asked for what it must fetch."""
+    path = tmp_path / "voice.wav"
+    path.write_bytes(b"a sound")
+    info = MediaInfo("audio", "audio/wav", 7, sha256="0" * 64)
+    asset = "asset://asset-20261101120000-aaaaa"
+    request = VideoRequest(model="m", prompt="a cat", images=(asset,), audios=(str(path),))
+    references = ReferenceAssets({"audios[0]": path}, {"audios[0]": info}, {})
+    store = LocalStore(tmp_path / "videos")
+    async with ArkClient("sk-test") as client:
+        assert await make_fetchable(client, store, request, references, upload) == request
+    async with SenseAudioClient("sk-test") as client:
+        with pytest.raises(InvalidRequestError) as caught:
+            await make_fetchable(client, store, request, references, upload)
+    assert [problem.field for problem in caught.value.problems] == ["audios[0]"]
