@@ -18,6 +18,7 @@ from prefect_genvideo.errors import (
     RejectedError,
     TaskLostError,
     TransientError,
+    UnknownOutcomeError,
 )
 from prefect_genvideo.providers import classify
 from prefect_genvideo.providers.answers import as_word
@@ -104,6 +105,8 @@ CREATE: tuple[Row, ...] = (
     Row(RejectedError, "the account is not allowed to do this", statuses=(403,)),
     Row(RejectedError, "the request is too large", statuses=(413,)),
     *REFUSED_BY_STATUS,
+    # The API has no web page of its own: one with a success is a proxy's, which may have passed the create on.
+    Row(UnknownOutcomeError, "a web page came", statuses=IN_2XX, envelopes=(HTML,), reason="outcome unknown"),
     *CREATED_WITHOUT_ID,
 )
 """Meaning of a create's answer that brought no task id."""
