@@ -208,7 +208,7 @@ class World:
         self.lost[key] = True
         if self.deal.random() < 0.6:
             with suppress(UnknownOutcomeError):
-                await pipeline.client.create(request)
+                await pipeline.client.create(pipeline.client.marked(request, claimed.record.claim))
         await pipeline.ledger.move(claimed, "intent", holder="machine-b:2")
 
     async def look(self, pipeline: Pipeline) -> None:

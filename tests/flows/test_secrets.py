@@ -90,7 +90,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def secret_place(place: Place) -> Place:
     """A place whose keys can be looked for."""
     place.sudashui = place.account(SECRET)
-    place.senseaudio = place.sense_account(SECRET)
+    place.senseaudio, place.ark = place.sense_account(SECRET), place.ark_account(SECRET)
     place.destination = place.bucket(access_key_id="AKIDACCESS", secret_access_key=f"s3-{SECRET}")
     return place
 
@@ -111,6 +111,7 @@ async def test_no_secret_is_left_behind(
     await place.saved()
     await place.make(images=[str(picture)], prompt="@image1 runs")
     await place.make(**place.sense_request)
+    await place.make(**place.ark_request | {"images": [str(picture)]})
     told = {"status": 401, "body": {"error": {"message": f"bad key {place.sudashui.api_key.get_secret_value()}"}}}
     for fault in (
         Fault("502_html", "create", times=1),

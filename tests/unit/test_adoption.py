@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from benchmarks import adoption_ark
 from benchmarks.adoption import Day, Tally, play
 from prefect_genvideo.simulator import Simulator
 
@@ -34,3 +35,15 @@ async def test_a_gateway_that_names_tasks_heals_what_is_certain(sim: Simulator) 
     assert whole.wrong == 0
     assert whole.healed > 0
     assert whole.log_calls < 16
+
+
+async def test_ark_s_list_heals_whatever_was_charged_and_nothing_else(sim: Simulator) -> None:
+    """With strangers and without, with clocks that are off; only while the list is silent a person has to look."""
+    healed = 0
+    for seed in (*range(4), *seeds(1, strangers=True)):
+        world, tally = await adoption_ark.play(seed, sim)
+        assert (tally.wrong, tally.faults) == (0, [])
+        assert tally.healed == (0 if world.list == "never answers" else tally.charged)
+        assert tally.lost == tally.healed + tally.left_to_person
+        healed += tally.healed
+    assert healed > 3
