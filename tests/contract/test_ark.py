@@ -245,6 +245,19 @@ async def test_every_code_of_a_create(
 
 
 @pytest.mark.parametrize(
+    ("headers", "request_id"), [({}, RID), ({"X-Request-Id": "from-the-header"}, "from-the-header")]
+)
+async def test_the_call_has_an_id(
+    headers: dict[str, str], request_id: str, ark: ArkClient, server: ScriptedServer
+) -> None:
+    """Support asks for it; the message, where it stands too, is for people."""
+    serve(server, error("InvalidParameter"), 400, headers)
+    with pytest.raises(errors.RejectedError) as caught:
+        await ark.create(REQUEST)
+    assert (caught.value.request_id, caught.value.reason) == (request_id, "words.")
+
+
+@pytest.mark.parametrize(
     ("message", "expected", "reason"),
     [
         ("Your queued requests have exceeded the quota.", errors.RateLimitedError, "queue full"),

@@ -21,7 +21,7 @@ from prefect_genvideo.errors import (
     UnknownOutcomeError,
 )
 from prefect_genvideo.providers import classify
-from prefect_genvideo.providers.answers import as_word
+from prefect_genvideo.providers.answers import as_text, as_word
 from prefect_genvideo.providers.classify import (
     BARRED_QUERY,
     CREATED_WITHOUT_ID,
@@ -64,6 +64,9 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
 _SEPARATORS = re.compile(r"[^a-z0-9.]+")
 # `QuotaExceeded` of a queue that is full; without these words it is a limit that waiting does not help against.
 _OF_A_QUEUE = re.compile(r"queue|排队|排隊|队列|隊列", re.IGNORECASE)
+# Messages end in the id of the call, which support asks for; not every answer has it in a header.
+_MAX_MESSAGE = 4000
+_CALL = re.compile(r"request[ _-]?id\s*[:：]\s*([\w-]{8,80})", re.IGNORECASE)
 # Seconds. "Bounded, slow": a load or a queue does not pass at once, and a rising rate is itself the fault.
 _SLOW = 30.0
 
@@ -157,12 +160,15 @@ VIDEO_LINKS: tuple[tuple[str, ...], ...] = (("content", "videourl"), ("videourl"
 
 def facts_of(reply: Reply) -> Facts:
     """Open the envelope of an error answer and add the kinds of its codes."""
-    facts = classify.facts_of(_in_its_form(reply))
+    reply = _in_its_form(reply)
+    facts = classify.facts_of(reply)
+    named = _CALL.search(as_text(keyed(keyed(reply.json).get("error")).get("message"))[:_MAX_MESSAGE])
     plain = [_SEPARATORS.sub("", code.lower()) for code in facts.codes]
     kinds = {kind for kind, pattern in _KINDS if any(map(pattern.search, plain))}
     if _QUOTA in kinds:
         kinds.add(_QUEUE if _OF_A_QUEUE.search(facts.message) else _SPENT)
-    return replace(facts, codes=facts.codes | kinds)
+    request_id = facts.request_id or (named[1] if named else None)
+    return replace(facts, codes=facts.codes | kinds, request_id=request_id)
 
 
 def silence_of(reply: Reply) -> Facts:
