@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from prefect_genvideo.errors import RateLimitedError
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.providers import ArkClient, LostCreate, TaskPage
 from prefect_genvideo.providers.ark.lost import EXPIRY, MARKS, Listing, Lists, expiry_of, marked, resolve
@@ -185,6 +186,35 @@ async def test_a_list_without_an_end_is_cut(size: int) -> None:
     found = await asked.read()
     assert len(asked.asked) <= 20
     assert found.covers is None
+
+
+class Busy(Pages):
+    """A list that others ask for as well."""
+
+    refusals = 0
+    retry_after: float | None = None
+
+    async def __call__(self, *, page: int, model: str, service_tier: str | None) -> TaskPage:
+        found = await super().__call__(page=page, model=model, service_tier=service_tier)
+        if len(self.asked) <= self.refusals:
+            raise RateLimitedError("429", retry_after=self.retry_after)
+        return found
+
+
+@pytest.mark.parametrize(("refusals", "retry_after", "asked"), [(3, None, 4), (1, 5.0, 2), (4, None, 4), (1, 600.0, 1)])
+async def test_a_list_that_is_asked_for_too_often_is_asked_for_again(
+    refusals: int, retry_after: float | None, asked: int
+) -> None:
+    """Whoever loses an answer in one moment asks in one moment; not for ever, and not for as long as it likes."""
+    busy = Busy(many(3))
+    busy.refusals, busy.retry_after = refusals, retry_after
+    if asked > refusals:
+        assert len((await busy.read()).tasks) == 3
+    else:
+        with pytest.raises(RateLimitedError):
+            await busy.read()
+    assert len(busy.asked) == asked
+    assert sum(busy.slept) < 20
 
 
 async def test_one_list_does_for_creates_that_were_lost_before_it_was_read() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta, timezone
@@ -16,7 +17,9 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
+from prefect_genvideo.errors import RateLimitedError
 from prefect_genvideo.models import Generation, VideoRequest
+from prefect_genvideo.polling import Backoff
 from prefect_genvideo.prices.facts import Candidate
 from prefect_genvideo.providers.answers import as_figure, as_flag, as_text
 from prefect_genvideo.providers.ark.tasks import LARGEST_PAGE, TaskPage, row_of
@@ -37,6 +40,8 @@ _LONGEST_POST = timedelta(hours=1)
 _MAX_PAGES = 20
 # Seconds between two questions for a list, of which an account has one a second.
 _PACE = 1.1
+# How often a list is asked for that the account asks too often for, and how long is waited in between.
+_TRIES, _BACKOFF = 4, Backoff(first=_PACE, longest_hint=30.0)
 # Seconds for which a list answers for the creates that were lost before it was read.
 _FRESH = 10.0
 _EVER = datetime.min.replace(tzinfo=timezone.utc)
@@ -112,6 +117,7 @@ class Lists:
     def __init__(self, ask: AskPage, sleep: Callable[[float], Awaitable[None]] = anyio.sleep) -> None:
         self._ask, self._sleep = ask, sleep
         self._lock = anyio.Lock()
+        self._seed = uuid.uuid4().hex  # of the waits, so that those who failed together do not return together
         self._asked_at = float("-inf")
         self._read: dict[tuple[str, str | None], Listing] = {}
 
@@ -137,9 +143,7 @@ class Lists:
         read_at, ahead, read = datetime.now(timezone.utc), None, 0
         tasks = dict[str, Generation]()
         for number in range(1, _MAX_PAGES + 1):
-            await self._sleep(max(0.0, self._asked_at + _PACE - time.monotonic()))
-            self._asked_at = time.monotonic()
-            page = await self._ask(page=number, model=model, service_tier=tier)
+            page = await self._page(number, model, tier)
             told = next((task.answered_at for task in page.generations if task.answered_at is not None), None)
             ahead = (told - datetime.now(timezone.utc)).total_seconds() if told is not None else ahead
             tasks |= {task.task_id: task for task in page.generations}
@@ -153,6 +157,19 @@ class Lists:
             if not size:
                 break
         return Listing(tuple(tasks.values()), None, ahead, read_at)
+
+    async def _page(self, number: int, model: str, tier: str | None) -> TaskPage:
+        """One page, asked for again while others of the account ask as well: whoever loses an answer asks at once."""
+        for attempt in range(1, _TRIES + 1):
+            await self._sleep(max(0.0, self._asked_at + _PACE - time.monotonic()))
+            self._asked_at = time.monotonic()
+            try:
+                return await self._ask(page=number, model=model, service_tier=tier)
+            except RateLimitedError as error:
+                if attempt == _TRIES or _BACKOFF.is_beyond(error.retry_after):
+                    raise
+                await self._sleep(_BACKOFF.delay(attempt, error.retry_after, task_id=self._seed))
+        raise AssertionError("unreachable: the last try returns or raises")
 
 
 def _is_past(page: TaskPage, since: datetime) -> bool:
