@@ -63,7 +63,7 @@ PURSES: dict[str, dict[str, Any]] = {
     "no log": {"settles_at": 1.1, "absent": ["log"]},
 }
 #: Whether a charge's row names its task: no tree of upstream did up to 2026-08, newer ones and forks do.
-TREES: dict[str, dict[str, Any]] = {"of 2026-08": {}, "newer": {"task_ids": True}}
+TREES: dict[str, dict[str, Any]] = {"of 2026-08": {}, "newer": {"task_ids": True}, "none: Ark": {}}
 #: A price that is no round figure, and seconds until money moves after a task's end.
 HANDLED: dict[str, Any] = {"price": 0.8283331, "settle_delay_s": 0.3}
 
@@ -127,6 +127,7 @@ class Cell:
         fails: Whether its last task ends without a video.
         purse: Name in `PURSES`.
         tree: Name in `TREES`.
+        provider: Whose side of the simulator is asked.
     """
 
     table: str
@@ -137,6 +138,7 @@ class Cell:
     fails: bool = False
     purse: str = "fixed"
     tree: str = "of 2026-08"
+    provider: str = "sudashui"
 
     @property
     def name(self) -> str:
@@ -185,6 +187,16 @@ def quick_cells() -> list[Cell]:
     chosen = [cell for cell in _rerun() if (cell.row, cell.column) in worst]
     down = [cell for cell in _store_down() if cell.column in ("once", "answer lost") or cell.row == "record submitted"]
     return [*plain, *chosen, *down, *_repeated(), *_ended_badly()]
+
+
+def ark_cells() -> list[Cell]:
+    """What is asked of Ark, which has no log and lists its tasks: faults, kills, and lost answers after a kill."""
+    plain = [cell for cell in _first_run() if cell.column == "no kill" or cell.row == "none"]
+    lost = [cell for cell in _rerun() if cell.row in ("lost after", "timeout", "502 after") and cell.unknown]
+    chosen = [*plain, *lost, *_repeated()]
+    # Its 500 proves nothing, and so is no refusal.
+    known = [cell for cell in chosen if cell.row != "500 E1"]
+    return [replace(cell, table=f"Ark: {cell.table}", tree="none: Ark", provider="ark") for cell in known]
 
 
 def _first_run() -> Iterator[Cell]:

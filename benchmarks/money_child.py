@@ -27,7 +27,8 @@ from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline import money as settlement
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
-from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.prices import PriceTable
+from prefect_genvideo.providers import ArkClient, SudashuiClient, VideoClient
 from prefect_genvideo.providers.network import tls_context
 from prefect_genvideo.storage import ObjectInfo, S3Store, Upload
 
@@ -47,25 +48,38 @@ _TOLD = {"key", "state", "task_id", "money"}
 tls_context()  # made once before the processes are forked: 80 ms of CPU each otherwise
 
 
+#: The rest of what is wanted, by provider.
+_ASKED: Mapping[str, dict[str, Any]] = {
+    "sudashui": {"model": "sd-2-720p"},
+    "ark": {"model": "doubao-seedance-2-0-fast-260128", "resolution": "480p"},
+}
+#: A price by which a cost is the number of its tokens, where tokens are billed.
+_PER_TOKEN = PriceTable.model_validate(
+    {"currency": "CNY", "prices": [{"models": "doubao-*", "per": "1000_tokens", "amount": "1000"}]}
+)
+
+
 @dataclass(frozen=True)
 class Place:
     """Where a run works.
 
     Attributes:
-        sudashui: Base URL of the provider.
+        provider: Its name.
+        base_url: Of its API.
         key: API key.
         s3: Keyword arguments of an `S3Store`.
         prompt: What is wanted; tells the cells apart at the provider.
     """
 
-    sudashui: str
+    provider: str
+    base_url: str
     key: str
     s3: Mapping[str, Any]
     prompt: str
 
     @property
     def request(self) -> VideoRequest:
-        return VideoRequest(model="sd-2-720p", prompt=self.prompt, duration=4)
+        return VideoRequest(prompt=self.prompt, duration=4, **_ASKED[self.provider])
 
 
 @dataclass
@@ -169,7 +183,7 @@ def name_of(key: str, data: bytes) -> str:
     return "probe" if "/.probe" in key else f"record {json.loads(data)['state']}"
 
 
-class FusedClient(SudashuiClient):
+class FusedClient(VideoClient):
     """The real client with a fuse before the request and at each query."""
 
     poll_floor = 0.05
@@ -188,6 +202,14 @@ class FusedClient(SudashuiClient):
     async def get(self, task_id: str) -> Generation:
         self.fuse.burn("polling")
         return await super().get(task_id)
+
+
+class FusedSudashui(FusedClient, SudashuiClient):
+    """Sudashui's."""
+
+
+class FusedArk(FusedClient, ArkClient):
+    """Ark's."""
 
 
 class FusedWire(httpx.AsyncHTTPTransport):
@@ -213,7 +235,11 @@ async def pipeline_at(place: Place, order: Order) -> AsyncGenerator[Pipeline, No
     store = FusedStore(**place.s3)
     wire = FusedWire(verify=tls_context(), limits=httpx.Limits(max_keepalive_connections=0))
     timeout = SHORT_TIMEOUT if order.fault == "timeout" else LONG_TIMEOUT
-    client = FusedClient(place.key, place.sudashui, timeout=timeout, transport=wire, allow_private=True)
+    options: dict[str, Any] = {"timeout": timeout, "transport": wire, "allow_private": True}
+    if place.provider == "ark":
+        client: FusedClient = FusedArk(place.key, place.base_url, prices=_PER_TOKEN, **options)
+    else:
+        client = FusedSudashui(place.key, place.base_url, **options)
     store.fuse = wire.fuse = client.fuse = fuse
     patience = 0.5 if order.down and not order.times else 600
     ledger = Ledger(store, patience=patience, sleep=faster)

@@ -74,7 +74,7 @@ async def run(place: Place, order: Order) -> dict[str, Any]:
             return store
 
     destination = FusedDestination(bucket=place.s3["bucket"])
-    credentials = SudashuiCredentials.model_validate({"api_key": place.key, "base_url": place.sudashui})
+    credentials = SudashuiCredentials.model_validate({"api_key": place.key, "base_url": place.base_url})
     try:
         video = await generate_video(
             place.prompt,

@@ -33,6 +33,8 @@ ROUNDS = 4
 CLIP_BYTES = 65_536
 
 
+# Base URLs on the simulator.
+_PATHS = {"sudashui": "/sudashui", "ark": "/ark/api/v3"}
 Start = Callable[[Place, Order], dict[str, Any]]
 
 
@@ -100,8 +102,13 @@ class Bench:
         """Close the connections to the simulator."""
         self._console.close()
 
-    def place(self, cell: str) -> Place:
-        """A prefix of its own in the bucket, and a prompt of its own."""
+    def place(self, cell: str, provider: str = "sudashui") -> Place:
+        """A prefix of its own in the bucket, and a prompt of its own.
+
+        Args:
+            cell: What is played there.
+            provider: Whose side of the simulator is asked.
+        """
         with self._lock:
             self._numbers += 1
             number = self._numbers
@@ -113,7 +120,8 @@ class Bench:
             "secret_access_key": "money-money",
             "region": "us-east-1",
         }
-        return Place(f"{self.servers.simulator}/sudashui", f"{PROVIDER_KEY}-{number}", s3, f"({number}) {cell}")
+        address = f"{self.servers.simulator}{_PATHS[provider]}"
+        return Place(provider, address, f"{PROVIDER_KEY}-{number}", s3, f"({number}) {cell}")
 
     def play_all(self, cells: Sequence[Cell], said: Callable[[Cell, Outcome], None]) -> dict[Cell, Outcome]:
         """Play cells, a few at a time.
@@ -138,7 +146,7 @@ class Bench:
             cell: What happens.
             start: Runs one process to its end and returns what it said; the plain steps by default.
         """
-        place, outcome = self.place(cell.name), Outcome()
+        place, outcome = self.place(cell.name, cell.provider), Outcome()
         self._console.tell("money", {"bucket": 0})
         self._console.tell("money", {"account": place.key, **cell.handled})
         start = start or partial(self._fork, money_child.make)
@@ -162,11 +170,12 @@ class Bench:
 
     def _keep_up(self, place: Place, outcome: Outcome) -> Sums:
         """Upkeep by machines once the provider's money rests; the three sums after it."""
-        bills = self._console.bills(place.key)
+        asked = self._console.tokens if place.provider == "ark" else self._console.bills
+        bills = asked(place.key)
         deadline = time.monotonic() + SETTLING_SECONDS
         while not all(bill["settled"] for bill in bills.values()) and time.monotonic() < deadline:
             time.sleep(0.1)
-            bills = self._console.bills(place.key)
+            bills = asked(place.key)
         answer = self._fork(money_child.upkeep, place)
         if "error" in answer:
             outcome.errors.append(f"upkeep: {answer['error']}")
@@ -183,7 +192,7 @@ class Bench:
             "AWS_SECRET_ACCESS_KEY": place.s3["secret_access_key"],
             "AWS_DEFAULT_REGION": place.s3["region"],
             "SUDASHUI_API_KEY": place.key,
-            "SUDASHUI_BASE_URL": place.sudashui,
+            "SUDASHUI_BASE_URL": place.base_url,
         }
         done = subprocess.run(
             [*command, "bill", "--at", at, "--provider", "sudashui", "--json"],

@@ -91,8 +91,9 @@ def compared(bills: Mapping[str, Mapping[str, Any]], records: list[dict[str, Any
 
 def _of_task(task_id: str, money: Mapping[str, Any], cost: int, settled: Mapping[str, int]) -> list[str]:
     """What of one task does not agree."""
+    quota = cost if money.get("basis") == "calculated" else money["quota"]
     wrong = {
-        f"its cost {money['quota']} is not charge, refund and supplement ({cost})": money["quota"] != cost,
+        f"its cost {quota} is not charge, refund and supplement ({cost})": quota != cost,
         f"settled {settled.get(task_id)}, the ledger says {cost}": settled.get(task_id) != cost,
         f"the cost of {task_id} is not final": not money.get("final"),
     }
@@ -113,8 +114,11 @@ def _tasks(record: Mapping[str, Any]) -> Iterable[tuple[str, Mapping[str, Any], 
 def _cost(money: Mapping[str, Any]) -> int | None:
     """Charge less refund with supplement; None where the record does not know what its task costs.
 
-    Without a log nothing but the task's own figure is known, which is the whole of it.
+    Without a log nothing but the task's own figure is known, which is the whole of it. Where tokens are billed, one
+    costs one.
     """
+    if money.get("basis") == "calculated":
+        return None if money.get("cost") is None else int(Decimal(money["cost"]))
     if money.get("quota") is None:
         return None
     parts = {name: (money.get(name) or {}).get("quota") for name in ("charge", "refund", "supplement")}

@@ -124,6 +124,22 @@ class Console:
         found: dict[str, dict[str, Any]] = self._http.get("/_sim/money").raise_for_status().json()["bills"]
         return {task_id: bill for task_id, bill in found.items() if bill["account"] == account}
 
+    def tokens(self, account: str) -> dict[str, dict[str, Any]]:
+        """What each task of a key was billed in tokens, in the form of `bills`: nothing before it has succeeded.
+
+        Args:
+            account: The key.
+        """
+        return {
+            task["task_id"]: {
+                "pre_charged": task["tokens"] if task["state"] == "succeeded" else 0,
+                "moved": 0,
+                "settled": task["state"] in ("succeeded", "failed"),
+            }
+            for task in self.tasks()
+            if task["account"] == account
+        }
+
     def clear_faults(self) -> None:
         """Let nothing go wrong any more."""
         self._http.delete("/_sim/faults").raise_for_status()

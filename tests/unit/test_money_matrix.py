@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchmarks.money import SIMULATOR, markdown
-from benchmarks.money_cells import FAULTS, KILLS, PURSES, Cell, Order, all_cells, dealt, quick_cells
+from benchmarks.money_cells import FAULTS, KILLS, PURSES, Cell, Order, all_cells, ark_cells, dealt, quick_cells
 from benchmarks.money_runner import Bench, Outcome, summed
 from benchmarks.money_sums import Sums, compared
 from benchmarks.servers import BUCKET, Servers
@@ -20,6 +20,7 @@ from prefect_genvideo.simulator import Simulator
 from tests.fixtures.s3 import S3Server
 
 CELLS = {cell.name: cell for cell in all_cells()}
+AT_ARK = {cell.name: cell for cell in ark_cells()}
 SHORT = [
     *(f"first run | none | {kill}" for kill in KILLS),
     "first run | lost after | no kill",
@@ -28,6 +29,8 @@ SHORT = [
     "rerun | cut | saving",
     "S3 down | record submitted | answer lost",
     "S3 down | record submitted | for good",
+    "Ark: first run | lost after | no kill",
+    "Ark: rerun | timeout | before record",
 ]
 
 
@@ -50,12 +53,22 @@ def test_what_is_settled_stands_in_ledger_and_bill(bench: Bench, sim: Simulator)
     assert outcome.sums.settled == outcome.sums.ledger == outcome.sums.bill == sum(sim.purse.used.values()) > 0
 
 
+def test_the_tokens_of_a_create_whose_sender_was_killed_are_known_at_ark(bench: Bench, sim: Simulator) -> None:
+    """Machines find its task in the list, and the ledger has what it was billed."""
+    sim.configure(**json.loads(SIMULATOR))
+    cell = AT_ARK["Ark: first run | none | before record"]
+    outcome = bench.play(cell)
+    assert outcome.problems(cell) == [], outcome
+    assert not outcome.needed_person
+    assert outcome.sums.settled == outcome.sums.ledger == sum(sim.tokens.values()) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", SHORT)
 def test_one_is_billed_and_one_is_delivered(bench: Bench, sim: Simulator, name: str) -> None:
     """Whatever dies or gets lost; a person decides only where an answer was on the wire."""
     sim.configure(**json.loads(SIMULATOR))
-    cell = CELLS[name]
+    cell = (CELLS | AT_ARK)[name]
     outcome = bench.play(cell)
     assert outcome.problems(cell) == [], outcome
     assert sim.billed == 1
