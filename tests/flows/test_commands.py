@@ -87,6 +87,19 @@ def test_a_manifest_is_checked_without_a_key_and_without_a_call(
     assert sim.calls == before
 
 
+def test_what_a_provider_may_refuse_is_told(typed: Type) -> None:
+    """A limit of the model's family, and a retired model, are no reason to stop."""
+    rows = [
+        {"provider": "ark", "model": "doubao-seedance-2-0-270101", "prompt": "a", "duration": 40},
+        {"provider": "ark", "model": "doubao-seedance-1-5-pro-251215", "prompt": "b"},
+    ]
+    Path("likely.json").write_text(json.dumps(rows))
+    told = typed("check", "likely.json", "--json")
+    assert (told.status, [fact["rows"] for fact in told.objects]) == (0, [2])
+    (warnings,) = [fact["warnings"] for fact in told.objects]
+    assert [(": duration" in text, ": model" in text) for text in warnings] == [(True, False), (False, True)]
+
+
 def test_everything_that_is_wrong_with_a_manifest_is_told_at_once(typed: Type) -> None:
     """Rules of models, fields of the format, fallbacks, and models that nobody knows; with the row's place."""
     rows = [

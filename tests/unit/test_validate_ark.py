@@ -104,11 +104,18 @@ def test_older_models_adapt_to_pictures_only(model: str) -> None:
 
 
 def test_frames_of_2_5_keep_their_ratio() -> None:
-    """Any other ratio makes a task that fails later."""
-    assert broken(model=V25, first_frame=LINK, aspect_ratio="16:9") == ["aspect_ratio"]
-    assert broken(model=V25, first_frame=LINK, last_frame=LINK, aspect_ratio="adaptive") == []
-    assert body(model=V25, first_frame=LINK)["ratio"] == "adaptive"
-    assert broken(model=V20, first_frame=LINK, aspect_ratio="16:9") == []
+    """Any other ratio makes a task that fails later: `adaptive` is sent, and what is asked for must be the frame's."""
+    wide = {"first_frame": MediaInfo("image", "image/png", 1000, 992, 432)}
+    for given in ({"aspect_ratio": "16:9"}, {"aspect_ratio": "adaptive"}, {}):
+        assert body(model=V25, first_frame=LINK, **given)["ratio"] == "adaptive"
+        assert broken(model=V25, first_frame=LINK, **given) == []
+        assert broken(wide, model=V25, first_frame=LINK, **given) == (
+            ["aspect_ratio"] if "16:9" in given.values() else []
+        )
+    assert broken(wide, model=V25, first_frame=LINK, aspect_ratio="21:9") == []
+    assert broken(wide, model=V20, first_frame=LINK, aspect_ratio="16:9") == []
+    assert body(model=V20, first_frame=LINK, aspect_ratio="16:9")["ratio"] == "16:9"
+    assert body(model=V25, aspect_ratio="16:9")["ratio"] == "16:9"
 
 
 @pytest.mark.parametrize("timeout", [3600, 172_799, 259_200])
@@ -389,6 +396,8 @@ def test_stated_rules_go_before_the_built_in_ones() -> None:
         (UNKNOWN, {"duration": 60}, []),
         (V20, {}, []),
         (V15, {}, ["model"]),
+        (V25, {"first_frame": LINK, "aspect_ratio": "16:9"}, ["aspect_ratio"]),
+        (V25, {"first_frame": LINK}, []),
         ("doubao-seedance-1-0-lite-i2v-250428", {"images": [LINK]}, ["model"]),
     ],
 )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from prefect_genvideo.blocks import VideoDestination
     from prefect_genvideo.pipeline.play import PlayLink
 
+# Of a manifest, of which every row may have the same one.
+_SHOWN_WARNINGS = 20
+
 
 @command
 async def generate(
@@ -104,19 +107,27 @@ async def check(manifest: Path, /, *, provider: str | None = None) -> None:
     """
     found = await load_manifest(manifest)
     problems: list[Problem] = []
+    warnings: list[Problem] = []
     estimates: list[Estimate] = []
     for row in found.rows:
         for number, wanted in enumerate(row.alternatives()):
             client, faults = _judged(wanted.request, wanted.provider or provider)
             problems += found.of_row(row, number, faults)
+            if client is not None:
+                warnings += found.of_row(row, number, client.warnings(wanted.request))
             if client is not None and not number:
                 estimates.append(client.estimate(wanted.request))
     found.check(problems)
+    for warning in warnings[:_SHOWN_WARNINGS]:
+        say(f"The provider may refuse this: {warning}")
+    if len(warnings) > _SHOWN_WARNINGS:
+        say(f"… and {len(warnings) - _SHOWN_WARNINGS} more of this kind")
     total = total_of(estimates)
     give(
         f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",
         {
             "rows": len(found.rows),
+            "warnings": list(map(str, warnings[:_SHOWN_WARNINGS])),
             "cost": [one.model_dump(mode="json") for one in total.sums],
             "unknown": total.unknown,
         },

@@ -69,8 +69,8 @@ class ModelLimits(BaseModel):
 
     def _checks(self) -> Iterator[tuple[str, Check, str]]:
         if self.seconds:
-            allowed, more = ((*self.seconds, -1), ", or -1") if self.open_length else (self.seconds, "")
-            yield "seconds", r.whole_seconds(allowed, required=False), seconds_in_words(self.seconds) + more
+            allowed = (*self.seconds, -1) if self.open_length else self.seconds
+            yield "seconds", r.whole_seconds(allowed, required=False), self._length_in_words()
         for fact, field in (("aspect_ratios", "aspect_ratio"), ("resolutions", "resolution")):
             words: tuple[str, ...] | None = getattr(self, fact)
             if words:
@@ -89,7 +89,7 @@ class ModelLimits(BaseModel):
     def __str__(self) -> str:
         """Say it in one line, e.g. `4-15 s, 16:9 9:16, 9 images, 3 videos`; empty when nothing is known."""
         spoken = [
-            seconds_in_words(self.seconds) if self.seconds else "",
+            self._length_in_words(),
             " ".join(self.aspect_ratios or ()),
             " ".join(self.resolutions or ()),
             *(
@@ -99,6 +99,10 @@ class ModelLimits(BaseModel):
             ),
         ]
         return ", ".join(filter(None, spoken))
+
+    def _length_in_words(self) -> str:
+        words = seconds_in_words(self.seconds) if self.seconds else ""
+        return f"{words}, or -1" if words and self.open_length else words
 
     def fitting(self, usual: Mapping[str, Any]) -> dict[str, Any]:
         """Return defaults that these limits allow: the usual ones, else the shortest duration and the first word.

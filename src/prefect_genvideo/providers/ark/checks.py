@@ -16,6 +16,9 @@ _MEDIA = "Ark API: content"
 # Refusals name 15.2 and 30.2 s as the limit where the documents say 15 and 30.
 _TOLERANCE = 0.2
 
+# Share by which two ratios may differ and be called the same: 992x432 is 21:9 to the API.
+_SAME_RATIO = 0.03
+
 MB = 1024 * 1024
 """The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
 BODY_LIMIT = 64 * MB
@@ -65,8 +68,20 @@ def frames_or_duration(wanted: Wanted) -> Iterator[Broken]:
         yield "duration", wanted.request.duration
 
 
-def adaptive_frames(wanted: Wanted) -> Iterator[Broken]:
-    """With a first or last frame, the ratio is theirs."""
+def ratio_of_frames(wanted: Wanted) -> Iterator[Broken]:
+    """A ratio that is asked for beside frames is theirs, where their sides are known."""
+    width, _, height = (wanted.request.aspect_ratio or "").partition(":")
+    if not (width.isdecimal() and height.isdecimal() and int(height)):
+        return
+    asked = int(width) / int(height)
+    for field, info in wanted.of("frames").items():
+        own = info.width / info.height if info.width and info.height else asked
+        if abs(own / asked - 1) > _SAME_RATIO:
+            yield "aspect_ratio", f"{wanted.request.aspect_ratio}, {field} is {info.width}x{info.height}"
+
+
+def ratio_beside_frames(wanted: Wanted) -> Iterator[Broken]:
+    """With a first or last frame, the ratio is theirs, whatever is asked for."""
     if wanted.request.mode == "frames" and wanted.request.aspect_ratio not in (None, "adaptive"):
         yield "aspect_ratio", wanted.request.aspect_ratio
 

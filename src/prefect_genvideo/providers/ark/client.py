@@ -70,9 +70,9 @@ class ArkClient(VideoClient):
         return layered(rules.GENERAL, known.all_rules()) if known else rules.GENERAL
 
     def related_rules(self, model: str) -> tuple[Rule, ...]:
-        """Return what is known only of other models of the family, and of any model that it is retired."""
+        """Return what is known only of other models of the family, and what should be known of this one."""
         kin = None if model in rules.MODELS else rules.alike(model)
-        return (*(of_others(kin.all_rules()) if kin else ()), *rules.retired(model))
+        return (*(of_others(kin.all_rules()) if kin else ()), *rules.advice(model))
 
     def effective(self, request: VideoRequest) -> VideoRequest:
         """Fill in a documented model's defaults, so that what is paid for stands in the request; see `ark.rules`."""
@@ -90,7 +90,7 @@ class ArkClient(VideoClient):
             "model": full.model,
             "content": list(_content(full)),
             "resolution": full.resolution,
-            "ratio": full.aspect_ratio,
+            "ratio": rules.ratio_to_send(full),
             "duration": None if full.duration is None else int(full.duration),
             "execution_expires_after": full.timeout,
         }

@@ -49,6 +49,7 @@ class Model:
         rules: Its other limits.
         resolution: Its own default.
         text_ratio: Its own default where there is no image.
+        keeps_ratio: Whether the ratio of frames is the output's: any other makes a task that fails later.
         edits: Whether a reference video may be taken for one to edit, whose length is then the output's.
         retired: Since when it is off, in words; empty for a model that is served.
     """
@@ -58,6 +59,7 @@ class Model:
     rules: tuple[Rule, ...]
     resolution: str = "720p"
     text_ratio: str = "adaptive"
+    keeps_ratio: bool = False
     edits: bool = False
     retired: str = ""
 
@@ -87,13 +89,14 @@ SEEDANCE_2_5 = Model(
     ),
     options=o.OF_ALL | {"generate_audio", "priority", "draft", DRAFT, "output_format", o.TASK_TYPE, "tools", "seed"},
     rules=(
-        Rule(c.adaptive_frames, "adaptive with first_frame or last_frame", _CREATE),
+        Rule(c.ratio_of_frames, "the ratio of first_frame and last_frame, which this model keeps", _CREATE),
         Rule(c.edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
         Rule(c.edited_length, "4 to 30 seconds for a video to edit", _CREATE),
         _DRAFT_RULE,
         *c.ALL_IMAGES,
         *c.film_rules(30),
     ),
+    keeps_ratio=True,
     edits=True,
 )
 """Seedance 2.5."""
@@ -241,10 +244,20 @@ def alike(model: str) -> Model | None:
     return next((kin for pattern, kin in FAMILIES if fnmatchcase(model.lower(), pattern)), None)
 
 
-def retired(model: str) -> tuple[Rule, ...]:
-    """Return the warning that a model is retired, if it is."""
+def advice(model: str) -> Iterator[Rule]:
+    """Yield what is no reason to refuse a request and should be known: that a model is retired, or keeps a ratio."""
     since = next((since for pattern, since in _RETIRED if fnmatchcase(model.lower(), pattern)), "")
-    return (Rule(_retired, f"another model: this one is {since}", _DOC + "model"),) if since else ()
+    if since:
+        yield Rule(_retired, f"another model: this one is {since}", _DOC + "model")
+    if model in MODELS and MODELS[model].keeps_ratio:
+        yield Rule(c.ratio_beside_frames, "adaptive is sent: this model keeps the ratio of frames", _CREATE)
+
+
+def ratio_to_send(request: VideoRequest) -> str | None:
+    """Return the `ratio` of a body: that of frames where a documented model keeps it."""
+    known = MODELS.get(request.model)
+    keeps = known is not None and known.keeps_ratio and request.mode == "frames"
+    return "adaptive" if keeps else request.aspect_ratio
 
 
 def served_at(base_url: str) -> list[str]:
