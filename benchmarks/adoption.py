@@ -139,6 +139,11 @@ class World:
         manner = {**TREES[day.tree], **LOGS[day.log]}
         sim.money(bucket=0, clock_ahead_s=day.gateway_ahead - BETWEEN - LATER, **manner)
 
+    @property
+    def dealt(self) -> tuple[str, ...]:
+        """What of the deal decides how much heals."""
+        return f"gateway {self.day.tree}", f"log {self.day.log}"
+
     def client(self) -> SudashuiClient:
         client = SudashuiClient(self.key, self.sim.sudashui_url, self.sim.sudashui_files_url, timeout=0.4)
         client.call_budget = CallBudget(16, LATER)
@@ -275,21 +280,20 @@ def _left(budget: CallBudget) -> int:
     return budget.calls
 
 
-async def play(seed: int, sim: Simulator) -> tuple[Day, Tally]:
+async def play(seed: int, sim: Simulator, kind: type[World] = World) -> tuple[World, Tally]:
     """One run, which a seed tells whole but for the machine's own timing."""
-    day = Day.dealt(seed)
     with tempfile.TemporaryDirectory(prefix="adoption-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        return day, await World(day, sim, Path(folder)).play()
+        world = kind(Day.dealt(seed), sim, Path(folder))
+        return world, await world.play()
 
 
-async def play_all(seeds: range, sim: Simulator) -> tuple[Tally, dict[str, Tally]]:
+async def play_all(seeds: range, sim: Simulator, kind: type[World]) -> tuple[Tally, dict[str, Tally]]:
     """All runs, one after the other; the sum, and sums by what was dealt."""
     whole, parts = Tally(), defaultdict[str, Tally](Tally)
     for seed in seeds:
-        day, tally = await play(seed, sim)
+        world, tally = await play(seed, sim, kind)
         whole.add(tally)
-        who = "shared" if day.strangers else "own key"
-        for name in (f"gateway {day.tree}", f"log {day.log}", who):
+        for name in (*world.dealt, "shared" if world.day.strangers else "own key"):
             parts[name].add(tally)
         for fault in tally.faults:
             print(f"WRONG {fault}", flush=True)
@@ -305,15 +309,21 @@ def rows(parts: dict[str, Tally]) -> Iterator[str]:
         yield f"{name:24} {counted}"
 
 
-def main() -> int:
-    """Play the runs and print what became of the lost creates."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--runs", type=int, default=1000)
+def main(kind: type[World] = World, runs: int = 1000, told: str | None = __doc__) -> int:
+    """Play the runs and print what became of the lost creates.
+
+    Args:
+        kind: What is played.
+        runs: How often, where the command line does not say.
+        told: What the help begins with.
+    """
+    parser = argparse.ArgumentParser(description=(told or "").partition("\n")[0])
+    parser.add_argument("--runs", type=int, default=runs)
     parser.add_argument("--seed", type=int, default=0, help="first seed")
     given = parser.parse_args()
     began = time.monotonic()
     with running_simulator(SimulatorConfig(clock="manual", clip_bytes=4096)) as sim:
-        whole, parts = asyncio.run(play_all(range(given.seed, given.seed + given.runs), sim))
+        whole, parts = asyncio.run(play_all(range(given.seed, given.seed + given.runs), sim, kind))
     print("\n".join(rows({"all": whole, **parts})))
     report = {name: value for name, value in vars(whole).items() if name not in ("faults", "log_calls")}
     share = round(whole.healed / whole.charged, 4) if whole.charged else None

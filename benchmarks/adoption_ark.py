@@ -14,22 +14,16 @@ although it was charged, or one that was charged twice. Exits with 1 when anythi
 
 from __future__ import annotations
 
-import argparse
-import asyncio
-import json
 import random
 import sys
-import tempfile
-import time
 import uuid
-from collections import defaultdict
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.adoption import BETWEEN, LATER, MEMORY, Day, Tally, World, rows
+from benchmarks.adoption import BETWEEN, LATER, Day, Tally, World, main
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
@@ -38,7 +32,7 @@ from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.providers import ArkClient
 from prefect_genvideo.providers.ark.lost import Lists
 from prefect_genvideo.providers.ark.tasks import LARGEST_PAGE
-from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig, running_simulator
+from prefect_genvideo.simulator import Fault, Simulator
 
 MODEL, OTHER_MODEL = "doubao-seedance-2-0-fast-260128", "doubao-seedance-2-0-mini-260615"
 LISTS = ("answers", "answers", "answers later", "never answers")
@@ -66,6 +60,10 @@ class ArkWorld(World):
         self.list = random.Random(f"{day.seed} list").choice(LISTS)
         if self.list != "answers":
             sim.faults.add(Fault("502_html", "list"))
+
+    @property
+    def dealt(self) -> tuple[str, ...]:
+        return (f"list {self.list}",)
 
     def _opened(self) -> ArkClient:
         return _Client(self.key, self.sim.ark_url, timeout=0.4)
@@ -105,41 +103,5 @@ class ArkWorld(World):
         await super().pass_time(seconds)
 
 
-async def play(seed: int, sim: Simulator) -> tuple[ArkWorld, Tally]:
-    """One run, which a seed tells whole but for the machine's own timing."""
-    with tempfile.TemporaryDirectory(prefix="adoption-", dir=MEMORY if MEMORY.is_dir() else None) as folder:
-        world = ArkWorld(Day.dealt(seed), sim, Path(folder))
-        return world, await world.play()
-
-
-async def play_all(seeds: range, sim: Simulator) -> tuple[Tally, dict[str, Tally]]:
-    """All runs, one after the other; the sum, and sums by what was dealt."""
-    whole, parts = Tally(), defaultdict[str, Tally](Tally)
-    for seed in seeds:
-        world, tally = await play(seed, sim)
-        whole.add(tally)
-        for name in (f"list {world.list}", "shared" if world.day.strangers else "own key"):
-            parts[name].add(tally)
-        for fault in tally.faults:
-            print(f"WRONG {fault}", flush=True)
-    return whole, dict(sorted(parts.items()))
-
-
-def main() -> int:
-    """Play the runs and print what became of the lost creates."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
-    parser.add_argument("--runs", type=int, default=300)
-    parser.add_argument("--seed", type=int, default=0, help="first seed")
-    given = parser.parse_args()
-    began = time.monotonic()
-    with running_simulator(SimulatorConfig(clock="manual", clip_bytes=4096)) as sim:
-        whole, parts = asyncio.run(play_all(range(given.seed, given.seed + given.runs), sim))
-    print("\n".join(rows({"all": whole, **parts})))
-    names = ("runs", "lost", "charged", "healed", "left_to_person", "wrong")
-    report = {name: getattr(whole, name) for name in names} | {"seconds": round(time.monotonic() - began)}
-    print("RESULT " + json.dumps(report))
-    return 1 if whole.wrong else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(ArkWorld, 300, __doc__))

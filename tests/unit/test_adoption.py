@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from benchmarks import adoption_ark
 from benchmarks.adoption import Day, Tally, play
+from benchmarks.adoption_ark import ArkWorld
 from prefect_genvideo.simulator import Simulator
 
 
@@ -41,7 +41,8 @@ async def test_ark_s_list_heals_whatever_was_charged_and_nothing_else(sim: Simul
     """With strangers and without, with clocks that are off; only while the list is silent a person has to look."""
     healed = 0
     for seed in (*range(4), *seeds(1, strangers=True)):
-        world, tally = await adoption_ark.play(seed, sim)
+        world, tally = await play(seed, sim, ArkWorld)
+        assert isinstance(world, ArkWorld)
         assert (tally.wrong, tally.faults) == (0, [])
         assert tally.healed == (0 if world.list == "never answers" else tally.charged)
         assert tally.lost == tally.healed + tally.left_to_person
