@@ -543,6 +543,24 @@ async def test_several_ids_are_asked_for_one_by_one(ark: ArkClient, server: Scri
     )
 
 
+@pytest.mark.parametrize("asked", [{"page": 0}, {"page": 501}, {"page_size": 0}, {"page_size": 501}])
+async def test_pages_that_cannot_be(asked: dict[str, int], ark: ArkClient, server: ScriptedServer) -> None:
+    """Nothing is sent."""
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        await ark.tasks(page=asked.get("page", 1), page_size=asked.get("page_size", 20))
+    assert [problem.field for problem in caught.value.problems] == list(asked)
+    assert server.received == []
+
+
+@pytest.mark.parametrize("task_id", ["", " ", "..", "a/b", "a?b", "x" * 201])
+async def test_ids_that_cannot_be_deleted(task_id: str, ark: ArkClient, server: ScriptedServer) -> None:
+    """An empty one would stand for all tasks, and a path for something else."""
+    with pytest.raises(errors.InvalidRequestError) as caught:
+        await ark.delete(task_id)
+    assert [problem.field for problem in caught.value.problems] == ["task_id"]
+    assert server.received == []
+
+
 async def test_the_models_are_those_of_the_document(ark: ArkClient, server: ScriptedServer) -> None:
     """The API lists none; the free list of tasks shows that key and address are right."""
     serve(server, {"total": 0, "items": []})

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar
-from urllib.parse import quote
 
-from prefect_genvideo.errors import RejectedError, TransientError
+from prefect_genvideo.errors import InvalidRequestError, RejectedError, TransientError, shown
 from prefect_genvideo.media.inspect import MediaInfo, MediaKind, asset_kind
 from prefect_genvideo.models import Generation, Problem, VideoRequest
 from prefect_genvideo.prices.estimate import Billable
@@ -29,6 +29,7 @@ from prefect_genvideo.providers.readings import Manners
 from prefect_genvideo.providers.rules import Rule, layered, of_others
 
 _TASKS = "/contents/generations/tasks"
+_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # Seconds; a longer clip is a figure in another unit, or garbage.
 _LONGEST_CLIP = 3600.0
 # A clip has some hundred thousand.
@@ -133,9 +134,14 @@ class ArkClient(VideoClient):
             service_tier: `default` or `flex`; whether the first is meant where none is given, is not documented.
 
         Raises:
+            InvalidRequestError: There can be no such page; nothing was sent.
             RejectedError: The key or a filter was refused.
             TransientError: There was no list of tasks in the answer.
         """
+        limit = f"a whole number from 1 to {tasks.LARGEST_PAGE}"
+        for field, value in (("page", page), ("page_size", page_size)):
+            if not 1 <= value <= tasks.LARGEST_PAGE:
+                raise self._unasked(field, value, limit)
         asked = tasks.query(page, page_size, status, model, task_ids, service_tier)
         size = 1 + page_size // 100
         reply = await self._exchange("GET", f"{_TASKS}?{asked}", size=size)
@@ -152,10 +158,13 @@ class ArkClient(VideoClient):
         The answer does not say which of the two happened; `cancel` never removes what it saw finished.
 
         Raises:
+            InvalidRequestError: This is no task's id; nothing was sent.
             RejectedError: It runs, or there is no such task.
             TransientError: What happened is not known; get the task before asking again.
         """
-        reply = await self._exchange("DELETE", f"{_TASKS}/{quote(task_id, safe='')}")
+        if not _ID.fullmatch(task_id):  # an empty one would stand for all tasks
+            raise self._unasked("task_id", task_id, "the id of a task: letters, digits, _ and -")
+        reply = await self._exchange("DELETE", f"{_TASKS}/{task_id}")
         facts = wire.silence_of(reply)
         done = 200 <= reply.status < 300 and not reply.failure
         if not done or facts.refused or facts.envelope == HTML:
@@ -228,6 +237,10 @@ class ArkClient(VideoClient):
         if self._lists is None:
             self._lists = Lists(partial(self.tasks, page_size=tasks.LARGEST_PAGE))
         return resolve(await self._lists.after(lost), lost)
+
+    def _unasked(self, field: str, value: object, limit: str) -> InvalidRequestError:
+        problem = Problem(field, shown(value), limit, self.title)
+        return InvalidRequestError(f"{self.title}: nothing was sent.", problems=[problem], provider=self.name)
 
     def _unsendable(self, request: VideoRequest) -> list[Problem]:
         """Images and audios may be inlined; everything else must be a link or an id."""
