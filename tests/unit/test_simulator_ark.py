@@ -127,6 +127,9 @@ def test_an_adaptive_ratio_follows_the_picture(sim: Simulator, calls: Calls) -> 
 
 BROKEN: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
     ("content[1].type", [{"type": "smell"}], {}),
+    ("content[1].draft_task.id", [{"type": "draft_task", "draft_task": "cgt-1"}], {}),
+    ("content[1].image_url.url", [{"type": "image_url", "image_url": LINK}], {}),
+    ("content", [{"type": "video_url", "video_url": {"url": LINK}}], {}),
     ("content[1].image_url.url", [image("first_frame", "ftp://x/y")], {}),
     ("content[1].image_url.url", [image("first_frame", "data:image/png;base64,%%%")], {}),
     ("content", [image("first_frame"), image("reference_image")], {}),

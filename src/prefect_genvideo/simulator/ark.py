@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import secrets
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -19,14 +18,13 @@ from prefect_genvideo.simulator.callbacks import Callbacks
 from prefect_genvideo.simulator.files import Files, Side, tos_expired
 from prefect_genvideo.simulator.state import SimulatorState
 from prefect_genvideo.simulator.tasks import Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, Answer, Call, always, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, Answer, Call, always, json_object, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
 # Tasks that may wait behind those that run; of an old page, no newer one states it.
 _LONGEST_QUEUE = 120
 _EXPIRES_AFTER = 172_800
-_STATUSES = ("queued", "running", "cancelled", "succeeded", "failed")
 
 
 def error(status: int, kind: str, code: str, message: str, param: str = "") -> Answer:
@@ -129,7 +127,7 @@ class Ark(Side):
         raw = await call.request.body()
         if len(raw) > MOST_BODY:
             return 413, "<html><head><title>413 Request Entity Too Large</title></head></html>"
-        body = _object(raw)
+        body = json_object(raw)
         if body is None:
             return error(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON.")
         name = str(body.get("model") or "")
@@ -234,7 +232,7 @@ class Ark(Side):
             "framespersecond": rules.FPS,
         }
         told |= {"frames": body["frames"]} if "frames" in body else {"duration": int(wanted.seconds)}
-        drafts = [item["draft_task"]["id"] for item in body["content"] if item["type"] == "draft_task"]
+        drafts = [rules.draft_of(item) for item in body["content"] if item["type"] == "draft_task"]
         return told | ({"draft_task_id": drafts[0]} if drafts else {})
 
     async def list(self, call: Call) -> Response:
@@ -299,11 +297,3 @@ def _fits(task: Task, request: Request) -> bool:
 
 def _page(text: str) -> int | None:
     return int(text) if text.isdigit() and len(text) < 4 and 1 <= int(text) <= 500 else None
-
-
-def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        body: object = json.loads(raw)
-    except ValueError:
-        return None
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else None

@@ -159,14 +159,19 @@ def _missing(body: Json, _: ArkModel) -> ArkProblem | None:
     if not isinstance(content, list) or not content:
         return ArkProblem("content", "The request is missing the parameter content.", "MissingParameter")
     for number, item in enumerate(cast("list[object]", content)):
-        known = isinstance(item, Mapping) and cast("Json", item).get("type") in (
-            *_REFERENCE_ROLES,
-            "text",
-            "draft_task",
-        )
-        if not known:
+        kind = cast("Json", item).get("type") if isinstance(item, Mapping) else None
+        if kind not in (*_REFERENCE_ROLES, "text", "draft_task"):
             return invalid(f"content[{number}].type", "it must be one of text, image_url, video_url, audio_url")
+        if kind == "draft_task" and not draft_of(cast("Json", item)):
+            return invalid(f"content[{number}].draft_task.id", "it must be the id of a task")
     return None
+
+
+def draft_of(item: Json) -> str:
+    """The task that a final film is made of; empty where the item names none."""
+    inner: object = item.get("draft_task")
+    found: object = cast("Json", inner).get("id") if isinstance(inner, Mapping) else None
+    return found if isinstance(found, str) else ""
 
 
 def _links(body: Json, _: ArkModel) -> ArkProblem | None:
@@ -180,8 +185,8 @@ def _links(body: Json, _: ArkModel) -> ArkProblem | None:
 
 def roles(body: Json) -> list[str]:
     """The role of each medium; a single picture without one is the first frame."""
-    found = [str(item.get("role") or "") for _, _, item in _media(body)]
-    return ["first_frame"] if found == [""] else found
+    found = [(kind, str(item.get("role") or "")) for _, kind, item in _media(body)]
+    return ["first_frame"] if found == [("image_url", "")] else [role for _, role in found]
 
 
 def _mode(body: Json, model: ArkModel) -> ArkProblem | None:

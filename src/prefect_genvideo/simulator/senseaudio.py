@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Any, cast
 
@@ -12,7 +11,7 @@ from prefect_genvideo.simulator import clock
 from prefect_genvideo.simulator.files import SENSE_FILES, Side
 from prefect_genvideo.simulator.rules import SENSEAUDIO_MODELS, senseaudio_problem
 from prefect_genvideo.simulator.tasks import Task, Wanted
-from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, respond
+from prefect_genvideo.simulator.wire import BAD_GATEWAY, EXPIRED_XML, Answer, Call, always, json_object, respond
 
 MOST_BODY = 64 * 1024 * 1024
 """Bytes of a request."""
@@ -64,7 +63,7 @@ class SenseAudio(Side):
         raw, account = await call.request.body(), call.account
         if len(raw) > MOST_BODY:
             return respond((413, "<html><head><title>413 Request Entity Too Large</title></head></html>"))
-        body = _object(raw)
+        body = json_object(raw)
         if body is None:
             return respond(error(400, "invalid", "invalid JSON", 400_000))
         model = SENSEAUDIO_MODELS.get(str(body.get("model")))
@@ -148,14 +147,6 @@ class SenseAudio(Side):
             if wanted
         ]
         return respond((200, {"object": "list", "data": data, "has_more": False}))
-
-
-def _object(raw: bytes) -> dict[str, Any] | None:
-    try:
-        body: object = json.loads(raw)
-    except ValueError:
-        return None
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
 
 
 def _wanted(body: Mapping[str, Any]) -> Wanted:

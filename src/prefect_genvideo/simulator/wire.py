@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -201,6 +202,15 @@ def _span(request: Request, content: Content) -> tuple[int, int, int]:
     if start >= content.size or start >= stop:
         return 416, 0, 0
     return 206, start, stop
+
+
+def json_object(raw: bytes) -> dict[str, Any] | None:
+    """What a request's body says; None where it is no object."""
+    try:
+        body: object = json.loads(raw)
+    except ValueError:
+        return None
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
 
 
 def always(answer: Answer) -> Callable[[object], Answer]:
