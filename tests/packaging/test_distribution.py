@@ -63,7 +63,8 @@ def test_the_wheel_declares_its_entry_points(wheel: zipfile.ZipFile) -> None:
     declared = configparser.ConfigParser()
     declared.read_string(metadata_file(wheel, "entry_points.txt"))
     assert declared["prefect.collections"][PACKAGE] == PACKAGE
-    assert set(declared["prefect_genvideo.providers"]) == {"sudashui", "senseaudio", "ark"}
+    for group in ("providers", "credentials"):
+        assert set(declared[f"prefect_genvideo.{group}"]) == {"sudashui", "senseaudio", "ark"}
     assert "genvideo" in declared["console_scripts"]
     assert wheel.read(next(name for name in wheel.namelist() if name.endswith("/LICENSE"))).strip()
 
