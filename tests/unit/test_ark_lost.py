@@ -86,6 +86,7 @@ def test_less_than_that_is_for_a_person(found: Generation, doubt: str) -> None:
     assert (told.outcome, told.task_ids) == ("ambiguous", ())
     assert [(one.task_id, one.doubt) for one in told.rows] == [("cgt-1", doubt)]
     assert "cgt-1" in told.evidence
+    assert f"execution_expires_after {MARK}" in told.evidence
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,7 @@ def test_less_than_that_is_for_a_person(found: Generation, doubt: str) -> None:
 def test_what_is_surely_another_s_is_not_shown(found: Generation) -> None:
     told = resolve(listing(found), LOST)
     assert (told.outcome, told.certainty, told.rows) == ("unknown", "not listed", ())
+    assert f"execution_expires_after {MARK}" in told.evidence
 
 
 def test_two_with_one_mark_are_for_a_person() -> None:

@@ -98,6 +98,7 @@ async def test_what_could_not_be_looked_for_at_once_is_found_by_reconciling(desk
     records = [await desk.record(key) for key in keys]
     assert [record.task_id for record in records] == made
     assert desk.sim.billed == 3
+    assert all(record.final_cost is not None for record in records)
 
 
 async def test_what_was_never_made_is_never_freed_by_a_machine(desk: Desk) -> None:

@@ -271,12 +271,19 @@ def resolve(listed: Listing, lost: LostCreate) -> FoundCreate:
     if not doubts:
         what = f"no task of {lost.request.model} that was made {looked.span} and may be it"
         told = f"the list of {len(listed.tasks)} tasks shows {what}. That proves nothing: a list may be late or cut."
+        told += _shown_by(looked.expiry)
         return FoundCreate("unknown", "not listed", evidence=told)
     rows = [looked.as_candidate(task, doubt or "others bear the same mark") for task, doubt in doubts.values()]
     rows.sort(key=lambda one: abs(one.seconds) if one.seconds is not None else float("inf"))
     shown = tuple(rows[:_SHOWN])
     told = f"tasks that fit ({len(rows)}): {'; '.join(map(_in_words, shown))}. A person decides."
+    told += _shown_by(looked.expiry)
     return FoundCreate("ambiguous", "candidates", candidates=len(rows), evidence=told, rows=shown)
+
+
+def _shown_by(expiry: int | None) -> str:
+    """What tells the create's own task from others, for a person who looks later or with another key."""
+    return "" if expiry is None else f" Its own task shows execution_expires_after {expiry}."
 
 
 def _in_words(one: Candidate) -> str:
