@@ -189,6 +189,8 @@ CODES: list[tuple[int, str, type[errors.GenVideoError]]] = [
     (403, "AccountOverdueError", errors.QuotaError),
     (403, "OperationDenied.ServiceOverdue", errors.QuotaError),
     (403, "AccessDenied", errors.AuthenticationError),
+    (403, "OperationDenied.TosAccessDenied", errors.RejectedError),
+    (403, "OperationDenied.InvalidState", errors.RejectedError),
     (403, "OperationDenied.PermissionDenied", errors.AuthenticationError),
     (403, "OperationDenied.ServiceNotOpen", errors.ModelUnavailableError),
     (404, "ModelNotOpen", errors.ModelUnavailableError),
@@ -197,6 +199,9 @@ CODES: list[tuple[int, str, type[errors.GenVideoError]]] = [
     (404, "PathNotFound", errors.RejectedError),
     (409, "SomethingElse", errors.RejectedError),
     (429, "SetLimitExceeded", errors.QuotaError),
+    (429, "QuotaExceeded.AgentPlanQuotaExceeded", errors.QuotaError),
+    (429, "AccountQuotaExceeded", errors.QuotaError),
+    (429, "ModelLoadingError", errors.RateLimitedError),
     (429, "RateLimitExceeded.EndpointTPMExceeded", errors.RateLimitedError),
     (429, "RateLimitExceeded.EndpointFlexTPMExceeded", errors.RateLimitedError),
     (429, "ModelAccountIpmRateLimitExceeded", errors.RateLimitedError),
@@ -263,19 +268,22 @@ async def test_the_call_has_an_id(
         ("Your queued requests have exceeded the quota.", errors.RateLimitedError, "queue full"),
         ("The number of tasks in the Queue has exceeded the quota", errors.RateLimitedError, "queue full"),
         ("排队任务数已超过配额", errors.RateLimitedError, "queue full"),
+        (f"The request has exceeded the quota. Request ID: {RID}", errors.RateLimitedError, "queue full"),
+        ("You have exceeded the quota of your plan.", errors.QuotaError, "You have exceeded the quota of your plan."),
+        ("Your account [1] has exhausted its free trial quota for the [m] model.", errors.QuotaError, None),
         ("You have used up your 5-hour usage quota.", errors.QuotaError, "You have used up your 5-hour usage quota."),
         ("weekly quota exceeded", errors.QuotaError, "weekly quota exceeded"),
         ("", errors.QuotaError, "QuotaExceeded"),
     ],
 )
 async def test_the_three_meanings_of_a_quota(
-    message: str, expected: type[Exception], reason: str, ark: ArkClient, server: ScriptedServer
+    message: str, expected: type[Exception], reason: str | None, ark: ArkClient, server: ScriptedServer
 ) -> None:
     """Only the words tell; in doubt it is a limit that waiting does not help against. Nothing was made either way."""
     serve(server, error("QuotaExceeded", message), 429)
     with pytest.raises(errors.GenVideoError) as caught:
         await ark.create(REQUEST)
-    assert (type(caught.value), caught.value.reason) == (expected, reason)
+    assert (type(caught.value), caught.value.reason) == (expected, reason or message)
 
 
 @pytest.mark.parametrize(
@@ -283,6 +291,7 @@ async def test_the_three_meanings_of_a_quota(
     [
         ("ServerOverloaded", "busy"),
         ("RequestBurstTooFast", "busy"),
+        ("ModelLoadingError", "busy"),
         ("InflightBatchsizeExceeded", "max concurrency"),
         ("RateLimitExceeded.EndpointRPMExceeded", "rate_limited"),
     ],

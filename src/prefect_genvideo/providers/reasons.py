@@ -41,7 +41,7 @@ _SUCCESS = re.compile(
 )
 # Of no use to readers: a request's id, an echo of the (masked) key.
 _REQUEST_ID = re.compile(
-    r"[\s,;]*[(\[（【]?\s*request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*", re.IGNORECASE
+    r"[\s,;]*[(\[（【]?\s*(?:ark|csd)?request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*", re.IGNORECASE
 )
 _KEY_ECHO = re.compile(r"^\[[^\]\s]{0,80}\*{2}[^\]\s]{0,80}\]\s*")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})</title>", re.IGNORECASE)

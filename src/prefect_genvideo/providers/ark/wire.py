@@ -54,16 +54,24 @@ _KINDS: tuple[tuple[str, re.Pattern[str]], ...] = (
         ),
     ),
     (_MONEY, re.compile(r"overdue|arrear|insufficientbalance|^invalidsubscription|^invalidaccountstatus")),
-    (_KEY, re.compile(r"^authenticationerror|^unauthorized|accessdenied|permissiondenied|apikey|authorizationheader")),
-    (_BUSY, re.compile(r"overloaded|bursttoofast|serverbusy")),
+    (
+        _KEY,
+        re.compile(
+            r"^authenticationerror|^unauthorized|(?:^|\.)(?:access|permission)denied|apikey|authorizationheader"
+        ),
+    ),
+    (_BUSY, re.compile(r"overloaded|bursttoofast|serverbusy|modelloading")),
     (_CONCURRENCY, re.compile(r"inflightbatchsize|concurren")),
     (_SPENT, re.compile(r"setlimitexceeded")),
-    (_QUOTA, re.compile(r"^quotaexceeded")),
+    (_QUOTA, re.compile(r"quotaexceeded")),
     (_GONE, re.compile(r"^(?:task|resource)?(?:id)?notfound(?:\.|$)")),
 )
 _SEPARATORS = re.compile(r"[^a-z0-9.]+")
-# `QuotaExceeded` of a queue that is full; without these words it is a limit that waiting does not help against.
+# `QuotaExceeded` of a queue that is full, which the error page words as "The request has exceeded the quota.", and of a
+# trial, a plan or a window of time, which waiting does not help against. What is neither is taken for the latter.
 _OF_A_QUEUE = re.compile(r"queue|排队|排隊|队列|隊列", re.IGNORECASE)
+_OVER_THE_QUOTA = re.compile(r"exceeded the quota\b", re.IGNORECASE)
+_OF_A_PLAN = re.compile(r"trial|usage|plan\b|hour|da(?:y|ily)|week|month|reset|试用|免费|套餐", re.IGNORECASE)
 # Messages end in the id of the call, which support asks for; not every answer has it in a header.
 _MAX_MESSAGE = 4000
 _CALL = re.compile(r"request[ _-]?id\s*[:：]\s*([\w-]{8,80})", re.IGNORECASE)
@@ -166,9 +174,16 @@ def facts_of(reply: Reply) -> Facts:
     plain = [_SEPARATORS.sub("", code.lower()) for code in facts.codes]
     kinds = {kind for kind, pattern in _KINDS if any(map(pattern.search, plain))}
     if _QUOTA in kinds:
-        kinds.add(_QUEUE if _OF_A_QUEUE.search(facts.message) else _SPENT)
+        kinds.add(_QUEUE if _is_of_a_queue(facts.message) else _SPENT)
+    if reply.status != 404:
+        kinds.discard(_ADDRESS)  # elsewhere the same word speaks of a state
     request_id = facts.request_id or (named[1] if named else None)
     return replace(facts, codes=facts.codes | kinds, request_id=request_id)
+
+
+def _is_of_a_queue(message: str) -> bool:
+    over = _OVER_THE_QUOTA.search(message) and not _OF_A_PLAN.search(message)
+    return bool(over or _OF_A_QUEUE.search(message))
 
 
 def silence_of(reply: Reply) -> Facts:
