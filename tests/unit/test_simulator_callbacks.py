@@ -2,59 +2,19 @@
 
 from __future__ import annotations
 
-import json
-import queue
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, cast
 
 import pytest
 
 from prefect_genvideo.simulator import Simulator
+from tests.fixtures.hook import Hook, running_hook
 from tests.fixtures.simulator_calls import Calls
-
-
-class Hook(ThreadingHTTPServer):
-    """Takes callbacks; the first ones are answered with the statuses in `refusals`."""
-
-    daemon_threads = True
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), HookHandler)
-        self.refusals: list[int] = []
-        self.told: queue.Queue[dict[str, Any]] = queue.Queue()
-        self.url = f"http://127.0.0.1:{self.server_address[1]}/ark/0001"
-
-    def next(self) -> dict[str, Any]:
-        """The next object that comes."""
-        return self.told.get(timeout=10)
-
-
-class HookHandler(BaseHTTPRequestHandler):
-    """Answers a POST of any path with an empty body."""
-
-    def do_POST(self) -> None:
-        """Keep the object."""
-        hook = cast("Hook", self.server)
-        hook.told.put(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
-        self.send_response(hook.refusals.pop(0) if hook.refusals else 200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, format: str, *args: Any) -> None:
-        """Be silent."""
 
 
 @pytest.fixture
 def hook() -> Iterator[Hook]:
-    server = Hook()
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
-    thread.start()
-    yield server
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with running_hook() as hook:
+        yield hook
 
 
 def test_each_change_is_told(sim: Simulator, calls: Calls, hook: Hook) -> None:
