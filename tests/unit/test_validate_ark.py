@@ -318,6 +318,8 @@ def test_drafts() -> None:
         "watermark": False,
     }
     assert broken(**(final | {"resolution": "720p"})) == ["resolution"]
+    assert broken(**(final | {"model": V15, "resolution": "720p"})) == []
+    assert "resolution" not in body(**(final | {"model": V15}))
     assert broken(**(final | {"prompt": "x", "duration": 5, "images": [LINK], "aspect_ratio": "1:1"})) == [
         "prompt",
         "images",

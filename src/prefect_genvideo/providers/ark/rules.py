@@ -49,6 +49,7 @@ class Model:
         rules: Its other limits.
         resolution: Its own default.
         text_ratio: Its own default where there is no image.
+        final_resolution: The only one of a final video that is made of a draft; None: any.
         keeps_ratio: Whether the ratio of frames is the output's: any other makes a task that fails later.
         edits: Whether a reference video may be taken for one to edit, whose length is then the output's.
         retired: Since when it is off, in words; empty for a model that is served.
@@ -59,6 +60,7 @@ class Model:
     rules: tuple[Rule, ...]
     resolution: str = "720p"
     text_ratio: str = "adaptive"
+    final_resolution: str | None = None
     keeps_ratio: bool = False
     edits: bool = False
     retired: str = ""
@@ -91,11 +93,13 @@ SEEDANCE_2_5 = Model(
     rules=(
         Rule(c.ratio_of_frames, "the ratio of first_frame and last_frame, which this model keeps", _CREATE),
         Rule(c.edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
+        Rule(c.final_resolution, "1080p for the final video of a draft", _CREATE),
         Rule(c.edited_length, "4 to 30 seconds for a video to edit", _CREATE),
         _DRAFT_RULE,
         *c.ALL_IMAGES,
         *c.film_rules(30),
     ),
+    final_resolution="1080p",
     keeps_ratio=True,
     edits=True,
 )
@@ -223,7 +227,6 @@ GENERAL: tuple[Rule, ...] = (
     Rule(r.options_writable(), "a finite JSON value", _CREATE),
     *o.VALUES,
     Rule(c.draft_alone, f"left out with options.{DRAFT}: the draft has settled it", _CREATE),
-    Rule(c.final_resolution, "1080p for the final video of a draft", _CREATE),
     Rule(_STILL.check, _STILL.limit, _STILL.source),
     Rule(c.references_exist, "an asset for every @image, @video, @audio number, counted from 1", _MEDIA),
     Rule(m.media_kind("images", "image"), "an image", _MEDIA, "kind of images"),
@@ -285,7 +288,7 @@ def defaults(model: Model, request: VideoRequest) -> dict[str, Any]:
         request: The request.
     """
     if DRAFT in request.options:
-        return {"resolution": "1080p"}
+        return {"resolution": model.final_resolution} if model.final_resolution else {}
     draft = request.options.get("draft") is True
     usual: dict[str, Any] = {
         "resolution": "480p" if draft else model.resolution,
