@@ -17,6 +17,7 @@ import httpx
 from rich.console import Console
 
 from prefect_genvideo.cli.console import needs, plain_errors
+from prefect_genvideo.errors import counted
 
 if TYPE_CHECKING:
     from prefect_genvideo.models import StoredVideo
@@ -63,7 +64,8 @@ def demo(*, folder: str = "demo-output", keep: bool = False) -> None:
         began = time.monotonic()
         made = asyncio.run(_generate(simulator, endpoint, home))
         console.print(
-            f"\n[bold]{len(made)} videos in {time.monotonic() - began:.0f} s, {simulator.billed} paid for.[/bold]"
+            f"\n[bold]{counted(len(made), 'video')} in {time.monotonic() - began:.0f} s, "
+            f"{simulator.billed} paid for.[/bold]"
         )
         for copy, video in made.items():
             console.print(f"  {video.provider:<10} {video.uri}\n             local copy to open: {copy}", markup=False)

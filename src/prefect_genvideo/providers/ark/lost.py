@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import anyio
 
-from prefect_genvideo.errors import RateLimitedError
+from prefect_genvideo.errors import RateLimitedError, counted
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.polling import Backoff
 from prefect_genvideo.prices.facts import Candidate
@@ -270,7 +270,8 @@ def resolve(listed: Listing, lost: LostCreate) -> FoundCreate:
         return FoundCreate("found", "by mark", task_ids=(task.task_id,), candidates=1, evidence=f"{told} (by its mark)")
     if not doubts:
         what = f"no task of {lost.request.model} that was made {looked.span} and may be it"
-        told = f"the list of {len(listed.tasks)} tasks shows {what}. That proves nothing: a list may be late or cut."
+        told = f"the list of {counted(len(listed.tasks), 'task')} shows {what}. "
+        told += "That proves nothing: a list may be late or cut."
         told += _shown_by(looked.expiry)
         return FoundCreate("unknown", "not listed", evidence=told)
     rows = [looked.as_candidate(task, doubt or "others bear the same mark") for task, doubt in doubts.values()]
