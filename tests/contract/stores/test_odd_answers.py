@@ -55,7 +55,7 @@ async def test_a_dropped_upload_is_begun_again(serve: Serve, pipelines: Pipeline
     """409 at the end of an upload in parts: S3 wants a new upload, so the bytes are fetched and sent once more."""
     server = serve("complete-409")
     pipeline = pipelines(destination(server))
-    sim.configure(clip_bytes=7 * MIB)
+    sim.configure(clip_bytes=9 * MIB)
     row = await money_child.run(pipeline, "k")
     assert "error" not in row, row
     assert sim.billed == 1
@@ -68,7 +68,7 @@ async def test_where_the_end_of_an_upload_is_unguarded_names_cannot_collide(
     """On Ceph, a video of several parts would replace somebody else's object: it gets its task's id into its name."""
     server = serve("ceph")
     pipeline = replace(pipelines(destination(server)), key_template="cat.mp4")
-    sim.configure(clip_bytes=7 * MIB)
+    sim.configure(clip_bytes=9 * MIB)
     row = await money_child.run(pipeline, "k")
     assert "error" not in row, row
     (name,) = [key for key in server.objects if key.endswith(".mp4")]
@@ -102,7 +102,7 @@ async def test_what_a_killed_process_left_is_swept(serve: Serve) -> None:
     assert server.answer("POST", target, {"authorization": KEY_ID}, b"").status == 200
     theirs = dict(server.uploads)
     async with store.upload("v.mp4", content_type="video/mp4") as upload:
-        await upload.write(b"x" * (7 * MIB))
+        await upload.write(b"x" * (9 * MIB))
         await store.put("_ledger/.probe-1700000000-0", b"1")
         kept = dict(server.uploads)
         assert await store.sweep() == 1

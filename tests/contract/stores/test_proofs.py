@@ -7,6 +7,7 @@ import pytest
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import S3Store
 from prefect_genvideo.storage.s3.client import other_body
+from prefect_genvideo.storage.s3.settings import PART_SIZE
 from tests.contract.stores.conftest import Serve, destination
 
 MIB = 1024 * 1024
@@ -19,7 +20,7 @@ def store_of(serve: Serve, name: str) -> S3Store:
 
 
 @pytest.mark.parametrize(("name", "signed"), [("aws", True), ("unsigned", False)])
-@pytest.mark.parametrize("size", [10, 10 * MIB])  # two equal parts: a body longer than told begins the next request
+@pytest.mark.parametrize("size", [10, 2 * PART_SIZE])  # two equal parts: a longer body begins the next request
 async def test_a_body_that_changes_on_its_way_is_refused(name: str, signed: bool, size: int, serve: Serve) -> None:
     """By the SHA-256 of the signature where the store looks at it, by the MD5 elsewhere; nothing appears.
 
@@ -30,14 +31,14 @@ async def test_a_body_that_changes_on_its_way_is_refused(name: str, signed: bool
 
     async def send() -> None:
         async with store.upload("v.mp4", content_type="video/mp4") as upload:
-            other_body.set(b"x" * min(size, 5 * MIB))
+            other_body.set(b"x" * min(size, PART_SIZE))
             await upload.write(b"y" * size)
             await upload.commit()
 
     with pytest.raises(DestinationError) as caught:
         await send()
     other_body.set(None)
-    unsigned = "BadDigest" if size < 5 * MIB else "other bytes"
+    unsigned = "BadDigest" if size < PART_SIZE else "other bytes"
     assert caught.value.reason == ("XAmzContentSHA256Mismatch" if signed else unsigned)
     assert caught.value.retryable
     assert await store.head("v.mp4") is None
@@ -58,7 +59,7 @@ async def test_a_part_is_hashed_no_oftener_than_its_proof_needs(name: str, hashe
     server = serve(name)
     store = destination(server).get_store()
     await store.exclusive_uploads()
-    data = bytes(range(256)) * (11 * MIB // 256)
+    data = bytes(range(256)) * ((2 * PART_SIZE + MIB) // 256)
     async with store.upload("v.mp4", content_type="video/mp4") as upload:
         await upload.write(data)
         await upload.commit()
@@ -70,13 +71,13 @@ async def test_a_part_is_hashed_no_oftener_than_its_proof_needs(name: str, hashe
     ("name", "size", "heads"),
     [
         ("aws", 10, 0),
-        ("aws", 6 * MIB, 0),
+        ("aws", PART_SIZE + 1, 0),
         ("unsigned", 10, 0),
-        ("unsigned", 6 * MIB, 0),
+        ("unsigned", PART_SIZE + 1, 0),
         ("random-etags", 10, 0),
-        ("random-etags", 6 * MIB, 1),
+        ("random-etags", PART_SIZE + 1, 1),
         ("no-etags", 10, 1),
-        ("no-etags", 6 * MIB, 3),  # the two notes of an upload in parts are looked at as well
+        ("no-etags", PART_SIZE + 1, 3),  # the two notes of an upload in parts are looked at as well
     ],
 )
 async def test_the_store_is_asked_what_it_holds_only_where_its_answer_does_not_say(

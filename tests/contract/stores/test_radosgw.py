@@ -69,7 +69,7 @@ async def test_a_video_in_parts_replaces_nobody(ceph: S3Destination, pipelines: 
     place = ceph.model_copy(update={"prefix": "large"})
     store = place.get_store()
     await store.put("cat.mp4", b"theirs")
-    sim.configure(clip_bytes=7 * MIB)
+    sim.configure(clip_bytes=9 * MIB)
     row = await money_child.run(replace(pipelines(place), key_template="dog.mp4"), "k")
     assert "error" not in row, row
     names = [info.key async for info in store.list() if info.key.endswith(".mp4")]

@@ -20,7 +20,7 @@ from prefect_genvideo.storage.s3.client import Connection, prepare
 from prefect_genvideo.storage.s3.object_tags import tagging, try_tags
 from prefect_genvideo.storage.s3.orphans import sweep
 from prefect_genvideo.storage.s3.promises import Promises
-from prefect_genvideo.storage.s3.settings import MIN_PART_SIZE, Addressing, S3Settings, check_settings, split_uri
+from prefect_genvideo.storage.s3.settings import PART_SIZE, Addressing, S3Settings, check_settings, split_uri
 from prefect_genvideo.storage.s3.trials import find_out, known, remember
 from prefect_genvideo.storage.s3.upload import MIB, WRITE_ID, S3Upload, settle
 from prefect_genvideo.storage.threads import finish
@@ -53,7 +53,7 @@ class S3Store(BucketCalls, ObjectStore):
         addressing: Where the bucket's name goes: `virtual` (host name), `path`, or `auto`: as the store wants it.
         object_tags: Whether `tagged` gives objects their tags, which needs s3:PutObjectTagging.
         lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
-        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds four of them at most.
+        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them at most.
 
     Raises:
         InvalidRequestError: A setting cannot be right.
@@ -75,7 +75,7 @@ class S3Store(BucketCalls, ObjectStore):
         addressing: Addressing = "auto",
         object_tags: bool = False,
         lender: Hashable = None,
-        part_size: int = MIN_PART_SIZE,
+        part_size: int = PART_SIZE,
     ) -> None:
         settings = S3Settings(
             region or None,
@@ -123,7 +123,7 @@ class S3Store(BucketCalls, ObjectStore):
     def other_bucket(self, bucket: str) -> S3Store:
         """Another bucket of the same account and endpoint, to read from: any key that exists there can be named."""
         store = copy(self)
-        check_settings(bucket, S3Settings(), None, None, MIN_PART_SIZE)
+        check_settings(bucket, S3Settings(), None, None, PART_SIZE)
         store._bucket, store._prefix, store._bucket_seen, store._foreign = bucket, "", False, True
         return store
 

@@ -30,11 +30,11 @@ MIB = 1024 * 1024
 FIRST_BUFFER = MIB // 4
 """Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
 PARTS_PER_SIZE = 1_000
-"""Without a known length the parts double after so many: 5 MiB parts reach 4.9 TiB with the 10,000th."""
-# Parts of one upload on their way, beside the one that is filling: 20 MiB in all at the usual size of a part.
-_MOST_IN_FLIGHT = 3
+"""Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
+# Parts of one upload on their way, beside the one that is filling: 24 MiB in all at the usual size of a part.
+_MOST_IN_FLIGHT = 2
 # Parts of all uploads of a process on their way, not counting the first one of each.
-_MOST_FURTHER = 8
+_MOST_FURTHER = 1
 _lock = threading.Lock()
 _free = [_MOST_FURTHER]
 # Buffers of arrived parts, for further ones of any upload: a new one is first filled with zeros. Dropped at its end.
