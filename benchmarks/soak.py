@@ -141,7 +141,7 @@ class Soak:
         self.rng, self.servers, self.workers = random.Random(seed), servers, workers
         self.console, self.forks = Console(servers.simulator), Forks("benchmarks.soak_child")
         # With characters that JSON, links and base64 write in other ways.
-        self.secrets = [f"sk-sim-soak-{secrets.token_hex(8)}/+{name}=Z" for name in "abcd"]
+        self.secrets = [f"sk-sim-soak-{secrets.token_hex(8)}/+{name}=Z" for name in "abcdef"]
         self.s3_secret = f"s3/{secrets.token_hex(16)}+x="
         self.places = self._places()
         self.wishes: dict[Place, list[Wish]] = {place: [] for place in self.places}
@@ -164,8 +164,8 @@ class Soak:
             "part_size": 5 * soak_child.MIB,
         }
         places, keys = list[Place](), iter(self.secrets)
-        for provider in ("sudashui", "senseaudio"):
-            url = f"{self.servers.simulator}/{provider}"
+        for provider, path in soak_child.PATHS.items():
+            url = f"{self.servers.simulator}{path}"
             places.append(Place(provider, url, next(keys), {**s3, "prefix": f"soak/{provider}"}))
             places.append(Place(provider, url, next(keys), folder=str(self.servers.folder / "videos" / provider)))
         return places

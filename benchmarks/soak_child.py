@@ -32,7 +32,7 @@ from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.pipeline.make import Attempt, BoundedSteps, Maker
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
-from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
+from prefect_genvideo.providers import ArkClient, SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.network import tls_context
 from prefect_genvideo.storage import LocalStore, ObjectStore, S3Store
 
@@ -64,7 +64,7 @@ class Place:
     """An account and a destination.
 
     Attributes:
-        provider: `sudashui` or `senseaudio`.
+        provider: A name in `CLIENTS`.
         url: Its address.
         key: API key.
         s3: Keyword arguments of an `S3Store`; empty for a folder.
@@ -158,7 +158,17 @@ class QuickSenseAudio(SenseAudioClient):
     poll_floor = 0.05
 
 
-CLIENTS = {"sudashui": (QuickSudashui, "sd-2-fast-720p", None), "senseaudio": (QuickSenseAudio, "Seedance-2.0", "480p")}
+class QuickArk(ArkClient):
+    poll_floor = 0.05
+
+
+CLIENTS = {
+    "sudashui": (QuickSudashui, "sd-2-fast-720p", None),
+    "senseaudio": (QuickSenseAudio, "Seedance-2.0", "480p"),
+    "ark": (QuickArk, "doubao-seedance-2-0-fast-260128", "480p"),
+}
+PATHS = {"sudashui": "/sudashui", "senseaudio": "/senseaudio", "ark": "/ark/api/v3"}
+"""Base URLs on the simulator."""
 
 
 async def hurried(seconds: float) -> None:
