@@ -94,7 +94,9 @@ async def test_what_could_not_be_looked_for_at_once_is_found_by_reconciling(desk
         desk.pipeline = replace(desk.pipeline, throttle=None)
     assert desk.sim.billed == 3
     made = [task.task_id for task in sorted(desk.sim.tasks, key=lambda task: task.created)]
+    before = desk.sim.calls["list"]
     assert (await desk.reconcile()).counts == {"saved": 3}
+    assert desk.sim.calls["list"] == before + 1
     records = [await desk.record(key) for key in keys]
     assert [record.task_id for record in records] == made
     assert desk.sim.billed == 3

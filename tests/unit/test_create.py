@@ -28,7 +28,7 @@ from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
 from prefect_genvideo.ledger.decisions import adopt, release
 from prefect_genvideo.ledger.lost import settle_intent
-from prefect_genvideo.ledger.record import LedgerRecord
+from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers.lost import FoundCreate, LostCreate
@@ -611,14 +611,19 @@ async def test_a_lost_create_is_found_by_the_mark_that_it_was_sent_with() -> Non
     assert (submission.entry.record.state, submission.entry.record.task_id) == ("submitted", "task_1")
 
 
-@pytest.mark.parametrize(("values", "task_id"), [(1, None), (2**128, "task_1")], ids=["same mark", "same task"])
-async def test_a_task_that_may_be_another_create_s_is_not_taken_up(values: int, task_id: str | None) -> None:
+@pytest.mark.parametrize(
+    ("values", "state", "task_id"),
+    [(1, "intent", None), (1, "unknown", "a suspect"), (2**128, "submitted", "task_1"), (2**128, "unknown", "task_1")],
+)
+async def test_a_task_that_may_be_another_create_s_is_not_taken_up(
+    values: int, state: LedgerState, task_id: str | None
+) -> None:
     """Another record has it, or is of an open create with the same mark; whose account it is plays no part."""
     desk = marking(values)
     claimed = await desk.ledger.claim(draft("other", account="another"))
     assert claimed is not None
-    if task_id is not None:
-        await desk.ledger.move(claimed, "submitted", task_id=task_id)
+    if state != "intent":
+        await desk.ledger.move(claimed, state, task_id=task_id)
     with pytest.raises(UnknownOutcomeError):
         await desk.submit()
     record = await desk.record()

@@ -6,8 +6,8 @@ a key by it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING, Any
 
@@ -80,10 +80,73 @@ def lost_create(record: LedgerRecord, request: VideoRequest | None = None, **kno
     )
 
 
+@dataclass(frozen=True)
+class Others:
+    """Records of which one may have a task that was found by a mark: marks are few, and two claims may share one.
+
+    They are read after the provider was asked: what is created in between has a record by now.
+
+    Attributes:
+        holders: Provider, key and task of records that have one.
+        open: Provider, key and claim of creates whose tasks are not known for certain.
+        whole: Whether every record could be read.
+    """
+
+    holders: frozenset[tuple[str, str, str]]
+    open: frozenset[tuple[str, str, str]]
+    whole: bool
+
+    @classmethod
+    async def read(cls, ledger: Ledger, records: Iterable[LedgerRecord]) -> Others:
+        """Read what was written since the first of these records was made.
+
+        Args:
+            ledger: Whose records.
+            records: Of lost creates.
+
+        Raises:
+            DestinationError: The store cannot be listed.
+        """
+        holders, creates, whole = set[tuple[str, str, str]](), set[tuple[str, str, str]](), True
+        async for one in every_record(ledger, min(record.created_at for record in records) - _SLACK):
+            if not isinstance(one, Entry):
+                whole = False
+                continue
+            if one.record.task_id is not None:
+                holders.add((one.record.provider, one.record.key, one.record.task_id))
+            if one.record.state in ("intent", "unknown"):
+                creates.add((one.record.provider, one.record.key, one.record.claim))
+        return cls(frozenset(holders), frozenset(creates), whole)
+
+    def doubt(self, client: VideoClient, record: LedgerRecord, found: FoundCreate) -> str:
+        """Return why the task that was found may be another record's; empty where it is not.
+
+        Args:
+            client: Knows the marks.
+            record: Of the lost create.
+            found: The task.
+        """
+        if not self.whole:
+            return "a record that cannot be read may have it"
+        request = VideoRequest(model=record.model)
+        mark = client.marked(request, record.claim)
+        has_it = {key for provider, key, task in self.holders if provider == record.provider and task in found.task_ids}
+        alike = {
+            key
+            for provider, key, claim in self.open
+            if provider == record.provider and client.marked(request, claim) == mark
+        }
+        if others := has_it - {record.key}:
+            return f"key {min(others)!r} has it"
+        if others := alike - {record.key}:
+            return f"the create of key {min(others)!r}, whose task is not known, bears the same mark"
+        return ""
+
+
 async def take_up(
     client: VideoClient, ledger: Ledger, held: Entry, lost: LostCreate, say: Callable[[str], None]
 ) -> Entry:
-    """Ask the provider for the task of a lost create. One that it names is taken up; else its evidence is kept.
+    """Ask the provider for the task of a lost create, and keep what it says; see `keep`.
 
     Args:
         client: The account's.
@@ -99,8 +162,40 @@ async def take_up(
         GenVideoError: The provider could not be asked, or the store failed.
     """
     found = await client.find_created(lost)
-    if found.outcome == "found" and found.certainty == "by mark":
-        found = await _held_against(ledger, client, held.record, found)
+    others = await Others.read(ledger, [held.record]) if found.is_by_mark else None
+    return await keep(client, ledger, held, lost, found, say, others)
+
+
+async def keep(
+    client: VideoClient,
+    ledger: Ledger,
+    held: Entry,
+    lost: LostCreate,
+    found: FoundCreate,
+    say: Callable[[str], None],
+    others: Others | None = None,
+) -> Entry:
+    """Keep what the provider says of a lost create: a task that it names is taken up, else its evidence stands.
+
+    Args:
+        client: The account's.
+        ledger: Where the create is recorded.
+        held: Its record, in the state `unknown`.
+        lost: What is known of it.
+        found: What the provider says.
+        say: Takes messages for people.
+        others: Other records, read after the provider was asked; wanted for what was found by a mark.
+
+    Returns:
+        The record as it is now: `submitted` with the task, or `unknown` with the evidence.
+
+    Raises:
+        DestinationError: The store failed.
+    """
+    if found.is_by_mark:
+        doubt = others.doubt(client, held.record, found) if others is not None else "the ledger was not read"
+        if doubt:
+            found = replace(found, outcome="ambiguous", evidence=f"{found.evidence}; {doubt}")
     if found.outcome == "found" and len(found.task_ids) == 1:
         task_id = found.task_ids[0]
         say(f"{client.title} names task {task_id} for the lost create of key {held.record.key!r}: {found.evidence}")
@@ -116,25 +211,6 @@ async def take_up(
     if not found.evidence:
         return held
     return await ledger.move(held, "unknown", money=_booked(held.record, found))
-
-
-async def _held_against(ledger: Ledger, client: VideoClient, record: LedgerRecord, found: FoundCreate) -> FoundCreate:
-    """What was found by a mark, unless the task may be another record's: marks are few, and two claims may share one.
-
-    Read after the provider was asked: what is created in between has a record by now.
-    """
-    model = VideoRequest(model=record.model)
-    mark, doubt = client.marked(model, record.claim), ""
-    async for one in every_record(ledger, record.created_at - _SLACK):
-        if not isinstance(one, Entry):
-            doubt = "a record that cannot be read may have it"
-        elif one.record.key == record.key or one.record.provider != record.provider:
-            continue
-        elif one.record.task_id in found.task_ids:
-            doubt = f"key {one.record.key!r} has it"
-        elif one.record.state in ("intent", "unknown") and client.marked(model, one.record.claim) == mark:
-            doubt = f"the create of key {one.record.key!r}, whose task is not known, bears the same mark"
-    return replace(found, outcome="ambiguous", evidence=f"{found.evidence}; {doubt}") if doubt else found
 
 
 def told_of(record: LedgerRecord) -> str:

@@ -14,12 +14,12 @@ from functools import partial
 
 from prefect_genvideo.errors import GenVideoError, redact
 from prefect_genvideo.ledger.listing import every_record, unfinished
-from prefect_genvideo.ledger.lost import lost_create, take_up
+from prefect_genvideo.ledger.lost import Others, keep, lost_create
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.pipeline.money import request_of
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.providers.lost import LostCreate, Span
+from prefect_genvideo.providers.lost import FoundCreate, LostCreate, Span
 from prefect_genvideo.providers.money import AccountLog, NotTold
 
 # Seconds by which the clock of another machine may be off; ours and the provider's are measured against each other.
@@ -63,11 +63,14 @@ async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotT
         known = await _known(pipeline, log)
         if not known.whole and await _some_by_elimination(pipeline, lost, log, known):
             known = await _known(pipeline)  # nothing is taken up by elimination that any record might claim
-        look = partial(_by_log, pipeline, log, known)
+        look = _Look(pipeline, log, known)
     else:
         pipeline.say(f"{pipeline.client.title} does not tell the account's log ({log.reason}).")
-        look = partial(_by_log, pipeline, None, _Known(complete=False))
-    return [await _one(pipeline, entry, look) if entry.record.state == "unknown" else entry for entry in lost]
+        look = _Look(pipeline, None, _Known(complete=False))
+    # All are asked for before the ledger is read for what was found: once, and not once for each.
+    asked = [await _one(pipeline, entry, look.ask) if entry.record.state == "unknown" else entry for entry in lost]
+    await look.read_others()
+    return [await _one(pipeline, entry, look.keep) for entry in asked]
 
 
 async def _by_answers(pipeline: Pipeline, lost: Sequence[Entry]) -> list[Entry]:
@@ -126,9 +129,39 @@ async def _some_by_elimination(pipeline: Pipeline, lost: Sequence[Entry], log: A
     return False
 
 
-async def _by_log(pipeline: Pipeline, log: AccountLog | None, known: _Known, entry: Entry) -> Entry:
-    create = _create(pipeline, entry.record, log, known)
-    return await take_up(pipeline.client, pipeline.ledger, entry, create, pipeline.say)
+class _Look:
+    """Asks the provider for lost creates, then keeps what it says of each."""
+
+    def __init__(self, pipeline: Pipeline, log: AccountLog | None, known: _Known) -> None:
+        self._pipeline, self._log, self._known = pipeline, log, known
+        self._found: dict[str, tuple[LostCreate, FoundCreate]] = {}
+        self._by_mark: list[LedgerRecord] = []
+        self._others: Others | None = None
+
+    async def ask(self, entry: Entry) -> Entry:
+        """Ask for one; what is said is remembered."""
+        create = _create(self._pipeline, entry.record, self._log, self._known)
+        found = await self._pipeline.client.find_created(create)
+        self._found[entry.record.key] = create, found
+        if found.is_by_mark:
+            self._by_mark.append(entry.record)
+        return entry
+
+    async def read_others(self) -> None:
+        """Read the records that what was found by marks is held against."""
+        if not self._by_mark:
+            return
+        try:
+            self._others = await Others.read(self._pipeline.ledger, self._by_mark)
+        except GenVideoError as error:  # without them nothing is taken up by its mark
+            self._pipeline.say(f"The ledger could not be read for what it knows of other creates: {error}")
+
+    async def keep(self, entry: Entry) -> Entry:
+        """Keep what was said of one."""
+        if entry.record.key not in self._found:
+            return entry
+        pipeline, (create, found) = self._pipeline, self._found[entry.record.key]
+        return await keep(pipeline.client, pipeline.ledger, entry, create, found, pipeline.say, self._others)
 
 
 async def _one(pipeline: Pipeline, entry: Entry, look: Callable[[Entry], Awaitable[Entry]]) -> Entry:

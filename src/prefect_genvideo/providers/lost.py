@@ -121,3 +121,8 @@ class FoundCreate:
     price_differs: bool = False
     evidence: str = ""
     rows: tuple[Candidate, ...] = ()
+
+    @property
+    def is_by_mark(self) -> bool:
+        """Whether a task was found by a mark, which the ledger has to agree to."""
+        return self.outcome == "found" and self.certainty == "by mark"
