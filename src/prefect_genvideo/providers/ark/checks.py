@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from prefect_genvideo.errors import counted
@@ -18,6 +19,11 @@ _TOLERANCE = 0.2
 
 # Share by which two ratios may differ and be called the same: 992x432 is 21:9 to the API.
 _SAME_RATIO = 0.03
+
+# Fields as text: which of the two counts where both are given, is not documented.
+_SETTINGS = re.compile(
+    r"(?:^|\s)--(?:rs|resolution|rt|ratio|dur|duration|frames|fps|framespersecond|seed|cf|camerafixed|wm|watermark)\s+\S+"
+)
 
 MB = 1024 * 1024
 """The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
@@ -115,6 +121,12 @@ def ratio(wanted: Wanted) -> Iterator[Broken]:
     """The ratio, when given, is a ratio or `adaptive`."""
     if wanted.request.aspect_ratio != "adaptive":
         yield from r.ratio_formed()(wanted)
+
+
+def settings_in_prompt(wanted: Wanted) -> Iterator[Broken]:
+    """The prompt ends in no settings, e.g. `--dur 10`, as older examples have them."""
+    if found := _SETTINGS.search(wanted.request.prompt):
+        yield "prompt", found[0].strip()
 
 
 def still_camera(wanted: Wanted) -> Iterator[Broken]:

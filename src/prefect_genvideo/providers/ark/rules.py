@@ -248,7 +248,8 @@ def alike(model: str) -> Model | None:
 
 
 def advice(model: str) -> Iterator[Rule]:
-    """Yield what is no reason to refuse a request and should be known: that a model is retired, or keeps a ratio."""
+    """Yield what is no reason to refuse a request and should be known, e.g. that the model is retired."""
+    yield Rule(c.settings_in_prompt, "a field or an option: it may count more or less than what the body says", _CREATE)
     since = next((since for pattern, since in _RETIRED if fnmatchcase(model.lower(), pattern)), "")
     if since:
         yield Rule(_retired, f"another model: this one is {since}", _DOC + "model")
