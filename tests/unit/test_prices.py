@@ -288,6 +288,20 @@ def test_the_documented_prices_of_ark_give_what_its_price_page_says(
     assert round(found.low, 2) <= Decimal(published) <= round(found.high, 2)
 
 
+def test_the_tier_that_a_request_asks_for_has_its_own_price() -> None:
+    """A price without a tier is for all of them, and goes behind one that names the request's own."""
+    table = table_of(
+        {"per": "second", "amount": "2"},
+        {"per": "second", "amount": "1", "service_tier": "flex"},
+        {"models": "m-1", "per": "second", "amount": "3", "service_tier": ["default", "fast"]},
+    )
+    flex = {"service_tier": "flex"}
+    assert figures(priced(table, model="m-2", duration=5))[1] == "10"
+    assert figures(priced(table, model="m-2", duration=5, options=flex))[1] == "5"
+    assert figures(priced(table, duration=5))[1] == "15"
+    assert figures(priced(table, duration=5, options=flex))[1] == "5"
+
+
 def test_tables_are_equal_and_hashed_by_what_they_say() -> None:
     """Clients with equal prices are shared."""
     one, other = table_of({"per": "video", "amount": "1.0"}), table_of({"per": "video", "amount": 1})

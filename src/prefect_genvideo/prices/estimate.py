@@ -35,6 +35,7 @@ class Billable:
         sound: Whether the clip has sound; None when nothing says so.
         video_input: Whether a reference video goes in.
         input_seconds: Length of all reference videos together; None when it is not known.
+        service_tier: Of the request; `default` where it names none.
         tokens: What the provider says that it bills of a finished clip; None: to be counted from pixels and frames.
     """
 
@@ -45,6 +46,7 @@ class Billable:
     sound: bool | None = None
     video_input: bool = False
     input_seconds: Decimal | None = None
+    service_tier: str = "default"
     tokens: Decimal | None = None
 
 
@@ -68,6 +70,7 @@ def billable_of(
         sound=_sound_of(request.options),
         video_input=bool(request.videos),
         input_seconds=_input(request, input_seconds),
+        service_tier=_tier_of(request.options),
     )
 
 
@@ -95,6 +98,11 @@ def _sound_of(options: Any) -> bool | None:
     nested = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
     said = (place.get(name) for name in _SOUND for place in (nested, options))
     return next((word for word in said if isinstance(word, bool)), None)
+
+
+def _tier_of(options: Any) -> str:
+    tier = options.get("service_tier")
+    return tier if isinstance(tier, str) and tier else "default"
 
 
 def estimate(table: PriceTable, wanted: Billable, *, on: date | None = None) -> Estimate:
@@ -158,8 +166,8 @@ def _ways(prices: Sequence[Price], wanted: Billable) -> Iterator[_Way]:
 
 
 def _cost(table: PriceTable, prices: Sequence[Price], wanted: Billable, way: _Way) -> _Cost | None:
-    seconds, resolution, sound = way
-    fitting = (price for price in prices if price.fits(resolution, sound, wanted.video_input, seconds))
+    (seconds, resolution, sound), tier = way, wanted.service_tier
+    fitting = (price for price in prices if price.fits(resolution, sound, wanted.video_input, seconds, tier))
     price = next(fitting, None)
     if price is None:
         return None

@@ -81,6 +81,7 @@ class Price(BaseModel):
         resolution: Only for these, e.g. `720p`.
         sound: Only with sound, or only without.
         video_input: Only with a reference video, or only without.
+        service_tier: Only for requests of this tier, e.g. `flex`; a request that names none is of `default`.
         seconds: Only for clips of these lengths: `5`, `"4-10"` (both ends count), or a list of them.
         factor: Multiplies the amount: a group's ratio, a discount.
         minimum: The least that one generation costs, after the factor.
@@ -102,6 +103,7 @@ class Price(BaseModel):
     resolution: Words | None = None
     sound: bool | None = None
     video_input: bool | None = None
+    service_tier: Words | None = None
     seconds: Buckets | None = None
     factor: Annotated[Amount, Field(ge=0)] = Decimal(1)
     minimum: Annotated[Amount, Field(ge=0)] | None = None
@@ -127,9 +129,12 @@ class Price(BaseModel):
     def conditions(self) -> tuple[Any, ...]:
         """What the price is for, and since when; two prices that share it contradict each other."""
         resolution = tuple(sorted(map(str.lower, self.resolution or ())))
-        return (resolution, self.sound, self.video_input, self.seconds, self.valid_from)
+        tier = tuple(sorted(self.service_tier or ()))
+        return (resolution, self.sound, self.video_input, tier, self.seconds, self.valid_from)
 
-    def fits(self, resolution: str | None, sound: bool, video_input: bool, seconds: Decimal) -> bool:
+    def fits(
+        self, resolution: str | None, sound: bool, video_input: bool, seconds: Decimal, service_tier: str = "default"
+    ) -> bool:
         """Whether the price is for such a generation.
 
         Args:
@@ -137,11 +142,13 @@ class Price(BaseModel):
             sound: Whether the clip has sound.
             video_input: Whether a reference video goes in.
             seconds: Length of the clip.
+            service_tier: Of the request.
         """
         return (
             (self.resolution is None or (resolution or "").lower() in map(str.lower, self.resolution))
             and self.sound in (None, sound)
             and self.video_input in (None, video_input)
+            and (self.service_tier is None or service_tier in self.service_tier)
             and (self.seconds is None or any(low <= seconds <= high for low, high in self.seconds))
         )
 
@@ -252,7 +259,8 @@ class PriceTable(BaseModel):
 
 def _named(price: Price) -> int:
     """How many conditions a price names."""
-    return sum(one is not None for one in (price.resolution, price.sound, price.video_input, price.seconds))
+    conditions = (price.resolution, price.sound, price.video_input, price.service_tier, price.seconds)
+    return sum(one is not None for one in conditions)
 
 
 _FILE = TypeAdapter(dict[str, PriceTable])
