@@ -65,16 +65,15 @@ def test_a_model_that_takes_a_first_frame_alone_begins_with_it(pipelines: Pipeli
 
 
 @pytest.mark.parametrize(
-    ("model", "ratio"), [("doubao-seedance-2-5-260628", "adaptive"), ("doubao-seedance-2-0-260128", "16:9")]
+    ("model", "ratio"), [("doubao-seedance-2-5-260628", "adaptive"), ("doubao-seedance-2-0-260128", "9:16")]
 )
-def test_a_model_that_takes_no_ratio_with_a_frame_keeps_that_of_the_frame(
-    pipelines: Pipelines, model: str, ratio: str
-) -> None:
-    """It is the ratio of the shot before; what the shot asks for is kept where the model takes it."""
-    pipeline = replace(pipelines.senseaudio, client=ArkClient("key"))
-    shot = VideoRequest(model=model, prompt="a cat", duration=4, aspect_ratio="16:9")
-    request = going_on(pipeline, shot, "last.png")
-    assert (request.first_frame, request.aspect_ratio) == ("last.png", ratio)
+def test_a_model_that_keeps_the_ratio_of_a_frame_is_sent_no_other(pipelines: Pipelines, model: str, ratio: str) -> None:
+    """The frame has the ratio of the shot before; what the shot asks for is sent where the model takes it."""
+    client = ArkClient("key")
+    pipeline = replace(pipelines.senseaudio, client=client)
+    shot = VideoRequest(model=model, prompt="a cat", duration=4, aspect_ratio="9:16")
+    request = going_on(pipeline, shot, "https://example.com/last.png")
+    assert (request.first_frame, client.body(request)["ratio"]) == ("https://example.com/last.png", ratio)
     assert problems_going_on(pipeline, shot, NOTHING) == []
 
 

@@ -24,7 +24,8 @@ from prefect_genvideo.pipeline.provenance import MEDIA_TYPE, manifest_key
 from prefect_genvideo.storage.base import ObjectStore
 
 _IMAGE = re.compile(r"images\[(\d+)\]")
-_ANY_PICTURE = MediaInfo("image", "image/png", 100_000, width=1280, height=720)
+# Its sides are not known before the shot is there, so that no rule speaks of them.
+_ANY_PICTURE = MediaInfo("image", "image/png", 100_000)
 
 
 class Shot(BaseModel):
@@ -106,23 +107,13 @@ def going_on(pipeline: Pipeline, request: VideoRequest, frame: str) -> VideoRequ
         frame: Picture of the shot before, a path.
     """
     framed = request.model_copy(update={"first_frame": frame, "images": ()})
-    broken = _broken(pipeline, framed)
-    if "aspect_ratio" in broken:
-        # The frame has the ratio of the shot before, so that a model which takes no ratio with a frame keeps it.
-        adaptive = framed.model_copy(update={"aspect_ratio": "adaptive"})
-        framed = framed if "aspect_ratio" in _broken(pipeline, adaptive) else adaptive
-    if request.images or not broken.isdisjoint({"first_frame", "last_frame", "images"}):
+    in_the_way = {"first_frame", "last_frame", "images"}
+    # Asked of a picture that fits in any case: whether the model takes a first frame alone, not whether this one fits.
+    problems = pipeline.client.validate(framed, {"first_frame": _ANY_PICTURE})
+    blocked = any(problem.field.partition("[")[0] in in_the_way for problem in problems)
+    if request.images or blocked:
         return request.model_copy(update={"images": (frame, *request.images)})
     return framed
-
-
-def _broken(pipeline: Pipeline, framed: VideoRequest) -> set[str]:
-    """The fields whose rules a request with a first frame breaks.
-
-    Asked of a picture that fits in any case: whether the model takes a first frame alone, not whether this one fits.
-    """
-    problems = pipeline.client.validate(framed, {"first_frame": _ANY_PICTURE})
-    return {problem.field.partition("[")[0] for problem in problems}
 
 
 def problems_going_on(pipeline: Pipeline, request: VideoRequest, references: ReferenceAssets) -> list[Problem]:
