@@ -509,6 +509,7 @@ async def test_a_task_ends_with_its_last_change(ark: ArkClient, server: Scripted
         ({"items": [task("queued")]}, None, [TASK], 0),
         ({"data": {"total": 1, "items": [task("queued")]}}, 1, [TASK], 0),
         ({"Result": {"Total": 1, "Items": [task("queued")]}}, 1, [TASK], 0),
+        ({"total": 1, "items": [{"id": TASK, **error("NotFound.id")}]}, 1, [TASK], 0),
         ({"total": 3, "items": [None, {"status": "queued"}, {"id": TASK}]}, 3, [TASK], 2),
     ],
 )

@@ -9,7 +9,7 @@ from decimal import Decimal
 from functools import partial
 from typing import Any, ClassVar
 
-from prefect_genvideo.errors import InvalidRequestError, RejectedError, TransientError, shown
+from prefect_genvideo.errors import GenVideoError, InvalidRequestError, RejectedError, TransientError, shown
 from prefect_genvideo.media.inspect import MediaInfo, MediaKind, asset_kind
 from prefect_genvideo.models import Generation, Problem, VideoRequest
 from prefect_genvideo.prices.estimate import Billable
@@ -255,7 +255,7 @@ class ArkClient(VideoClient):
         """An entry of a list; one that says nothing of its state is not over as far as anybody knows."""
         try:
             return self._generation_of(reply, task_id)
-        except TransientError:
+        except GenVideoError:
             return Generation(provider=self.name, task_id=task_id, state="running", raw=as_object(reply.json))
 
     def _generation_of(self, reply: Reply, task_id: str) -> Generation:
