@@ -217,6 +217,13 @@ def test_the_doctor_names_all_that_is_bad_and_what_to_do(
     assert "sk-sim-expired" not in ill.out + ill.err
 
 
+def test_a_provider_that_is_asked_too_often_says_nothing_against_the_key(typed: Type, sim: Simulator) -> None:
+    """A warning, and no failure of whoever runs the doctor before each deployment."""
+    sim.faults.add(Fault("429", "models", times=1))
+    limited = typed("doctor", "--json")
+    assert (limited.status, verdicts(limited)["key of sudashui"]) == (0, "warn")
+
+
 def test_the_doctor_compares_clocks(typed: Type, monkeypatch: pytest.MonkeyPatch) -> None:
     """S3 refuses a clock that is a quarter of an hour off, and leases suffer from less."""
     from prefect_genvideo.cli import doctor

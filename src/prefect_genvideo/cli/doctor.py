@@ -16,7 +16,7 @@ from cyclopts import Parameter
 
 from prefect_genvideo.cli.console import FAILED, command, give
 from prefect_genvideo.cli.targets import credentials_from, destination_from, providers_with_keys
-from prefect_genvideo.errors import GenVideoError, counted, redact
+from prefect_genvideo.errors import GenVideoError, RateLimitedError, counted, redact
 from prefect_genvideo.storage.base import TAGS_REFUSED
 
 Verdict = Literal["ok", "warn", "bad"]
@@ -134,7 +134,9 @@ async def _account(name: str, credentials: str | None) -> AsyncIterator[Finding]
             offered = await client.models()
         except GenVideoError as error:
             todo = "try again later" if error.retryable else "check the key, and the address where it is your own"
-            yield Finding(what, "bad", f"{client.base_url}: {error} ({error.reason or type(error).__name__})", todo)
+            # Asked too often, which says nothing against the key: Ark takes one such question a second.
+            verdict: Verdict = "warn" if isinstance(error, RateLimitedError) else "bad"
+            yield Finding(what, verdict, f"{client.base_url}: {error} ({error.reason or type(error).__name__})", todo)
         else:
             yield Finding(what, "ok", f"{client.base_url} offers {counted(len(offered), 'model')}")
         yield await _clock(client.base_url)
