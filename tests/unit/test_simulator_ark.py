@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from typing import Any
 
 import httpx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from prefect_genvideo.simulator import Fault, Simulator
@@ -151,6 +154,12 @@ BROKEN: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
     ("frames", [], {"model": SEEDANCE_10, "frames": 120}),
     ("execution_expires_after", [], {"execution_expires_after": 3599}),
     ("seed", [], {"seed": 2**31}),
+    ("draft", [], {"draft": "yes"}),
+    ("output_format", [], {"model": SEEDANCE_25, "output_format": "avi"}),
+    ("safety_identifier", [], {"safety_identifier": "x" * 65}),
+    ("callback_url", [], {"callback_url": "javascript:1"}),
+    ("tools", [], {"tools": [{"type": "code"}]}),
+    ("omni_reference_task_type", [], {"model": SEEDANCE_25, "omni_reference_task_type": "dub"}),
     ("priority", [], {"priority": 10}),
 ]
 
@@ -169,6 +178,7 @@ def test_broken_rules_are_refused(
 TAKEN: list[tuple[list[dict[str, Any]], dict[str, Any]]] = [
     ([], {"duration": -1}),
     ([], {"resolution": "4k"}),
+    ([], {"tools": [{"type": "web_search"}], "safety_identifier": "x" * 64, "draft": False, "seed": None}),
     ([], {"model": "dreamina-seedance-2-0-260128"}),
     ([], {"model": "seedance-1-0-pro-250528", "frames": 29}),
     ([image(None)], {}),
@@ -209,6 +219,36 @@ def test_other_refusals(sim: Simulator, calls: Calls) -> None:
     assert sim.billed == 0
 
 
+JUNK: tuple[Any, ...] = (
+    None, True, -1, 2**70, 1.5, "", "\ud800", "https://[", [], {}, [None], {"url": "data:image/png;base64,A"},
+    {"id": 3},
+)  # fmt: skip
+FIELDS = (
+    "model", "content", "resolution", "ratio", "duration", "frames", "seed", "priority", "service_tier", "draft",
+    "tools", "callback_url", "safety_identifier", "execution_expires_after", "output_format",
+    "omni_reference_task_type",
+)  # fmt: skip
+
+PARTS = ("type", "image_url", "draft_task", "role", "text")
+
+
+@given(
+    model=st.sampled_from(["doubao-seedance-2-0-260128", SEEDANCE_25, SEEDANCE_10, "ep-1"]),
+    fields=st.dictionaries(st.sampled_from(FIELDS), st.sampled_from(JUNK), max_size=3),
+    items=st.lists(st.dictionaries(st.sampled_from(PARTS), st.sampled_from((*JUNK, *PARTS))), max_size=1),
+)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_is_sent_is_taken_or_refused(
+    model: str, fields: dict[str, Any], items: list[Any], sim: Simulator, calls: Calls
+) -> None:
+    """And what is taken can be asked for."""
+    body = json.dumps({"model": model, "content": [{"type": "text", "text": "x"}, *items], **fields})
+    answer = calls.http.post(calls.ark_tasks, content=body)
+    assert answer.status_code in (200, 400, 404)
+    if answer.status_code == 200:
+        assert calls.ark_status(answer.json()["id"]).status_code == 200
+
+
 def test_frames_with_a_ratio_fail_late_on_25(sim: Simulator, calls: Calls) -> None:
     """The task is made, and ends with the breach as its error: neither film nor usage."""
     record = calls.ark_done(calls.ark_id(image("first_frame"), model=SEEDANCE_25))
@@ -235,7 +275,7 @@ def test_a_list_has_the_newest_first(sim: Simulator, calls: Calls) -> None:
     assert ids(**{"filter.model": SEEDANCE_10}) == ids(**{"filter.service_tier": "flex"}) == [second]
     assert ids(page_num=2, page_size=2) == [first]
     assert calls.ark_list(page_num=3, page_size=2).json() == {"total": 3, "items": []}
-    for wrong in ({"page_num": 0}, {"page_size": 501}, {"page_size": "all"}):
+    for wrong in ({"page_num": 0}, {"page_size": 501}, {"page_size": "all"}, {"page_num": "²"}):
         assert told(calls.ark_list(**wrong)) == (400, "InvalidParameter", "BadRequest")
 
 

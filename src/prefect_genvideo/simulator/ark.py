@@ -37,6 +37,7 @@ def error(status: int, kind: str, code: str, message: str, param: str = "") -> A
         message: Prose.
         param: The field it is about.
     """
+    message = message.encode(errors="replace").decode()  # half a pair may stand in what is quoted
     told = f"{message} Request id: 0217{secrets.token_hex(24)}"
     return status, {"error": {"code": code, "message": told, "param": param, "type": kind}}
 
@@ -130,7 +131,8 @@ class Ark(Side):
         body = json_object(raw)
         if body is None:
             return error(400, "BadRequest", "InvalidParameter", "The request body is not valid JSON.")
-        name = str(body.get("model") or "")
+        body = {name: value for name, value in body.items() if value is not None}
+        name = str(body.get("model", ""))
         model = self._model(name)
         if model is None:
             words = f"The model or endpoint {name} does not exist or you do not have access to it."
@@ -296,4 +298,4 @@ def _fits(task: Task, request: Request) -> bool:
 
 
 def _page(text: str) -> int | None:
-    return int(text) if text.isdigit() and len(text) < 4 and 1 <= int(text) <= 500 else None
+    return int(text) if text.isdecimal() and len(text) < 4 and 1 <= int(text) <= 500 else None

@@ -262,6 +262,25 @@ def _within(name: str, least: int, most: int) -> Callable[[Json, ArkModel], ArkP
     return check
 
 
+def _is_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+_SHAPES: Mapping[str, Callable[[object], bool]] = {
+    **dict.fromkeys(("generate_audio", "watermark", "camera_fixed", "return_last_frame", "draft"), _is_flag),
+    "output_format": lambda value: value in ("mp4", "mov"),
+    "safety_identifier": lambda value: isinstance(value, str) and value.isascii() and len(value) <= 64,
+    "callback_url": lambda value: isinstance(value, str) and _URL.match(value) is not None,
+    "omni_reference_task_type": lambda value: value in ("auto", "reference", "edit", "extend"),
+    "tools": lambda value: value in ([], [{"type": "web_search"}]),
+}
+
+
+def _shapes(body: Json, _: ArkModel) -> ArkProblem | None:
+    wrong = next((name for name, fits in _SHAPES.items() if name in body and not fits(body[name])), None)
+    return invalid(wrong, "it has not the documented form") if wrong else None
+
+
 def _unsupported(body: Json, model: ArkModel) -> ArkProblem | None:
     tiers = ("default", "flex") if model.flex else ("default",)
     wrong = {
@@ -298,6 +317,7 @@ _RULES: tuple[Callable[[Json, ArkModel], ArkProblem | None], ...] = (
     _resolution,
     _ratio,
     _length,
+    _shapes,
     _unsupported,
     _edited,
     _within("execution_expires_after", 3600, 259_200),
