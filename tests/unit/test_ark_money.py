@@ -5,14 +5,16 @@ from __future__ import annotations
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
 from prefect_genvideo.errors import UnknownOutcomeError
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
-from prefect_genvideo.models import VideoRequest
+from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
 from prefect_genvideo.prices import read_price_tables
@@ -162,3 +164,39 @@ async def test_the_cost_is_that_of_the_tokens_that_the_task_tells(desk: Desk) ->
     assert money is not None
     assert (money.cost, money.currency) == (Decimal(task.wanted.tokens) * Decimal("0.000037"), "CNY")
     assert (money.basis, money.final) == ("calculated", True)
+
+
+async def test_what_no_list_can_show_any_more_is_not_asked_for(desk: Desk) -> None:
+    """After a week and a day for the clocks; the evidence of earlier looks stays for the person."""
+    await desk.lose(fault="lost_before")
+    entry = await desk.pipeline.ledger.existing("k")
+    assert entry.record.sent_at is not None
+    aged = await desk.pipeline.ledger.move(entry, "unknown", sent_at=entry.record.sent_at - timedelta(days=8, hours=1))
+    before = desk.sim.calls["list"]
+    assert (await desk.reconcile()).counts == {"unknown": 1}
+    assert desk.sim.calls["list"] == before
+    assert (await desk.record()).money == aged.record.money
+
+
+@pytest.mark.parametrize(
+    ("fields", "tokens", "sound"),
+    [
+        ({"usage": {"completion_tokens": 108_900, "total_tokens": 108_900}, "generate_audio": True}, 108_900, True),
+        ({"usage": {"completion_tokens": "108900"}, "generate_audio": False}, 108_900, False),
+        ({"usage": {"completion_tokens": 0}}, None, None),
+        ({"usage": {"completion_tokens": -5}, "generate_audio": "perhaps"}, None, None),
+        ({"usage": {"completion_tokens": 1e30}}, None, None),
+        ({"usage": {"completion_tokens": True}}, None, None),
+        ({"usage": {"completion_tokens": {"n": 1}}}, None, None),
+        ({"usage": [108_900]}, None, None),
+        ({"usage": None}, None, None),
+        ({}, None, None),
+    ],
+)
+def test_only_a_figure_that_a_clip_can_have_is_billed(
+    fields: dict[str, Any], tokens: int | None, sound: bool | None
+) -> None:
+    """Anything else is no figure, and the cost goes by pixels and frames."""
+    raw = {"id": "cgt-1", "status": "succeeded", **fields}
+    told = ArkClient("key").clip_told(Generation(provider="ark", task_id="cgt-1", state="succeeded", raw=raw))
+    assert (told.tokens, told.sound) == (tokens, sound)

@@ -15,7 +15,7 @@ from prefect_genvideo.models import Generation, Problem, VideoRequest
 from prefect_genvideo.prices.estimate import Billable
 from prefect_genvideo.providers.answers import JsonObject, as_figure, as_flag, as_object, as_text, as_time
 from prefect_genvideo.providers.ark import rules, tasks, wire
-from prefect_genvideo.providers.ark.lost import Lists, marked, resolve
+from prefect_genvideo.providers.ark.lost import Lists, is_listed_no_more, marked, resolve
 from prefect_genvideo.providers.assets import inlined, not_links
 from prefect_genvideo.providers.base import VideoClient
 from prefect_genvideo.providers.classify import HTML, Facts, Row
@@ -234,6 +234,8 @@ class ArkClient(VideoClient):
 
     async def find_created(self, lost: LostCreate) -> FoundCreate:
         """Return what the account's list of tasks says of a lost create; see `VideoClient.find_created`."""
+        if is_listed_no_more(lost):
+            return FoundCreate(certainty="too old")
         if self._lists is None:
             self._lists = Lists(partial(self.tasks, page_size=tasks.LARGEST_PAGE))
         return resolve(await self._lists.after(lost), lost)

@@ -47,6 +47,8 @@ _FRESH = 10.0
 _EVER = datetime.min.replace(tzinfo=timezone.utc)
 # A list is read a day further back than a create was sent, whatever clocks say.
 _DAY = timedelta(days=1)
+# How long a list shows a task (查询视频生成任务列表).
+_LISTED = timedelta(days=7)
 # Candidates that the evidence names.
 _SHOWN = 5
 
@@ -280,6 +282,11 @@ def resolve(listed: Listing, lost: LostCreate) -> FoundCreate:
     told = f"tasks that fit ({len(rows)}): {'; '.join(map(_in_words, shown))}. A person decides."
     told += _shown_by(looked.expiry)
     return FoundCreate("ambiguous", "candidates", candidates=len(rows), evidence=told, rows=shown)
+
+
+def is_listed_no_more(lost: LostCreate) -> bool:
+    """Whether a create is so old that no list can show its task, so that what was seen of it before stands."""
+    return datetime.now(timezone.utc) - lost.sent_at > _LISTED + _DAY
 
 
 def _shown_by(expiry: int | None) -> str:
