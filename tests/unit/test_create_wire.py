@@ -136,7 +136,11 @@ async def test_an_answer_that_is_lost_is_never_answered_by_a_second_create(
     assert (bench.sim.billed, await bench.state()) == (1, "saved")
 
 
-@pytest.mark.parametrize("kind", ["quota", "html_200"])
+@pytest.mark.parametrize(
+    ("bench", "kind"),
+    [*((provider, "quota") for provider in CLIENTS), ("sudashui", "html_200"), ("senseaudio", "html_200")],
+    indirect=["bench"],
+)
 async def test_a_refusal_frees_the_key(bench: Bench, kind: str) -> None:
     """Nothing was made; when money is back or the address is mended, the same key works."""
     bench.fails(kind)
@@ -146,6 +150,15 @@ async def test_a_refusal_frees_the_key(bench: Bench, kind: str) -> None:
     bench.open_gate()
     await bench.run()
     assert bench.sim.billed == 1
+
+
+@pytest.mark.parametrize("bench", ["ark"], indirect=True)
+async def test_a_web_page_that_proves_nothing_holds_the_key(bench: Bench) -> None:
+    """The API has no page of its own: a proxy's may stand where the answer was."""
+    bench.fails("html_200")
+    with pytest.raises(UnknownOutcomeError):
+        await bench.run()
+    assert (bench.sim.billed, bench.sim.calls["create"], await bench.state()) == (0, 1, "unknown")
 
 
 async def test_rate_limits_without_end_leave_the_key_free(bench: Bench) -> None:
