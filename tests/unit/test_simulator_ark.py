@@ -289,6 +289,18 @@ def test_the_list_is_given_once_a_second(sim: Simulator, calls: Calls) -> None:
     assert sim.by_id[task_id].polls == 0
 
 
+def test_questions_are_answered_so_many_times_a_second(sim: Simulator, calls: Calls) -> None:
+    """Each key has windows of its own for questions and for deletions; what is refused moves no task on."""
+    sim.configure(queries_per_s=2, polls_to_finish=9)
+    task_id = calls.ark_id()
+    assert [calls.ark_status(task_id).status_code for _ in range(2)] == [200, 200]
+    assert told(calls.ark_status(task_id)) == (429, "APIAccountRpmRateLimitExceeded", "TooManyRequests")
+    assert sim.by_id[task_id].polls == 2
+    assert [calls.ark_delete("cgt-1").status_code for _ in range(3)] == [404, 404, 429]
+    with Calls(sim, "sk-sim-other") as other:
+        assert other.ark_status("cgt-1").status_code == 404
+
+
 def test_delete_cancels_what_waits_and_forgets_what_is_over(sim: Simulator, calls: Calls) -> None:
     """The answer is the same; what runs stays, what was made is lost with its link, what was cancelled still shows."""
     sim.configure(clock="manual")

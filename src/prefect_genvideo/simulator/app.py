@@ -308,7 +308,7 @@ class _Control:
 
     def _row(self, task: Task) -> str:
         link = ""
-        if task.done and not task.failed:
+        if task.has_film:
             clip, cover = self._files.result_paths(task)
             link = f"<a href='{html.escape(clip)}'><img height=48 loading=lazy src='{html.escape(cover)}'></a>"
         cells = (task.task_id, task.provider, task.wanted.prompt[:80], f"{task.state} {task.reason}")

@@ -182,6 +182,8 @@ class Ark(Side):
 
     async def status(self, call: Call) -> Response:
         """Answer with the flat task object."""
+        if self.state.asks_too_often("status", call.account):
+            return respond(_RATE("status"))
         task = self.state.find(str(call.request.path_params["task_id"]), call.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("status"))
@@ -239,7 +241,7 @@ class Ark(Side):
 
     async def list(self, call: Call) -> Response:
         """The key's tasks of the last days, newest first, once a second."""
-        if self.state.lists_too_often(call.account):
+        if self.state.asks_too_often("list", call.account):
             return respond(_RATE("list"))
         query = call.request.query_params
         page, size = _page(query.get("page_num", "1")), _page(query.get("page_size", "20"))
@@ -253,6 +255,8 @@ class Ark(Side):
 
     async def delete(self, call: Call) -> Response:
         """Cancel what waits, forget what is over; what runs cannot be stopped."""
+        if self.state.asks_too_often("delete", call.account):
+            return respond(_RATE("delete"))
         task = self.state.find(str(call.request.path_params["task_id"]), call.account)
         if task is None:
             return respond(FAULT_ANSWERS["not_found"]("delete"))

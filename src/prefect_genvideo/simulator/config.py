@@ -42,6 +42,8 @@ class SimulatorConfig:
             lets others wait; None = no limit.
         record_lifetime_s: Seconds for which Ark knows a task, seven times as long as a cancelled one.
         list_every_s: Seconds between two questions for the list of Ark's tasks that a key may ask.
+        queries_per_s: Questions for a task that Ark answers a key in a second, and as many deletions; the real one 20;
+            0 = no limit.
         models: Names that are offered beside the documented ones, at Sudashui without their limits, e.g. `sdas-2-pro`.
         faults: Faults that are on from the start.
     """
@@ -63,6 +65,7 @@ class SimulatorConfig:
     max_concurrency: _Positive | None = None
     record_lifetime_s: _Amount = 7 * 86_400.0
     list_every_s: _Amount = 1.0
+    queries_per_s: Annotated[int, Field(ge=0, strict=True)] = 0
     models: tuple[str, ...] = ()
     faults: tuple[Fault, ...] = ()
 

@@ -10,7 +10,6 @@ import json
 import secrets
 import threading
 import time
-from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
@@ -20,6 +19,7 @@ import pydantic.dataclasses
 from pydantic import ConfigDict
 
 from prefect_genvideo.simulator.config import changed
+from prefect_genvideo.simulator.rates import Rates
 
 if TYPE_CHECKING:
     from prefect_genvideo.simulator.tasks import Task
@@ -121,7 +121,7 @@ class Purse:
             self.used: dict[str, int] = {}
             self.logs: dict[str, list[tuple[float, dict[str, Any]]]] = {}  # with the moment from which each row shows
             self.bills: dict[str, Bill] = {}
-            self._calls: dict[str, deque[float]] = {}
+            self._calls = Rates()
 
     def choose(self, changes: Mapping[str, Any], account: str | None = None) -> MoneyManner:
         """Change how money is handled while running; what has happened stays.
@@ -308,14 +308,7 @@ class Purse:
             host: Who asks.
         """
         with self._lock:
-            now, manner = time.time(), self.manner
-            taken = self._calls.setdefault(host, deque())
-            while taken and taken[0] <= now - manner.bucket_s:
-                taken.popleft()
-            if manner.bucket and len(taken) >= manner.bucket:
-                return taken[0] + manner.bucket_s - now
-            taken.append(now)
-            return None
+            return self._calls.wait(host, self.manner.bucket, self.manner.bucket_s, time.time())
 
     def snapshot(self) -> dict[str, Any]:
         """Everything worth asserting, as JSON types; `bills` by task, with what was taken first and moved later."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import math
 import random
 import shutil
 import tempfile
@@ -22,6 +21,7 @@ from prefect_genvideo.simulator.dialects import Spoken
 from prefect_genvideo.simulator.faults import FaultSet
 from prefect_genvideo.simulator.links import LinkKind, Links
 from prefect_genvideo.simulator.purse import Purse
+from prefect_genvideo.simulator.rates import Rates
 from prefect_genvideo.simulator.tasks import TASK_IDS, Task, Wanted
 
 _COPY_CHUNK = 1024 * 1024
@@ -81,7 +81,7 @@ class SimulatorState:
             self.calls: Counter[str] = Counter()
             self.by_account: Counter[str] = Counter()
             self.tokens: Counter[str] = Counter()
-            self._listed: dict[str, float] = {}
+            self._asked = Rates()
             self._open: dict[str, set[str]] = {}
             self.downloads = 0
             self.bytes_sent = 0
@@ -179,14 +179,17 @@ class SimulatorState:
                 self._move(task)
             return [task for task in reversed(found) if self._is_known(task)]
 
-    def lists_too_often(self, account: str) -> bool:
-        """Whether a key asks for its list again too soon; else this counts as a question."""
+    def asks_too_often(self, op: str, account: str) -> bool:
+        """Whether Ark refuses a key's call; else it counts.
+
+        Args:
+            op: `list`, `status` or `delete`, each with a window of its own.
+            account: The key that asks.
+        """
+        config = self.config
+        most, seconds = (1, config.list_every_s) if op == "list" else (config.queries_per_s, 1.0)
         with self._lock:
-            now = self._monotonic()
-            soon = now < self._listed.get(account, -math.inf) + self.config.list_every_s
-            if not soon:
-                self._listed[account] = now
-            return soon
+            return self._asked.wait(f"{op} {account}", most, seconds, self._monotonic()) is not None
 
     def _is_known(self, task: Task) -> bool:
         if task.provider != "ark":
