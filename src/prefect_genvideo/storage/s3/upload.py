@@ -382,7 +382,7 @@ class S3Upload(Upload):
             answer = await self._store.send_body("upload_part", self._key, buffer, md5=md5, **place)
         finally:
             await asyncio.wait([hashed])
-        self._comparing = self._comparing and plain_md5(answer) == hashed.result()
+        self._comparing = plain_md5(answer) == hashed.result() and self._comparing
         # Where the store gives no ETag, it is what S3 defines it to be: the part's MD5.
         etag = answer.get("ETag") or f'"{hashlib.md5(buffer, usedforsecurity=False).hexdigest()}"'
         return {"PartNumber": number, "ETag": etag}
