@@ -193,7 +193,7 @@ def ark_cells() -> list[Cell]:
     """What is asked of Ark, which has no log and lists its tasks: faults, kills, and lost answers after a kill."""
     plain = [cell for cell in _first_run() if cell.column == "no kill" or cell.row == "none"]
     lost = [cell for cell in _rerun() if cell.row in ("lost after", "timeout", "502 after") and cell.unknown]
-    chosen = [*plain, *lost, *_repeated()]
+    chosen = [*plain, *lost, *_repeated(), *_ended_badly()]
     # Its 500 proves nothing, and so is no refusal.
     known = [cell for cell in chosen if cell.row != "500 E1"]
     return [replace(cell, table=f"Ark: {cell.table}", tree="none: Ark", provider="ark") for cell in known]

@@ -55,7 +55,7 @@ _ASKED: Mapping[str, dict[str, Any]] = {
 }
 #: A price by which a cost is the number of its tokens, where tokens are billed.
 _PER_TOKEN = PriceTable.model_validate(
-    {"currency": "CNY", "prices": [{"models": "doubao-*", "per": "1000_tokens", "amount": "1000"}]}
+    {"currency": "CNY", "failed": "free", "prices": [{"models": "doubao-*", "per": "1000_tokens", "amount": "1000"}]}
 )
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.errors import UnknownOutcomeError
+from prefect_genvideo.errors import GenerationFailedError, UnknownOutcomeError
+from prefect_genvideo.ledger.decisions import release
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Generation, VideoRequest
@@ -152,6 +153,35 @@ async def test_what_a_killed_run_sent_is_found(desk: Desk) -> None:
     await pipeline.ledger.move(claimed, "intent", holder=GONE)
     assert (await desk.reconcile()).counts == {"saved": 1}
     assert ((await desk.record()).task_id, desk.sim.billed) == (task_id, 1)
+
+
+async def test_a_task_that_was_given_up_costs_its_tokens(desk: Desk) -> None:
+    """It goes on at the provider, and is billed there like any other; reconciling asks what it told at its end."""
+    desk.sim.configure(clock="manual")
+    given_up = (await desk.create()).task_id
+    await release(desk.pipeline.ledger, "k", force=True)
+    await desk.create()
+    assert desk.sim.billed == 2
+    await desk.reconcile()
+    assert (await desk.record(f"task-ark-{given_up}")).money_is_open
+    desk.sim.finish(given_up or "")
+    await desk.reconcile()
+    record = await desk.record(f"task-ark-{given_up}")
+    assert record.money is not None
+    tokens = desk.sim.by_id[given_up or ""].wanted.tokens
+    assert (record.money.cost, record.money.final) == (Decimal(tokens) * Decimal("0.000037"), True)
+
+
+async def test_a_failure_costs_what_the_table_says(desk: Desk) -> None:
+    """Nothing, where it says so; the run that sees the end records it."""
+    desk.pipeline.client.price_table = read_price_tables(PRICES)["ark"].model_copy(update={"failed": "free"})
+    desk.sim.faults.add(Fault("moderation", "create", times=1))
+    await desk.create()
+    with pytest.raises(GenerationFailedError):
+        await desk.pipeline.wait(await desk.pipeline.ledger.existing("k"))
+    record = await desk.record()
+    assert record.money is not None
+    assert (record.state, record.money.cost, record.money.final) == ("failed", 0, True)
 
 
 async def test_the_cost_is_that_of_the_tokens_that_the_task_tells(desk: Desk) -> None:

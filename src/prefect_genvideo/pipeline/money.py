@@ -61,9 +61,26 @@ async def cost_after_end(
     try:
         if client.tells_money:
             return await _told_again(client, record, generation)
-        return {} if generation is None else _calculated(client, record, generation, seconds)
+        last = generation or await _last_word(client, record)
+        return {} if last is None else _calculated(client, record, last, seconds)
     except (ValueError, ArithmeticError):  # figures that no account has
         return {}
+
+
+def _calculates(client: VideoClient) -> bool:
+    """Whether the user's own prices say what a generation costs."""
+    return not client.tells_money and bool(client.price_table.prices or client.price_table.failed)
+
+
+async def _last_word(client: VideoClient, record: LedgerRecord) -> Generation | None:
+    """The task's end, asked for anew: prices may need what it tells. None where no prices are stated, or no end."""
+    if record.task_id is None or not _calculates(client):
+        return None
+    try:
+        told = await client.get(record.task_id)
+    except GenVideoError:
+        return None
+    return told if told.state in ("succeeded", "failed") else None
 
 
 def _calculated(
@@ -99,14 +116,17 @@ async def _told_again(client: VideoClient, record: LedgerRecord, seen: Generatio
     return await booked(client, record, money, basis="task", final=told.final or quiet, charge=taken)
 
 
-def never_told(record: LedgerRecord, log: AccountLog | NotTold) -> dict[str, Any]:
+def never_told(client: VideoClient, record: LedgerRecord, log: AccountLog | NotTold) -> dict[str, Any]:
     """What ends the search for a cost that neither the task's answers nor the account's log tell: it stays unknown.
 
     Args:
-        record: Of a task that has ended.
+        client: The account's; where its costs are calculated, a task that still runs has none yet.
+        record: Of a task that has ended, or was given up.
         log: The account's log; only where there is none for good, the search ends before its week is over.
     """
     if isinstance(log, AccountLog) or log.for_now or record.money is None or record.money.quota is not None:
+        return {}
+    if _calculates(client):
         return {}
     return {"money": record.money.model_copy(update={"final": True})}
 

@@ -168,7 +168,7 @@ async def _owing(pipeline: Pipeline, entry: Entry, log: AccountLog | NotTold) ->
     """
     record = entry.record
     told = await cost_by_log(pipeline.client, record, log) if isinstance(log, AccountLog) else {}
-    told = told or await cost_after_end(pipeline.client, record) or never_told(record, log)
+    told = told or await cost_after_end(pipeline.client, record) or never_told(pipeline.client, record, log)
     try:
         # By one of several reconcilers alone: who writes the final cost corrects what it counts to caps.
         now = (await pipeline.ledger.move(entry, record.state, exact=True, **told)).record if told else record
