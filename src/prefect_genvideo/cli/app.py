@@ -18,6 +18,9 @@ from prefect_genvideo.cli.project import deploy, init
 from prefect_genvideo.cli.targets import credentials_from
 from prefect_genvideo.errors import GenVideoError, shorten
 
+# Columns; a longer name pushes its own line alone.
+_WIDEST_NAME = 60
+
 app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
@@ -43,11 +46,12 @@ async def models(*, provider: str, credentials: str | None = None) -> None:
         except GenVideoError as error:
             complain(f"{client.base_url} did not give its models: {error.reason or 'see below'}")
             raise
+        width = min(max((len(model.name) for model in catalog), default=0), _WIDEST_NAME)
         for model in catalog:
             basis = f"({model.basis})" if model.basis else "(not known here; the provider judges)"
             facts = " · ".join(filter(None, (model.price, str(model.limits))))
             give(
-                f"{shorten(model.name, 200):<28} {shorten(facts, 300)} {basis}",
+                f"{shorten(model.name, 200):<{width}}  {shorten(facts, 300)} {basis}",
                 {"model": model.name, "price": model.price, "limits": str(model.limits), "basis": model.basis},
             )
 
