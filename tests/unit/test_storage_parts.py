@@ -13,6 +13,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage import ObjectInfo, S3Store
+from prefect_genvideo.storage.s3 import upload as upload_module
 from prefect_genvideo.storage.s3.orphans import NOTES
 from prefect_genvideo.storage.s3.upload import S3Upload
 from tests.fixtures.expected import failing
@@ -87,9 +88,15 @@ class SlowCalls(CountingCalls):
         return await super().send_body(operation, key, body, **params)
 
 
-@pytest.mark.parametrize(("uploads", "least", "most"), [(1, 2, 2), (8, 9, 9), (20, 20, 21)])
-async def test_parts_on_their_way_are_bounded(uploads: int, least: int, most: int) -> None:
-    """Two of one upload where the store is slow; of many, one of each and a further one in the process."""
+@pytest.mark.parametrize(
+    ("slow_after", "uploads", "least", "most"),
+    [(60, 1, 2, 2), (0, 1, 3, 3), (60, 8, 9, 10), (0, 8, 10, 10), (60, 20, 20, 22)],
+)
+async def test_parts_on_their_way_are_bounded(
+    slow_after: float, uploads: int, least: int, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two of one upload, three to a slow store; of many, one of each and two further ones in the process."""
+    monkeypatch.setattr(upload_module, "SLOW_AFTER", slow_after)
     SlowCalls.most = 0
 
     async def one() -> None:

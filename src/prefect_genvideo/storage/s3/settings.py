@@ -18,8 +18,8 @@ Addressing = Literal["auto", "virtual", "path"]
 # Amazon S3 User Guide, "multipart upload limits": smallest part but the last, bytes.
 MIN_PART_SIZE = 5 * 1024 * 1024
 # Bytes. A request costs about the CPU of hashing a megabyte, and what fits a part needs one instead of six. Three parts
-# of an upload are in memory at a time.
-PART_SIZE = 8 * 1024 * 1024
+# of an upload are in memory at a time, four where the store is slow.
+PART_SIZE = 7 * 1024 * 1024
 _SOURCE = "settings of an S3 destination"
 _SCHEME = "s3://"
 _NO_ADDRESS = "begin with http:// or https:// and name a host"

@@ -6,7 +6,6 @@ import asyncio
 import hashlib
 import logging
 import re
-import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 from uuid import uuid4
@@ -17,6 +16,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectInfo, PreconditionFailedError, Upload, UploadLostError
 from prefect_genvideo.storage.s3.answers import plain_etag, plain_md5
 from prefect_genvideo.storage.s3.orphans import UploadNote
+from prefect_genvideo.storage.s3.places import SLOW_AFTER, Places, buffer_of, drop_buffers, give_back
 from prefect_genvideo.storage.threads import finish, in_thread
 
 if TYPE_CHECKING:
@@ -30,15 +30,7 @@ MIB = 1024 * 1024
 FIRST_BUFFER = MIB // 4
 """Bytes of the first buffer, before it gets the length of a part: a short video needs no megabytes of zeros."""
 PARTS_PER_SIZE = 1_000
-"""Without a known length the parts double after so many: 8 MiB parts reach 5 TiB before the 10,000th."""
-# Parts of one upload on their way, beside the one that is filling: 24 MiB in all at the usual size of a part.
-_MOST_IN_FLIGHT = 2
-# Parts of all uploads of a process on their way, not counting the first one of each.
-_MOST_FURTHER = 1
-_lock = threading.Lock()
-_free = [_MOST_FURTHER]
-# Buffers of arrived parts, for further ones of any upload: a new one is first filled with zeros. Dropped at its end.
-_spare: list[bytearray] = []
+"""Without a known length the parts double after so many: 7 MiB parts reach 5 TiB before the 10,000th."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 WRITE_ID = "write-id"
 """Metadata name of the mark that tells our own write from somebody else's."""
@@ -108,40 +100,6 @@ def _contradiction(uri: str, error: DestinationError) -> DestinationError:
     )
 
 
-def _buffer(length: int) -> bytearray:
-    """A buffer of so many bytes, whatever they are."""
-    with _lock:
-        fitting = next((place for place, buffer in enumerate(_spare) if len(buffer) == length), None)
-        return bytearray(length) if fitting is None else _spare.pop(fitting)
-
-
-class _Places:
-    """The places that one upload holds for parts beyond its first, which always has one.
-
-    One connection seldom fills a line, and a slow store is waited for in parallel. But every part is some megabytes of
-    memory, and a process saves many videos at once.
-    """
-
-    def __init__(self) -> None:
-        self._held = 0
-
-    def hold(self, further: int) -> bool:
-        """Hold places for so many parts beyond the first; False, and nothing changes, where there are not as many.
-
-        Args:
-            further: Parts on their way, less the first one. Fewer than are held frees the rest.
-        """
-        further = max(0, further)
-        if further >= _MOST_IN_FLIGHT:
-            return False
-        with _lock:
-            if further - self._held > _free[0]:
-                return False
-            _free[0] -= further - self._held
-            self._held = further
-        return True
-
-
 class S3Upload(Upload):
     """One object on its way. One part is filling, and as many as `places` allows are being sent.
 
@@ -171,7 +129,7 @@ class S3Upload(Upload):
         self._if_absent = if_absent
         self._note = UploadNote(store, key)
         self._first_part_size = part_size
-        self._places = _Places()
+        self._places = Places()
         self._begin()
 
     def _begin(self) -> None:
@@ -188,6 +146,7 @@ class S3Upload(Upload):
         # Each with its buffer, which is in use until the task ends.
         self._sending: dict[asyncio.Task[dict[str, Any]], bytearray] = {}
         self._hashed: asyncio.Task[str] | None = None  # of the last part, after all earlier ones
+        self._slow = False  # whether the store has ever let it wait for long
         # Nothing of a part is visible before the last request, so its MD5 may be compared when it has been sent.
         self._comparing = self._store.promises.md5_etags and not self._store.promises.signed
 
@@ -201,7 +160,7 @@ class S3Upload(Upload):
                 await self._make_room()
             if not self._filled:
                 length = self._part_size if self._started else min(FIRST_BUFFER, self._part_size)
-                self._buffer = _buffer(length)
+                self._buffer = buffer_of(length)
             step = min(len(self._buffer) - self._filled, len(rest))
             self._buffer[self._filled : self._filled + step] = rest[:step]
             self._filled += step
@@ -211,7 +170,7 @@ class S3Upload(Upload):
         if len(self._buffer) >= self._part_size or self._started:
             await self._send_part()
             return
-        first, self._buffer = self._buffer, _buffer(self._part_size)
+        first, self._buffer = self._buffer, buffer_of(self._part_size)
         self._buffer[: self._filled] = first
 
     async def restart(self) -> None:
@@ -286,8 +245,7 @@ class S3Upload(Upload):
         self._sending.clear()
         self._places.hold(0)
         self._buffer = bytearray()
-        with _lock:
-            _spare.clear()
+        drop_buffers()
         if self._upload_id is None:
             return
         try:
@@ -353,7 +311,7 @@ class S3Upload(Upload):
     async def _send_part(self) -> None:
         if self._upload_id is None:
             await finish(self._create())
-        while any(task.done() for task in self._sending) or not self._places.hold(len(self._sending)):
+        while any(task.done() for task in self._sending) or not self._places.hold(len(self._sending), slow=self._slow):
             await self._arrived()
         self._started += 1
         buffer, self._buffer, self._filled = self._buffer, bytearray(), 0
@@ -388,13 +346,13 @@ class S3Upload(Upload):
         return {"PartNumber": number, "ETag": etag}
 
     async def _arrived(self) -> None:
-        """Wait until a part has arrived, whichever is first, and note all that have."""
+        """Wait a while until a part has arrived, whichever is first, and note all that have."""
         # Waiting on a task itself would pass a cancellation on to it, and close() has to see the part's end.
-        arrived, _ = await asyncio.wait(self._sending, return_when=asyncio.FIRST_COMPLETED)
+        arrived, _ = await asyncio.wait(self._sending, timeout=SLOW_AFTER, return_when=asyncio.FIRST_COMPLETED)
+        self._slow = self._slow or not arrived
         for task in arrived:
             buffer = self._sending.pop(task)
             self._places.hold(len(self._sending) - 1)
             self._parts.append(task.result())
             if len(buffer) == self._part_size:
-                with _lock:
-                    _spare.append(buffer)
+                give_back(buffer)
