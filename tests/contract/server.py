@@ -197,13 +197,6 @@ class HostMap(httpx.AsyncBaseTransport):
         await self._inner.aclose()
 
 
-def free_port() -> int:
-    """A port on which nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
-
-
 def mp4(length: int = 4096) -> bytes:
     """A file of exactly `length` bytes whose top-level boxes are whole: ftyp, moov, mdat."""
     ftyp = bytes.fromhex("00000020667479706d703432") + b"\0" * 20

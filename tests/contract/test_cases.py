@@ -13,9 +13,10 @@ from prefect_genvideo import errors
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.providers import VideoClient
+from tests.conftest import free_port
 from tests.contract import cases
 from tests.contract.cases import CLIENTS, KEEPS_THE_RULES, KEY, Case, case_id, verdict_of
-from tests.contract.server import HostMap, ScriptedServer, free_port
+from tests.contract.server import HostMap, ScriptedServer
 
 JPEG = b"\xff\xd8\xff\xe0" + b"\0" * 60
 

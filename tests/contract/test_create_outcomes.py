@@ -11,8 +11,9 @@ import pytest
 from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from tests.conftest import free_port
 from tests.contract.cases import KEY
-from tests.contract.server import Answer, Received, ScriptedServer, free_port
+from tests.contract.server import Answer, Received, ScriptedServer
 
 SUDASHUI = VideoRequest(model="sd-2-720p", prompt="x")
 SENSEAUDIO = VideoRequest(model="Seedance-2.0", prompt="x")

@@ -11,8 +11,9 @@ import pytest
 from prefect_genvideo import errors
 from prefect_genvideo.models import NO_REASON
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
+from tests.conftest import free_port
 from tests.contract.cases import CLIENTS, KEY
-from tests.contract.server import Answer, ScriptedServer, free_port
+from tests.contract.server import Answer, ScriptedServer
 
 TASK = "task_DrwbCgmERlqqvftqyf2o59FaWynwJPDN"
 URL = "https://files.sudashuiapi.com/proxy/out.mp4"

@@ -15,8 +15,9 @@ from prefect_genvideo import errors
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
 from prefect_genvideo.providers.sudashui.upload import opened
+from tests.conftest import free_port
 from tests.contract.cases import KEY
-from tests.contract.server import Answer, Received, ScriptedServer, free_port, mp4
+from tests.contract.server import Answer, Received, ScriptedServer, mp4
 from tests.fixtures.expected import refusing
 
 LINK = "https://files.sudashuiapi.com/proxy/1/1-a.jpg?sig=1"

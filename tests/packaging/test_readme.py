@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Generator, Iterable
@@ -26,6 +25,7 @@ from packaging.requirements import Requirement
 
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.simulator.faults import Fault
+from tests.conftest import free_port
 from tests.fixtures.prefect import PrefectServer, end
 from tests.fixtures.s3 import S3Server
 from tests.packaging.markdown import Fence, fences, first_hour
@@ -41,13 +41,6 @@ PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(enco
 
 
 # Running it
-
-
-def free_port() -> int:
-    """A port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @dataclass

@@ -24,8 +24,8 @@ from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.simulator import Fault, Simulator
+from tests.conftest import free_port
 from tests.contract.cases import CLIENTS
-from tests.contract.server import free_port
 from tests.fixtures.accounts import REQUESTS, client_of
 from tests.fixtures.expected import failing
 from tests.fixtures.money import TEMPLATE, VirtualTime
