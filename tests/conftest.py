@@ -6,15 +6,15 @@ The environment is replaced while this file is imported, because Prefect and bot
 from __future__ import annotations
 
 import os
-import random
 import shutil
-import socket
 import tempfile
 from pathlib import Path
 
 import certifi
 import pytest
 from hypothesis import settings
+
+from benchmarks.servers import free_port
 
 pytest_plugins = [
     "tests.fixtures.collecting",  # before what takes long to import
@@ -33,18 +33,6 @@ FOREIGN_PREFIXES = ("PREFECT_", "AWS_", "GENVIDEO_", "SUDASHUI_", "SENSEAUDIO_")
 """Variables of the user that would change what a test sees."""
 
 PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY")
-
-
-def free_port() -> int:
-    """A free port below the range from which the kernel serves `bind(0)`: nothing takes it before its server does."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as probe:
-            try:
-                probe.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 def isolate() -> None:

@@ -9,11 +9,11 @@ from urllib.parse import unquote
 
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo import errors
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.models import Generation, VideoRequest
 from prefect_genvideo.providers import VideoClient
-from tests.conftest import free_port
 from tests.contract import cases
 from tests.contract.cases import CLIENTS, KEEPS_THE_RULES, KEY, Case, case_id, verdict_of
 from tests.contract.server import HostMap, ScriptedServer

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient, VideoClient
-from tests.conftest import free_port
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, Received, ScriptedServer
 

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo import errors
 from prefect_genvideo.providers import SenseAudioClient, SudashuiClient
 from prefect_genvideo.providers.sudashui.rules import UPLOAD_LIMITS
 from prefect_genvideo.providers.sudashui.upload import opened
-from tests.conftest import free_port
 from tests.contract.cases import KEY
 from tests.contract.server import Answer, Received, ScriptedServer, mp4
 from tests.fixtures.expected import refusing

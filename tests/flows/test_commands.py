@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo.cli import console
 from prefect_genvideo.cli.app import app, main
 from prefect_genvideo.cli.console import AGAIN, DECIDE, FAILED, USAGE
@@ -19,7 +20,6 @@ from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.runtime import announce
 from prefect_genvideo.simulator import Fault, Simulator
 from prefect_genvideo.storage import LocalStore
-from tests.conftest import free_port
 from tests.fixtures.money import draft
 from tests.fixtures.prefect import PrefectServer
 

@@ -31,13 +31,13 @@ from benchmarks.listen import (
     send,
     signed,
 )
+from benchmarks.servers import free_port
 from prefect_genvideo.cli.listen import listen
 from prefect_genvideo.listen.config import variable
 from prefect_genvideo.listen.metrics import Metrics
 from prefect_genvideo.listen.queue import DeliveryQueue
 from prefect_genvideo.listen.sender import Sender
 from prefect_genvideo.listen.shapes import Event
-from tests.conftest import free_port
 from tests.fixtures.lossy_proxy import Fault, LossyProxy
 from tests.fixtures.prefect import PrefectServer
 from tests.fixtures.runs import until

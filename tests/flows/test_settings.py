@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pytest
 from prefect import flow
 
+from benchmarks.servers import free_port
 from prefect_genvideo.blocks import S3Destination, SudashuiCredentials
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import (
@@ -30,7 +31,6 @@ from prefect_genvideo.providers import SudashuiClient
 from prefect_genvideo.runtime import asset_teller
 from prefect_genvideo.settings import GenVideoSettings
 from prefect_genvideo.simulator.faults import Fault
-from tests.conftest import free_port
 from tests.fixtures.file_server import running_file_server
 from tests.fixtures.mp4 import mp4
 from tests.fixtures.runs import materialized

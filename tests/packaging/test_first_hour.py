@@ -22,7 +22,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.conftest import free_port
+from benchmarks.servers import free_port
 from tests.fixtures.prefect import kill_marked, template_file
 from tests.packaging.markdown import first_hour
 from tests.packaging.sources import ROOT, built

@@ -23,9 +23,9 @@ import httpx
 import pytest
 from packaging.requirements import Requirement
 
+from benchmarks.servers import free_port
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.simulator.faults import Fault
-from tests.conftest import free_port
 from tests.fixtures.prefect import PrefectServer, end
 from tests.fixtures.s3 import S3Server
 from tests.packaging.markdown import Fence, fences, first_hour

@@ -10,6 +10,7 @@ from typing import Any
 import anyio
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo.errors import (
     DestinationError,
     RateLimitedError,
@@ -24,7 +25,6 @@ from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import reconcile
 from prefect_genvideo.simulator import Fault, Simulator
-from tests.conftest import free_port
 from tests.contract.cases import CLIENTS
 from tests.fixtures.accounts import REQUESTS, client_of
 from tests.fixtures.expected import failing

@@ -13,7 +13,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.listing import every_record
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import S3Store
-from prefect_genvideo.storage.s3.trials import NOTES
+from prefect_genvideo.storage.s3.trials import MOST_NOTES, NOTES
 from tests.contract.stores.conftest import Pipelines, Serve, destination
 from tests.contract.stores.personas import BUCKET, KEY_ID, PERSONAS
 from tests.contract.stores.server import PersonaServer, Stored
@@ -123,6 +123,18 @@ async def test_credentials_note_side_by_side(serve: Serve) -> None:
     assert other in notes(server)
     assert outdated not in notes(server)
     assert len(notes(server)) == 2
+
+
+async def test_notes_do_not_pile_up(serve: Serve) -> None:
+    """A role lends each process credentials of its own, and each of them notes."""
+    server = serve("aws")
+    now = int(time.time())
+    old = [f"{FOLDER}{number:016x}-{now - 1000 + number}-0q1110.json" for number in range(40)]
+    server.objects |= {key: Stored(b"{}", "1", {}) for key in old}
+    await asked(server)
+    left = set(notes(server))
+    assert len(left) == MOST_NOTES
+    assert left & set(old) == set(old[1 - MOST_NOTES :])  # the newest, and the new one
 
 
 @pytest.mark.parametrize("conditions", ["ignored", "refused"])

@@ -53,7 +53,8 @@ class S3Store(BucketCalls, ObjectStore):
         addressing: Where the bucket's name goes: `virtual` (host name), `path`, or `auto`: as the store wants it.
         object_tags: Whether `tagged` gives objects their tags, which needs s3:PutObjectTagging.
         lender: Credentials block of prefect-aws whose boto3 session is used instead of keys.
-        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them at most.
+        part_size: Bytes of one part of a multipart upload, at least 5 MiB. An upload holds three of them at most,
+                and a fourth where the store is slow.
 
     Raises:
         InvalidRequestError: A setting cannot be right.

@@ -42,6 +42,9 @@ NOTES = f"{LEDGER}/_checked/"
 VALID_FOR = 7 * DAY
 """Seconds after which everything is tried again."""
 
+MOST_NOTES = 16
+"""Notes that are kept, the newest: a role lends every process credentials of its own, and each of them notes."""
+
 _NOTE = re.compile(rf"{NOTES}([0-9a-f]{{16}})-([0-9]{{1,12}})-([0-9])([a-z])([01])([01])([01])([01])\.json")
 # How a note's name says in which spelling an ETag is understood, if in any.
 _SPELLINGS: dict[str, Literal["quoted", "bare"] | None] = {"q": "quoted", "b": "bare", "n": None}
@@ -118,17 +121,18 @@ async def _confirmed(store: S3Store, notes: Collection[str], identity: str) -> P
 
 
 async def _note(store: S3Store, found: Promises, identity: str, older: Collection[str]) -> None:
-    """Note what was found, in place of what these credentials have noted before."""
+    """Note what was found, in place of what these credentials have noted before, and of the oldest of others."""
     key = note_of(identity, int(time.time()), found)
     try:
         await store.send_body("put_object", key, _content(found), ContentType="application/json")
     except DestinationError as error:
         logger.info("%s: what the store keeps was not noted: %s", store.uri(""), error)
         return
-    for old in older:
-        if old != key and old.startswith(f"{NOTES}{identity}-"):
-            with suppress(DestinationError):  # a note too many only makes the listing longer
-                await store.delete(old)
+    notes = sorted((int(named[2]), named[1], old) for old in older if (named := _NOTE.fullmatch(old)) and old != key)
+    mine, others = ([old for _, owner, old in notes if (owner == identity) is own] for own in (True, False))
+    for old in [*mine, *others[: 1 - MOST_NOTES]]:
+        with suppress(DestinationError):  # a note too many only makes the listing longer
+            await store.delete(old)
 
 
 async def _identity(store: S3Store) -> str:
