@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from io import BytesIO
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
+from uuid import uuid4
 
 from prefect_genvideo.storage.s3.addressing import Route, find_route, known_route, name_no_bucket
 from prefect_genvideo.storage.s3.settings import S3Settings
@@ -90,6 +91,22 @@ class _HeldBody(BytesIO):
 
 
 @dataclass(frozen=True)
+class Access:
+    """How a store is reached, without a secret.
+
+    Attributes:
+        endpoint: Its address.
+        credentials: A hash that tells the credentials from others, 16 hex digits; where they are not known, a new
+            one each time.
+        is_lent: Whether they are a role's, which lends them for a while to one process.
+    """
+
+    endpoint: str
+    credentials: str
+    is_lent: bool
+
+
+@dataclass(frozen=True)
 class Connection:
     """A client and the way a bucket is addressed through it.
 
@@ -105,16 +122,16 @@ class Connection:
     session: Any = None
     listed: Any = None
 
-    def reached_by(self) -> dict[str, str] | None:
-        """Endpoint, and a hash that tells the credentials from others; None where there are none or they are hidden."""
+    def access(self) -> Access:
+        """How this connection reaches its store, without a secret."""
         credentials = self.session.get_credentials() if self.session is not None else None
-        if credentials is None:
-            return None
-        key_id = str(credentials.get_frozen_credentials().access_key)
-        return {
-            "endpoint": self.client.meta.endpoint_url,
-            "credentials": hashlib.sha256(key_id.encode()).hexdigest()[:16],
-        }
+        frozen = credentials.get_frozen_credentials() if credentials is not None else None
+        key_id = str(frozen.access_key) if frozen is not None else uuid4().hex
+        return Access(
+            str(self.client.meta.endpoint_url),
+            hashlib.sha256(key_id.encode()).hexdigest()[:16],
+            is_lent=frozen is None or bool(frozen.token),
+        )
 
     def presign(self, bucket: str, key: str, seconds: int) -> str:
         """A signed link that reads an object.

@@ -125,6 +125,25 @@ class Probe:
             await finish(self._clean())
         return Promises(create, replace, complete, md5_etags, signed, unsigned, faults=tuple(self._faults))
 
+    async def permitted(self, there: str) -> bool:
+        """Whether these credentials may read, and upload in parts, as those did that have tried the store.
+
+        Args:
+            there: Key of an object; it is not changed.
+
+        Raises:
+            DestinationError: The store failed, and may answer otherwise in a moment.
+        """
+        try:
+            if await self._store.get(there) is None:
+                return False
+            key = self._new_key()  # no object comes to be there
+            await finish(self._abort(key, await self._begin(key)))
+        except DestinationError as error:
+            _raise_if_passing(error)
+            return False
+        return True
+
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""
         key = self._new_key()
@@ -211,7 +230,7 @@ class Probe:
 
     async def _completing(self, taken: str, create: str | None) -> bool:
         """Whether an upload in parts can be guarded too; that it can be made and dropped is shown on the way."""
-        upload = (await self._store.call("create_multipart_upload", taken))["UploadId"]
+        upload = await self._begin(taken)
         try:
             part = await self._store.send_body("upload_part", taken, b"4", UploadId=upload, PartNumber=1)
             parts = {"Parts": [{"PartNumber": 1, "ETag": part.get("ETag") or _quoted_md5(b"4")}]}
@@ -229,6 +248,10 @@ class Probe:
         if create is not None and not guarded:
             self._faults.append(UNGUARDED)
         return guarded
+
+    async def _begin(self, key: str) -> str:
+        """Id of an upload in parts."""
+        return (await self._store.call("create_multipart_upload", key))["UploadId"]
 
     async def _abort(self, key: str, upload: str) -> None:
         try:
