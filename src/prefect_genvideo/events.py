@@ -159,11 +159,18 @@ def _problem(field: str, value: Any, limit: str) -> Problem:
     return Problem(field, shown(value), limit, _SOURCE)
 
 
+# The server reads a run's parameters for templates and variables once more after the trigger has filled them in: what a
+# stranger wrote so would be carried out there. A mark that is in no such word cannot make one of what is around it.
 WHOLE_PAYLOAD: dict[str, Any] = {
     "__prefect_kind": "json",
-    "value": {"__prefect_kind": "jinja", "template": "{{ event.payload | tojson }}"},
+    "value": {
+        "__prefect_kind": "jinja",
+        "template": "{{ event.payload | tojson | replace('__prefect_kind', 'prefect-kind') }}",
+    },
 }
-"""An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is."""
+"""An event's whole payload as a dict. A plain Jinja string would arrive as text; this arrives as what it is.
+
+Prefect's own word for templates and variables is taken out of it, for it would be obeyed."""
 EVENT_ID: dict[str, Any] = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
 
 

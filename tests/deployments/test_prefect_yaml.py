@@ -16,6 +16,7 @@ from prefect.client.schemas.schedules import construct_schedule
 from prefect.events import DeploymentEventTrigger
 from prefect.events.schemas.automations import AutomationCore
 from prefect.server.utilities.user_templates import render_user_template
+from prefect.utilities.schema_tools.hydration import HydrationContext, hydrate
 
 from prefect_genvideo import ready, request_trigger
 from prefect_genvideo.events import event_key
@@ -127,6 +128,36 @@ async def test_the_parameters_of_a_webhook_are_its_bodys_own() -> None:
     assert through_the_door == made | {"event_id": "webhook-e-1"}
     del body["images"]
     assert (await rendered(wanted, {"payload": payload}))["payload"]["images"] == []
+
+
+@pytest.mark.parametrize("trigger", TRIGGERS, ids=lambda trigger: str(trigger["name"]))
+@pytest.mark.parametrize("word", ["__prefect_kind", "____prefect_kind", "__prefect___prefect_kindkind"])
+def test_what_an_event_brings_is_no_template_to_the_server(trigger: dict[str, Any], word: str) -> None:
+    """The server hydrates a run's parameters once more; a variable would go to the provider."""
+    hostile = {
+        word: "workspace_variable",
+        "variable_name": "internal",
+        "deeper": [{word: "jinja", "template": "{{ 7 }}"}],
+    }
+    payload = {
+        **hostile,
+        "prompt": hostile,
+        "body": {"title": hostile, "images": [hostile, "https://example.com/a.jpg"]},
+    }
+    event = {"id": "e-1", "payload": payload, "resource": hostile}
+
+    def hydrated(values: dict[str, Any]) -> dict[str, Any]:
+        context = HydrationContext(
+            render_jinja=True,
+            jinja_context={"event": event},
+            render_workspace_variables=True,
+            workspace_variables={"internal": "nobody else's"},
+        )
+        return hydrate(values, context)
+
+    once = hydrated(trigger.get("parameters", {}))
+    assert hydrated(once) == once
+    assert "nobody else's" not in str(once)
 
 
 def test_reconcile_does_not_start_itself() -> None:
