@@ -116,7 +116,9 @@ def test_what_was_asked_is_echoed(sim: Simulator, calls: Calls) -> None:
     assert httpx.get(film["content"]["last_frame_url"]).content.startswith(b"\xff\xd8\xff")
     old = calls.ark_status(calls.ark_id(model=SEEDANCE_10, service_tier="flex")).json()
     assert (set(old), old["service_tier"]) == (RUNNING - {"generate_audio", "draft", "priority"}, "flex")
-    final = calls.ark_create(model=SEEDANCE_25, content=[{"type": "draft_task", "draft_task": {"id": film["id"]}}])
+    left_out = dict.fromkeys(("ratio", "duration"))
+    draft = {"type": "draft_task", "draft_task": {"id": film["id"]}}
+    final = calls.ark_create(model=SEEDANCE_25, content=[draft], resolution="1080p", **left_out)
     record = calls.ark_done(final.json()["id"])
     assert (record["draft_task_id"], record["output_format"]) == (film["id"], "mp4")
 
@@ -128,6 +130,7 @@ def test_an_adaptive_ratio_follows_the_picture(sim: Simulator, calls: Calls) -> 
     assert calls.ark_done(calls.ark_id(ratio=None))["ratio"] == "16:9"
 
 
+DRAFT = {"type": "draft_task", "draft_task": {"id": "cgt-1"}}
 BROKEN: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
     ("content[1].type", [{"type": "smell"}], {}),
     ("content[1].draft_task.id", [{"type": "draft_task", "draft_task": "cgt-1"}], {}),
@@ -156,6 +159,8 @@ BROKEN: list[tuple[str, list[dict[str, Any]], dict[str, Any]]] = [
     ("seed", [], {"seed": 2**31}),
     ("draft", [], {"draft": "yes"}),
     ("output_format", [], {"model": SEEDANCE_25, "output_format": "avi"}),
+    ("resolution", [], {"model": SEEDANCE_25, "draft": True, "resolution": "720p"}),
+    ("content", [DRAFT], {"model": SEEDANCE_25}),
     ("safety_identifier", [], {"safety_identifier": "x" * 65}),
     ("callback_url", [], {"callback_url": "javascript:1"}),
     ("tools", [], {"tools": [{"type": "code"}]}),
@@ -203,11 +208,21 @@ def test_other_refusals(sim: Simulator, calls: Calls) -> None:
     """Models, tiers, keys, money, ids, addresses and sizes have words of their own."""
     assert told(calls.ark_create(model="seedance-9")) == (404, "InvalidEndpointOrModel.NotFound", "NotFound")
     assert told(calls.ark_create(content=None)) == (400, "MissingParameter", "BadRequest")
-    for changes in ({"service_tier": "flex"}, {"model": SEEDANCE_10, "priority": 1}):
+    unsupported: tuple[dict[str, Any], ...] = (
+        {"service_tier": "flex"},
+        {"draft": True},
+        {"output_format": "mov"},
+        {"model": SEEDANCE_10, "priority": 1},
+        {"model": SEEDANCE_10, "generate_audio": True},
+        {"model": SEEDANCE_15, "tools": [{"type": "web_search"}]},
+    )
+    for changes in unsupported:
         assert told(calls.ark_create(**changes)) == (400, "InvalidParameter.UnsupportedParameter", "BadRequest")
-    for content in ([reference("video")], [reference("image")]):
+    for content in ([reference("video")], [reference("image")], [image("first_frame")]):
         edit = calls.ark_create(*content, omni_reference_task_type="edit", model=SEEDANCE_25)
         assert told(edit) == (400, "InvalidParameter.TaskTypeConstraint", "BadRequest")
+    frames = calls.ark_create(image("first_frame"), omni_reference_task_type="reference", model=SEEDANCE_25)
+    assert told(frames) == (400, "InvalidParameter.TaskTypeConstraint", "BadRequest")
     assert told(calls.http.post(calls.ark_tasks, content=b"{")) == (400, "InvalidParameter", "BadRequest")
     assert calls.http.post(calls.ark_tasks, content=b" " * (64 * 1024 * 1024 + 1)).status_code == 413
     assert told(calls.ark_status("cgt-1")) == (404, "ResourceNotFound", "NotFound")

@@ -222,6 +222,14 @@ def test_kinds_of_pictures(model: str, kind: str, fine: bool) -> None:
     assert bool(broken(media, model=model, first_frame=LINK)) is not fine
 
 
+@pytest.mark.parametrize(("size", "fine"), [(30 * MB - 1, True), (30 * MB, False)])
+@pytest.mark.parametrize("field", ["images[0]", "first_frame"])
+def test_sizes_of_pictures(size: int, fine: bool, field: str) -> None:
+    """Less than 30 MB."""
+    given = {"first_frame": LINK} if field == "first_frame" else {"images": [LINK]}
+    assert broken({field: MediaInfo("image", "image/png", size, 640, 640)}, **given) == ([] if fine else [field])
+
+
 @pytest.mark.parametrize(
     ("width", "height", "fine"),
     [(300, 300, True), (299, 600, False), (6000, 2400, True), (6001, 3000, False), (3000, 1000, False)],
@@ -257,7 +265,7 @@ def test_the_whole_body_has_a_limit() -> None:
         ("return_last_frame", [True], [0], set(ALL)),
         ("callback_url", ["https://h.example/x"], ["h.example", "ftp://h/x", 1], set(ALL)),
         ("safety_identifier", ["a" * 64], ["a" * 65, "", "é", 5], set(ALL)),
-        ("seed", [-1, 0, 2**32 - 1], [-2, 2**32, 1.0, True, "7"], set(ALL)),
+        ("seed", [-1, 0, 2**31 - 1], [-2, 2**31, 1.0, True, "7"], set(ALL)),
         ("generate_audio", [True, False], ["false"], {V25, V20, FAST, V15}),
         ("priority", [0, 9], [-1, 10, True], {V25, V20, FAST}),
         ("tools", [[{"type": "web_search"}]], [[], [{"type": "x"}], "web_search"], {V25, V20, FAST}),
@@ -295,10 +303,12 @@ def test_fields_of_the_request_are_no_options(name: str, model: str) -> None:
 
 
 def test_frames_leave_no_duration() -> None:
-    """The number of frames wins, and the price follows it."""
+    """The number of frames wins, and the price follows it; a duration beside it is allowed and does nothing."""
     assert "duration" not in body(model=V10, options={"frames": 57})
-    assert broken(model=V10, duration=5, options={"frames": 57}) == ["duration"]
-    assert ArkClient(KEY).billable(asked(model=V10, options={"frames": 121})).seconds == (Decimal("5"),)
+    both = asked(model=V10, duration=12, options={"frames": 121})
+    assert ArkClient(KEY).validate(both) == []
+    assert [problem.field for problem in ArkClient(KEY).warnings(both)] == ["duration"]
+    assert ArkClient(KEY).billable(both).seconds == (Decimal("5"),)
 
 
 def test_drafts() -> None:
@@ -307,6 +317,9 @@ def test_drafts() -> None:
     assert body(model=V25, options=draft)["resolution"] == "480p"
     assert broken(model=V25, options=draft, resolution="720p") == ["resolution"]
     assert broken(model=V20, options=draft) == ["options.draft"]
+    last = draft | {"return_last_frame": True}
+    assert broken(model=V15, options=last) == ["options.return_last_frame"]
+    assert broken(model=V15, options=last | {"return_last_frame": False}) == broken(model=V25, options=last) == []
     final: dict[str, Any] = {"model": V25, "prompt": "", "options": {"draft_task_id": "cgt-1"}}
     assert broken(**final) == []
     assert body(**final) == {
@@ -340,6 +353,19 @@ def test_editing_and_extending() -> None:
     short = {"videos[0]": replace(FILM, seconds=3.0)}
     assert broken(short, model=V25, options=edit, videos=[LINK]) == ["videos[0]"]
     assert broken(short, model=V25, options=extend, videos=[LINK]) == []
+    for task_type in (edit, extend):  # the prompt says what is done to the video
+        assert broken(model=V25, options=task_type, videos=[LINK], prompt="") == ["prompt"]
+    named = {"omni_reference_task_type": "reference"}
+    assert broken(model=V25, options=named, first_frame=LINK) == ["options.omni_reference_task_type"]
+    assert broken(model=ENDPOINT, options=named, first_frame=LINK) == ["options.omni_reference_task_type"]
+    auto = {"omni_reference_task_type": "auto"}
+    assert broken(model=V25, options=auto, first_frame=LINK) == broken(model=V25, options=named, images=[LINK]) == []
+
+
+def test_the_cheaper_tier_has_no_priority() -> None:
+    """No documented model knows both; behind an endpoint's id there may be any."""
+    assert broken(model=ENDPOINT, options={"priority": 1, "service_tier": "flex"}) == ["options.priority"]
+    assert broken(model=ENDPOINT, options={"priority": 1, "service_tier": "default"}) == []
 
 
 # What is said where a request leaves it open
@@ -401,6 +427,13 @@ def test_stated_rules_go_before_the_built_in_ones() -> None:
         (V20, {"prompt": "a cat --dur 10 --wm false"}, ["prompt"]),
         (ENDPOINT, {"prompt": "a cat --rs 1080p"}, ["prompt"]),
         (V20, {"prompt": "a cat -- during 10 minutes --"}, []),
+        (V20, {"options": {"seed": 7}}, ["options.seed"]),
+        ("doubao-seedance-2-9-990101", {"options": {"seed": 7}}, ["options.seed"]),
+        (V10, {"options": {"seed": 7}}, []),
+        (V20, {"prompt": "猫" * 500}, []),
+        (V20, {"prompt": "猫" * 501}, ["prompt"]),
+        (V20, {"prompt": "a " * 1000}, []),
+        (ENDPOINT, {"prompt": "a " * 1001}, ["prompt"]),
         ("doubao-seedance-1-0-lite-i2v-250428", {"images": [LINK]}, ["model"]),
     ],
 )

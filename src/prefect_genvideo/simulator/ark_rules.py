@@ -23,6 +23,9 @@ _INLINE = {
 }
 _REFERENCE_ROLES = {"image_url": "reference_image", "video_url": "reference_video", "audio_url": "reference_audio"}
 _FRAME_ROLES = ("first_frame", "last_frame")
+_FLAGS = ("generate_audio", "watermark", "camera_fixed", "return_last_frame", "draft")
+# What a final film takes over from its draft.
+_OF_THE_DRAFT = ("duration", "ratio", "seed", "generate_audio", "omni_reference_task_type", "draft")
 
 
 def _sizes(text: str) -> dict[str, tuple[int, int]]:
@@ -262,12 +265,8 @@ def _within(name: str, least: int, most: int) -> Callable[[Json, ArkModel], ArkP
     return check
 
 
-def _is_flag(value: object) -> bool:
-    return isinstance(value, bool)
-
-
 _SHAPES: Mapping[str, Callable[[object], bool]] = {
-    **dict.fromkeys(("generate_audio", "watermark", "camera_fixed", "return_last_frame", "draft"), _is_flag),
+    **dict.fromkeys(_FLAGS, lambda value: isinstance(value, bool)),
     "output_format": lambda value: value in ("mp4", "mov"),
     "safety_identifier": lambda value: isinstance(value, str) and value.isascii() and len(value) <= 64,
     "callback_url": lambda value: isinstance(value, str) and _URL.match(value) is not None,
@@ -283,20 +282,39 @@ def _shapes(body: Json, _: ArkModel) -> ArkProblem | None:
 
 def _unsupported(body: Json, model: ArkModel) -> ArkProblem | None:
     tiers = ("default", "flex") if model.flex else ("default",)
-    wrong = {
-        "service_tier": body.get("service_tier", "default") not in tiers,
-        "priority": "priority" in body and not model.ranks,
-        "omni_reference_task_type": "omni_reference_task_type" in body and model is not _25,
+    known = {
+        **dict.fromkeys(("priority", "tools"), model.ranks),
+        **dict.fromkeys(("output_format", "omni_reference_task_type"), model is _25),
+        "generate_audio": model.has_audio,
+        "draft": model in (_25, _15) or body.get("draft") is False,
     }
-    for name in (name for name, is_wrong in wrong.items() if is_wrong):
+    wrong = [name for name, is_known in known.items() if name in body and not is_known]
+    wrong += ["service_tier"] * (body.get("service_tier", "default") not in tiers)
+    for name in wrong:
         words = f"The parameter {name} is not supported by this model."
         return ArkProblem(name, words, "InvalidParameter.UnsupportedParameter")
     return None
 
 
+def _drafted(body: Json, model: ArkModel) -> ArkProblem | None:
+    """A draft has 480p; the final film made of one repeats nothing that it has settled."""
+    if body.get("draft") is True and body.get("resolution") != "480p":
+        return invalid("resolution", "a draft has 480p")
+    if not any(item.get("type") == "draft_task" for item in _items(body)):
+        return None
+    if len(_items(body)) > 1:
+        return invalid("content", "a draft task goes alone")
+    if model is _25 and body.get("resolution") != "1080p":
+        return invalid("resolution", "the final video of a draft has 1080p")
+    again = next((name for name in _OF_THE_DRAFT if name in body), None)
+    return invalid(again, "the draft has settled it") if again else None
+
+
 def _edited(body: Json, _: ArkModel) -> ArkProblem | None:
     """What is edited has ratio and length of its input, and what is extended its ratio."""
     kind = body.get("omni_reference_task_type")
+    if kind in ("reference", "edit", "extend") and task_type(body) == "i2v":
+        return ArkProblem("content", f"First and last frames are no {kind}.", "InvalidParameter.TaskTypeConstraint")
     fixed = {"edit": {"ratio": "adaptive", "duration": -1}, "extend": {"ratio": "adaptive"}}.get(str(kind), {})
     wrong = [name for name, only in fixed.items() if body.get(name, only) != only]
     if fixed and not any(name == "video_url" for _, name, _ in _media(body)):
@@ -319,6 +337,7 @@ _RULES: tuple[Callable[[Json, ArkModel], ArkProblem | None], ...] = (
     _length,
     _shapes,
     _unsupported,
+    _drafted,
     _edited,
     _within("execution_expires_after", 3600, 259_200),
     _within("seed", -1, 2**31 - 1),

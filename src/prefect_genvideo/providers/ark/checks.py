@@ -25,12 +25,15 @@ _SETTINGS = re.compile(
     r"(?:^|\s)--(?:rs|resolution|rt|ratio|dur|duration|frames|fps|framespersecond|seed|cf|camerafixed|wm|watermark)\s+\S+"
 )
 
+# What a prompt's length is counted in.
+_CHINESE, _ENGLISH = re.compile(r"[\u4e00-\u9fff]"), re.compile(r"[A-Za-z]+(?:['’-][A-Za-z]+)*")
+
 MB = 1024 * 1024
 """The documents do not say what a MB is; 1024² refuses nothing that the provider may take."""
 BODY_LIMIT = 64 * MB
 """Bytes of a request."""
-IMAGE_LIMIT = 30 * MB
-"""Bytes of one image."""
+IMAGE_LIMIT = 30 * MB - 1
+"""Bytes of one image; the document says less than 30 MB."""
 VIDEO_LIMIT = 200 * MB
 """Bytes of one reference video."""
 AUDIO_LIMIT = 15 * MB
@@ -68,8 +71,15 @@ def draft_resolution(wanted: Wanted) -> Iterator[Broken]:
         yield "resolution", wanted.request.resolution
 
 
+def last_frame_of_draft(wanted: Wanted) -> Iterator[Broken]:
+    """A draft has no last frame to return."""
+    options = wanted.request.options
+    if options.get("draft") is True and options.get("return_last_frame") is True:
+        yield "options.return_last_frame", True
+
+
 def frames_or_duration(wanted: Wanted) -> Iterator[Broken]:
-    """A number of frames leaves no duration to give."""
+    """A number of frames wins over a duration."""
     if "frames" in wanted.request.options and wanted.request.duration is not None:
         yield "duration", wanted.request.duration
 
@@ -98,11 +108,20 @@ def adaptive_of_pictures(wanted: Wanted) -> Iterator[Broken]:
         yield "aspect_ratio", "adaptive"
 
 
+def frames_are_auto(wanted: Wanted) -> Iterator[Broken]:
+    """Frames are told from references by themselves: every type that can be named is one of references."""
+    task_type = wanted.request.options.get(o.TASK_TYPE)
+    if wanted.request.mode == "frames" and task_type in ("reference", "edit", "extend"):
+        yield f"options.{o.TASK_TYPE}", task_type
+
+
 def edit(wanted: Wanted) -> Iterator[Broken]:
-    """Editing and extending take a video, whose ratio stays; the length of an edited one stays as well."""
+    """Editing and extending take a video, whose ratio stays, and words; an edited one keeps its length as well."""
     request, task_type = wanted.request, wanted.request.options.get(o.TASK_TYPE)
     if task_type not in ("edit", "extend"):
         return
+    if not request.prompt.strip():
+        yield "prompt", request.prompt
     if not request.videos:
         yield "videos", "(none)"
     if request.aspect_ratio not in (None, "adaptive"):
@@ -127,6 +146,27 @@ def settings_in_prompt(wanted: Wanted) -> Iterator[Broken]:
     """The prompt ends in no settings, e.g. `--dur 10`, as older examples have them."""
     if found := _SETTINGS.search(wanted.request.prompt):
         yield "prompt", found[0].strip()
+
+
+def long_prompt(wanted: Wanted) -> Iterator[Broken]:
+    """The prompt is no longer than the document recommends."""
+    prompt = wanted.request.prompt
+    for words, found, most in (("Chinese characters", _CHINESE, 500), ("English words", _ENGLISH, 1000)):
+        if (count := sum(1 for _ in found.finditer(prompt))) > most:
+            yield "prompt", f"{count} {words}"
+
+
+def seed(wanted: Wanted) -> Iterator[Broken]:
+    """There is no seed."""
+    if wanted.request.options.get("seed", -1) != -1:
+        yield "options.seed", wanted.request.options["seed"]
+
+
+def priority_of_tier(wanted: Wanted) -> Iterator[Broken]:
+    """The cheaper tier has no priority."""
+    options = wanted.request.options
+    if options.get("service_tier") == "flex" and "priority" in options:
+        yield "options.priority", options["priority"]
 
 
 def still_camera(wanted: Wanted) -> Iterator[Broken]:
@@ -157,7 +197,7 @@ def _image_rules(allowed: frozenset[str], words: str) -> tuple[Rule, ...]:
         for lists in ("images", "frames")
         for rule in (
             Rule(m.media_types(lists, allowed), words, _MEDIA, f"kind of {lists}"),
-            Rule(m.within(lists, m.BYTES, 0, IMAGE_LIMIT), "at most 30 MB", _MEDIA),
+            Rule(m.within(lists, m.BYTES, 0, IMAGE_LIMIT), "less than 30 MB", _MEDIA),
             Rule(m.within(lists, m.SIDES, 300, 6000), "300 to 6000 pixels a side", _MEDIA),
             Rule(m.within(lists, m.SIDES_RATIO, 0.4, 2.5), "width to height from 0.4 to 2.5", _MEDIA),
         )

@@ -54,8 +54,8 @@ FIELDS: dict[str, tuple[Callable[[object], bool], str]] = {
     "camera_fixed": _FLAG,
     "return_last_frame": _FLAG,
     "draft": _FLAG,
-    # One edition ends at 2147483647.
-    "seed": (lambda value: _whole(value, -1, 2**32 - 1), "a whole number from -1 to 4294967295"),
+    # An older edition ends at 4294967295.
+    "seed": (lambda value: _whole(value, -1, 2**31 - 1), "a whole number from -1 to 2147483647"),
     "frames": (_is_frames, "25 + 4n, a whole number from 29 to 289"),
     "priority": (lambda value: _whole(value, 0, 9), "a whole number from 0 to 9"),
     "service_tier": _one_of("default", "flex"),

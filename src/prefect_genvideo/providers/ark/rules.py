@@ -76,7 +76,6 @@ _DRAFT_RULE = Rule(c.draft_resolution, "480p for a draft", _CREATE)
 _ACCOMPANIED = Rule(
     r.audio_accompanied(), "with an image or a video: audio alone is refused", _CREATE, "audio by itself"
 )
-_STILL = Rule(c.still_camera, "left out with reference images", _CREATE)
 
 SEEDANCE_2_5 = Model(
     limits=ModelLimits(
@@ -92,7 +91,11 @@ SEEDANCE_2_5 = Model(
     options=o.OF_ALL | {"generate_audio", "priority", "draft", DRAFT, "output_format", o.TASK_TYPE, "tools", "seed"},
     rules=(
         Rule(c.ratio_of_frames, "the ratio of first_frame and last_frame, which this model keeps", _CREATE),
-        Rule(c.edit, "edit and extend: at least one video, ratio adaptive, and for edit a duration of -1", _CREATE),
+        Rule(
+            c.edit,
+            "edit and extend: a prompt that says so, a video, ratio adaptive, and for edit a duration of -1",
+            _CREATE,
+        ),
         Rule(c.final_resolution, "1080p for the final video of a draft", _CREATE),
         Rule(c.edited_length, "4 to 30 seconds for a video to edit", _CREATE),
         _DRAFT_RULE,
@@ -139,7 +142,11 @@ SEEDANCE_1_5_PRO = Model(
         audios=0,
     ),
     options=o.OF_ALL | {"generate_audio", "draft", DRAFT, "camera_fixed", "service_tier", "seed"},
-    rules=(_DRAFT_RULE, *c.ALL_IMAGES),
+    rules=(
+        _DRAFT_RULE,
+        Rule(c.last_frame_of_draft, "left out for a draft of this model", _CREATE),
+        *c.ALL_IMAGES,
+    ),
     retired="off at BytePlus since 2026-11-11, and going offline at Volcengine",
 )
 """Seedance 1.5 pro."""
@@ -154,7 +161,6 @@ _SEEDANCE_1_0_LIMITS = ModelLimits(
 )
 _SEEDANCE_1_0_RULES = (
     Rule(c.adaptive_of_pictures, "width:height; adaptive needs a first_frame", _CREATE),
-    Rule(c.frames_or_duration, "left out beside options.frames, which wins", _CREATE),
     *c.EARLY_IMAGES,
 )
 SEEDANCE_1_0_PRO = Model(
@@ -227,7 +233,9 @@ GENERAL: tuple[Rule, ...] = (
     Rule(r.options_writable(), "a finite JSON value", _CREATE),
     *o.VALUES,
     Rule(c.draft_alone, f"left out with options.{DRAFT}: the draft has settled it", _CREATE),
-    Rule(_STILL.check, _STILL.limit, _STILL.source),
+    Rule(c.still_camera, "left out with reference images", _CREATE),
+    Rule(c.frames_are_auto, "auto with first_frame or last_frame; the others are of references", _CREATE),
+    Rule(c.priority_of_tier, "left out with the service tier flex", _CREATE),
     Rule(c.references_exist, "an asset for every @image, @video, @audio number, counted from 1", _MEDIA),
     Rule(m.media_kind("images", "image"), "an image", _MEDIA, "kind of images"),
     Rule(m.media_kind("frames", "image"), "an image", _MEDIA, "kind of frames"),
@@ -250,6 +258,10 @@ def alike(model: str) -> Model | None:
 def advice(model: str) -> Iterator[Rule]:
     """Yield what is no reason to refuse a request and should be known, e.g. that the model is retired."""
     yield Rule(c.settings_in_prompt, "a field or an option: it may count more or less than what the body says", _CREATE)
+    yield Rule(c.frames_or_duration, "left out beside options.frames, which wins", _CREATE)
+    yield Rule(c.long_prompt, "at most 500 Chinese characters or 1000 English words are recommended", _MEDIA)
+    if fnmatchcase(model.lower(), "*seedance-2-*"):
+        yield Rule(c.seed, "left out: the newest edition documents it for Seedance 1.x only", _CREATE)
     since = next((since for pattern, since in _RETIRED if fnmatchcase(model.lower(), pattern)), "")
     if since:
         yield Rule(_retired, f"another model: this one is {since}", _DOC + "model")
