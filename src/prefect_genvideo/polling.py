@@ -19,13 +19,15 @@ import hashlib
 import json
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import accumulate, pairwise
 from statistics import median
 from typing import Any, Literal, cast
 
+Sleep = Callable[[float], Awaitable[None]]
+"""Waits for so many seconds; `anyio.sleep` but in tests."""
 CEILING = 300.0
 """Longest gap in seconds."""
 # Seconds of lag that one call is worth: more of it means fewer calls and a later answer. With this, a generation of two
@@ -229,17 +231,15 @@ def _prior() -> tuple[list[float], float]:
 
 @dataclass(frozen=True)
 class Backoff:
-    """Waits after an answer that says nothing: exponential and bounded; the server's Retry-After goes first.
+    """Waits after an answer that says nothing: doubled each time and bounded; the server's Retry-After goes first.
 
     Attributes:
         first: Seconds after the first failure.
-        factor: Growth from one failure in a row to the next.
         ceiling: Longest wait of our own attempt, in seconds.
         longest_hint: Longest Retry-After that is believed, in seconds.
     """
 
     first: float = 2.0
-    factor: float = 2.0
     ceiling: float = 60.0
     longest_hint: float = 900.0
 
@@ -258,7 +258,7 @@ class Backoff:
         stretch = 1.0 + 0.25 * _fraction(f"{task_id}/{failures}")
         if retry_after is not None and 0.0 <= retry_after < math.inf:
             return max(self.first, min(retry_after, self.longest_hint)) * stretch
-        growth = self.factor ** min(max(failures - 1, 0), 64)
+        growth = 2.0 ** min(max(failures - 1, 0), 64)
         return min(self.first * growth, self.ceiling) * stretch
 
 

@@ -19,7 +19,7 @@ import pytest
 
 from prefect_genvideo import errors
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.providers import ArkClient, SenseAudioClient, SudashuiClient, VideoClient
+from prefect_genvideo.providers import AccountLog, ArkClient, SenseAudioClient, SudashuiClient, VideoClient
 from tests.contract.server import Answer, Received, mp4
 
 Case = dict[str, Any]
@@ -119,6 +119,11 @@ def answer_of(case: Case) -> Answer:
 
 
 _FRAMING = {"Content-Length", "Transfer-Encoding"}
+
+
+def net_of(log: AccountLog) -> int:
+    """What the rows of a log cost together."""
+    return sum(row.net for row in log.rows)
 
 
 def _raw_deflate(data: bytes) -> bytes:

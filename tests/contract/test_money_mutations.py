@@ -27,7 +27,7 @@ from prefect_genvideo.providers import (
     SudashuiClient,
 )
 from prefect_genvideo.providers.budgets import CallBudget
-from tests.contract.cases import KEY
+from tests.contract.cases import KEY, net_of
 from tests.contract.server import Answer, ScriptedServer
 
 TASK, OTHER = "task_" + "a" * 32, "task_" + "b" * 32
@@ -407,11 +407,11 @@ async def test_the_cost_of_a_task(
 @pytest.mark.parametrize("name", ["items", "logs", "list", "records", "rows", "data"])
 async def test_rows_in_any_envelope(client: SudashuiClient, server: ScriptedServer, name: str) -> None:
     """A page, a list beside its count, or the bare list; a page that says that there is more is cut."""
-    assert (await logged(client, server, {"data": {name: [CHARGE], "total": 1}})).net_quota == 100
+    assert net_of(await logged(client, server, {"data": {name: [CHARGE], "total": 1}})) == 100
     log = await logged(client, server, {"data": {name: [CHARGE], "total": 250}})
-    assert (log.net_quota, log.truncated) == (100, True)
+    assert (net_of(log), log.truncated) == (100, True)
     if name != "data":
-        assert (await logged(client, server, {name: [CHARGE]})).net_quota == 100
+        assert net_of(await logged(client, server, {name: [CHARGE]})) == 100
 
 
 async def test_a_bare_list_and_an_empty_one(client: SudashuiClient, server: ScriptedServer) -> None:
@@ -419,7 +419,7 @@ async def test_a_bare_list_and_an_empty_one(client: SudashuiClient, server: Scri
     server.handler = lambda _: Answer(200, {"Content-Type": "application/json"}, json.dumps([CHARGE]).encode())
     found = await client.account_log()
     assert isinstance(found, AccountLog)
-    assert found.net_quota == 100
+    assert net_of(found) == 100
     assert (await logged(client, server, None)).rows == ()
     nothing: list[dict[str, Any]] = [{}, {"data": {}}, {"data": "rows"}]
     for told in nothing:
@@ -441,7 +441,7 @@ async def test_a_full_log_of_long_rows_is_read(client: SudashuiClient, server: S
     other = {"is_task": True, "generation_params": {"prompt": "猫" * 1000, **{f"field_{n}": [n] for n in range(40)}}}
     rows = [row(request_id=f"{ID[:-4]}{number:04d}", other=json.dumps(other)) for number in range(1000)]
     log = await logged(client, server, rows)
-    assert (len(log.rows), log.truncated, log.unread, log.net_quota) == (1000, True, 0, 100_000)
+    assert (len(log.rows), log.truncated, log.unread, net_of(log)) == (1000, True, 0, 100_000)
 
 
 @pytest.mark.parametrize(
@@ -453,7 +453,7 @@ async def test_a_row_that_cannot_be_read_is_no_proof_of_absence(
 ) -> None:
     """It may be the charge that is looked for: nobody is told that nothing was made."""
     log = await logged(client, server, [strange, row(request_id=LATER_ID)])
-    assert log.net_quota == 100
+    assert net_of(log) == 100
     past = datetime.now(timezone.utc) - timedelta(hours=2)
     for request_id in (ID, None):
         lost = LostCreate(

@@ -11,8 +11,7 @@ from prefect_genvideo.artifacts.markdown import artifact_key, code, grid, lives,
 from prefect_genvideo.artifacts.pages import attempt, show_page
 from prefect_genvideo.errors import counted, shorten
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.media.thumbnail import saved
-from prefect_genvideo.media.thumbnail import thumbnail as scaled
+from prefect_genvideo.media.thumbnail import saved, thumbnail
 from prefect_genvideo.models import StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.play import PlayLink
@@ -56,20 +55,7 @@ async def _picture_of(pipeline: Pipeline, video: StoredVideo, width: int = _COVE
     if moving is not None:
         return data_url("image/webp", moving)
     cover = await pipeline.pictures.cover(pipeline.ledger.store, video)
-    return await anyio.to_thread.run_sync(thumbnail, cover, width) if cover else None
-
-
-def thumbnail(picture: bytes, width: int = _COVER_WIDTH) -> str | None:
-    """Scale a picture, for a text that carries it.
-
-    Args:
-        picture: JPEG, PNG, GIF or WebP.
-        width: Pixels; the result is at most as wide and as high.
-
-    Returns:
-        A JPEG as data URL; None for what is no picture or too large to open, or without Pillow.
-    """
-    image = scaled(picture, (width, width))
+    image = await anyio.to_thread.run_sync(thumbnail, cover, (width, width)) if cover else None
     return None if image is None else data_url("image/jpeg", saved(image, "JPEG", quality=80))
 
 

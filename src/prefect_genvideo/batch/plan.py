@@ -6,7 +6,7 @@ import hashlib
 import os.path
 import re
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,12 +18,12 @@ from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Alternative, Manifest, ManifestRow
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shorten, shown
 from prefect_genvideo.ledger.record import check_key
-from prefect_genvideo.ledger.spent import Expected, labels_in, most_of
+from prefect_genvideo.ledger.spent import Expected, labels_in
 from prefect_genvideo.ledger.store import FOLDER, Ledger
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, VideoRequest
 from prefect_genvideo.pipeline.assets import reference_assets
-from prefect_genvideo.pipeline.make import Attempt
+from prefect_genvideo.pipeline.make import Attempt, KeyOf
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.prices.amounts import Estimate
 
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     RequestsGiven = Requests
 else:
     RequestsGiven = str | list[VideoRequest | dict[str, Any]]
-DeriveKey = Callable[[str], Awaitable[str]]
 
 # Problems shown in the error; the rest is counted.
 _SHOWN = 200
@@ -95,7 +94,7 @@ async def plan_batch(
     requests: Requests,
     pipelines: Sequence[Pipeline],
     *,
-    derive: DeriveKey,
+    derive: KeyOf,
     key: str | None = None,
     rows: str = "",
     allow_private: bool = False,
@@ -183,7 +182,7 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         if free and key not in free:
             continue
         seconds = pipeline.client.effective(first.request).duration or 0.0
-        price = most_of(item.judged[0].estimate) if item.judged else None
+        price = item.judged[0].estimate.most if item.judged else None
         create = Expected(seconds, price, labels_in(*pipeline.labels.beside(item.tags)))
         expected.setdefault(id(pipeline), (pipeline, {}))[1][key] = create
     for pipeline, creates in expected.values():

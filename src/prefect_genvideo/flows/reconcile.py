@@ -1,5 +1,7 @@
 """Fetch what was paid for and left behind."""
 
+import logging
+
 from prefect import flow
 
 from prefect_genvideo.artifacts import show_reconciled
@@ -39,7 +41,8 @@ async def reconcile_videos(
         counts = ", ".join(f"{count} {outcome}" for outcome, count in report.counts.items())
         await show_reconciled(pipeline, report.rows, counts)
     for row in report.rows:
-        logger.log(30 if row.outcome in ("unknown", "trouble") else 20, "%s: %s. %s", row.key, row.outcome, row.detail)
+        level = logging.WARNING if row.outcome in ("unknown", "trouble") else logging.INFO
+        logger.log(level, "%s: %s. %s", row.key, row.outcome, row.detail)
     logger.info(
         "Reconciled %s: %s", counted(len(report.rows), "unfinished record"), counts or "nothing was left behind"
     )

@@ -12,7 +12,7 @@ from functools import lru_cache
 import anyio
 
 from prefect_genvideo.errors import GenVideoError, QuotaError, RateLimitedError, TransientError, UnknownOutcomeError
-from prefect_genvideo.ledger.store import Sleep
+from prefect_genvideo.polling import Sleep
 
 # How long the others hold back when the provider limits one of us and does not say for how long.
 _DEFAULT_PAUSE = 5.0

@@ -21,22 +21,18 @@ from pydantic import BaseModel, Field
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.record import LedgerRecord, file_name
-from prefect_genvideo.ledger.spent import NOTHING, Label, Spent, in_name, labels_of
+from prefect_genvideo.ledger.spent import FRESH, KEPT_FOR, NOTHING, Label, Spent, in_name, labels_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
 from prefect_genvideo.storage.base import ObjectStore
 from prefect_genvideo.storage.ledgers import SHARED
 from prefect_genvideo.storage.shared import SharedObject
 
-# How long it is believed that nothing is left, and how long the names of others are.
-_FRESH = 20.0
 # Creates that are paid for in advance at most: what a crash leaves taken, and a run keeps from others.
 _AHEAD = 20
 # A run that has not taken anything for so long has died or ended; what it holds counts as spent.
 _HOLDS = timedelta(days=7)
 _MOST_HOLDS = 1_000
-# A run at a month's end still looks at the month before.
-_KEPT_FOR = timedelta(days=62)
 Scope = Literal["run", "day", "month"]
 
 
@@ -86,7 +82,7 @@ async def taken_in(store: ObjectStore, month: str) -> dict[Label, tuple[Money, .
 
 async def sweep_allowances(store: ObjectStore) -> None:
     """Remove what was taken out of caps in months that no cap looks at any more; raises `DestinationError`."""
-    before = f"{datetime.now(timezone.utc) - _KEPT_FOR:%Y-%m}"
+    before = f"{datetime.now(timezone.utc) - KEPT_FOR:%Y-%m}"
     async for info in store.list(f"{SHARED}/2"):  # a year; other objects of the folder have other names
         if info.key.rpartition("/")[2][:7] < before:
             await store.delete(info.key)
@@ -273,7 +269,7 @@ class Allowances:
             return {}
         month, moment = f"{draft.created_at:%Y-%m}", time.monotonic()
         known = self._names.get(month)
-        if known is None or moment - known[0] > _FRESH:
+        if known is None or moment - known[0] > FRESH:
             found = await self.ledger.reservations.marked(month, [label.mark for label in self.caps])
             known = self._names[month] = (moment, found)
         return {label: known[1].get(label.mark, NOTHING) for label in labels}
@@ -322,7 +318,7 @@ class Allowances:
 
     async def _cap(self, share: _Share, cost: Decimal, elsewhere: Decimal) -> Cap:
         moment = time.monotonic()
-        refused = moment - share.refused_at < _FRESH and cost >= share.least_refused
+        refused = moment - share.refused_at < FRESH and cost >= share.least_refused
         if EXACT.add(share.spent, cost) > share.taken and not refused:
             after = await share.shared.change(partial(share.more, self.run, cost, elsewhere))
             mine = after.held.get(self.run)

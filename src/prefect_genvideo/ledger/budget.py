@@ -17,14 +17,12 @@ from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.ledger.allowances import Allowances, Cap, Scope
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.reservations import FOLDER
-from prefect_genvideo.ledger.spent import NOTHING, Label, Spent, in_name, one_create, price_of
+from prefect_genvideo.ledger.spent import FRESH, NOTHING, Label, Spent, in_name, one_create, price_of
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import Problem
 from prefect_genvideo.prices.amounts import EXACT, Money, parse_money
 from prefect_genvideo.storage.base import PreconditionFailedError
 
-# How long a count is believed before the ledger is listed again for what others have sent meanwhile.
-_FRESH = 20.0
 _SOURCE = "budget of this run"
 
 # Labels that one budget caps; a share is an object of its own.
@@ -39,21 +37,8 @@ _LabelCaps = Annotated[dict[_Name, _Amount], Field(max_length=_MOST_LABELS)]
 class Budget(BaseModel):
     """Upper limits; 0, or an empty amount, is no limit. Days and months are UTC, of one account in one destination.
 
-    Attributes:
-        run_generations: Creates per flow run.
-        run_seconds: Seconds of video per flow run.
-        day_generations: Creates per day.
-        day_seconds: Seconds of video per day.
-        run_money: Money per flow run, e.g. `50 CNY`. A create counts with the most it may cost until that is known.
-        day_money: Money per day.
-        month_money: Money per month.
-        tag_month_money: Money per month and tag, of all accounts in the destination: `{"campaign-x": "50 CNY"}`. Strict
-            over all runs that have the cap.
-        cost_center_month_money: The same per cost center.
-        unknown_price: A create whose price is not known is refused under a cap in money, or assumed to cost
-            `assumed_money`.
-        assumed_money: The most that a create of unknown price is assumed to cost.
-        warn_share: Share of a cap at which `genvideo.budget.reached` is told, once; 0 never.
+    Under a cap in money a create counts with the most it may cost until its cost is known. Caps of tags and cost
+    centers are of all accounts in the destination, and strict over all runs that have them.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,7 +61,12 @@ class Budget(BaseModel):
         default="refuse", description="What becomes of a create of unknown price under a cap in money."
     )
     assumed_money: _Cap = Field(default="", description="The most that a create of unknown price is assumed to cost.")
-    warn_share: float = Field(default=0.8, ge=0, le=1, description="Share of a cap that is told of; 0 is never.")
+    warn_share: float = Field(
+        default=0.8,
+        ge=0,
+        le=1,
+        description="Share of a cap at which `genvideo.budget.reached` is told, once; 0 is never.",
+    )
 
     @model_validator(mode="after")
     def _is_whole(self) -> Budget:
@@ -281,7 +271,7 @@ class BudgetGuard:
         moment, reservations = time.monotonic(), self.ledger.reservations
         known = self._others.get(period)
         # Others have counted us only since our last reservation: what was read before it may lack theirs.
-        if known is None or moment - known[0] > _FRESH or known[1] != reservations.written:
+        if known is None or moment - known[0] > FRESH or known[1] != reservations.written:
             known = (moment, reservations.written, await reservations.spent(period, account))
             self._others[period] = known
         own = [spent for day, spent in self._own.items() if day.startswith(period)]

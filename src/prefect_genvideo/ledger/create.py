@@ -27,9 +27,9 @@ from prefect_genvideo.ledger.account import AccountStoppedError, AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.lost import lost_create, settle_intent, take_up, told_of
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
+from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 from prefect_genvideo.models import Problem
-from prefect_genvideo.polling import Backoff
+from prefect_genvideo.polling import Backoff, Sleep
 from prefect_genvideo.providers.trace import Trace, traced
 
 if TYPE_CHECKING:

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient
 
 
-# Clocks of a store and of this machine differ by seconds or, where one is wrong, by a time zone.
-_SLACK = timedelta(hours=26)
+CLOCKS_APART = timedelta(hours=26)
+"""What the clocks of a store, a provider and this machine may differ by: where one is wrong, by a time zone."""
 # Why an intent without an answer became `unknown`.
 _LEFT = "the run that sent it ended before its answer was recorded"
 
@@ -108,7 +108,7 @@ class Others:
             DestinationError: The store cannot be listed.
         """
         holders, creates, whole = set[tuple[str, str, str]](), set[tuple[str, str, str]](), True
-        async for one in every_record(ledger, min(record.created_at for record in records) - _SLACK):
+        async for one in every_record(ledger, min(record.created_at for record in records) - CLOCKS_APART):
             if not isinstance(one, Entry):
                 whole = False
                 continue

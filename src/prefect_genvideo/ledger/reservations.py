@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.spent import (
+    KEPT_FOR,
     NOTHING,
     Expected,
     Spent,
@@ -46,8 +47,6 @@ _TOGETHER = 100
 _GOOD_FOR = timedelta(hours=12)
 _EXPIRES = timedelta(hours=24)
 _NEVER = datetime.min.replace(tzinfo=timezone.utc)
-# Budgets look back a month at most.
-_KEPT_FOR = timedelta(days=62)
 _LARGEST = 1024 * 1024  # bytes; a hundred keys of 300 characters take 40 kB
 
 
@@ -382,7 +381,7 @@ class Reservations:
 
     async def sweep(self) -> None:
         """Remove closed reservations that no budget looks at any more; raises `DestinationError`."""
-        before = f"{datetime.now(timezone.utc) - _KEPT_FOR:%Y-%m-%d}"
+        before = f"{datetime.now(timezone.utc) - KEPT_FOR:%Y-%m-%d}"
         async for info in self._store.list(f"{RESERVED}/"):
             if info.key.removeprefix(f"{RESERVED}/") >= before:
                 return  # days come in their order

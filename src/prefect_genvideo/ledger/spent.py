@@ -6,13 +6,18 @@ import hashlib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.prices.amounts import EXACT, Estimate, Money, plain
+from prefect_genvideo.prices.amounts import EXACT, Money, plain
 from prefect_genvideo.prices.facts import MoneyFacts
 
+FRESH = 20.0
+"""Seconds for which a count is believed before the store is asked again for what others have spent meanwhile."""
+KEPT_FOR = timedelta(days=62)
+"""How long names are kept for: a run at a month's end still looks at the month before."""
 _COUNTS = re.compile(r"(\d{1,6})x(\d{1,9}(?:\.\d{1,9})?)s\.json")
 _MONEY = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,18})?)([A-Za-z][A-Za-z0-9_.-]{0,29})")
 _PRICED = re.compile(r"p([0-9]{1,6})")
@@ -111,14 +116,7 @@ def price_of(facts: MoneyFacts | None) -> Money | None:
         return None
     if facts.final and facts.spent is not None:
         return facts.spent
-    return most_of(facts.estimate)
-
-
-def most_of(told: Estimate | None) -> Money | None:
-    """Return the upper end of an estimate; None where nobody knows."""
-    if told is None or told.high is None or told.currency is None:
-        return None
-    return Money(amount=told.high, currency=told.currency)
+    return facts.estimate.most if facts.estimate is not None else None
 
 
 def spent_in(path: str) -> Spent:

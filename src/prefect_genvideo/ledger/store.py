@@ -31,7 +31,7 @@ from prefect_genvideo.ledger.record import (
     read_record,
 )
 from prefect_genvideo.ledger.reservations import FOLDER, Reservations
-from prefect_genvideo.polling import Backoff
+from prefect_genvideo.polling import Backoff, Sleep
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
 from prefect_genvideo.storage.ledgers import CreateOnlyStore
 
@@ -43,7 +43,6 @@ _REMEMBERED = 2_000
 _BACKOFF = Backoff(first=0.5, ceiling=15.0)
 # Somebody may make room in a store that is full, and the id of a paid task stands nowhere else.
 _FULL = frozenset({"ENOSPC", "EDQUOT", "XMinioStorageFull", "QuotaExceeded"})
-Sleep = Callable[[float], Awaitable[None]]
 T = TypeVar("T")
 
 

@@ -14,7 +14,7 @@ from functools import partial
 
 from prefect_genvideo.errors import GenVideoError, redact
 from prefect_genvideo.ledger.listing import every_record, unfinished
-from prefect_genvideo.ledger.lost import Others, keep, lost_create
+from prefect_genvideo.ledger.lost import CLOCKS_APART, Others, keep, lost_create
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.pipeline.money import request_of
@@ -24,8 +24,6 @@ from prefect_genvideo.providers.money import AccountLog, NotTold
 
 # Seconds by which the clock of another machine may be off; ours and the provider's are measured against each other.
 _OTHER_CLOCK, _OWN_CLOCK = 120.0, 5.0
-# Clocks of a store and of a provider differ by seconds or, where one is wrong, by a time zone.
-_SLACK = timedelta(hours=26)
 
 
 @dataclass
@@ -199,7 +197,7 @@ async def _known(pipeline: Pipeline, log: AccountLog | None = None) -> _Known:
     """
     since = None
     if log is not None and log.oldest is not None:
-        since = log.oldest - timedelta(seconds=log.clock_ahead or 0.0) - _SLACK
+        since = log.oldest - timedelta(seconds=log.clock_ahead or 0.0) - CLOCKS_APART
     known, seen = _Known(whole=since is None), set[str]()
     try:
         for records in (unfinished(pipeline.ledger), every_record(pipeline.ledger, since)):

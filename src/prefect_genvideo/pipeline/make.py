@@ -19,11 +19,11 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.create import Submission
 from prefect_genvideo.ledger.record import LedgerRecord, generation_of
-from prefect_genvideo.ledger.store import Entry, Sleep
+from prefect_genvideo.ledger.store import Entry
 from prefect_genvideo.models import Generation, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets, make_fetchable, reference_assets
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.polling import Backoff
+from prefect_genvideo.polling import Backoff, Sleep
 from prefect_genvideo.providers.moderation import refused_for_content
 
 FALLBACK_KINDS: dict[str, tuple[type[GenVideoError], ...]] = {

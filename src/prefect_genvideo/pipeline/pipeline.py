@@ -28,7 +28,7 @@ from prefect_genvideo.ledger.account import AccountThrottle
 from prefect_genvideo.ledger.budget import BudgetGuard
 from prefect_genvideo.ledger.create import CreatePolicy, Creator, Submission
 from prefect_genvideo.ledger.record import LedgerRecord, LedgerState, bucket_of, generation_of, key_of_task, shown
-from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError, Sleep
+from prefect_genvideo.ledger.store import Entry, Ledger, LedgerConflictError
 from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest
 from prefect_genvideo.pipeline.assets import ReferenceAssets
 from prefect_genvideo.pipeline.hooks import NO_LABELS, Announce, Labels, RunIds, Say, TellLineage, silent
@@ -40,6 +40,7 @@ from prefect_genvideo.pipeline.play import PlayLinks
 from prefect_genvideo.pipeline.provenance import is_unchanged, marks_of
 from prefect_genvideo.pipeline.save import SaveJob, save_generation
 from prefect_genvideo.pipeline.wait import Waiter, Watch, learn, schedule_of
+from prefect_genvideo.polling import Sleep
 from prefect_genvideo.prices.facts import MoneyFacts
 
 if TYPE_CHECKING:

@@ -38,7 +38,8 @@ from prefect_genvideo.pipeline.provenance import (
     marks_of,
     read_manifest,
 )
-from prefect_genvideo.pipeline.transfer import Fetch, Patience, Prover, Received, Sleep, VideoSource
+from prefect_genvideo.pipeline.transfer import Fetch, Patience, Prover, Received, VideoSource
+from prefect_genvideo.polling import Sleep
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, UploadLostError
 
 logger = logging.getLogger(__name__)

@@ -29,23 +29,16 @@ _ANY_PICTURE = MediaInfo("image", "image/png", 100_000)
 
 
 class Shot(BaseModel):
-    """One shot of a storyboard.
-
-    Attributes:
-        prompt: What it shows.
-        duration: Seconds; 0 takes the storyboard's.
-        model: Model; empty takes the storyboard's.
-        cut: Begin anew instead of going on from the last frame of the shot before.
-        images: Further references.
-        options: Fields of the vendor.
-    """
+    """One shot of a storyboard."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: str = Field(min_length=1, description="What the shot shows.")
     duration: float = Field(default=0, ge=0, description="Seconds; 0 takes the storyboard's.")
     model: str = Field(default="", description="Model name; empty takes the storyboard's.")
-    cut: bool = Field(default=False, description="Begin anew instead of going on from the shot before.")
+    cut: bool = Field(
+        default=False, description="Begin anew instead of going on from the last frame of the shot before."
+    )
     images: tuple[str, ...] = Field(default=(), description="Further reference images.")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the vendor.")
 

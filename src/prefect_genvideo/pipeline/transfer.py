@@ -6,7 +6,7 @@ Retries of a download never lead to a new create, and never end by themselves wh
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Callable, Generator
+from collections.abc import AsyncIterator, Generator
 from contextlib import AbstractAsyncContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,11 +14,9 @@ from typing import Protocol
 from prefect_genvideo.errors import DownloadError, GenVideoError, LinkExpiredError, TransientError
 from prefect_genvideo.media.mp4 import Movie, Mp4Reader
 from prefect_genvideo.models import Generation
-from prefect_genvideo.polling import Backoff
+from prefect_genvideo.polling import Backoff, Sleep
 from prefect_genvideo.providers.answers import url_parts
 from prefect_genvideo.storage.base import Upload
-
-Sleep = Callable[[float], Awaitable[None]]
 
 
 class VideoBytes(Protocol):

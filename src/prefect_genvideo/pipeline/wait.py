@@ -22,9 +22,8 @@ from prefect_genvideo.errors import (
 )
 from prefect_genvideo.ledger.history import Durations
 from prefect_genvideo.ledger.record import LedgerRecord, bucket_of
-from prefect_genvideo.ledger.store import Sleep
 from prefect_genvideo.models import NO_REASON, Generation
-from prefect_genvideo.polling import GRACES, Backoff, Deadline, Grace, History, Oddity, Schedule
+from prefect_genvideo.polling import GRACES, Backoff, Deadline, Grace, History, Oddity, Schedule, Sleep
 
 if TYPE_CHECKING:
     from prefect_genvideo.providers.base import VideoClient

@@ -16,7 +16,6 @@ from prefect_genvideo.prices.amounts import EXACT, Money, money_of
 
 CHARGE, REFUND, ERROR = 2, 6, 5
 """Types of a log's row that say something of a generation: a charge or supplement, money given back, a failed call."""
-_KNOWN_TYPES = frozenset(range(8))
 
 T = TypeVar("T")
 
@@ -87,10 +86,6 @@ class Balance:
     def is_expired(self, now: datetime | None = None) -> bool:
         """Whether no create will pass any more because the key has ended."""
         return self.expires_at is not None and self.expires_at <= (now or datetime.now(timezone.utc))
-
-    def allows(self, model: str) -> bool:
-        """Whether the key may call a model."""
-        return self.models is None or model in self.models
 
     def remaining_quota(self, site: Site | NotTold) -> Decimal | None:
         """Return what is left in the gateway's whole figures; None where it is unlimited or cannot be told."""
@@ -293,21 +288,6 @@ class AccountLog:
     unread: int = 0
 
     @property
-    def net_quota(self) -> int:
-        """What the rows cost together."""
-        return sum(row.net for row in self.rows)
-
-    @property
-    def video_quota(self) -> int:
-        """What the rows of videos cost together; other calls of the key are left out."""
-        return sum(row.net for row in self.rows if row.is_video)
-
-    @property
-    def unknown_types(self) -> tuple[int, ...]:
-        """Types of rows that nobody knows; they are in no sum."""
-        return tuple(sorted({row.type for row in self.rows} - _KNOWN_TYPES))
-
-    @property
     def has_request_ids(self) -> bool:
         """Whether charges carry the id of their call: without it nothing is exact."""
         return any(row.request_id for row in self.rows if row.type == CHARGE)
@@ -316,14 +296,6 @@ class AccountLog:
     def oldest(self) -> datetime | None:
         """When the oldest row was written."""
         return min((row.at for row in self.rows if row.at is not None), default=None)
-
-    def shows_refunds(self, failed: Iterable[str]) -> bool:
-        """Whether tasks that are known to have failed have a row of it here: trees before 2026-02-22 write none.
-
-        Where they have not, the log's sum is an upper bound of the cost.
-        """
-        named = {row.task_id for row in self.rows if row.type == REFUND}
-        return any(task_id in named for task_id in failed)
 
     def charge_of(self, request_id: str) -> LogRow | None:
         """Return the charge of a create, by the id of its answer; the oldest where a fork writes more with that id."""

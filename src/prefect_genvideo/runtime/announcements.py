@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import asdict
 
@@ -11,16 +11,15 @@ from prefect.events import emit_event
 from prefect_genvideo.errors import shorten, shown
 from prefect_genvideo.ledger.budget import Reached
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.pipeline.hooks import Event
+from prefect_genvideo.pipeline.hooks import Announce, Event
 from prefect_genvideo.runtime.logs import run_logger
 from prefect_genvideo.runtime.runs import flow_run_id
 
-Observer = Callable[[Event, LedgerRecord], None]
-_observers: list[Observer] = []
+_observers: list[Announce] = []
 
 
 @contextmanager
-def observed(observer: Observer) -> Generator[None]:
+def observed(observer: Announce) -> Generator[None]:
     """Have `observer` called in this process for every event of a generation, before it is emitted."""
     _observers.append(observer)
     try:
