@@ -5,15 +5,26 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass
-from datetime import datetime
-from typing import Any, Literal
+from datetime import datetime, timezone
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, JsonValue
 
 from prefect_genvideo.errors import printable, redact, shorten
 
 GenerationState = Literal["queued", "running", "succeeded", "failed"]
 NO_REASON = "(no reason given)"
+
+# What is before or after is the zero of some language or a slip: days cannot be added to it or taken from it.
+_FIRST, _LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1970, 9000))
+
+
+def _in_utc(moment: datetime) -> datetime:
+    return min(max(moment if moment.tzinfo else moment.replace(tzinfo=timezone.utc), _FIRST), _LAST)
+
+
+Moment = Annotated[datetime, AfterValidator(_in_utc)]
+"""A time that is kept, from 1970 to 9000. Who mends a record by hand and leaves the zone out means UTC."""
 
 
 @dataclass(frozen=True)
@@ -157,10 +168,10 @@ class Generation(BaseModel):
     reason: str | None = None
     moderation: bool = False
     unfamiliar: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    answered_at: datetime | None = None
+    created_at: Moment | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    answered_at: Moment | None = None
     cost: float | None = None
     idempotency_key: str | None = None
     reused: bool = False
@@ -196,7 +207,7 @@ class StoredVideo(BaseModel):
     duration: float | None = None
     width: int | None = None
     height: int | None = None
-    created_at: datetime | None = None
-    saved_at: datetime | None = None
+    created_at: Moment | None = None
+    saved_at: Moment | None = None
     cost: float | None = None
     reused: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from datetime import datetime, timedelta, timezone
 from typing import Any
@@ -118,6 +119,24 @@ async def test_trouble_with_one_record_does_not_stop_the_others() -> None:
     outcomes = {row.key: row.outcome for row in report.rows}
     assert outcomes.pop("?") == "trouble"
     assert (outcomes.keys(), sorted(outcomes.values())) == ({"a", "c"}, ["saved", "trouble"])
+
+
+@pytest.mark.parametrize("moment", ["2026-11-27T10:00:00", "0001-01-01T00:00:00Z", "9999-12-31T23:59:59+00:00"])
+@pytest.mark.parametrize("state", ["saved", "submitted", "unknown", "intent"])
+async def test_times_written_by_hand_stop_no_other_record(state: str, moment: str) -> None:
+    """Without a zone, a language's zero, or beyond all years: whoever mends a record mends its times, too."""
+    office = Office()
+    for key in "abc":
+        await office.submitted(key)
+    record = json.loads(office.store.objects["_ledger/b.json"])
+    names = ("created_at", "updated_at", "submitted_at", "finished_at", "sent_at", "gave_up_at", "asked_at", "told_at")
+    record |= {"state": state, "money": {"reads": 1}} | dict.fromkeys(names, moment)
+    if state in ("unknown", "intent"):
+        del record["task_id"]
+    office.store.objects["_ledger/b.json"] = json.dumps(record).encode()
+    rows = {row.key: row.outcome for row in (await reconcile(office.pipeline)).rows}
+    assert (rows["a"], rows["c"]) == ("saved", "saved")
+    assert rows.get("b", "settled") != "trouble"
 
 
 async def test_a_stale_intent_becomes_unknown() -> None:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 from collections.abc import Generator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from threading import Barrier, BrokenBarrierError
 from uuid import uuid4
 
+import pytest
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
@@ -48,6 +51,28 @@ async def test_equal_requests_at_once_get_different_keys() -> None:
     with inside(new_run()):
         keys = await asyncio.gather(*(derive_key(CAT) for _ in range(50)))
     assert len(set(keys)) == 50
+
+
+def test_tasks_in_threads_of_their_own_get_different_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A synchronous flow submits its tasks: each runs in a thread, and several ask for their numbers at once."""
+    met = Barrier(2)
+
+    class Slow(runs._Numbers):  # pyright: ignore[reportPrivateUsage]
+        def __init__(self) -> None:
+            with suppress(BrokenBarrierError):  # nobody else comes here meanwhile
+                met.wait(0.2)
+            super().__init__()
+
+    monkeypatch.setattr(runs, "_Numbers", Slow)
+    run = new_run()
+
+    def key() -> str:
+        with inside(run):
+            return asyncio.run(derive_key(CAT))
+
+    with ThreadPoolExecutor(2) as threads:
+        keys = [asked.result() for asked in [threads.submit(key) for _ in range(2)]]
+    assert len(set(keys)) == 2
 
 
 async def test_the_next_attempt_at_a_run_finds_the_same_keys() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from prefect_genvideo.providers.waits import asked_wait, retry_after
+from prefect_genvideo.providers.waits import answered_at, asked_wait, retry_after
 
 
 @pytest.mark.parametrize(
@@ -35,6 +35,12 @@ from prefect_genvideo.providers.waits import asked_wait, retry_after
 def test_waits_in_the_header(header: str, seconds: float | None) -> None:
     """Two headers joined, units, moments by the answer's own clock; garbage at once."""
     assert retry_after({"retry-after": header, "date": "Fri, 27 Nov 2026 06:00:00 GMT"}) == seconds
+
+
+@pytest.mark.parametrize("date", ["Fri, 31 Dec 9999 23:59:59 GMT", "Mon, 31 Dec 0101 00:00:00 GMT", "soon", ""])
+def test_an_answer_of_another_age_is_not_dated(date: str) -> None:
+    """Spans and a log's begin are reckoned with a provider's clock; millennia off lead out of all years."""
+    assert answered_at({"date": date}) is None
 
 
 @pytest.mark.parametrize(("header", "seconds"), [("1500", 1.5), ("soon", None), ("", None)])

@@ -13,7 +13,7 @@ from prefect_genvideo.batch.plan import Item
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, shown
 from prefect_genvideo.finance.plan import Plan
 from prefect_genvideo.finance.plan_file import FOLDER
-from prefect_genvideo.models import Problem
+from prefect_genvideo.models import Moment, Problem
 from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.storage import ObjectStore
 
@@ -53,13 +53,13 @@ class ApprovalRecord(BaseModel):
     plan: str
     flow_run_id: str
     told: str
-    asked_at: datetime
-    deadline: datetime
+    asked_at: Moment
+    deadline: Moment
     answer: Answer = "open"
     rows: str = ""
     by: str = ""
     note: str = ""
-    answered_at: datetime | None = None
+    answered_at: Moment | None = None
 
 
 def _path(flow_run_id: str) -> str:

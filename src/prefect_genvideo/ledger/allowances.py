@@ -23,6 +23,7 @@ from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.ledger.record import LedgerRecord, file_name
 from prefect_genvideo.ledger.spent import FRESH, KEPT_FOR, NOTHING, Label, Spent, in_name, labels_of
 from prefect_genvideo.ledger.store import Ledger
+from prefect_genvideo.models import Moment
 from prefect_genvideo.prices.amounts import EXACT, Money, plain
 from prefect_genvideo.storage.base import ObjectStore
 from prefect_genvideo.storage.ledgers import SHARED
@@ -99,7 +100,7 @@ class Hold(BaseModel):
 
     amount: Decimal
     currency: str
-    at: datetime
+    at: Moment
 
 
 class Taken(BaseModel):

@@ -28,7 +28,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from prefect_genvideo.errors import DestinationError, InvalidRequestError, counted, redact
-from prefect_genvideo.models import Generation, Problem, StoredVideo
+from prefect_genvideo.models import Generation, Moment, Problem, StoredVideo
 from prefect_genvideo.polling import history_key
 from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.prices.facts import MoneyFacts
@@ -114,17 +114,17 @@ class LedgerRecord(BaseModel):
     resolution: str | None = None
     flow_run_id: str | None = None
     task_run_id: str | None = None
-    created_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
-    updated_at: datetime = Field(default_factory=lambda: datetime.now(timezone.utc))
-    submitted_at: datetime | None = None
-    finished_at: datetime | None = None
-    no_video_since: datetime | None = None
-    asked_at: datetime | None = None
-    told_at: datetime | None = None
+    created_at: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
+    updated_at: Moment = Field(default_factory=lambda: datetime.now(timezone.utc))
+    submitted_at: Moment | None = None
+    finished_at: Moment | None = None
+    no_video_since: Moment | None = None
+    asked_at: Moment | None = None
+    told_at: Moment | None = None
     stored: StoredVideo | None = None
     request_id: str | None = None
-    sent_at: datetime | None = None
-    gave_up_at: datetime | None = None
+    sent_at: Moment | None = None
+    gave_up_at: Moment | None = None
     clock_ahead: float | None = None
     money: MoneyFacts | None = None
     tags: tuple[str, ...] = ()

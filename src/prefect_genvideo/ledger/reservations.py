@@ -29,6 +29,7 @@ from prefect_genvideo.ledger.spent import (
     price_of,
     spent_in,
 )
+from prefect_genvideo.models import Moment
 from prefect_genvideo.prices.amounts import Money
 from prefect_genvideo.storage.base import ObjectStore
 
@@ -59,7 +60,7 @@ class Reservation(BaseModel):
     """
 
     version: int = Field(default=1, le=1)
-    expires_at: datetime
+    expires_at: Moment
     keys: list[str]
 
 

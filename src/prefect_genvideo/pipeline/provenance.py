@@ -5,14 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import datetime
 from typing import Any, Literal
 from urllib.parse import quote
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.models import Moment, StoredVideo
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore
 
 SCHEMA_VERSION = 1
@@ -82,10 +81,10 @@ class Manifest(BaseModel):
     video: VideoFile
     cover: StoredFile | None = None
     source_host: str | None = None
-    created_at: datetime | None = None
-    started_at: datetime | None = None
-    finished_at: datetime | None = None
-    saved_at: datetime | None = None
+    created_at: Moment | None = None
+    started_at: Moment | None = None
+    finished_at: Moment | None = None
+    saved_at: Moment | None = None
     cost: float | None = None
 
     def to_json(self) -> bytes:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from prefect_genvideo.models import Moment
 from prefect_genvideo.prices.amounts import Amount, Currency, Estimate, Money
 
 Basis = Literal["log", "task", "calculated"]
@@ -27,7 +27,7 @@ class Posting(BaseModel):
 
     quota: int | None = None
     amount: Money | None = None
-    at: datetime | None = None
+    at: Moment | None = None
     identity: str | None = Field(default=None, max_length=200)
 
 
@@ -46,7 +46,7 @@ class Candidate(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="allow")
 
-    at: datetime | None = None
+    at: Moment | None = None
     seconds: float | None = None
     model: str = Field(default="", max_length=300)
     quota: int | None = None
@@ -87,7 +87,7 @@ class MoneyFacts(BaseModel):
     final: bool = False
     evidence: str | None = Field(default=None, max_length=2000)
     candidates: tuple[Candidate, ...] = ()
-    read_at: datetime | None = None
+    read_at: Moment | None = None
     reads: int = Field(default=0, ge=0)
 
     @classmethod

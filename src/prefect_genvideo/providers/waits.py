@@ -77,8 +77,8 @@ def retry_after(headers: Mapping[str, str], now: datetime | None = None) -> floa
 
 
 def answered_at(headers: Mapping[str, str]) -> datetime | None:
-    """Return when an answer was given by the clock of who gave it (`Date`, RFC 9110); None where it does not say."""
-    return as_date(headers.get("date", "").strip()[:_LIMIT])
+    """Return when an answer was given by its giver's clock (`Date`, RFC 9110); None where that tells no sane time."""
+    return as_time(as_date(headers.get("date", "").strip()[:_LIMIT]))
 
 
 def asked_wait(answer: Any) -> float | None:

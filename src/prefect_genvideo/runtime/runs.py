@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 from functools import lru_cache
+from threading import Lock
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import get_client
@@ -56,6 +57,9 @@ def _numbers_of(root: str) -> _Numbers:
     del root
     return _Numbers()
 
+
+# Tasks that a flow submits run in threads of their own; two of them with one number would share one video.
+_numbering = Lock()
 
 # What the API said of the runs above a subflow, by the subflow's id, with its attempt; asking costs requests.
 _ancestors: dict[UUID, tuple[int, tuple[str, _Attempts]]] = {}
@@ -115,11 +119,13 @@ async def derive_key(fingerprint: str) -> str:
     run, task = flow_run(), task_run_id()
     if run is None:
         owner = flow_run_id() or task or str(uuid4())
-        return f"task-{owner}-{fingerprint[:8]}-{_numbers_of(owner).index((fingerprint,), task)}"
+        with _numbering:
+            return f"task-{owner}-{fingerprint[:8]}-{_numbers_of(owner).index((fingerprint,), task)}"
     root, attempts = await _ancestry(run)
-    numbers = _numbers_of(root)
-    slot = (str(run.id), numbers.index((str(run.id), str(run.run_count), fingerprint), task))
-    return f"run-{root}-{fingerprint[:8]}-{numbers.number(fingerprint, slot, attempts)}"
+    with _numbering:
+        numbers = _numbers_of(root)
+        slot = (str(run.id), numbers.index((str(run.id), str(run.run_count), fingerprint), task))
+        return f"run-{root}-{fingerprint[:8]}-{numbers.number(fingerprint, slot, attempts)}"
 
 
 async def is_first_attempt() -> bool:
@@ -139,7 +145,7 @@ async def _ancestry(run: FlowRun) -> tuple[str, _Attempts]:
     if known is None or known[0] != run.run_count:
         known = _ancestors[run.id] = (run.run_count, await _climb(run))
         while len(_ancestors) > _MAX_ANCESTORS:
-            del _ancestors[next(iter(_ancestors))]
+            _ancestors.pop(next(iter(_ancestors)), None)
     return known[1]
 
 
