@@ -197,6 +197,19 @@ async def test_a_checked_connection_still_proves_the_name(
             assert (await failure(client, url)).reason == "not connected"
 
 
+async def test_a_certificate_that_is_not_trusted_is_named_as_what_keeps_a_request_back(tmp_path: Path) -> None:
+    """A company's proxy that opens TLS shows one of its own; nobody finds that behind "not sent"."""
+    serving = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    serving.load_cert_chain(certificate("video.example", tmp_path))
+    async with (
+        ScriptedServer(lambda _: Answer(200, {}, FILE), tls=serving) as server,
+        SudashuiClient(KEY, f"https://127.0.0.1:{server.port}") as client,
+    ):
+        with pytest.raises(TransientError, match=r"certificate of 127\.0\.0\.1") as caught:
+            await client.models()
+    assert caught.value.reason == "not sent"
+
+
 async def test_behind_a_proxy_names_are_the_proxys(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """It makes the connections and resolves; spelled-out private addresses are refused all the same."""
     monkeypatch.setenv("http_proxy", server.url)

@@ -15,6 +15,7 @@ from benchmarks.servers import free_port
 from prefect_genvideo.cli import console
 from prefect_genvideo.cli.app import app, main
 from prefect_genvideo.cli.console import AGAIN, DECIDE, FAILED, USAGE
+from prefect_genvideo.cli.demo import called
 from prefect_genvideo.cli.progress import shown_progress
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.runtime import announce
@@ -177,6 +178,31 @@ def test_a_wrong_command_line_has_a_code_of_its_own(
         main()
     assert ended.value.code == USAGE
     assert "--json" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("shown", ["--provider", "--key", "--json"])
+def test_the_help_says_nothing_of_what_is_empty_or_off(typed: Type, shown: str) -> None:
+    """A default is told where there is one."""
+    told = typed("batch", "--help").out
+    assert shown in told
+    assert "[default: 20]" in told
+    assert 'default: ""' not in told
+    assert "default: False" not in told
+
+
+@pytest.mark.parametrize("found", [True, False])
+def test_the_demo_names_programs_as_this_shell_finds_them(
+    found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After `pip install` there is no `.venv`."""
+    (program := tmp_path / "bin" / "genvideo").parent.mkdir()
+    program.write_text("#!/bin/sh\n")
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(program.with_name("python")))
+    monkeypatch.setenv("PATH", str(program.parent) if found else "/nowhere")
+    assert called("genvideo") == ("genvideo" if found else str(program))
+    monkeypatch.chdir(tmp_path)
+    assert called("genvideo") == ("genvideo" if found else "bin/genvideo")
 
 
 def test_a_result_is_all_that_quiet_leaves(typed: Type) -> None:

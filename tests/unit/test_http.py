@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmarks.servers import free_port
 from prefect_genvideo.providers import SudashuiClient, answers, http, network, waits
 from prefect_genvideo.providers.http import Client, Reply, exchange
 from prefect_genvideo.providers.ssrf import Guard
@@ -59,6 +60,31 @@ def raising(error: Exception) -> Callable[[httpx.Request], httpx.Response]:
 async def test_only_what_failed_before_sending_counts_as_not_sent(error: Exception, failure: str) -> None:
     """Everything later may have arrived."""
     assert await reply_to(raising(error)) == Reply(failure=failure)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (httpx.ConnectError("x"), "no connection to e.com"),
+        (httpx.ConnectTimeout("x"), "in time"),
+        (httpx.PoolTimeout("x"), "in use"),
+        (httpx.ProxyError("http://me:secret@proxy"), "proxy"),
+    ],
+)
+async def test_what_kept_a_request_from_being_sent_is_said(error: Exception, words: str) -> None:
+    """In words of ours."""
+    cause = (await reply_to(raising(error))).cause
+    assert words in cause
+    assert "secret" not in cause
+
+
+async def test_a_name_that_does_not_resolve_and_a_closed_port_are_told_apart() -> None:
+    """An operator mends DNS for the one, and starts a server for the other."""
+    async with Client() as client:
+        nobody = await exchange(client, "GET", f"http://127.0.0.1:{free_port()}/?signed=1", headers={})
+        unknown = await exchange(client, "GET", "https://api.invalid/", headers={})
+    assert (nobody.failure, nobody.cause) == (http.NOT_SENT, "127.0.0.1 refuses the connection")
+    assert (unknown.failure, unknown.cause) == (http.NOT_SENT, "the name api.invalid does not resolve")
 
 
 @pytest.mark.parametrize("url", ["https://e.com:port/", "https://e.com/\0", "https://" + "x" * 70_000])

@@ -135,6 +135,7 @@ async def test_broken_csv_rows(tmp_path: Path, text: str, row: int, field: str, 
     [
         ("model,duraton", "did you mean duration?"),
         ("model,image", "did you mean images?"),
+        ("model,Ratio", "did you mean aspect_ratio?"),
         ("model,Model", "two columns"),
         ("model,city,city", "two columns"),
         (",".join(f"c{i}" for i in range(501)), "more than 500 columns"),
@@ -167,6 +168,9 @@ async def test_a_header_alone_is_a_batch_of_nothing(tmp_path: Path) -> None:
         ("model\nm\n".encode("utf-16-le"), "NUL"),
         (b"model\n\0\n", "NUL"),
         ("model,prompt\nm,两只狗在海边\n".encode("gbk"), "looks like GBK"),
+        ("model,prompt\nm,größer und schön\n".encode("cp1252"), "is not UTF-8: byte 0xf6"),
+        (b"PK\x03\x04\x14\0\x06\0\x08\0\0\0!\0", "is a workbook"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "is a workbook"),
     ],
 )
 async def test_other_encodings_are_named(tmp_path: Path, data: bytes, why: str) -> None:

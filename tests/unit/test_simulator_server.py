@@ -10,6 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from prefect_genvideo import ArkCredentials, SenseAudioCredentials, SudashuiCredentials
 from prefect_genvideo.runtime import get_settings
 from prefect_genvideo.simulator import Fault, Simulator, SimulatorConfig, create_app, running_simulator, serve
 from prefect_genvideo.simulator.server import usage
@@ -37,12 +38,14 @@ def test_a_taken_port_is_said_at_once(simulator: Simulator) -> None:
 
 
 def test_the_usage_names_every_address(simulator: Simulator) -> None:
-    """A person can copy the block values from the text."""
+    """A person can copy the block values from the text, and what a shell needs."""
     text = usage(simulator)
     assert simulator.ark_url.endswith("/api/v3")
     for value in (simulator.sudashui_url, simulator.sudashui_files_url, simulator.senseaudio_url, simulator.ark_url):
         assert value in text
     assert simulator.key in text
+    for cls in (SudashuiCredentials, SenseAudioCredentials, ArkCredentials):
+        assert all(f" {variable}=" in text for variable in cls.environment().values())
 
 
 def test_flows_ask_as_often_as_fits_the_simulators_clock(monkeypatch: pytest.MonkeyPatch) -> None:

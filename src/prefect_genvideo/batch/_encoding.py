@@ -14,6 +14,8 @@ from prefect_genvideo.errors import shorten
 # Byte order marks.
 _UTF8_MARK: Final = b"\xef\xbb\xbf"
 _UTF16_MARKS: Final = (b"\xff\xfe", b"\xfe\xff")
+# What a spreadsheet program saves unless told otherwise: workbooks of today (a ZIP archive) and of before 2007.
+_WORKBOOKS: Final = (b"PK\x03\x04", b"\xd0\xcf\x11\xe0")
 # Two letters and more of the scripts that UTF-8 writes in two bytes each, as GBK does Chinese.
 _WORD: Final = re.compile("[\u0080-\u07ff]{2,}")
 _THREE_BYTES: Final = re.compile("[\u0800-\U0010ffff]")
@@ -34,6 +36,8 @@ def decode(name: str, data: bytes) -> str:
     Raises:
         InvalidRequestError: It is not UTF-8, most likely not meant as UTF-8, no text, or empty.
     """
+    if data.startswith(_WORKBOOKS):
+        raise unusable(name, "is a workbook or an archive, no text; save its sheet as CSV in UTF-8")
     looks = " (it looks like UTF-16)" if data.startswith(_UTF16_MARKS) else ""
     try:
         text = data.decode("utf-8-sig")
@@ -78,8 +82,9 @@ def _in_gbk(word: str) -> str | None:
 
 
 def _is_chinese(data: bytes) -> bool:
-    text = data.decode("gbk", errors="replace")
-    return len(_CHINESE.findall(text)) > 0 and text.count("\ufffd") <= 1  # the sample may end within a character
+    # The common characters: with all of GBK's, half of `schön` in Windows' encoding is one too.
+    text = data.decode("gb2312", errors="replace")
+    return sum(map(len, _CHINESE.findall(text))) > text.count("\ufffd")
 
 
 def _is_nonsense(word: str, before: str) -> bool:

@@ -36,6 +36,8 @@ _MAX_COLUMNS = 500
 _LISTS = frozenset({"images", "videos", "audios", "tags", "fallback"})
 _OBJECTS = frozenset({"options", "vars"})
 _NUMBERS = frozenset({"duration", "timeout"})
+# What APIs call these fields; a table written after their documents has such columns.
+_APIS_WORDS: Mapping[str, str] = {"ratio": "aspect_ratio", "seconds": "duration"}
 _NUMBER = re.compile(r"-?[0-9]{1,15}(?:\.[0-9]{1,15})?")
 # What a file without an extension begins with when it is YAML; else it is CSV.
 _YAML_START = re.compile(r"(?:---|%YAML|- |-$|#|[\w\"' .-]+:(?:\s|$))")
@@ -230,7 +232,7 @@ def _column(title: str) -> tuple[str, str]:
     for where in ("vars", "options"):
         if plain.startswith(f"{where}."):
             return where, title.partition(".")[2].strip()
-    meant = near(plain, ROW_FIELDS, 0.8)
+    meant = _APIS_WORDS.get(plain) or near(plain, ROW_FIELDS, 0.8)
     if meant:
         # Taken for a variable, a misspelt column would change what is paid for without a word.
         hint = f"did you mean {meant}? A variable is called vars.{printable(title)[:80]}"

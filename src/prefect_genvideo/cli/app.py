@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Parameter
 
 from prefect_genvideo.cli.bill import bill, spend
 from prefect_genvideo.cli.console import USAGE, command, complain, give, needs, plain_errors, show
@@ -21,7 +21,12 @@ from prefect_genvideo.errors import GenVideoError, shorten
 # Columns; a longer name pushes its own line alone.
 _WIDEST_NAME = 60
 
-app = App(name="genvideo", help="AI video generation that is never paid for twice and never lost.")
+app = App(
+    name="genvideo",
+    help="AI video generation that is never paid for twice and never lost.",
+    # What is off or empty unless it is given needs no words in the help.
+    default_parameter=Parameter(show_default=lambda value: None if value in (False, "", None) else value),
+)
 app.register_install_completion_command()  # pyright: ignore[reportUnknownMemberType] - its **kwargs have no type
 app.command(ledger_app)
 for known in (generate, check, plan, approve, bill, spend, batch, doctor, init, deploy, listen, demo):

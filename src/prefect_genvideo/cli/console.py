@@ -228,6 +228,8 @@ def command(work: Callable[..., Any]) -> Callable[..., None]:
             if inspect.iscoroutine(done):
                 # A private server takes longer to start on a busy machine than Prefect's default of 20 s.
                 os.environ.setdefault("PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS", "120")
+                # Its first statistics meet the run's own writes, and Prefect logs 80 lines of a locked database.
+                os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
                 loggers = [logging.getLogger(name) for name in ("prefect.flow_runs", "prefect.task_runs")]
                 # What Prefect says of a run that failed is left out: the command itself says it, once.
                 with passing(loggers, lambda record: record.levelno < logging.ERROR):

@@ -6,7 +6,10 @@ import asyncio
 import contextlib
 import logging
 import os
+import shlex
+import shutil
 import signal
+import sys
 import time
 from importlib.metadata import version
 from importlib.resources import as_file, files
@@ -133,11 +136,21 @@ async def _generate(simulator: Simulator, endpoint: str, home: Path) -> dict[Pat
 
 
 def _next_steps(prefect_home: Path) -> str:
+    home, prefect, genvideo = shlex.quote(str(prefect_home)), called("prefect"), called("genvideo")
     return f"""
 See the runs, covers and progress in Prefect's UI:
-  PREFECT_HOME={prefect_home} .venv/bin/prefect server start
+  PREFECT_HOME={home} {prefect} server start
 
 With a real key, the same for real:
   export SUDASHUI_API_KEY=sk-...
-  .venv/bin/genvideo generate "a cat in the rain, cinematic" --model sd-2-fast-720p --to videos
+  {genvideo} generate "a cat in the rain, cinematic" --model sd-2-fast-720p --to videos
 """
+
+
+def called(program: str) -> str:
+    """Return how a shell calls a program of this environment: by its name where that finds it, else by its path."""
+    own, found = Path(sys.executable).with_name(program), shutil.which(program)
+    if found and Path(found).parent.absolute() == own.parent.absolute():
+        return program
+    near = own.absolute().is_relative_to(Path.cwd())
+    return shlex.quote(str(own.absolute().relative_to(Path.cwd()) if near else own))

@@ -17,6 +17,7 @@ from cyclopts import Parameter
 from prefect_genvideo.cli.console import FAILED, command, give
 from prefect_genvideo.cli.targets import credentials_from, destination_from, providers_with_keys
 from prefect_genvideo.errors import GenVideoError, RateLimitedError, counted, redact
+from prefect_genvideo.providers import NOT_SENT
 from prefect_genvideo.storage.base import TAGS_REFUSED
 
 Verdict = Literal["ok", "warn", "bad"]
@@ -133,7 +134,10 @@ async def _account(name: str, credentials: str | None) -> AsyncIterator[Finding]
         try:
             offered = await client.models()
         except GenVideoError as error:
-            todo = "try again later" if error.retryable else "check the key, and the address where it is your own"
+            todo = "check the key, and the address where it is your own"
+            if error.retryable:
+                sent = error.reason != NOT_SENT
+                todo = "try again later" if sent else "check network, proxy and the address where it is your own"
             # Asked too often, which says nothing against the key: Ark takes one such question a second.
             verdict: Verdict = "warn" if isinstance(error, RateLimitedError) else "bad"
             yield Finding(what, verdict, f"{client.base_url}: {error} ({error.reason or type(error).__name__})", todo)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
+from prefect_genvideo.batch.model import near
 from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
@@ -36,9 +37,19 @@ def provider_of(model: str, block: str | None = None) -> str:
         found = at_hand or found
     if len(found) == 1:
         return found[0]
-    limit = f"with --provider, one of {', '.join(found or provider_names())}"
-    problem = Problem("model", model or "(none)", limit, "genvideo")
+    limit = f"several providers document it: set the key of one, or name it with --provider: {', '.join(found)}"
+    problem = Problem("model", model or "(none)", limit if found else _nobodys(model), "genvideo")
     raise InvalidRequestError("The provider is not known from the model's name.", problems=[problem])
+
+
+def _nobodys(model: str) -> str:
+    """What to say of a model that no provider documents."""
+    from prefect_genvideo.providers import get_provider, provider_names
+
+    names = provider_names()
+    meant = near(model, [one for name in names for one in get_provider(name).documented_models], 0.8)
+    hint = f" (did you mean {meant}?)" if meant else ""
+    return f"no provider documents it{hint}; a new one needs --provider, or `provider` in its row: {', '.join(names)}"
 
 
 def providers_with_keys(names: Iterable[str]) -> list[str]:

@@ -252,7 +252,7 @@ def facts_from(
         envelope=envelope,
         codes=named | families,
         reason=reason or ("not JSON" if envelope == OTHER and reply.status in IN_2XX else ""),
-        message=message,
+        message=message or reply.cause,
         money=any(_MONEY.search(text.replace("_", " ")) for text in (message, *map(_slug, named))),
         refused=is_refusal(reply.json),
         upstream=upstream,

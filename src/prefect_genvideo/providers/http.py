@@ -12,7 +12,7 @@ import logging
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, cast
@@ -27,6 +27,7 @@ from prefect_genvideo.providers.network import NetworkTransport
 from prefect_genvideo.providers.ssrf import Guard
 from prefect_genvideo.providers.trace import note_head
 from prefect_genvideo.providers.unpack import CODINGS, BrokenCodingError, unpacked
+from prefect_genvideo.providers.unreachable import cause_of
 from prefect_genvideo.providers.waits import answered_at, retry_after
 
 CONNECT_TIMEOUT = 10.0
@@ -91,15 +92,10 @@ def user_agent() -> str:
 _sending: ContextVar[bool] = ContextVar("prefect_genvideo_sending", default=False)
 
 
-def _not_ours(record: logging.LogRecord) -> bool:
-    del record
-    return not _sending.get()
-
-
 # httpcore logs every header of an answer at DEBUG: signed redirects would stand in the log. Only what it says about our
 # own requests is dropped.
 for _name in ("httpcore.http11", "httpcore.connection", "httpcore.proxy", "httpcore.socks"):
-    logging.getLogger(_name).addFilter(_not_ours)
+    logging.getLogger(_name).addFilter(lambda _: not _sending.get())
 
 
 class Client:
@@ -213,6 +209,7 @@ class Reply:
         retry_after: Seconds the other side asked us to wait.
         answered_at: When it answered, by its own clock; None where it does not say.
         request_id: The other side's own id of the call, in a header.
+        cause: What kept a request that was not sent from being sent, in words of ours.
     """
 
     status: int = 0
@@ -223,6 +220,7 @@ class Reply:
     retry_after: float | None = None
     answered_at: datetime | None = None
     request_id: str | None = None
+    cause: str = field(default="", compare=False)
 
     @property
     def is_html(self) -> bool:
@@ -261,16 +259,16 @@ async def exchange(
     """
     try:
         request = client.request(method, url, headers=headers, content=content, files=files)
-    except (httpx.InvalidURL, ValueError, TypeError):
-        return Reply(failure=NOT_SENT)
+    except (httpx.InvalidURL, ValueError, TypeError) as error:
+        return Reply(failure=NOT_SENT, cause=cause_of(error, url))
     body, failure, response, request_id = bytearray(), TIMED_OUT, None, None
     try:
         with anyio.move_on_after(deadline + int(request.headers.get("content-length", 0)) / SLOWEST_UPLOAD):
             response = await client.send(request)
             request_id = note_head(response.headers, id_header)
             failure = await _read(response, body, size * ANSWER_LIMIT)
-    except _BEFORE_SENDING:
-        return Reply(failure=NOT_SENT)
+    except _BEFORE_SENDING as error:
+        return Reply(failure=NOT_SENT, cause=cause_of(error, url))
     except httpx.TimeoutException:
         return Reply(failure=TIMED_OUT)
     except (httpx.HTTPError, OSError, ValueError):

@@ -210,20 +210,22 @@ def usage(simulator: Simulator) -> str:
     """What a person needs to know to use it: addresses, keys, control calls."""
     return f"""genvideo simulator: {simulator.url}  (tasks and clips in the browser)
 
-  Sudashui     base_url   {simulator.sudashui_url}
-               files_url  {simulator.sudashui_files_url}
-  SenseAudio   base_url   {simulator.senseaudio_url}
-  Ark          base_url   {simulator.ark_url}
-  api_key      {simulator.key}    any key that starts with sk-sim is one account
-               sk-sim-broke has no money, sk-sim-expired is refused
+In the shell of genvideo, or where flows run; the last line because the learned schedule waits for real minutes:
+
+  export SUDASHUI_API_KEY={simulator.key} SUDASHUI_BASE_URL={simulator.sudashui_url} \\
+         SUDASHUI_FILES_URL={simulator.sudashui_files_url}
+  export SENSEAUDIO_API_KEY={simulator.key} SENSEAUDIO_BASE_URL={simulator.senseaudio_url}
+  export ARK_API_KEY={simulator.key} ARK_BASE_URL={simulator.ark_url}
+  export {_INTERVAL}={pace(simulator.config):g}
+
+In Python:
 
   SudashuiCredentials(api_key="{simulator.key}", base_url="{simulator.sudashui_url}",
                       files_url="{simulator.sudashui_files_url}")
   SenseAudioCredentials(api_key="{simulator.key}", base_url="{simulator.senseaudio_url}")
   ArkCredentials(api_key="{simulator.key}", base_url="{simulator.ark_url}")
 
-  export {_INTERVAL}={pace(simulator.config):g}
-               where flows run: the learned schedule would wait for a real provider's minutes
+Any key that starts with sk-sim is one account; sk-sim-broke has no money, sk-sim-expired is refused.
 
   curl {simulator.url}/_sim/state
   curl {simulator.url}/_sim/faults -d '{{"kind": "lost_after", "op": "create", "times": 1}}'
