@@ -8,6 +8,7 @@ Contenders, each in a process of its own, against the same simulator, S3 server 
 - `steps`: one flow run with an empty task run a video, which is what showing them costs in Prefect itself.
 - `floor`: both at once: one flow run, a task run a video, and in it the bare work. The same bytes lie in S3 afterwards.
 - `ours`: `generate_videos` with its steps visible in the UI, ledger and proof included.
+- `no_covers`: the same without cover pictures beside the videos.
 - `prefect_aws`: what an engineer who knows Prefect writes, with httpx and prefect-aws (left out where that is missing).
 - `by_hand`: what a data engineer would write: three sync tasks, `requests`, `time.sleep`, 10 threads.
 
@@ -36,7 +37,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from benchmarks.counted_store import COUNTS
 from benchmarks.servers import BUCKET, S3_KEY, Servers, halves, running
 
-CONTENDERS = ("bare", "steps", "floor", "ours", "prefect_aws", "by_hand")
+CONTENDERS = ("bare", "steps", "floor", "ours", "no_covers", "prefect_aws", "by_hand")
 
 
 def measure(servers: Servers, contender: str, count: int, seconds: float, limit: float) -> dict[str, float] | None:

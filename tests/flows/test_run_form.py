@@ -69,12 +69,12 @@ def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize(("block", "first"), [(S3Destination, "bucket"), (LocalDestination, "path")])
 def test_forms_ask_for_the_place_first(block: type[Block], first: str) -> None:
-    """The bucket or folder comes first, then the ledger, then how videos are named and opened."""
+    """The bucket or folder comes first, then the ledger, then how videos are named, shown and opened."""
     fields = block.model_json_schema()["properties"]
     order = sorted(fields, key=lambda name: fields[name]["position"])
     shared = order[order.index("ledger") :]
-    assert (order[0], shared[:4]) == (first, ["ledger", "key_template", "ledger_mode", "link_template"])
-    assert set(shared[4:]) <= {"link", "link_hours"}
+    assert (order[0], shared[:4]) == (first, ["ledger", "key_template", "ledger_mode", "covers"])
+    assert set(shared[4:]) <= {"link_template", "link", "link_hours"}
 
 
 def test_a_budget_s_caps_are_fields_of_one_type_each() -> None:

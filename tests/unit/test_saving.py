@@ -16,6 +16,7 @@ import pytest
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.pipeline.pictures import Pictures
 from prefect_genvideo.pipeline.provenance import is_unchanged, manifest_key, marks_of, read_manifest
 from prefect_genvideo.pipeline.save import MAX_COVER, SaveJob, save_generation
 from prefect_genvideo.providers import SudashuiClient
@@ -349,7 +350,19 @@ async def test_a_bad_cover_never_fails_the_save(tmp_path: Path, data: bytes | Ex
     assert stored.sha256 == SHA256
 
 
-async def saved_with_cover(folder: Path, data: bytes | Exception | None) -> StoredVideo:
+async def test_a_cover_that_is_not_wanted_beside_the_video_is_there_for_pages(tmp_path: Path) -> None:
+    """It takes no object in the store, and whoever shows the video now has its picture."""
+    pictures = Pictures()
+    stored = await saved_with_cover(tmp_path, JPEG, covered=False, pictures=pictures)
+    assert stored.cover_uri is None
+    folder = LocalStore(tmp_path)
+    assert [info.key async for info in folder.list()] == [manifest_key(KEY), KEY]
+    assert await pictures.cover(folder, stored) == JPEG
+
+
+async def saved_with_cover(
+    folder: Path, data: bytes | Exception | None, *, covered: bool = True, pictures: Pictures | None = None
+) -> StoredVideo:
     async def fetch(url: str) -> bytes | None:
         assert url == "https://files.example.com/1.jpg?signature=c"
         if isinstance(data, Exception):
@@ -357,7 +370,13 @@ async def saved_with_cover(folder: Path, data: bytes | Exception | None) -> Stor
         return data
 
     wanted = job(cover_url="https://files.example.com/1.jpg?signature=c")
-    return await save_generation(ScriptedSource([Answer(VIDEO)]), LocalStore(folder), wanted, fetch_cover=fetch)
+    return await save_generation(
+        ScriptedSource([Answer(VIDEO)]),
+        LocalStore(folder),
+        replace(wanted, covered=covered),
+        fetch_cover=fetch,
+        pictures=pictures,
+    )
 
 
 # The real client

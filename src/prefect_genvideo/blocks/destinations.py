@@ -173,6 +173,11 @@ class VideoDestination(DiscreetBlock, ABC):  # with ABC among its bases, a class
         ),
     )
 
+    covers: bool = Field(
+        default=True,
+        title="Cover pictures",
+        description="Put a cover picture beside each video; without, a video takes one object and one request less.",
+    )
     link_template: str = Field(
         default="",
         title="Address of links",

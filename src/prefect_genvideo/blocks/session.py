@@ -231,6 +231,7 @@ def _pipeline(
         lineage=asset_teller(),
         run_ids=run_ids,
         saves=saves,
+        covers=target.covers,
         # Half a second of CPU for one video that somebody looks at; too much for each row of a batch.
         pictures=Pictures(moving=saves),
     )

@@ -66,10 +66,8 @@ class Pictures:
             store: Where it lies beside the video.
             video: The saved video.
         """
-        if video.cover_uri is None:
-            return None
         kept = self._kept.get((video.uri, "cover"))
-        if kept is not None:
+        if kept is not None or video.cover_uri is None:
             return kept
         name = store.relative_key(video.key).removesuffix(".mp4") + ".cover." + video.cover_uri.rpartition(".")[2]
         try:

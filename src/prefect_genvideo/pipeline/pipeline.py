@@ -63,6 +63,7 @@ class Pipeline:
         allow_local: Whether assets may be files of this machine.
         key_is_ours: Whether nothing but this ledger uses the API key; lost creates may then be found by elimination.
         saves: Whether what is waited for is saved at once, so that both are recorded in one write.
+        covers: Whether each video gets a cover picture beside it.
         labels: What its records carry for bills.
         say: Takes messages for people.
         announce: Told of everything that automations may want to react to.
@@ -85,6 +86,7 @@ class Pipeline:
     allow_local: bool = True
     key_is_ours: bool = False
     saves: bool = False
+    covers: bool = True
     labels: Labels = NO_LABELS
     say: Say = silent
     announce: Announce = silent
@@ -362,6 +364,7 @@ class Pipeline:
             flow_run=record.flow_run_id,
             # Just paid for by us, and this is the first try: there is no earlier save to look for.
             fresh=self.ledger.forget(record.key) is not None,
+            covered=self.covers,
         )
         began = datetime.now(timezone.utc)
         self.announce("video.saving", record)

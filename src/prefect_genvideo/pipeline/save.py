@@ -66,6 +66,7 @@ class SaveJob:
         idempotency_key: Key of the ledger's record, when there is one.
         flow_run: Id of the flow run.
         fresh: The generation is new, so there can be no earlier save of it to look for.
+        covered: Whether its cover is put beside it; else it is made for whoever looks now, and not stored.
     """
 
     generation: Generation
@@ -75,6 +76,7 @@ class SaveJob:
     idempotency_key: str | None = None
     flow_run: str | None = None
     fresh: bool = False
+    covered: bool = True
 
 
 async def save_generation(
@@ -314,8 +316,10 @@ class _Saver:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
                 return None
             key = f"{self.job.key.removesuffix('.mp4')}.cover.{_COVERS[media_type]}"
-            etag = await self._put_cover(key, data, media_type)
+            etag = await self._put_cover(key, data, media_type) if self.job.covered else ""
             self.pictures.keep(self.store.uri(self.job.key), "cover", data)
+            if not self.job.covered:
+                return None
             sha256 = hashlib.sha256(data).hexdigest()
             return StoredFile(key=key, size=len(data), sha256=sha256, etag=etag, media_type=media_type)
         except Exception as error:
