@@ -1,9 +1,9 @@
-"""From a manifest to checked rows and a report."""
+"""Batches of videos: manifests read and checked, plans, and reports."""
 
-from prefect_genvideo.batch.calendar import DueSlots, due_slots
-from prefect_genvideo.batch.manifest import due_rows, load_manifest, rows_from
-from prefect_genvideo.batch.model import Manifest, ManifestRow, RowProblem
-from prefect_genvideo.batch.plan import Batch, Item, plan_batch
+from prefect_genvideo.batch.calendar import due_slots
+from prefect_genvideo.batch.manifest import load_manifest
+from prefect_genvideo.batch.model import Manifest
+from prefect_genvideo.batch.plan import Batch
 from prefect_genvideo.batch.report import BatchFailedError, BatchReport, BatchRow
 
 __all__ = [
@@ -11,14 +11,7 @@ __all__ = [
     "BatchFailedError",
     "BatchReport",
     "BatchRow",
-    "DueSlots",
-    "Item",
     "Manifest",
-    "ManifestRow",
-    "RowProblem",
-    "due_rows",
     "due_slots",
     "load_manifest",
-    "plan_batch",
-    "rows_from",
 ]

@@ -13,6 +13,8 @@ _PATH = (STORED, SUBMITTED, QUEUED, RUNNING)
 _SHORT_PATHS = {1: (), 2: (RUNNING,), 3: (SUBMITTED, RUNNING), 4: (STORED, SUBMITTED, RUNNING)}
 WAITING_SHARE = 0.08
 """Share of the run after which each stage is left: most of a run is spent generating."""
+# Of the log-normal distribution of durations.
+_SIGMA = 0.3
 _SHARES = ((0.01, STORED), (0.03, SUBMITTED), (WAITING_SHARE, QUEUED), (1.0, RUNNING))
 
 
@@ -59,11 +61,5 @@ def draw_duration(config: SimulatorConfig, rng: random.Random) -> float:
         config: Which distribution.
         rng: Where chance comes from.
     """
-    median, spread = config.duration_median_s, config.duration_spread
-    if config.duration_kind == "lognormal":
-        drawn = median * math.exp(rng.gauss(0.0, spread))
-    elif config.duration_kind == "uniform":
-        drawn = rng.uniform(median * (1 - spread), median * (1 + spread))
-    else:
-        drawn = median
-    return max(drawn, 0.0) * config.scale
+    stretch = math.exp(rng.gauss(0.0, _SIGMA)) if config.duration_kind == "lognormal" else 1.0
+    return config.duration_median_s * stretch * config.scale

@@ -27,17 +27,14 @@ class SimulatorConfig:
         polls_to_finish: With `immediate`, the query that reports the end, counted from 1.
         scale: With `time`, simulated seconds are multiplied by this; 0 = done at the first query.
         refresh_s: With `time`, Sudashui's rows are refreshed this often (simulated seconds); 0 = always fresh.
-        duration_kind: Distribution of the durations with `time`: `lognormal`, `uniform` or `fixed`.
+        duration_kind: Distribution of the durations with `time`: `lognormal` or `fixed`.
         duration_median_s: Median duration in simulated seconds.
-        duration_spread: Sigma of the log-normal; half width of the uniform as a fraction of the median.
         seed: Seeds durations and faults.
         link_lifetime_s: Seconds until result links are refused (SenseAudio's never are); 0 = at once, None = an hour
             at Sudashui and a day at Ark.
-        upload_lifetime_s: Seconds until upload links are refused.
         full_size: Render in the asked resolution instead of a preview with a short side of 320 pixels.
         fps: Frames per second of the clips.
         clip_bytes: Every clip has exactly this many bytes (4096 or more); None = as small as it comes.
-        cache_bytes: Rendered clips and covers kept in memory.
         max_concurrency: Unfinished tasks per account before SenseAudio answers 400015, and running ones before Ark
             lets others wait; None = no limit.
         record_lifetime_s: Seconds for which Ark knows a task, seven times as long as a cancelled one.
@@ -52,16 +49,13 @@ class SimulatorConfig:
     polls_to_finish: _Positive = 2
     scale: _Amount = 1.0
     refresh_s: _Amount = 15.0
-    duration_kind: Literal["lognormal", "uniform", "fixed"] = "lognormal"
+    duration_kind: Literal["lognormal", "fixed"] = "lognormal"
     duration_median_s: _Amount = 130.0
-    duration_spread: _Amount = 0.3
     seed: int = 0
     link_lifetime_s: _Amount | None = None
-    upload_lifetime_s: _Amount = 7200.0
     full_size: bool = False
     fps: _Positive = 8
     clip_bytes: Annotated[int, Field(ge=SMALLEST_CLIP, strict=True)] | None = None
-    cache_bytes: Annotated[int, Field(ge=0, strict=True)] = 64 * 1024 * 1024
     max_concurrency: _Positive | None = None
     record_lifetime_s: _Amount = 7 * 86_400.0
     list_every_s: _Amount = 1.0

@@ -33,6 +33,10 @@ ARK_FILES = "/ark-files"
 """Path of Ark's object store."""
 _DATA_URL = re.compile(r"data:((?:image|audio)/[a-z0-9+.\-]+);base64,(.*)", re.DOTALL)
 _MB = 1024 * 1024
+# Bytes of rendered clips and covers that are kept in memory.
+_CACHED = 64 * _MB
+# Seconds until upload links are refused.
+_UPLOAD_LIFE_S = 7200.0
 _TOO_LARGE = "<html><head><title>413 Request Entity Too Large</title></head></html>"
 
 
@@ -45,7 +49,7 @@ class Files:
 
     def __init__(self, state: SimulatorState) -> None:
         self.state = state
-        self.cache = ClipCache(state.config.cache_bytes)
+        self.cache = ClipCache(_CACHED)
         # Two encoders at most: a burst of downloads must leave a core for the answers.
         self._threads = anyio.CapacityLimiter(2)
 
@@ -68,7 +72,7 @@ class Files:
     def upload_path(self, upload: Upload) -> str:
         """Path and signature under which an upload can be read back."""
         path = f"{FILES}/proxy/{urllib.parse.quote(upload.name)}"
-        return self.state.links.plain("upload", path, self.state.config.upload_lifetime_s)
+        return self.state.links.plain("upload", path, _UPLOAD_LIFE_S)
 
     def result_paths(self, task: Task) -> tuple[str, str]:
         """Fresh signed paths of the clip and its cover, as Sudashui links look."""
@@ -147,7 +151,6 @@ class Files:
             return not_found()
         spec, size = self.spec(task), self.state.config.clip_bytes
         work: Callable[[], Content] = partial(self.cache.cover, spec) if cover else partial(self.cache.clip, spec, size)
-        self.cache.limit = self.state.config.cache_bytes
         content = await anyio.to_thread.run_sync(work, limiter=self._threads)
         if call.request.method == "GET" and not cover:
             self.state.downloads += 1

@@ -29,6 +29,8 @@ Endpoint = Literal["usage", "log", "dashboard", "pricing", "status"]
 CONSUME, REFUND = 2, 6
 """Types of rows."""
 _PREFIX = "8268d9d6"
+# Seconds in which the questions of a bucket are counted.
+_BUCKET_S = 1200.0
 
 
 @pydantic.dataclasses.dataclass(frozen=True, config=ConfigDict(extra="forbid"))
@@ -38,9 +40,8 @@ class MoneyManner:
     Attributes:
         absent: Addresses that are not there; see `Endpoint`.
         granted: Quota of every key; None is without limit.
-        price: Units for a second, or for a video, of models that are not in `prices`.
+        price: Units for a second of models that are not in `prices`.
         prices: The same by model.
-        price_per: Whether seconds multiply the price.
         settles_at: Final price as a share of what was taken at first, for models billed by tokens; None: a fixed price,
             and nothing moves after a success.
         settle_delay_s: Seconds between the end of a task and its settlement or refund.
@@ -56,8 +57,7 @@ class MoneyManner:
         task_ids: Whether a charge's row names its task: newer trees and several forks.
         local_ids: Hours that ids are ahead of UTC: trees before 2026-01-22 write the server's local time.
         zeroes_quota: Whether a failed task's own figure goes back to 0: trees since 2026-07-20.
-        bucket: Questions about balance and log in `bucket_s` seconds; 0 is without limit.
-        bucket_s: Length of the bucket's window.
+        bucket: Questions about balance and log in 20 minutes; 0 is without limit.
         retry_after: Whether a refusal says how long to wait: trees since 2026-07-21.
         clock_ahead_s: Seconds that the gateway's clock is ahead of the real one.
     """
@@ -66,7 +66,6 @@ class MoneyManner:
     granted: int | None = None
     price: float = 0.828  # recorded: 1,656,000 for 4 seconds, by the usual size of a unit
     prices: Mapping[str, float] = field(default_factory=dict[str, float])
-    price_per: Literal["second", "video"] = "second"
     settles_at: float | None = None
     settle_delay_s: float = 0.0
     quota_per_unit: int = 500_000
@@ -82,7 +81,6 @@ class MoneyManner:
     local_ids: int = 0
     zeroes_quota: bool = True
     bucket: int = 20
-    bucket_s: float = 1200.0
     retry_after: bool = True
     clock_ahead_s: float = 0.0
 
@@ -166,7 +164,7 @@ class Purse:
         """
         manner = self.manner_of(account)
         once = int(manner.prices.get(model, manner.price) * (manner.quota_per_unit or 500_000) * manner.group_ratio)
-        return int(once * seconds) if manner.price_per == "second" else once
+        return int(once * seconds)
 
     def left(self, account: str) -> int | None:
         """What is left on a key; None where it has no limit."""
@@ -308,7 +306,7 @@ class Purse:
             host: Who asks.
         """
         with self._lock:
-            return self._calls.wait(host, self.manner.bucket, self.manner.bucket_s, time.time())
+            return self._calls.wait(host, self.manner.bucket, _BUCKET_S, time.time())
 
     def snapshot(self) -> dict[str, Any]:
         """Everything worth asserting, as JSON types; `bills` by task, with what was taken first and moved later."""

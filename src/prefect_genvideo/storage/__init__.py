@@ -2,7 +2,7 @@
 
 from prefect_genvideo.storage._local_files import CONTAINER_LAYERS
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, PreconditionFailedError, Upload, UploadLostError
-from prefect_genvideo.storage.keys import clean_key, clean_prefix
+from prefect_genvideo.storage.keys import clean_key
 from prefect_genvideo.storage.ledgers import CreateOnlyStore, StoreAround
 from prefect_genvideo.storage.local import LocalStore
 from prefect_genvideo.storage.s3.direct import direct_writes
@@ -23,7 +23,6 @@ __all__ = [
     "UploadLostError",
     "bucket_fault",
     "clean_key",
-    "clean_prefix",
     "direct_writes",
     "endpoint_fault",
     "find_object",
