@@ -98,7 +98,8 @@ def _excesses(request: VideoRequest, max_duration: float) -> list[Problem]:
         (
             "duration",
             duration,
-            bool(max_duration) and duration > max_duration,
+            # 0 stands for the model's default; below it, the model would choose as it likes.
+            bool(max_duration and duration) and not 0 < duration <= max_duration,
             f"at most {max_duration:g} seconds here",
         ),
     )

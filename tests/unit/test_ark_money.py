@@ -184,6 +184,17 @@ async def test_a_failure_costs_what_the_table_says(desk: Desk) -> None:
     assert (record.state, record.money.cost, record.money.final) == ("failed", 0, True)
 
 
+async def test_a_length_that_the_model_chooses_counts_as_its_longest(desk: Desk) -> None:
+    """To the caps of every run: a duration of -1 is no second less, and hides no other create or its money."""
+    for key in "ab":
+        await desk.create(key, REQUEST.model_copy(update={"duration": -1}))
+    record = await desk.record("a")
+    spent = await Ledger(desk.pipeline.ledger.store).reservations.spent(f"{record.created_at:%Y-%m-%d}", record.account)
+    most = record.money.estimate.high if record.money and record.money.estimate else None
+    assert most
+    assert (spent.generations, spent.seconds, spent.in_currency("CNY")) == (2, 30.0, 2 * most)
+
+
 async def test_the_cost_is_that_of_the_tokens_that_the_task_tells(desk: Desk) -> None:
     """Not that of the length and size which were asked for."""
     await desk.create()

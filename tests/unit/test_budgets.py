@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator
 from datetime import datetime, timedelta, timezone
 from decimal import Decimal
@@ -319,3 +320,10 @@ def test_names_of_every_age_are_read(name: str, spent: Spent) -> None:
     assert spent_in(name) == spent
     if name.endswith(".json"):
         assert name.endswith(f"~{spent.name}")
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(-20.0, 0.0), (math.nan, 0.0), (2e6, 2e6), (1234567.25, 1234567.25)])
+def test_a_name_is_read_whatever_it_counts(seconds: float, told: float) -> None:
+    """One that could not be would count as one create that costs nothing."""
+    spent = Spent(20, seconds, (Money(amount=Decimal(100), currency="CNY"),), 20)
+    assert spent_in(f"_ledger/_reserved/d/a/0f~{spent.name}") == Spent(20, told, spent.money, 20)

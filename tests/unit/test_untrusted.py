@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -55,6 +56,8 @@ async def test_no_sender_asks_for_longer_than_the_deployment_allows() -> None:
     """The ceiling holds for what the payload says and for the deployment's own default."""
     assert await refused({"duration": 9}, max_duration=8) == ["duration"]
     assert await refused({}, max_duration=3) == ["duration"]
+    for open_length in (-1, -0.5, math.nan):  # -1 leaves the length to the model
+        assert await refused({"duration": open_length}, max_duration=8) == ["duration"]
     assert (await build({"duration": 8}, max_duration=8)).duration == 8
     assert (await build({"duration": 9})).duration == 9
 

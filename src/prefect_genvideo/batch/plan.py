@@ -181,7 +181,7 @@ def expect(items: Sequence[Item], free: frozenset[str]) -> None:
         key, pipeline = first.idempotency_key, first.pipeline
         if free and key not in free:
             continue
-        seconds = pipeline.client.effective(first.request).duration or 0.0
+        seconds = pipeline.client.longest(first.request) or 0.0
         price = item.judged[0].estimate.most if item.judged else None
         create = Expected(seconds, price, labels_in(*pipeline.labels.beside(item.tags)))
         expected.setdefault(id(pipeline), (pipeline, {}))[1][key] = create

@@ -131,7 +131,8 @@ def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str,
     start = at.astimezone(timezone.utc).replace(microsecond=0)
     value, sign = places(amount.amount, _PLACES), -1 if amount.amount < 0 else 1
     # What the price depends on, under names of our own as the standard wants them.
-    facts = {"x_Model": record.model, "x_Seconds": record.seconds, "x_Resolution": record.resolution}
+    seconds = _seconds_of(record)
+    facts = {"x_Model": record.model, "x_Seconds": seconds, "x_Resolution": record.resolution}
     details = {name: fact for name, fact in facts.items() if fact is not None}
     tags = {tag: True for tag in record.tags} | ({"cost_center": record.cost_center} if record.cost_center else {})
     tags |= {"flow": record.flow_name} if record.flow_name else {}
@@ -164,8 +165,14 @@ def _row(record: LedgerRecord, amount: Money, at: datetime, titles: Mapping[str,
         Tags=json.dumps(tags, ensure_ascii=False, sort_keys=True),
         x_CostBasis=record.money.basis if record.money is not None else None,
         x_IdempotencyKey=record.key,
-        x_VideoSeconds=None if record.seconds is None else places(Decimal(str(record.seconds)), _PLACES),
+        x_VideoSeconds=None if seconds is None else places(Decimal(str(seconds)), _PLACES),
     )
+
+
+def _seconds_of(record: LedgerRecord) -> float | None:
+    """The length that was asked for; what the model has made where it chose."""
+    made = record.stored.duration if record.stored is not None else None
+    return made if made and record.request.get("duration") in (None, -1) else record.seconds
 
 
 def as_csv(rows: Iterable[FocusRow]) -> bytes:

@@ -74,6 +74,7 @@ class LedgerRecord(BaseModel):
         moderation: Whether the provider ended it for what the video shows or would show.
         refused: Whether the last of them is proven to have made nothing, and the next has not left yet.
         cost: The provider's own figure; None is unknown, never 0.
+        seconds: Of video that were asked for; the most that it may have where the model chooses.
         no_video_since: When the provider was first seen to report the task as done without giving a link.
         asked_at: When such a task was last asked about by reconciling.
         told_at: When people were last told that they have to decide about it.

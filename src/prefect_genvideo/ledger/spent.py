@@ -11,7 +11,7 @@ from decimal import Decimal
 from typing import Literal, NamedTuple
 
 from prefect_genvideo.ledger.record import LedgerRecord
-from prefect_genvideo.prices.amounts import EXACT, Money, plain
+from prefect_genvideo.prices.amounts import EXACT, Money, places, plain
 from prefect_genvideo.prices.facts import MoneyFacts
 
 FRESH = 20.0
@@ -25,6 +25,8 @@ _PRICED = re.compile(r"p([0-9]{1,6})")
 _MOST, _MOST_OF_LABEL = 4, 2
 # File systems take 255 bytes in a name; the id, the sums of all and the end have some 150 at most.
 _LONGEST = 240
+# Seconds of video that one name holds, and digits behind the point.
+_LONGEST_SUM, _SECOND_PLACES = 999_999_999, 3
 
 LabelKind = Literal["tag", "cost_center"]
 
@@ -76,7 +78,9 @@ class Spent:
     @property
     def name(self) -> str:
         """End of an object's name that says all this: `4.5CNY~p2~3x12s.json`; releases before prices read it too."""
-        return "~".join((*self._figures(_MOST), f"{self.generations}x{self.seconds:g}s.json"))
+        # Never as `1e+06` or below 0: what cannot be read counts as one create that costs nothing.
+        seconds = plain(places(Decimal(str(min(max(0.0, self.seconds), _LONGEST_SUM))), _SECOND_PLACES))
+        return "~".join((*self._figures(_MOST), f"{self.generations}x{seconds}s.json"))
 
     @property
     def mark(self) -> str:

@@ -161,7 +161,7 @@ class Pipeline:
             account=self.client.account,
             fingerprint=self.fingerprint(request, identities),
             request=shown(full.model_dump(mode="json", exclude_defaults=True)),
-            seconds=full.duration,
+            seconds=self.client.longest(request),
             resolution=full.resolution,
             posts=1,
             money=MoneyFacts.expecting(self.client.estimate(request)),

@@ -83,6 +83,18 @@ class Billing(ModelKnowledge):
         limits = self.model_rules.of(full.model).over(self.known_limits(full.model)[0])
         return billable_of(full, lengths=limits.seconds or (), input_seconds=sum(told) if whole else None)
 
+    def longest(self, request: VideoRequest) -> float | None:
+        """Return the most seconds that a video may have, also where the model chooses; None where nobody knows.
+
+        Args:
+            request: What is wanted; the model's defaults are filled in first.
+        """
+        asked = self.effective(request).duration
+        if asked is not None and asked > 0:
+            return asked
+        lengths = self.billable(request).seconds
+        return float(max(lengths)) if lengths else None
+
     def _by_list(self, wanted: Billable, listed: PriceList) -> Estimate | None:
         """What a request costs by the provider's own list; None where the list does not tell."""
         del wanted, listed
