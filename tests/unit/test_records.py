@@ -113,6 +113,12 @@ def test_a_process_that_has_ended_is_gone() -> None:
     assert holder_is_gone(draft(holder=f"{socket.gethostname()}:{process.pid}"))
 
 
+def test_a_process_of_another_container_is_not_gone() -> None:
+    """Containers with the host's network have its name, and process ids of their own: ours say nothing of theirs."""
+    assert not holder_is_gone(draft(holder=f"{socket.gethostname()}:{2**22 + 1}", machine="another"))
+    assert holder_is_gone(draft(holder=f"{socket.gethostname()}:{2**22 + 1}", machine=None))
+
+
 @pytest.mark.parametrize("holder", ["another-host:1", f"{socket.gethostname()}:x", socket.gethostname(), "", ":"])
 def test_a_process_that_cannot_be_looked_up_is_not_gone(holder: str) -> None:
     """Another machine's processes are invisible: only time can tell."""

@@ -14,6 +14,7 @@ Who saves at once goes from `submitted` to `saved` in one write.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -21,8 +22,10 @@ import re
 import socket
 import unicodedata
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
@@ -61,6 +64,19 @@ _MONEY_MOVES = timedelta(days=7)
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
+@functools.lru_cache(maxsize=1)
+def this_machine() -> str | None:
+    """Return what stands for this boot of this machine and, on it, for this container; None where nothing tells.
+
+    Containers with the host's network share its name, and cloned machines one another's; process ids are their own.
+    """
+    told = list[str]()
+    with suppress(OSError):
+        told.append(Path("/proc/sys/kernel/random/boot_id").read_text())
+        told.append(os.readlink("/proc/self/ns/pid"))
+    return hashlib.sha256(" ".join(told).encode()).hexdigest()[:16] if told else None
+
+
 class LedgerRecord(BaseModel):
     """All that is known of one wanted video. Readable by a person; holds no secret.
 
@@ -68,6 +84,7 @@ class LedgerRecord(BaseModel):
         key: The idempotency key as the caller gave it.
         claim: Random id of the claim that owns the key; a new one after each release.
         holder: `host:pid` of the process that sent (or sends) the create.
+        machine: What tells machines and containers of one host name apart; None where nothing does.
         account: Fingerprint of provider, address and API key; not the key.
         fingerprint: SHA-256 of the request.
         posts: How many times a create was sent under this claim.
@@ -98,6 +115,7 @@ class LedgerRecord(BaseModel):
     state: LedgerState = "intent"
     claim: str = Field(default_factory=lambda: uuid.uuid4().hex)
     holder: str = Field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}")
+    machine: str | None = Field(default_factory=this_machine)
     provider: str
     model: str
     account: str
@@ -299,9 +317,9 @@ class Move:
 
 
 def holder_is_gone(record: LedgerRecord) -> bool:
-    """Whether the process that sent the create is known to have ended (only knowable on its own host)."""
+    """Whether the process that sent the create is known to have ended (only knowable where it ran)."""
     host, _, pid = record.holder.rpartition(":")
-    if host != socket.gethostname() or not pid.isdigit():
+    if host != socket.gethostname() or record.machine not in (None, this_machine()) or not pid.isdigit():
         return False
     try:
         os.kill(int(pid), 0)
