@@ -342,7 +342,16 @@ async def test_where_a_new_id_may_stand(body: Any, task_id: str, ark: ArkClient,
         (error("ModelNotOpen"), errors.ModelUnavailableError),
         (error("AccountOverdueError"), errors.QuotaError),
         (error("ServerOverloaded"), errors.RateLimitedError),
-        (error("InternalServiceError"), errors.RejectedError),
+        # A fault inside, before or after the task was made, as the same words with a 500
+        (error("InternalServiceError"), errors.UnknownOutcomeError),
+        (error("GatewayTimeout"), errors.UnknownOutcomeError),
+        ({"error": {"message": "no", "type": "upstream_error"}}, errors.UnknownOutcomeError),
+        ({"error": {"message": "no", "code": 502}}, errors.UnknownOutcomeError),
+        ({"error": {"message": "no", "code": 13, "status": "INTERNAL"}}, errors.UnknownOutcomeError),
+        ({"error": {"message": "no", "code": 500, "type": "invalid_request_error"}}, errors.RejectedError),
+        ({"error": {"message": "insufficient balance", "type": "upstream_error"}}, errors.QuotaError),
+        ({"error": {"message": "no", "type": "invalid_request_error"}}, errors.RejectedError),
+        ({"error": {"message": "no"}}, errors.RejectedError),
         ({"ResponseMetadata": {"Error": {"Code": "AccessDenied", "Message": "no"}}}, errors.AuthenticationError),
         ({**error("InvalidParameter"), "id": TASK}, errors.UnknownOutcomeError),
     ],
@@ -376,6 +385,8 @@ async def test_a_success_without_an_id(
         (task("Cancelled", error=None), "failed", "cancelled"),
         (task("canceled"), "failed", "canceled"),
         (task("expired"), "failed", "expired"),
+        (task("cancelling"), "running", None),  # and may be finished all the same
+        (task("Canceling"), "running", None),
         (task("paused"), "running", None),
     ],
 )
@@ -486,6 +497,31 @@ async def test_the_length_of_a_clip(
     assert told.resolution == "720p"
 
 
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"completion_tokens": 108_900, "total_tokens": 108_900}, 108_900),
+        ({"completion_tokens": "108900"}, 108_900),
+        ({"total_tokens": 108_900}, 108_900),
+        ({"completion_tokens": 0, "total_tokens": 108_900}, 108_900),
+        (json.dumps({"completion_tokens": 108_900}), 108_900),
+        ({"completion_tokens": -1}, None),
+        ({"completion_tokens": True}, None),
+        (None, None),
+    ],
+)
+@pytest.mark.parametrize("wrapper", [None, "data", "result", "Result", "task"])
+async def test_what_is_billed_stands_in_the_tasks_own_object(
+    usage: Any, tokens: int | None, wrapper: str | None, ark: ArkClient, server: ScriptedServer
+) -> None:
+    """Both figures are the same; a gateway's wrapping hides neither them nor the task's end."""
+    row = task("succeeded", content={"video_url": URL}, usage=usage)
+    serve(server, {"code": 0, wrapper: row} if wrapper else row)
+    told = await ark.get(TASK)
+    assert told.finished_at
+    assert ark.clip_told(told).tokens == tokens
+
+
 async def test_a_task_ends_with_its_last_change(ark: ArkClient, server: ScriptedServer) -> None:
     """While it runs, the last change says nothing."""
     serve(server, task("succeeded", content={"video_url": URL}))
@@ -510,6 +546,8 @@ async def test_a_task_ends_with_its_last_change(ark: ArkClient, server: Scripted
         ({"data": {"total": 1, "items": [task("queued")]}}, 1, [TASK], 0),
         ({"Result": {"Total": 1, "Items": [task("queued")]}}, 1, [TASK], 0),
         ({"total": 1, "items": [{"id": TASK, **error("NotFound.id")}]}, 1, [TASK], 0),
+        ([task("queued")], None, [TASK], 0),
+        ({"items": [{"id": 7, "task_id": TASK, "status": "queued"}]}, None, [TASK], 0),
         ({"total": 3, "items": [None, {"status": "queued"}, {"id": TASK}]}, 3, [TASK], 2),
     ],
 )
@@ -629,6 +667,20 @@ async def test_what_became_of_a_cancelled_task_is_told(ark: ArkClient, server: S
         (409, "", REJECTED),
         (500, error("InternalServiceError"), RATE),
         (504, "", RATE),
+        # A success that says that something broke, or cannot be read, is no yes
+        (200, error("InternalServiceError"), RATE),
+        (200, {"code": 500, "message": "internal error"}, RATE),
+        (200, {"code": -1, "message": "x"}, RATE),
+        (200, "upstream connect error", RATE),
+        (200, '{"err', RATE),
+        (200, {"message": "task is running"}, RATE),
+        (200, {"status": "error"}, RATE),
+        (200, error("APIAccountRpmRateLimitExceeded"), RATE),
+        (200, {"code": 0, "message": "success"}, None),
+        (200, {"code": "200", "msg": "deleted"}, None),
+        (200, {"id": TASK, "status": "cancelled"}, None),
+        (200, {"ResponseMetadata": {"RequestId": "x"}}, None),
+        (200, "null", None),
     ],
 )
 async def test_forms_of_a_deletion(

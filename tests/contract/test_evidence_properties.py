@@ -16,11 +16,11 @@ from prefect_genvideo import errors
 from prefect_genvideo.models import Generation
 from prefect_genvideo.providers import answers
 from prefect_genvideo.providers.answers import names
-from prefect_genvideo.providers.classify import is_refusal
 from prefect_genvideo.providers.evidence import created_ids, find_task, opened
 from prefect_genvideo.providers.links import LinkPlaces
 from prefect_genvideo.providers.moderation import refused_for_content
 from prefect_genvideo.providers.reasons import said_in
+from prefect_genvideo.providers.refusals import is_refusal
 from prefect_genvideo.providers.waits import asked_wait, retry_after
 from prefect_genvideo.providers.words import STATES, state_of
 from tests.contract.cases import CLIENTS, KEEPS_THE_RULES, KEY

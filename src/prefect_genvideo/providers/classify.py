@@ -1,7 +1,7 @@
 """Answers judged by tables: what a status, an envelope and a code mean, first matching row wins.
 
 A provider's wire module holds the tables; a reader can hold them against the provider's document row by row. What
-counts as a sign of refusal is the same everywhere: see `is_refusal`.
+counts as a sign of refusal is the same everywhere: see `refusals`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Container, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from prefect_genvideo.errors import (
     GenVideoError,
@@ -19,13 +18,13 @@ from prefect_genvideo.errors import (
     TransientError,
     UnknownOutcomeError,
 )
-from prefect_genvideo.providers.answers import JsonObject, as_flag, as_text, as_word, names
+from prefect_genvideo.providers.answers import JsonObject, as_text, as_word
 from prefect_genvideo.providers.evidence import keyed
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.moderation import refused_for_content
 from prefect_genvideo.providers.reasons import said_in
+from prefect_genvideo.providers.refusals import MONEY, codes_of, is_refusal, is_success, slug_of
 from prefect_genvideo.providers.waits import asked_wait
-from prefect_genvideo.providers.words import state_of
 
 RELAY, ERROR, JSON, HTML, OTHER = "relay", "error", "json", "html", "other"
 """Forms of a body: `{"code", "message"}`, `{"error": {…}}`, other JSON, a web page, anything else."""
@@ -111,86 +110,13 @@ class Row:
 # Conditions of a row that are a plain yes.
 _SIGNS = ("money", "refused", "upstream", "moderation", "passing")
 
-# An account that is exhausted. "Insufficient permissions" and a rate's quota are not meant.
-_MONEY = re.compile(
-    r"billing (?:hard |soft )?limit|arrear|overdue|top[- ]?up|(?:quota|credits?) (?:is |are )?used up"
-    r"|[余餘][额額]不足|(?:[额額]度|点数|點數|积分|積分)(?:不足|已?用完|已耗[尽盡])|欠[费費]|用[尽盡]|充值|儲值"
-    r"|(?:insufficient|not enough|exhausted|exceeded?|no|out of)\W+(?:\w+\W+){0,2}(?:quota|balance|funds?|credits?)\b"
-    r"|\b(?:quota|balance|funds?|credits?)\W+(?:\w+\W+){0,3}(?:insufficient|not enough|exhausted|exceeded|too low)",
-    re.IGNORECASE,
-)
 # Titles of pages about faults that pass.
 _HEADINGS = re.compile(rb"<(?:title|h1)[^>]{0,200}>([^<]{0,300})", re.IGNORECASE)
 _PASSING = re.compile(
     rb"\b(?:50[0-9]|52[0-9])\b|bad gateway|gateway time|unavailable|maintenance|try again|timed? ?out", re.IGNORECASE
 )
-# Fields of codes, without case and separators, the most specific first.
-_CODE_KEYS = ("refcode", "errorcode", "errcode", "code", "statuscode")
-# Words of a slug that name a refusal, e.g. `invalid_request`, `fail_to_fetch_task`, `access_denied`.
-_REFUSING_TOKENS = frozenset(
-    names(
-        "fail failed failure error invalid denied forbidden unauthorized unauthenticated unsupported exceeded"
-        " insufficient exhausted limit limited rejected refused missing blocked sensitive violation unavailable bad"
-        " expired disabled banned overdue incorrect illegal prohibited throttled"
-        " busy full overloaded maintenance offline closed suspended reject deny unable"
-    )
-)
-# Something broke, before or after the task was made: no refusal.
-_BROKEN_TOKENS = frozenset(names("internal server gateway upstream unknown timeout"))
-_REFUSING_PHRASES = re.compile(
-    r"not_(?:found|exist|allowed|support|permitted|available|enough)|too_(?:many|large|long|big)|no_available"
-)
 # A limit of how often, or of how many at once: all of these mean what the status 429 means.
 _RATE = re.compile(r"429[0-9]{3}|.*(?:too_many_requests|rate_?limit|concurrency_limit|throttl).*")
-_REFUSING_CHINESE = re.compile(
-    "[错錯][误誤]|失[败敗]|[无無][效权權]|不支[持援]|不能|不足|拒[绝絕]|非法|超出|超[过過]|[过過][大长長]|太大|不存在|未找到|缺少"
-    "|[违違][规規]|敏感|禁止|不合"
-)
-_NUMBER = re.compile(r"[0-9]{3,6}")
-_CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
-
-
-def is_refusal(answer: Any) -> bool:
-    """Whether an answer holds a positive sign that the provider refused. Its status is not looked at.
-
-    `success: false`, an `error` object, and a code that names a refusal count, and so does any code of failure beside
-    words of an exhausted account. Text alone does not: no machine is sure of a sentence, and a mistake is paid twice.
-    """
-    top = keyed(answer)
-    error = keyed(top.get("error"))
-    told = (as_word(error.get(name)) for name in ("message", "code"))
-    if as_flag(top.get("success")) is False or not all(map(is_success, told)):
-        return True
-    codes = codes_of(answer)
-    if any(map(is_refusing, codes)) or refused_for_content("", codes):
-        return True
-    return not all(map(is_success, codes)) and any(map(_MONEY.search, said_in(answer).texts))
-
-
-def codes_of(answer: Any) -> list[str]:
-    """Return every code of an answer and of its error, the most specific first."""
-    top = keyed(answer)
-    places = (top, keyed(top.get("error")), keyed(top.get("baseresp")))
-    return [code for key in _CODE_KEYS for place in places if (code := as_word(place.get(key)))]
-
-
-def is_success(code: str) -> bool:
-    """Whether a code, which may be missing, speaks of success."""
-    return code in ("", "0", "200") or state_of(code) == "succeeded"
-
-
-def is_refusing(code: str) -> bool:
-    """Whether a code names a refusal: one of the client's faults by number, or a word for one, in slug or prose."""
-    if _NUMBER.fullmatch(code):
-        return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
-    if is_success(code) or len(code) > 300:
-        return False
-    slug = _slug(code)
-    tokens = set(re.split(r"[^a-z]+", slug))
-    if tokens & _BROKEN_TOKENS:
-        return False
-    phrase = _REFUSING_PHRASES.search(re.sub(r"[^a-z]+", "_", slug))
-    return bool(tokens & _REFUSING_TOKENS or phrase or _REFUSING_CHINESE.search(code))
 
 
 def facts_of(reply: Reply) -> Facts:
@@ -253,7 +179,7 @@ def facts_from(
         codes=named | families,
         reason=reason or ("not JSON" if envelope == OTHER and reply.status in IN_2XX else ""),
         message=message or reply.cause,
-        money=any(_MONEY.search(text.replace("_", " ")) for text in (message, *map(_slug, named))),
+        money=any(MONEY.search(text.replace("_", " ")) for text in (message, *map(slug_of, named))),
         refused=is_refusal(reply.json),
         upstream=upstream,
         moderation=said and refused_for_content(f"{message} {' '.join(named)}", {*named, *inner_codes}),
@@ -263,16 +189,12 @@ def facts_from(
     )
 
 
-def _slug(code: str) -> str:
-    return _CAMEL.sub("_", code).lower().replace("-", "_")
-
-
 def _families(code: str) -> Iterable[str]:
     """Names that tables use for a code: as a slug, in whichever case it came, and of its family, e.g. `4xxxxx`."""
-    yield _slug(code)
+    yield slug_of(code)
     if code.startswith("entitlement_"):
         yield "entitlement_*"
-    if _RATE.fullmatch(_slug(code)):
+    if _RATE.fullmatch(slug_of(code)):
         yield "429"
     if re.fullmatch(r"4[0-9]{5}", code):
         yield "4xxxxx"

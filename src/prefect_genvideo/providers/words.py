@@ -22,11 +22,12 @@ _QUEUED = """
     initializing initialising initialized initialised new starting unstarted ready_to_start backlog on_queue todo
     已提交 排队中 排隊中 排队 排隊 等待中 待处理 待處理 未开始 未開始 准备中 準備中
 """
-# `not_completed` and its kin look like an end and are none.
+# `not_completed` and its kin look like an end and are none; what is being cancelled may still be finished, and billed.
 _RUNNING = """
     running run in_progress progress progressing processing process in_process generating generate in_generation
     rendering started working active executing ongoing dreaming uploading downloading encoding transcoding
     postprocessing finalizing finalising saving not_completed not_complete not_finished not_done unfinished incomplete
+    cancelling canceling
     处理中 處理中 生成中 进行中 進行中 运行中 執行中 执行中 渲染中
 """
 # Harmless where it is wrong: without a link, a word of success ends nothing.
@@ -38,7 +39,7 @@ _SUCCEEDED = """
 # Cancelled and expired are ends without a video as well.
 _FAILED = """
     failed failure fail error errored faulted exception crashed dead rejected reject refused denied declined invalid
-    cancelled canceled cancel cancelling canceling user_cancelled user_canceled cancelled_by_user aborted abort
+    cancelled canceled cancel user_cancelled user_canceled cancelled_by_user aborted abort
     terminated stopped killed revoked deleted discarded interrupted
     expired expire timeout timed_out time_out
     nsfw moderated content_moderated request_moderated moderation_failed moderation_blocked audit_failed

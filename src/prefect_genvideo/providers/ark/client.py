@@ -18,8 +18,7 @@ from prefect_genvideo.providers.ark import rules, tasks, wire
 from prefect_genvideo.providers.ark.lost import Lists, is_listed_no_more, marked, resolve
 from prefect_genvideo.providers.assets import inlined, not_links
 from prefect_genvideo.providers.base import VideoClient
-from prefect_genvideo.providers.classify import HTML, Facts, Row
-from prefect_genvideo.providers.evidence import keyed
+from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
 from prefect_genvideo.providers.limits import ModelLimits
@@ -32,8 +31,6 @@ _TASKS = "/contents/generations/tasks"
 _ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 # Seconds; a longer clip is a figure in another unit, or garbage.
 _LONGEST_CLIP = 3600.0
-# A clip has some hundred thousand.
-_MOST_TOKENS = 1e12
 # What the API calls the content of an audio file where ours is the registered name.
 _DATA_URL_NAMES = {"data:audio/mpeg;": "data:audio/mp3;"}
 
@@ -165,10 +162,8 @@ class ArkClient(VideoClient):
         if not _ID.fullmatch(task_id):  # an empty one would stand for all tasks
             raise self._unasked("task_id", task_id, "the id of a task: letters, digits, _ and -")
         reply = await self._exchange("DELETE", f"{_TASKS}/{task_id}")
-        facts = wire.silence_of(reply)
-        done = 200 <= reply.status < 300 and not reply.failure
-        if not done or facts.refused or facts.envelope == HTML:
-            raise self._error(wire.DELETE, facts, task_id)
+        if not wire.is_yes(reply):
+            raise self._error(wire.DELETE, wire.silence_of(reply), task_id)
 
     async def cancel(self, task_id: str) -> Generation:
         """Cancel a task that is still queued, which costs nothing, and return what became of it.
@@ -220,12 +215,11 @@ class ArkClient(VideoClient):
         clip = tasks.row_of(generation.raw)
         seconds = as_figure(clip.get("duration")) or _seconds_of(clip.get("frames"))
         odd = seconds is not None and not 0 < seconds <= _LONGEST_CLIP
-        tokens = as_figure(keyed(clip.get("usage")).get("completiontokens")) or 0.0
         return ToldClip(
             seconds=None if odd else seconds,
             resolution=as_text(clip.get("resolution")).lower() or None,
             sound=as_flag(clip.get("generateaudio")),
-            tokens=int(tokens) if 0 < tokens <= _MOST_TOKENS else None,
+            tokens=tasks.tokens_of(clip),
         )
 
     def marked(self, request: VideoRequest, claim: str) -> VideoRequest:

@@ -9,12 +9,14 @@ from urllib.parse import urlencode
 
 from prefect_genvideo.models import Generation
 from prefect_genvideo.providers.answers import JsonObject, as_figure, as_id, as_list, as_object, parse_json
-from prefect_genvideo.providers.evidence import keyed
+from prefect_genvideo.providers.evidence import find_task, keyed, opened
 from prefect_genvideo.providers.http import Reply
 
 # Names of a page's entries; gateways before the API have others.
 _LISTS = ("items", "tasks", "list", "data")
 # Bytes; a task object has one or two thousand.
+# Tokens; a clip has some hundred thousand.
+_MOST_TOKENS = 1e12
 _LARGEST_CALLBACK = 1024 * 1024
 LARGEST_PAGE = 500
 """Tasks of a page, and the last page's number."""
@@ -57,7 +59,10 @@ def query(
 
 def items_of(reply: Reply) -> Sequence[Any] | None:
     """Return the entries of a page; None where the answer holds no list of tasks."""
-    fields = keyed(reply.json) if 200 <= reply.status < 300 else {}
+    answer: Any = reply.json if 200 <= reply.status < 300 else None
+    if isinstance(answer, list):
+        return as_list(answer)
+    fields = keyed(answer)
     for place in (fields, keyed(fields.get("data")), keyed(fields.get("result"))):
         listed = next((place[name] for name in _LISTS if isinstance(place.get(name), list)), None)
         if listed is not None:
@@ -83,14 +88,33 @@ def named(reply: Reply, items: Sequence[Any]) -> list[tuple[str, Reply]]:
         reply: The page.
         items: Its entries.
     """
-    found = ((as_id(keyed(item).get("id")), item) for item in items)
+    found = ((_id_in(keyed(item)), item) for item in items)
     return [(task_id, replace(reply, json=as_object(item))) for task_id, item in found if task_id]
 
 
 def row_of(answer: JsonObject) -> JsonObject:
     """Return the fields of the task's own object, be it wrapped, with their names as `evidence.key_of` has them."""
     fields = keyed(answer)
-    return fields if "status" in fields else keyed(fields.get("data")) or fields
+    if "status" in fields and _id_in(fields):
+        return fields
+    task = find_task(answer, "", plain_ids=True)
+    return task.fields if task is not None else fields
+
+
+def tokens_of(row: JsonObject) -> int | None:
+    """Return the tokens that a task is billed for; None where it does not say. Both figures are the same.
+
+    Args:
+        row: As from `row_of`.
+    """
+    usage = keyed(opened(row.get("usage")))
+    told = (as_figure(usage.get(name)) or 0.0 for name in ("completiontokens", "totaltokens"))
+    return next((int(tokens) for tokens in told if 0 < tokens <= _MOST_TOKENS), None)
+
+
+def _id_in(fields: JsonObject) -> str | None:
+    """A task's id; a gateway's row has one of its own beside it."""
+    return as_id(fields.get("taskid")) or as_id(fields.get("id"))
 
 
 def as_reply(body: bytes) -> Reply:
@@ -100,4 +124,4 @@ def as_reply(body: bytes) -> Reply:
 
 def named_in(answer: Any) -> str | None:
     """Return the id of the task that an answer speaks of; None where it names none."""
-    return as_id(row_of(as_object(answer)).get("id"))
+    return _id_in(row_of(as_object(answer)))

@@ -37,6 +37,8 @@ from prefect_genvideo.providers.classify import (
 )
 from prefect_genvideo.providers.evidence import keyed, opened
 from prefect_genvideo.providers.http import NOT_SENT, Reply
+from prefect_genvideo.providers.refusals import codes_of, is_success
+from prefect_genvideo.providers.words import state_of
 
 # Kinds of codes, as the tables below name them.
 _ADDRESS, _MODEL, _MONEY, _KEY, _SPENT = "ark: address", "ark: model", "ark: money", "ark: key", "ark: spent"
@@ -105,6 +107,8 @@ _REFUSALS: tuple[Row, ...] = (
 _UNDECIDED = frozenset({408, 425, 499})
 _REFUSED = frozenset(IN_4XX) - _UNDECIDED
 _RATE = Row(RateLimitedError, "too many requests", statuses=(429,), reason="rate_limited")
+# Where a wrong guess costs nothing, also as a code beside another status.
+_ANY_RATE = replace(_RATE, statuses=(), codes=("429",))
 
 CREATE: tuple[Row, ...] = (
     *(replace(row, statuses=_REFUSED) for row in _REFUSALS),
@@ -136,7 +140,7 @@ QUERY: tuple[Row, ...] = (
 
 LIST: tuple[Row, ...] = (
     *(replace(row, statuses=_REFUSED) for row in _REFUSALS),
-    _RATE,
+    _ANY_RATE,
     Row(AuthenticationError, "the key is missing, wrong or not allowed to do this", statuses=(401, 403)),
     Row(TransientError, "the tasks could not be listed", statuses=_UNDECIDED),
     Row(RejectedError, "the tasks may not be listed", statuses=range(300, 500)),
@@ -150,7 +154,7 @@ LIST: tuple[Row, ...] = (
 DELETE: tuple[Row, ...] = (
     Row(RejectedError, "there is no such task", statuses=(404, 410), envelopes=(ERROR,), codes=(_GONE,)),
     *(replace(row, statuses=_REFUSED) for row in _REFUSALS),
-    _RATE,
+    _ANY_RATE,
     Row(AuthenticationError, "the key is missing, wrong or not allowed to do this", statuses=(401, 403)),
     Row(RejectedError, "it runs, and can no longer be cancelled; it is billed", statuses=(409,)),
     Row(TransientError, "get the task before asking again", statuses=_UNDECIDED),
@@ -179,6 +183,17 @@ def facts_of(reply: Reply) -> Facts:
         kinds.discard(_ADDRESS)  # elsewhere the same word speaks of a state
     request_id = facts.request_id or (named[1] if named else None)
     return replace(facts, codes=facts.codes | kinds, request_id=request_id)
+
+
+def is_yes(reply: Reply) -> bool:
+    """Whether the answer to a deletion is a plain yes: a success that says nothing else, nor cannot be read."""
+    facts, fields = facts_of(reply), keyed(reply.json)
+    whole = reply.json is not None or reply.body.strip() in (b"", b"null")
+    if reply.status not in IN_2XX or reply.failure or not whole or facts.refused or facts.codes:
+        return False
+    spoken = bool(facts.message) and not any(map(is_success, codes_of(reply.json)))
+    failed = state_of(as_text(fields.get("status"))) == "failed" and "id" not in fields
+    return not spoken and not failed
 
 
 def _is_of_a_queue(message: str) -> bool:

@@ -43,12 +43,11 @@ from prefect_genvideo.providers.classify import (
     Row,
     facts_from,
     form_of,
-    is_refusing,
-    is_success,
 )
 from prefect_genvideo.providers.evidence import walk
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.reasons import said_in
+from prefect_genvideo.providers.refusals import is_refusing, is_success
 
 # Codes that say only that something failed; the message beside them says what.
 _GENERIC_CODES = frozenset({"", "fail_to_fetch_task", "invalid_request"})
