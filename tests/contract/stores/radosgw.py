@@ -5,14 +5,17 @@ Debian: `apt-get install --no-install-recommends radosgw ceph-mon ceph-osd ceph-
 
 from __future__ import annotations
 
+import json
 import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from uuid import uuid4
+
+from benchmarks.servers import free_port
 
 PROGRAMS = ("ceph", "ceph-mon", "ceph-osd", "monmaptool", "radosgw", "radosgw-admin")
 ACCESS_KEY_ID, SECRET_ACCESS_KEY = "radosgw-access", "radosgw-secret"
@@ -32,18 +35,19 @@ def running_radosgw(folder: Path) -> Generator[str]:
     Args:
         folder: An empty folder with a short path; sockets lie in it.
     """
-    monitor, gateway = _free_port(), _free_port()
+    monitor, gateway = free_port(), free_port()
     fsid, config = str(uuid4()), folder / "ceph.conf"
     config.write_text(_config(folder, fsid, monitor))
     for name in ("mon", "osd", "run"):
         (folder / name).mkdir()
     with ExitStack() as stack:
 
-        def start(*command: str) -> None:
-            log = stack.enter_context((folder / f"{command[0]}.log").open("wb"))
+        def start(*command: str) -> subprocess.Popen[bytes]:
+            log = stack.enter_context((folder / f"{command[0]}.log").open("ab"))
             process = subprocess.Popen([*command, "-c", str(config), "-f"], stdout=log, stderr=log)
             stack.callback(process.wait, 20)
             stack.callback(process.kill)
+            return process
 
         _run("monmaptool", "--create", "--fsid", fsid, "--addv", "a", f"[v1:127.0.0.1:{monitor}]", str(folder / "map"))
         _run("ceph-mon", "-c", str(config), "-i", "a", "--mkfs", "--monmap", str(folder / "map"))
@@ -51,7 +55,7 @@ def running_radosgw(folder: Path) -> Generator[str]:
         disk = str(uuid4())
         _run("ceph", "-c", str(config), "--connect-timeout", "60", "osd", "new", disk)
         _run("ceph-osd", "-c", str(config), "-i", "0", "--mkfs", "--osd-uuid", disk)
-        start("ceph-osd", "-i", "0")
+        _until_it_is_up(config, lambda: start("ceph-osd", "-i", "0"))
         keys = ("--access-key", ACCESS_KEY_ID, "--secret", SECRET_ACCESS_KEY)
         _run("radosgw-admin", "-c", str(config), "user", "create", "--uid=t", "--display-name=t", *keys)
         start("radosgw", "-n", "client.gateway", "--rgw-frontends", f"beast endpoint=127.0.0.1:{gateway}")
@@ -86,9 +90,24 @@ def _config(folder: Path, fsid: str, port: int) -> str:
     return "[global]\n" + "".join(f"{name} = {value}\n" for name, value in options.items())
 
 
-def _run(*command: str) -> None:
+def _run(*command: str) -> str:
     done = subprocess.run(command, capture_output=True, text=True, timeout=START_SECONDS, check=False)
     assert done.returncode == 0, f"{command}: {done.stdout[-2000:]}{done.stderr[-2000:]}"
+    return done.stdout
+
+
+def _until_it_is_up(config: Path, start: Callable[[], subprocess.Popen[bytes]]) -> None:
+    """Wait for the disk, without which every other command waits for ever."""
+    disk, deadline = start(), time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        # One that asks the monitor before it was told the cluster's id is refused ("wrong fsid"), and ends.
+        if disk.poll() is not None:
+            disk = start()
+        told = _run("ceph", "-c", str(config), "--connect-timeout", "60", "osd", "stat", "--format", "json")
+        if json.loads(told)["num_up_osds"]:
+            return
+        time.sleep(0.2)
+    raise AssertionError(f"the disk is not up: {(config.parent / 'ceph-osd.log').read_text()[-2000:]}")
 
 
 def _until_it_listens(port: int) -> None:
@@ -99,8 +118,3 @@ def _until_it_listens(port: int) -> None:
                 return
         time.sleep(0.2)
     raise AssertionError("the gateway does not listen")
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -19,6 +18,7 @@ import boto3.session
 import httpx
 import pytest
 
+from benchmarks.servers import free_port
 from prefect_genvideo import S3Destination
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import PreconditionFailedError
@@ -37,9 +37,7 @@ KEYS = {"access_key_id": "test" * 4, "secret_access_key": "test" * 4, "region": 
 def localstack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[S3Destination]:
     """A destination in a bucket of a LocalStack that was started here."""
     folder = tmp_path_factory.mktemp("localstack")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        url = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    url = f"http://127.0.0.1:{free_port()}"
     settings = {"GATEWAY_LISTEN": url.removeprefix("http://"), "SERVICES": "s3", "DISABLE_EVENTS": "1"}
     settings |= {"FILESYSTEM_ROOT": str(folder / "root"), "HOME": str(folder), "PATH": os.environ["PATH"]}
     with (folder / "log").open("wb") as log:
