@@ -86,7 +86,7 @@ async def request_from_event(
 def flat_parameters(request: VideoRequest) -> dict[str, Any]:
     """Return a request as the flat parameters of `generate_video`, where empty values stand for what is not given."""
     given = request.model_dump(exclude={"timeout"}, exclude_none=True)
-    return {"aspect_ratio": "16:9", **given}
+    return {"aspect_ratio": "default", **given}
 
 
 def _excesses(request: VideoRequest, max_duration: float) -> list[Problem]:

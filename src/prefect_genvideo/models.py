@@ -125,6 +125,15 @@ def duration_or_default(seconds: float) -> int | float | None:
     return (int(seconds) if float(seconds).is_integer() else seconds) or None
 
 
+def word_or_default(word: str) -> str | None:
+    """Return a choice of a form or a command line; None for `default`, which leaves it to the model.
+
+    Args:
+        word: An aspect ratio or a resolution.
+    """
+    return None if word == "default" else word
+
+
 class UploadedAsset(BaseModel):
     """A reference file that the provider can fetch.
 

@@ -119,6 +119,23 @@ async def test_a_lost_answer_of_ark_costs_nothing_and_nobody_s_time(place: Place
     assert hashlib.sha256((tmp_path / video.key).read_bytes()).hexdigest() == video.sha256
 
 
+async def test_the_form_makes_the_final_video_of_a_draft(place: Place, tmp_path: Path) -> None:
+    """It repeats nothing that the draft has settled: every choice of the form can be left to the model."""
+    form = place.ark_request | {
+        "model": "doubao-seedance-2-5-260628",
+        "destination": LocalDestination(path=str(tmp_path)),
+    }
+    draft = await place.straight(**form | {"options": {"draft": True}})
+    final = await place.make(
+        **form | {"prompt": "", "aspect_ratio": "default", "options": {"draft_task_id": draft.task_id}}
+    )
+    bodies = [task.wanted.request for task in place.sim.tasks]
+    assert [body["resolution"] for body in bodies] == ["480p", "1080p"]
+    assert bodies[1]["content"] == [{"type": "draft_task", "draft_task": {"id": draft.task_id}}]
+    assert "ratio" not in bodies[1]
+    assert (tmp_path / final.key).stat().st_size == final.size
+
+
 async def test_a_folder_is_a_destination_too(place: Place, tmp_path: Path) -> None:
     """The same walk without S3."""
     video = await place.straight(destination=LocalDestination(path=str(tmp_path)))

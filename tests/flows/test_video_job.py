@@ -35,6 +35,10 @@ def test_the_prompt_goes_where_the_preset_says(place: Place) -> None:
     assert job(place).request("a bicycle").prompt == "a bicycle, product teaser"
     assert job(place, prompt="in the rain").request("a bicycle").prompt == "in the rain a bicycle"
     assert job(place, prompt="").request("a bicycle").prompt == "a bicycle"
+    assert (job(place).request().aspect_ratio, job(place, aspect_ratio="default").request().aspect_ratio) == (
+        "16:9",
+        None,
+    )
     assert job(place, prompt="in the rain").request().prompt == "in the rain"
 
 

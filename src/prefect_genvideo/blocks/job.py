@@ -14,12 +14,12 @@ from prefect_genvideo.blocks.destinations import LocalDestination, S3Destination
 from prefect_genvideo.blocks.session import open_pipeline
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.record import generation_of
-from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.models import Generation, Problem, StoredVideo, VideoRequest, duration_or_default, word_or_default
 from prefect_genvideo.pipeline.make import Steps, submit
 from prefect_genvideo.providers import get_provider
 from prefect_genvideo.runtime import derive_key
 
-AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive"]
+AspectRatio = Literal["16:9", "9:16", "1:1", "4:3", "3:4", "21:9", "adaptive", "default"]
 Resolution = Literal["default", "480p", "720p", "1080p", "4k"]
 
 
@@ -106,7 +106,7 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
     aspect_ratio: AspectRatio = Field(
         default="16:9",
         title="Aspect ratio",
-        description="Width to height. Not every model takes `21:9` and `adaptive`.",
+        description="Width to height; `default` leaves it to the model. Not every one takes `21:9` and `adaptive`.",
     )
     resolution: Resolution = Field(default="default", description="Of the picture; at Sudashui the model name decides.")
     images: list[str] = Field(
@@ -138,8 +138,8 @@ class VideoJob(DiscreetBlock, _VideoJobBlock):
             model=self.model or get_provider(self.credentials.provider).default_model,
             prompt=text,
             duration=duration_or_default(self.duration),
-            aspect_ratio=self.aspect_ratio,
-            resolution=None if self.resolution == "default" else self.resolution,
+            aspect_ratio=word_or_default(self.aspect_ratio),
+            resolution=word_or_default(self.resolution),
             images=tuple(self.images),
             options=self.options,
         )

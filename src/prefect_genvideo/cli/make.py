@@ -12,7 +12,7 @@ from prefect_genvideo.batch import BatchFailedError, BatchReport, load_manifest
 from prefect_genvideo.cli.console import FAILED, command, complain, give, link_facts, link_line, links_of, say, show
 from prefect_genvideo.cli.targets import batch_key_of, credentials_from, destination_from, provider_of, providers_of
 from prefect_genvideo.errors import InvalidRequestError, counted, shorten
-from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default, word_or_default
 from prefect_genvideo.prices import Estimate, EstimateTotal, total_of
 from prefect_genvideo.providers import get_provider
 
@@ -55,7 +55,7 @@ async def generate(
         first_frame: Image that the video starts with.
         last_frame: Image that the video ends with.
         duration: Seconds; 0 takes the model's default.
-        aspect_ratio: Width to height.
+        aspect_ratio: Width to height; default leaves it to the model.
         resolution: Where the model name does not decide it.
         provider: Name of the provider, see `genvideo providers`; known from the model's name where it is documented,
             and from the key that is at hand where several providers document it.
@@ -74,8 +74,8 @@ async def generate(
             "model": model or get_provider(named).default_model,
             "prompt": prompt,
             "duration": duration_or_default(duration),
-            "aspect_ratio": aspect_ratio,
-            "resolution": None if resolution == "default" else resolution,
+            "aspect_ratio": word_or_default(aspect_ratio),
+            "resolution": word_or_default(resolution),
             **{"images": image or (), "videos": video or (), "audios": audio or ()},
             **{"first_frame": first_frame or None, "last_frame": last_frame or None},
         }

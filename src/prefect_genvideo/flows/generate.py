@@ -23,7 +23,7 @@ from prefect_genvideo.ledger.create import Submission
 from prefect_genvideo.ledger.record import generation_of
 from prefect_genvideo.ledger.reuse import content_key
 from prefect_genvideo.ledger.store import Entry
-from prefect_genvideo.models import Generation, StoredVideo, VideoRequest, duration_or_default
+from prefect_genvideo.models import Generation, StoredVideo, VideoRequest, duration_or_default, word_or_default
 from prefect_genvideo.pipeline.make import Steps, Wanted, make_video
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.runtime import derive_key, is_first_attempt, run_logger
@@ -67,7 +67,7 @@ async def generate_video(
         destination: Where the video goes: a saved block, or the name of one, s3-video-destination/NAME. By its name
             an s3-bucket/NAME of prefect-aws is taken too.
         duration: Seconds; 0 takes the model's default. Sudashui 4-15, elsewhere by model.
-        aspect_ratio: Width to height. Not every model takes 21:9 and adaptive.
+        aspect_ratio: Width to height; default leaves it to the model. Not every one takes 21:9 and adaptive.
         resolution: Of the picture; at Sudashui the model name decides.
         images: Reference images: http(s) links, s3:// URIs or paths on the worker.
         videos: Reference videos, likewise.
@@ -91,8 +91,8 @@ async def generate_video(
         model=model,
         prompt=prompt,
         duration=duration_or_default(duration),
-        aspect_ratio=aspect_ratio,
-        resolution=None if resolution == "default" else resolution,
+        aspect_ratio=word_or_default(aspect_ratio),
+        resolution=word_or_default(resolution),
         images=tuple(images),
         videos=tuple(videos),
         audios=tuple(audios),

@@ -22,7 +22,7 @@ from prefect_genvideo.errors import InvalidRequestError, counted, shorten
 from prefect_genvideo.flows.generate import AspectRatio, Resolution
 from prefect_genvideo.flows.names import film_name
 from prefect_genvideo.media import require_media
-from prefect_genvideo.models import Problem, StoredVideo, VideoRequest
+from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, word_or_default
 from prefect_genvideo.pipeline.assets import reference_assets
 from prefect_genvideo.pipeline.lineage import tell_film
 from prefect_genvideo.pipeline.make import Steps, make_video
@@ -119,8 +119,8 @@ async def storyboard(
         GenVideoError: A shot failed; the ones before it are saved. Mend its prompt and run again with the same key.
     """
     logger = run_logger()
-    size = None if resolution == "default" else resolution
-    requests = [shot.request(model, duration, aspect_ratio, size) for shot in shots]
+    size, ratio = word_or_default(resolution), word_or_default(aspect_ratio)
+    requests = [shot.request(model, duration, ratio, size) for shot in shots]
     async with open_pipeline(credentials, destination) as pipeline:
         await _check(pipeline, shots, requests)
         key = idempotency_key or await derive_key("".join(pipeline.fingerprint(request, {}) for request in requests))

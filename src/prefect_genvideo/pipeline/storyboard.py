@@ -42,13 +42,13 @@ class Shot(BaseModel):
     images: tuple[str, ...] = Field(default=(), description="Further reference images.")
     options: dict[str, JsonValue] = Field(default_factory=dict, description="Fields of the vendor.")
 
-    def request(self, model: str, duration: float, aspect_ratio: str, resolution: str | None) -> VideoRequest:
+    def request(self, model: str, duration: float, aspect_ratio: str | None, resolution: str | None) -> VideoRequest:
         """The shot as a request of its own, with what the storyboard says where the shot does not.
 
         Args:
             model: The storyboard's model.
             duration: The storyboard's seconds of a shot.
-            aspect_ratio: The film's.
+            aspect_ratio: The film's; None leaves it to the model.
             resolution: The film's; None where the model's name decides.
         """
         return VideoRequest(
