@@ -21,6 +21,7 @@ from prefect_genvideo.stated import problems_of
 
 OPEN_FIELDS = frozenset({"prompt", "duration", "aspect_ratio", "images", "first_frame", "last_frame"})
 """What a stranger may decide. Model, options and everything else come from the deployment unless it says otherwise."""
+# Characters of a prompt, references, and characters of a link that an event may bring.
 _MAX_PROMPT = 4_000
 _MAX_ASSETS = 12
 _MAX_LINK = 2_048
@@ -173,6 +174,7 @@ WHOLE_PAYLOAD: dict[str, Any] = {
 
 Prefect's own word for templates and variables is taken out of it, for it would be obeyed."""
 EVENT_ID: dict[str, Any] = {"__prefect_kind": "jinja", "template": "{{ event.id }}"}
+"""An event's id, as a parameter of the run."""
 
 
 def request_trigger(

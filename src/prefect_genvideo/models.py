@@ -14,6 +14,7 @@ from prefect_genvideo.errors import printable, redact, shorten
 
 GenerationState = Literal["queued", "running", "succeeded", "failed"]
 NO_REASON = "(no reason given)"
+"""Stands for a reason that the provider did not give."""
 
 # What is before or after is the zero of some language or a slip: days cannot be added to it or taken from it.
 _FIRST, _LAST = (datetime(year, 1, 1, tzinfo=timezone.utc) for year in (1970, 9000))

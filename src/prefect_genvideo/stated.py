@@ -1,4 +1,4 @@
-"""What a user states in a file or in a setting's text: read within bounds, and every fault of it named at once."""
+"""Reads what a user states in a file or in a setting's text: within bounds, and every fault of it named at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What people see in Prefect's UI beside states and logs: videos, progress, reports of batches, films."""
+"""Artifacts in Prefect's UI: videos, progress, reports of batches, films."""
 
 from prefect_genvideo.artifacts.ledger import show_decisions, show_reconciled
 from prefect_genvideo.artifacts.markdown import artifact_key, plain

@@ -1,4 +1,4 @@
-"""Records of the ledger on pages: what became of unfinished generations, and what waits for a person."""
+"""Pages about records of the ledger: what became of unfinished generations, and what waits for a person."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How far a generation is, on its task run's page and in its log."""
+"""Progress of a wait: an artifact on the task run's page, and lines of its log."""
 
 from __future__ import annotations
 

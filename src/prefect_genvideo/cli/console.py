@@ -1,4 +1,4 @@
-"""What all commands share: how they speak, and how what is known to go wrong ends them."""
+"""Output, errors and exit codes that all commands share."""
 
 from __future__ import annotations
 

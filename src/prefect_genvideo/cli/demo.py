@@ -1,4 +1,4 @@
-"""The main job on a machine that has nothing: simulator, S3 server, a video of each provider through Prefect."""
+"""`genvideo demo`: a video of each provider through Prefect, with a local simulator and S3 server."""
 
 from __future__ import annotations
 

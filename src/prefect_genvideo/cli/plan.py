@@ -1,4 +1,4 @@
-"""`genvideo plan` and `approve`: what a batch will cost before anything is sent, and the word of a person on it."""
+"""`genvideo plan` and `approve`: what a batch will cost before anything is sent, and answering a run that asks."""
 
 from __future__ import annotations
 

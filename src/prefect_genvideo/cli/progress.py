@@ -1,4 +1,4 @@
-"""A line a video on a terminal: how it stands, for how long, and when it is likely done."""
+"""Progress of a command at a terminal: a line for each video, with its state, its time and the usual duration."""
 
 from __future__ import annotations
 

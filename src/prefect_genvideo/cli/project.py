@@ -17,8 +17,8 @@ from prefect_genvideo.cli.console import command, complain, give, say
 from prefect_genvideo.errors import InvalidRequestError, redact
 from prefect_genvideo.models import Problem
 
-# As `ready.project` names them, which is not loaded for every command: it brings Prefect.
-DEPLOYMENTS, BLOCKS = "prefect.yaml", "blocks.py"
+# Names as in `ready.project`, which is not loaded for every command: it brings Prefect.
+_DEPLOYMENTS, _BLOCKS = "prefect.yaml", "blocks.py"
 
 # Prefect's own command deploys nine deployments in about half a minute of a busy machine.
 _DEPLOY_S = 600
@@ -63,26 +63,26 @@ def deploy(folder: Path = Path(), /) -> None:
     """
     pools = _read(folder)
     server = _server()
-    _run(folder, BLOCKS)
+    _run(folder, _BLOCKS)
     for pool in sorted(pools):
         asyncio.run(_ensure_pool(pool))
-    _run(folder, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", DEPLOYMENTS)
+    _run(folder, "-m", "prefect", "--no-prompt", "deploy", "--all", "--prefect-file", _DEPLOYMENTS)
     asyncio.run(_list_deployments(sorted(pools), server))
 
 
 def _read(folder: Path) -> set[str]:
     """The work pools that the folder's deployments name."""
-    missing = [name for name in (DEPLOYMENTS, BLOCKS) if not (folder / name).is_file()]
+    missing = [name for name in (_DEPLOYMENTS, _BLOCKS) if not (folder / name).is_file()]
     if missing:
         problems = [Problem(name, str(folder / name), "is not there", "genvideo deploy") for name in missing]
         raise InvalidRequestError("Nothing to deploy here; `genvideo init` writes it.", problems=problems)
     try:
-        found: Any = yaml.safe_load((folder / DEPLOYMENTS).read_text(encoding="utf-8"))
+        found: Any = yaml.safe_load((folder / _DEPLOYMENTS).read_text(encoding="utf-8"))
         deployments = cast("list[dict[str, Any]]", found["deployments"])
         return {str(each["work_pool"]["name"]) for each in deployments if each.get("work_pool")}
     except (yaml.YAMLError, UnicodeDecodeError, TypeError, KeyError, AttributeError) as error:
         told = f"is no file of deployments: {type(error).__name__} {error}"
-        problem = Problem(DEPLOYMENTS, str(folder / DEPLOYMENTS), told, "genvideo deploy")
+        problem = Problem(_DEPLOYMENTS, str(folder / _DEPLOYMENTS), told, "genvideo deploy")
         raise InvalidRequestError("The deployments cannot be read.", problems=[problem]) from None
 
 
@@ -125,7 +125,7 @@ def _run(folder: Path, *command: str) -> None:
     )
     if done.returncode:
         raise InvalidRequestError(f"{' '.join(command)} failed:\n{(done.stderr + done.stdout).strip()[-4000:]}")
-    if command == (BLOCKS,):
+    if command == (_BLOCKS,):
         for outcome, what in (line.split(maxsplit=1) for line in done.stdout.splitlines() if " " in line):
             give(f"{outcome:<8} {what}", {outcome: what})
 

@@ -1,4 +1,4 @@
-"""What a command line names: a provider, whose account pays, where videos go, which batch it is."""
+"""Resolves what a command line names: provider, credentials, destination and the key of a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who said yes to a plan, and when: a small record beside it. One flow run is asked once."""
+"""Records of approvals beside a plan: what a flow run asked, who answered, and when. One flow run is asked once."""
 
 from __future__ import annotations
 

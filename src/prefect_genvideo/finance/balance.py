@@ -1,4 +1,4 @@
-"""What is left on the accounts that are to pay, and whether a batch can be paid to its end."""
+"""Balances of the accounts that are to pay, and whether they cover a batch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a bill comes from, and what it is held against: an account's log or a file, and the records of a ledger."""
+"""Sources of a bill: charges from an account's log or a file, and the ledger's records that they are held against."""
 
 from __future__ import annotations
 

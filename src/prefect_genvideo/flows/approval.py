@@ -1,4 +1,4 @@
-"""A person says yes before money is spent: the run is suspended, or paused, with Prefect's input form.
+"""Approvals in flows: before money is spent, the run is suspended or paused with Prefect's input form.
 
 The answer is recorded beside the plan as soon as a process sees it, and looked for before anybody is asked: a run that
 is killed, retried or resumed on another worker goes on from there. Prefect's own record of the pause is not relied on:

@@ -32,7 +32,7 @@ from prefect_genvideo.flows.approval import Approving, Gate, passed, stored_plan
 from prefect_genvideo.flows.names import batch_name
 from prefect_genvideo.flows.plan import check_batch
 from prefect_genvideo.ledger.account import AccountStoppedError
-from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGiven
+from prefect_genvideo.ledger.budget import NO_BUDGET, Budget, BudgetError, BudgetGiven
 from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.make import BoundedSteps, Maker, RowOutcome
 from prefect_genvideo.pipeline.pipeline import Pipeline
@@ -46,7 +46,6 @@ from prefect_genvideo.runtime import (
 )
 
 FailOn = Literal["any", "share", "never"]
-NO_BUDGET = Budget()
 # Rows between the start of their task run and their task id: few at first, so that the first create does not wait until
 # many task runs have been set up; each that has its id makes room for one more, up to the most.
 _STARTING, _MOST_STARTING = 4, 32

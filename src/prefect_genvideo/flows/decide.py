@@ -1,4 +1,4 @@
-"""What a person decides about a generation whose fate is not known, as forms: for those who have no shell."""
+"""Flows by which a person decides about a generation whose fate is not known, without a shell."""
 
 from prefect import flow
 

@@ -30,6 +30,7 @@ from prefect_genvideo.runtime import derive_key, is_first_attempt, run_logger
 from prefect_genvideo.tasks import create_video, save_video, upload_asset, wait_for_video
 
 NO_OPTIONS: Mapping[str, JsonValue] = {}
+"""No field of the vendor; the default of the flow."""
 
 
 def _run_name() -> str:

@@ -1,4 +1,4 @@
-"""A saved preset as a form: pick it, say what this one shows, run."""
+"""Generating a video from a saved preset, by a form."""
 
 from prefect import flow
 

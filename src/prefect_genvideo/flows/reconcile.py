@@ -1,4 +1,4 @@
-"""Fetch what was paid for and left behind."""
+"""The flow that fetches what was paid for and left behind."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""A manifest too large for one process: each shard is a run of the batch deployment on the work pool."""
+"""Batches too large for one process: each shard of a manifest is a run of the batch deployment on the work pool."""
 
 import asyncio
 from typing import Annotated, Any

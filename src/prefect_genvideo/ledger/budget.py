@@ -103,6 +103,10 @@ class Budget(BaseModel):
         return parse_money(self.assumed_money) if self.assumed_money else None
 
 
+NO_BUDGET = Budget()
+"""No cap at all; the default of flows."""
+
+
 class BudgetLimits(TypedDict, total=False):
     """A `Budget` as callers in Python may write it: `{"day_generations": 500}`."""
 

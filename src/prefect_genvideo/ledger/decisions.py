@@ -1,4 +1,4 @@
-"""What a person decides about a key: that a task found at the provider is its own, or that it may be paid for again."""
+"""Decisions of a person about a key: adopting a task that was found at the provider, or releasing the key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long comparable generations took, kept beside the ledger so that every machine learns from all of them."""
+"""Histories of how long comparable generations took, kept beside the ledger for all machines to learn from."""
 
 from __future__ import annotations
 

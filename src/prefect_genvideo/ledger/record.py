@@ -56,8 +56,9 @@ SETTLED: frozenset[LedgerState] = frozenset({"saved", "failed", "rejected"})
 """Records that reconciling has nothing to do with any more."""
 
 PAID: frozenset[LedgerState] = frozenset({"submitted", "succeeded"})
-"""Records with a task that is paid for and whose video is not stored yet; and all with a paid task."""
+"""Records with a task that is paid for and whose video is not stored yet."""
 KEPT: frozenset[LedgerState] = frozenset({*PAID, "saved"})
+"""Records with a task that is paid for."""
 
 # For so long after its end the cost of a generation is read again.
 _MONEY_MOVES = timedelta(days=7)

@@ -1,4 +1,4 @@
-"""What runs are about to send, written down before: which keys may be unfinished, and what a day costs an account.
+"""Reservations of creates, written before they are sent: keys that may be unfinished, and what a day costs.
 
 One object reserves the creates of up to a hundred rows. Its name tells day, account and what they cost, so that a
 listing is enough to count a day. While it has content, its keys may be unfinished; when all of them have ended it is
@@ -37,8 +37,9 @@ FOLDER = "_ledger"
 """Folder of the ledger below the store's prefix."""
 RESERVED = f"{FOLDER}/_reserved"
 """Folder of the reservations, `<day>/<account>/<id>~<amounts>~<creates>x<seconds>s.json`; see `Spent.name`."""
-# Release 0.1 wrote a marker a key and a marker a create; they are read until they are gone.
 OLD_OPEN = f"{FOLDER}/_open"
+"""Folder of the markers that release 0.1 wrote, one for each unfinished key; read until they are gone."""
+# Likewise one for each create of a day.
 _OLD_DAYS = f"{FOLDER}/_days"
 
 # Rows that are reserved together. A crash leaves at most so many keys to look at, and counts so many creates too much.

@@ -1,4 +1,4 @@
-"""What creates cost, in all and by label, as sums that fit into names: listings are enough to count days and months."""
+"""Sums of what creates cost, in all and by label, that fit into names: listings are enough to count a month."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the event door has done, for Prometheus. Labels are names from the configuration, never from a request."""
+"""Prometheus metrics of the event door. Labels are names from the configuration, never from a request."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What has been taken and not yet seen at the Prefect API, on disk; and which deliveries were here before."""
+"""The queue on disk: events that are not yet seen at the Prefect API, and ids of earlier deliveries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queued events to the Prefect API, in order, until each has been seen there."""
+"""Sends queued events to the Prefect API, in order, until each has been seen there."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _ABOUT_THE_EVENT = (400, 413, 422)
 # The server writes events to its database every 5 s by default, and later when it is busy.
 _FIRST_LOOK_S = 2.0
 _LOOK_EVERY_S = 2.0
-_LONGEST_GAP_S = 900.0
-_LONGEST_BACKOFF_S = 30.0
-_IDLE_S = 1.0
-_CALL_TIMEOUT_S = 30.0
-_PRUNE_EVERY_S = 600.0
-_TOUCH_EVERY_S = 10.0
+# Longest waits: for a lost event's next sending, and while the API is away.
+_LONGEST_GAP_S, _LONGEST_BACKOFF_S = 900.0, 30.0
+# How long to rest where nothing moves, and for one call.
+_IDLE_S, _CALL_TIMEOUT_S = 1.0, 30.0
+# How often old ids are forgotten, and whether the API is there is asked.
+_PRUNE_EVERY_S, _TOUCH_EVERY_S = 600.0, 10.0
 # An event's time may lie this far from the server's clock and is found nevertheless.
 _CLOCKS_DIFFER_S = 86_400.0
 

@@ -1,4 +1,4 @@
-"""Who sent a delivery: signatures of Standard Webhooks, and tokens of senders that cannot sign."""
+"""Checks who sent a delivery: signatures of Standard Webhooks, and tokens of senders that cannot sign."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a reference asset is: kind, bytes, seconds, pixels. Told from the content, never from a name.
+"""Facts of reference assets: kind, bytes, seconds, pixels. Told from the content, never from a name.
 
 Sides of images, and what is in an MP4, need nothing installed. The facts of other films and of sound, and a look at a
 decoded frame, need PyAV and Pillow (`pip install "prefect-genvideo[media]"`); without them those facts are None and

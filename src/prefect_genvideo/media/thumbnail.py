@@ -1,4 +1,4 @@
-"""Strangers' pictures made small: bounded in pixels before anything is decoded, and never an error."""
+"""Thumbnails of strangers' pictures: bounded in pixels before anything is decoded, and never an error."""
 
 from __future__ import annotations
 

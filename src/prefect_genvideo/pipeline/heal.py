@@ -1,4 +1,4 @@
-"""Lost creates, looked for once more: by the task or call that the answer named, by elimination where the key is ours.
+"""Looks for lost creates: by the task or call that an answer named, by elimination where the key is ours.
 
 The log is read first and the ledger then: what another run creates in between would else look like nobody's.
 """

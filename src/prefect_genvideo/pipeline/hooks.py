@@ -1,4 +1,4 @@
-"""What a pipeline tells and asks of whoever runs it: messages, events, the runs that work is done for, their labels."""
+"""Hooks of a pipeline for whoever runs it: messages, events, the runs that work is done for, their labels."""
 
 from __future__ import annotations
 

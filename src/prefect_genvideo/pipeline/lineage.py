@@ -1,4 +1,4 @@
-"""What came into being in the destination and what it was made from, for catalogues that show lineage."""
+"""Lineage for catalogues: what was made in the destination, and what it was made from."""
 
 from __future__ import annotations
 

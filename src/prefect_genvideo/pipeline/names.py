@@ -15,6 +15,7 @@ from prefect_genvideo.models import Generation, Problem
 from prefect_genvideo.storage.keys import clean_key
 
 DEFAULT_TEMPLATE = "{date}/{model}/{task_id}.mp4"
+"""Template of names where a destination states none."""
 FIELDS: Mapping[str, str] = {
     "date": "day the generation was asked for, UTC, 2026-11-22",
     "year": "2026",
@@ -29,6 +30,7 @@ FIELDS: Mapping[str, str] = {
     "ext": "mp4",
 }
 """What a template may use, with what it becomes."""
+# Bytes in UTF-8 of a field's value, and of a prompt's.
 _MAX_VALUE_BYTES = 120
 _MAX_PROMPT_BYTES = 60
 _EXTENSION = "mp4"

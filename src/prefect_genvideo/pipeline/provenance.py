@@ -1,4 +1,4 @@
-"""The manifest beside every video, written last: where it is, the video has been proved; and whether it still is."""
+"""The manifest beside every video, written last: where there is one, the video has been proved."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from prefect_genvideo.storage.base import ObjectInfo, ObjectStore
 SCHEMA_VERSION = 1
 """Version of the manifest that this release writes; a newer one is refused."""
 MEDIA_TYPE = "video/mp4"
+"""Media type of every video in a destination."""
 TASK_MARK = "task-id"
 """Metadata name of the task that a video is of."""
 PROVIDER_MARK = "provider"

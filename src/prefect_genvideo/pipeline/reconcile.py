@@ -1,4 +1,4 @@
-"""Finish what crashes, deadlines and lost links left behind: fetch what is ready, report the rest."""
+"""Finishes what crashes, deadlines and lost links left behind: fetches what is ready, reports the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The way of a video from its provider into an upload: resumed when cut, begun again when it must be, and proved.
+"""Fetches a video from its provider into an upload: resumed when cut, begun again when it must be, and proved.
 
 Retries of a download never lead to a new create, and never end by themselves while bytes keep coming.
 """

@@ -34,6 +34,7 @@ _CONTENT_TRIES = frozenset({2, 8, 20})
 # HTTP statuses of a query that is refused for its key.
 _BARRED = (401, 403)
 RESUME = "The task goes on at the provider and is paid for: run again (same flow run or idempotency key) to resume it"
+"""What errors say of a task that goes on."""
 
 
 @dataclass

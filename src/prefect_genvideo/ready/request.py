@@ -9,10 +9,8 @@ from prefect_genvideo.blocks import open_pipeline, resolve_credentials, resolve_
 from prefect_genvideo.events import event_key, flat_parameters, request_from_event
 from prefect_genvideo.flows import generate_video
 from prefect_genvideo.flows.names import parameters
-from prefect_genvideo.ledger.budget import Budget, BudgetGiven
+from prefect_genvideo.ledger.budget import NO_BUDGET, Budget, BudgetGiven
 from prefect_genvideo.models import StoredVideo
-
-NO_BUDGET = Budget()
 
 
 def _run_name() -> str:

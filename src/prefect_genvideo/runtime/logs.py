@@ -1,4 +1,4 @@
-"""What people read in a run's log: messages, warnings, errors without our own stacks, and the last words of a run."""
+"""Logging in runs: messages, warnings, errors without our own stacks, and the notice of a cancellation."""
 
 from __future__ import annotations
 

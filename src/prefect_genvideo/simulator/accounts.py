@@ -1,4 +1,4 @@
-"""What the gateway tells a key of its money: balance, log, dashboard, prices and units."""
+"""The gateway's answers about money: balance, log, dashboard, prices and units."""
 
 from __future__ import annotations
 

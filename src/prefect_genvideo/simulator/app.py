@@ -31,6 +31,8 @@ from prefect_genvideo.simulator.tasks import Task
 from prefect_genvideo.simulator.wire import Answer, Call, Handler, always, drain, page, respond, with_fault
 
 SUDASHUI, SENSEAUDIO, ARK = "/sudashui", "/senseaudio", "/ark/api/v3"
+"""Paths of the providers' APIs."""
+# Tasks on the page for people.
 _SHOWN = 50
 # A key that is accepted and has no money, and one that is no longer accepted.
 _PENNILESS, _EXPIRED = "sk-sim-broke", "sk-sim-expired"

@@ -1,4 +1,4 @@
-"""What Ark tells an address of the user's: the task object, at each change of state."""
+"""Ark's callbacks: the task object is posted to an address of the user's at each change of state."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ import random
 from prefect_genvideo.simulator.config import SimulatorConfig
 
 STORED, SUBMITTED, QUEUED, RUNNING, DONE = range(5)
+"""Stages of a task, in their order."""
 
 _PATH = (STORED, SUBMITTED, QUEUED, RUNNING)
 _SHORT_PATHS = {1: (), 2: (RUNNING,), 3: (SUBMITTED, RUNNING), 4: (STORED, SUBMITTED, RUNNING)}

@@ -1,4 +1,4 @@
-"""What the head of every answer carries: the time, the gateway's version, and the provider's own id of the call."""
+"""Headers of every answer: the time, the gateway's version, and the provider's own id of the call."""
 
 from __future__ import annotations
 

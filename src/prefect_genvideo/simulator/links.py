@@ -1,4 +1,4 @@
-"""Links that die: made when an answer gives one out, checked when somebody opens it."""
+"""Signed links that expire: made when an answer gives one out, checked when somebody opens it."""
 
 from __future__ import annotations
 

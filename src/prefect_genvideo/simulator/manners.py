@@ -1,4 +1,4 @@
-"""What a dialect is: the right answer in substance, and another manner of giving it."""
+"""Types of the dialects: a dialect is another manner of giving the right answer."""
 
 from __future__ import annotations
 

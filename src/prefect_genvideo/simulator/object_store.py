@@ -49,8 +49,8 @@ class ObjectStore:
     """
 
     def __init__(self, port: int, around: Callable[[Application], Application] = one_writer) -> None:
-        from moto.moto_server.werkzeug_app import create_backend_app  # pyright: ignore[reportMissingTypeStubs]
-        from waitress.server import create_server  # pyright: ignore[reportMissingModuleSource]
+        from moto.moto_server.werkzeug_app import create_backend_app  # pyright: ignore[reportMissingTypeStubs] - it has none
+        from waitress.server import create_server  # pyright: ignore[reportMissingModuleSource] - of an extra
 
         # Of S3 alone: moto's dispatcher looks for the service anew in each request, by listing its package's folders.
         application: Any = create_backend_app("s3")

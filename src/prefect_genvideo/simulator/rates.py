@@ -1,4 +1,4 @@
-"""How many calls were taken lately, by whom they are counted for."""
+"""Sliding windows that count calls, by whom they are counted for."""
 
 from __future__ import annotations
 

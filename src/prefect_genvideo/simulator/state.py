@@ -1,4 +1,4 @@
-"""What the simulator knows: tasks, money, uploads, links. One lock, no I/O but the upload folder."""
+"""State of the simulator: tasks, money, uploads, links. One lock, no I/O but the upload folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one generation is to the simulator, whichever side accepted it."""
+"""A generation as the simulator keeps it, whichever side accepted it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A directory with the manners of a bucket: whole objects or none, conditional writes, nothing outside."""
+"""The store in a local directory: whole objects or none, conditional writes, nothing outside."""
 
 from __future__ import annotations
 
