@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import anyio
 import httpx
 import pytest
+import uvicorn
+from uvicorn.server import ServerState
 
-from prefect_genvideo.listen import SHAPES, DeliveryQueue, ListenConfig, Source, app, create_app
+from prefect_genvideo.listen import SHAPES, DeliveryQueue, ListenConfig, Source, app, create_app, server
 
 TOKEN = "token-of-a-test-1"
 HEADERS = {"authorization": f"Bearer {TOKEN}", "content-type": "application/json"}
@@ -65,3 +68,35 @@ async def test_a_change_of_state_is_told_once(queue: DeliveryQueue) -> None:
         assert answers == [202, 202, 200]
         assert (await client.post("/hooks/callback/wrong", json={"id": "t1"})).status_code == 401
     assert [each.body["payload"]["status"] for each in queue.due(9, 9e9)] == ["running", "succeeded"]
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        [],
+        [b"POST /hooks/s3 HTTP/1.1\r\nhost: door\r\n"],
+        # Refused before its body is read, of which more comes and then nothing.
+        [b"POST /hooks/s3 HTTP/1.1\r\nhost: door\r\ncontent-length: 1000\r\n\r\n{", b" "],
+    ],
+    ids=["silent", "half a head", "a refused body"],
+)
+async def test_a_connection_without_a_request_is_closed(
+    parts: list[bytes], queue: DeliveryQueue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Strangers who only keep connections open would take all places, and senders would find none."""
+    monkeypatch.setattr(server, "_HEAD_S", 0.1)
+    sources = {"s3": Source("s3", SHAPES["s3"], (TOKEN,))}
+    config = uvicorn.Config(create_app(ListenConfig(), sources, queue), lifespan="off", log_config=None)
+    config.load()
+    loop, state = asyncio.get_running_loop(), ServerState()
+    listening = await loop.create_server(lambda: server.PromptProtocol(config, state, {}), "127.0.0.1", 0)
+    async with listening:
+        reader, writer = await asyncio.open_connection(*listening.sockets[0].getsockname())
+        for part in parts:
+            writer.write(part)
+            await anyio.sleep(0.03)
+        with anyio.fail_after(5):
+            answered = await reader.read()
+        writer.close()
+    assert answered.startswith(b"HTTP/1.1 401") if len(parts) == 2 else answered == b""
+    assert not state.connections

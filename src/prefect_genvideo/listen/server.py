@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import signal
 import socket
@@ -10,10 +11,11 @@ from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import uvicorn
 from prefect.settings import PREFECT_API_URL
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.listen.app import create_app
@@ -25,7 +27,39 @@ from prefect_genvideo.models import Problem
 _MAX_CONNECTIONS = 256
 # Bytes of a request's line and headers.
 _MAX_HEAD = 16 * 1024
+# Seconds in which the head of a request must have come, and the rest of a body that nobody waits for any more.
+_HEAD_S = 10.0
 _STOP_S = 10
+
+
+class PromptProtocol(H11Protocol):
+    """Closes connections of which no request comes: silent ones would take all places, and senders have none left."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._timer = self.loop.call_later(_HEAD_S, transport.close)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait no more."""
+        self._wait_no_more()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in bytes; while none of them is a request's that is being answered, the time runs."""
+        super().data_received(data)
+        cycle: Any = self.cycle
+        if cycle is not None and not cycle.response_complete:
+            self._wait_no_more()
+        elif self._timer is None:
+            self._timer = self.loop.call_later(_HEAD_S, self.transport.close)
+
+    def _wait_no_more(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
 
 def serve(
@@ -62,7 +96,7 @@ def serve(
             create_app(config, sources, queue),
             host=host,
             port=port,
-            http="h11",
+            http=PromptProtocol,
             ws="none",
             lifespan="on",
             log_config=None,
