@@ -176,6 +176,38 @@ async def test_a_file_that_went_away_is_an_invalid_request(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
+    ("field", "query", "seconds"),
+    [
+        ('"expires": {epoch}', "", 600),
+        ('"expires_at": "{iso}"', "", 600),
+        ('"expireTime": {epoch}000', "", 600),
+        ("", "X-Tos-Date={signed}&X-Tos-Expires=600", 600),
+        ("", "X-Amz-Date={signed}&X-Amz-Expires=600", 600),
+        ("", "X-Amz-Date={signed}&X-Amz-Expires=604800", 5400),
+        ("", "Expires={epoch}&Signature=x", 600),
+        ('"expires": 7200', "x-oss-date={signed}&x-oss-expires=600", 600),
+        ('"expires": 60', "x-oss-date={signed}&x-oss-expires=600", 60),
+        ("", "Expires=1600000000", 5400),
+        ("", "X-Amz-Date=yesterday&X-Amz-Expires=600", 5400),
+        ("", "X-Amz-Date={signed}&X-Amz-Expires=1e9", 5400),
+    ],
+)
+async def test_a_link_that_dies_sooner_is_not_relied_on(
+    field: str, query: str, seconds: int, sudashui: SudashuiClient, server: ScriptedServer
+) -> None:
+    """By the moment that is told, and by the link's own signature; a past moment is told by another clock."""
+    now = datetime.now(timezone.utc)
+    end = now + timedelta(seconds=600)
+    words = {"epoch": int(end.timestamp()), "iso": end.isoformat(), "signed": f"{now:%Y%m%dT%H%M%SZ}"}
+    more = f", {field.format(**words)}" if field else ""
+    body = f'{{"url": "{LINK.partition("?")[0]}?{query.format(**words)}"{more}}}'
+    server.handler = lambda _: Answer(200, {}, body.encode())
+    asset = await sudashui.upload(CONTENT["image/jpeg"])
+    assert asset.expires_at
+    assert abs(asset.expires_at - now - timedelta(seconds=seconds)) < timedelta(seconds=30)
+
+
+@pytest.mark.parametrize(
     ("body", "seconds"),
     [
         (b'{"url": "%s", "expires": 7200}', 7200),
@@ -184,6 +216,11 @@ async def test_a_file_that_went_away_is_an_invalid_request(tmp_path: Path) -> No
         (b'{"url": "%s", "expires": "soon"}', 5400),
         (b'{"url": "%s", "expires": 1e300}', 5400),
         (b'{"url": "%s", "expires": -1}', 5400),
+        (b'{"url": "%s", "expires": "600"}', 600),
+        (b'{"url": "%s", "expires_in": 600}', 600),
+        (b'{"data": {"url": "%s", "ttl": 600}}', 600),
+        (b'{"url": "%s", "expiresAt": 1600000000}', 5400),
+        (b'{"url": "%s", "expires": {"seconds": 1}}', 5400),
     ],
 )
 async def test_links_expire(body: bytes, seconds: int, sudashui: SudashuiClient, server: ScriptedServer) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import datetime, timedelta, timezone
+from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
@@ -15,11 +15,12 @@ import httpx
 from prefect_genvideo.models import UploadedAsset, VideoRequest
 from prefect_genvideo.prices.table import PriceTable
 from prefect_genvideo.providers.account import checked_address
-from prefect_genvideo.providers.answers import JsonObject, as_link, as_number, as_object, url_parts
+from prefect_genvideo.providers.answers import JsonObject, as_link, url_parts
 from prefect_genvideo.providers.base import READ_TIMEOUT, STALL_TIMEOUT
 from prefect_genvideo.providers.classify import Facts, Row
 from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.knowledge import with_defaults
+from prefect_genvideo.providers.lifetimes import reliable_until
 from prefect_genvideo.providers.limits import ModelLimits, ModelRules
 from prefect_genvideo.providers.links import content_url
 from prefect_genvideo.providers.readings import Manners
@@ -40,7 +41,6 @@ from prefect_genvideo.providers.sudashui.upload import opened, prepare
 from prefect_genvideo.providers.video_stream import MAX_SIZE
 
 _UPLOAD_STAMP = re.compile(r"^\d{10,}-")
-_MAX_EXPIRY = 365 * 24 * 3600.0
 
 
 class SudashuiClient(SudashuiAccount):
@@ -151,7 +151,8 @@ class SudashuiClient(SudashuiAccount):
         url = next(filter(None, map(as_link, named)), None)
         if url is None:
             raise self._error((wire.UNUSABLE_LINK,) if named else wire.UPLOAD, wire.upload_facts(reply))
-        return UploadedAsset(url=url, expires_at=_expiry(as_object(reply.json)))
+        planned = self.upload_lifetime or timedelta(0)
+        return UploadedAsset(url=url, expires_at=reliable_until(reply.json, url, planned))
 
     async def models(self) -> list[str]:
         """Return the names of the models that the account is offered now."""
@@ -194,11 +195,3 @@ def _payload(request: VideoRequest) -> JsonObject:
     }
     given = {field: value for field, value in fields.items() if value}
     return given | {name: value for name, value in request.options.items() if name not in RESERVED}
-
-
-def _expiry(answer: JsonObject) -> datetime:
-    data = as_object(answer.get("data"))
-    said = as_number(answer.get("expires")) or as_number(data.get("expires"))
-    planned = SudashuiClient.upload_lifetime or timedelta(0)
-    seconds = said if said and said <= _MAX_EXPIRY else planned.total_seconds()
-    return datetime.now(timezone.utc) + timedelta(seconds=seconds)
