@@ -83,6 +83,16 @@ def test_a_batch_page_links_to_its_videos_alone(text: str) -> None:
     assert "live for 2 h" in page
 
 
+def test_a_batch_page_has_no_column_that_is_empty() -> None:
+    """Videos in a folder have no links: their column took the prompts' room. What to do is a sentence of its own."""
+    rows = [BatchRow(number=1, key="k", model="m", provider="p", state="saved", video=video())]
+    assert "Video" not in batch_markdown(BatchReport(key="k", rows=rows), [None], None)
+    bad = BatchRow(number=2, key="l", model="m", provider="p", state="failed", reason="No faces.", error="QuotaError")
+    page = batch_markdown(BatchReport(key="k", rows=[*rows, bad]), [None, None], None)
+    assert "No faces. See to the account" in page
+    assert "Video" not in page
+
+
 @pytest.mark.parametrize("text", HOSTILE)
 def test_a_film_page_links_to_film_and_shots_alone(text: str) -> None:
     """The same for a film."""
@@ -124,12 +134,13 @@ def test_pages_of_the_ledger_link_to_videos_alone(text: str) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_charges_of_a_lost_create_stay_in_their_row(text: str) -> None:
-    """The provider's log is somebody else's, too."""
+    """The provider's log is somebody else's, too. Each is a line of a list: a table's last column had a word a line."""
     candidate = Candidate(model=text[:300], quota=1, request_id=text[:200], task_id=text[:1024], doubt=text[:300])
     row = reconciled("unknown", "k").model_copy(update={"candidates": (candidate, Candidate())})
     tokens, count = tables(decisions_markdown([row]))
     assert [token for token in tokens if token.type in ("image", "html_block", "html_inline", "link_open")] == []
-    assert count == 3
+    assert count == 0
+    assert sum(token.type == "list_item_open" for token in tokens) == 2
 
 
 def test_a_decision_shows_the_key_whole_and_the_prompt_in_chinese() -> None:

@@ -94,30 +94,23 @@ def _by_hand(rows: Sequence[ReconciledRow]) -> list[str]:
         lines += [
             f"**{number}\\.** {_name(row)} · {plain(row.model)} · {minutes(row.age)} old",
             f"Key: {code(row.key)}" + (f" · task: {code(row.task_id)}" if row.task_id else ""),
-            plain(shorten(row.detail, 1000)),
-            *_charges(row.candidates),
+            "\n".join(map(_charge, row.candidates)) or plain(shorten(row.detail, 1000)),
         ]
     return [_WAYS, *lines] if lines else []
 
 
-def _charges(candidates: Sequence[Candidate]) -> list[str]:
-    """Charges in the provider's log, or tasks in its list, that may be those of a lost create, the nearest first."""
-    if not candidates:
-        return []
-    table = [
-        [
-            f"{one.at:%Y-%m-%d %H:%M:%S}" if one.at else "?",
-            f"{one.seconds:+g}" if one.seconds is not None else "?",
-            plain(one.model),
-            "" if one.quota is None else str(one.quota),
-            plain(one.task_id or ""),
-            plain(one.request_id or ""),
-            plain(one.doubt),
-        ]
-        for one in candidates
-    ]
-    head = ("Charged or made (UTC)", "Seconds after", "Model", "Quota", "Task", "Request id", "Why not certain")
-    return [grid(head, table, right=("Seconds after", "Quota"))]
+def _charge(one: Candidate) -> str:
+    """A charge in the provider's log, or a task in its list, that may be that of a lost create: a line of a list."""
+    facts = (
+        f"{one.at:%Y-%m-%d %H:%M:%S} UTC" if one.at else "at an unknown time",
+        f"{one.seconds:+g} s from the create" if one.seconds is not None else "",
+        plain(one.model),
+        f"charged {one.quota:,}" if one.quota is not None else "",
+        f"task {code(one.task_id)}" if one.task_id else "",
+        f"request {code(one.request_id)}" if one.request_id else "",
+        f"not certain: {plain(one.doubt)}" if one.doubt else "",
+    )
+    return f"- Fits: {' · '.join(filter(None, facts))}"
 
 
 def _name(row: ReconciledRow) -> str:

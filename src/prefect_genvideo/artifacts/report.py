@@ -6,6 +6,7 @@ import asyncio
 import re
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import compress
 
 import anyio
 import anyio.to_thread
@@ -153,16 +154,16 @@ def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str
         links: What plays each row's video.
         sheet: Data URL of the covers.
     """
-    shown = list(zip(report.rows, links, strict=True))[:_LISTED]
-    rows = [[str(row.number), row.state, plain(shorten(row.prompt, 160)), play(link), _why(row)] for row, link in shown]
-    head = ["Row", "State", "Prompt", "Video", "What to do"]
-    if not any(row[-1] for row in rows):
-        head.pop()
-    more = len(report.rows) - len(shown)
+    kept = list(zip(report.rows, links, strict=True))[:_LISTED]
+    rows = [[str(row.number), row.state, plain(shorten(row.prompt, 160)), play(link), _why(row)] for row, link in kept]
+    # A column of nothing takes the room of the others.
+    told = {"Row": True, "State": True, "Prompt": True, "Video": any(links), "What to do": any(row[-1] for row in rows)}
+    head = [title for title, shown in told.items() if shown]
+    more = len(report.rows) - len(kept)
     parts = (
         f"![covers]({sheet})" if sheet else "",
         f"{report.summary()}. {plain(report.advice())}".strip(),
-        grid(head, [row[: len(head)] for row in rows], right=("Row",)),
+        grid(head, [list(compress(row, told.values())) for row in rows], right=("Row",)),
         lives(*links),
         f"The report has {more} more rows." if more > 0 else "",
         f"Report: {code(report.report_uri)}" if report.report_uri else "",
@@ -171,7 +172,8 @@ def batch_markdown(report: BatchReport, links: list[PlayLink | None], sheet: str
 
 
 def _why(row: BatchRow) -> str:
-    return plain(". ".join(filter(None, (shorten(row.reason, 160).rstrip("."), row.next_step))))
+    step = row.next_step[:1].upper() + row.next_step[1:]
+    return plain(". ".join(filter(None, (shorten(row.reason, 160).rstrip("."), step))))
 
 
 async def _contact_sheet(pipeline: Pipeline, report: BatchReport) -> bytes | None:

@@ -219,7 +219,7 @@ class Waiter:
         """
         if generation is None:
             return None
-        if _judge(generation, limits.graces["no_video"], now):
+        if _judge(generation, self.client.title, limits.graces["no_video"], now):
             return generation
         if limits.graces["no_video"].count in _CONTENT_TRIES:
             served = await by_content(self.client, generation)
@@ -298,20 +298,21 @@ def _running_for(generation: Generation) -> float:
     return max(0.0, (now - generation.started_at).total_seconds())
 
 
-def _judge(generation: Generation, no_video: Grace, now: float) -> bool:
+def _judge(generation: Generation, title: str, no_video: Grace, now: float) -> bool:
     """Whether the answer ends the wait well; raises when it ends it badly."""
     if generation.state == "succeeded":
         return True
     facts: dict[str, Any] = {"provider": generation.provider, "task_id": generation.task_id}
     if generation.state == "failed":
         reason = generation.reason or NO_REASON
-        text = f"{generation.provider} ended task {generation.task_id} without a video: {reason}"
+        # The cause comes first: tables, covers and alerts cut what is long.
+        text = f"{title}: {reason.rstrip('.')}. Task {generation.task_id} ended without a video."
         raise GenerationFailedError(text, reason=reason, moderation=generation.moderation, **facts)
     if generation.reason is None:
         no_video.clear()
     elif no_video.strike(now):
         text = (
-            f"{generation.provider} reports task {generation.task_id} as done and gives no link: {generation.reason}. "
+            f"{title} reports task {generation.task_id} as done and gives no link: {generation.reason}. "
             f"{RESUME}, or let the reconcile flow ask for it."
         )
         raise NoVideoError(text, reason=generation.reason, **facts)
