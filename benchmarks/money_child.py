@@ -117,19 +117,10 @@ class FusedStore(S3Store):
 
     fuse = Fuse(Order())
 
-    async def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        if_absent: bool = False,
-        if_match: str | None = None,
-    ) -> str:
+    async def put(self, key: str, data: bytes, **conditions: Any) -> str:
         name = name_of(key, data)
         self.fuse.burn(_BEFORE.get(name, ""))
-        write = super().put(key, data, content_type=content_type, if_absent=if_absent, if_match=if_match)
-        etag = await self.watched(name, write)
+        etag = await self.watched(name, super().put(key, data, **conditions))
         self.fuse.burn(_AFTER.get(name, ""))
         return etag
 

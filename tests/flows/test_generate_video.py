@@ -14,6 +14,7 @@ from prefect_genvideo.blocks import LocalDestination
 from prefect_genvideo.errors import (
     AuthenticationError,
     GenerationFailedError,
+    GenVideoError,
     InvalidRequestError,
     QuotaError,
     UnknownOutcomeError,
@@ -180,23 +181,22 @@ async def test_a_refusal_frees_the_key(place: Place, key: str, error: type[Excep
     assert place.sim.billed == 0
 
 
-async def test_a_moderated_task_fails_with_the_providers_reason(place: Place) -> None:
-    """What the provider ended stays ended: the same key does not pay for a second try."""
-    place.sim.faults.add(Fault("moderation", "create", times=1, params={"reason": "content_policy_violation"}))
+@pytest.mark.parametrize(
+    ("kind", "error", "reason", "state"),
+    [
+        ("moderation", GenerationFailedError, "content_policy_violation", "failed"),
+        ("lost_after", UnknownOutcomeError, "outcome unknown", "unknown"),
+    ],
+)
+async def test_what_was_paid_for_is_not_sent_again(
+    place: Place, kind: str, error: type[GenVideoError], reason: str, state: str
+) -> None:
+    """What the provider ended stays ended, and a create whose answer was lost is held for a person."""
+    place.sim.faults.add(Fault(kind, "create", times=1, params={"reason": reason}))
     for make in (place.make, place.straight):
-        with failing(GenerationFailedError, "content_policy_violation"):
+        with failing(error, reason):
             await make(idempotency_key="order-7")
-    assert place.record()["state"] == "failed"
-    assert place.sim.billed == 1
-
-
-async def test_a_lost_answer_is_held_for_a_person(place: Place) -> None:
-    """The create was accepted and its answer lost: never sent again; the error names the ways out."""
-    place.sim.faults.add(Fault("lost_after", "create", times=1))
-    for make in (place.make, place.straight):
-        with failing(UnknownOutcomeError, "outcome unknown"):
-            await make(idempotency_key="order-8")
-    assert place.record()["state"] == "unknown"
+    assert place.record()["state"] == state
     assert place.sim.billed == 1
 
 

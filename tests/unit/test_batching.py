@@ -17,7 +17,7 @@ from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.base import ObjectInfo
 from tests.fixtures.expected import refusing
-from tests.fixtures.pipelines import Pipelines, open_pipelines
+from tests.fixtures.pipelines import Pipelines, derive, open_pipelines, rows
 from tests.fixtures.s3 import S3Server
 
 MODEL = "sd-2-fast-720p"
@@ -34,18 +34,10 @@ async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
         yield opened
 
 
-async def derive(fingerprint: str) -> str:
-    return f"run-{fingerprint[:8]}"
-
-
 async def plan(pipelines: Pipelines, requests: Any, allow_local: bool = True, **facts: Any) -> Batch:
     given: dict[str, Any] = {"key": "batch", **facts}
     both = pipelines.both if allow_local else [replace(one, allow_local=False) for one in pipelines.both]
     return await plan_batch(requests, both, derive=derive, **given)
-
-
-def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:
-    return [{"model": MODEL, "prompt": prompt, "duration": 4, **facts} for prompt in prompts]
 
 
 def keys(batch: Batch) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 
@@ -147,16 +148,8 @@ class Slow(MemoryStore):
         super().__init__()
         self.written = asyncio.Event()
 
-    async def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        if_absent: bool = False,
-        if_match: str | None = None,
-    ) -> str:
-        etag = await super().put(key, data, if_absent=if_absent, if_match=if_match)
+    async def put(self, key: str, data: bytes, **conditions: Any) -> str:
+        etag = await super().put(key, data, **conditions)
         if key == RECORD and not self.written.is_set():
             self.written.set()
             await asyncio.sleep(3600)

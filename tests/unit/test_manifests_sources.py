@@ -9,7 +9,7 @@ from datetime import date
 from functools import lru_cache, partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Event, Thread
+from threading import Event
 from typing import Any
 
 import pytest
@@ -27,6 +27,7 @@ from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.s3 import client
 from tests.fixtures.expected import failing, refusing
 from tests.fixtures.s3 import S3Server
+from tests.fixtures.served import served
 
 BODY = b'{"model": "m", "key": "k"}\n'
 
@@ -74,13 +75,9 @@ class Pages(BaseHTTPRequestHandler):
 @pytest.fixture(scope="module")
 def web() -> Iterator[str]:
     """Address of a web server."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Pages) as server:
-        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-        thread.start()
+    with served(ThreadingHTTPServer(("127.0.0.1", 0), Pages)) as server:
         yield f"http://127.0.0.1:{server.server_port}"
         leave.set()
-        server.shutdown()
-        thread.join()
 
 
 # This machine

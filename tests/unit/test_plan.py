@@ -21,7 +21,7 @@ from prefect_genvideo.polling import History, history_key
 from prefect_genvideo.prices import PriceTable
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
-from tests.fixtures.pipelines import Pipelines, open_pipelines
+from tests.fixtures.pipelines import Pipelines, derive, open_pipelines, rows
 
 MODEL, DEARER, SENSE = "sd-2-fast-720p", "sd-2-1080p", "Seedance-2.0"
 PER_SECOND = {
@@ -43,17 +43,9 @@ async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
         yield opened
 
 
-async def derive(fingerprint: str) -> str:
-    return f"run-{fingerprint[:8]}"
-
-
 async def plan(pipelines: Pipelines, requests: Any, **facts: Any) -> Plan:
     given: dict[str, Any] = {"key": "batch", **facts}
     return await make_plan(await plan_batch(requests, pipelines.both, derive=derive, **given), pipelines.both)
-
-
-def rows(*prompts: str, **facts: Any) -> list[dict[str, Any]]:
-    return [{"model": MODEL, "prompt": prompt, "duration": 4, **facts} for prompt in prompts]
 
 
 def told(amounts: Any) -> list[str]:

@@ -139,15 +139,7 @@ async def test_a_changed_video_is_told(store: ObjectStore) -> None:
 class FailingManifest(LocalStore):
     """Dies when the manifest is written."""
 
-    async def put(
-        self,
-        key: str,
-        data: bytes,
-        *,
-        content_type: str = "application/octet-stream",
-        if_absent: bool = False,
-        if_match: str | None = None,
-    ) -> str:
+    async def put(self, key: str, data: bytes, **conditions: Any) -> str:
         raise DestinationError("the disk is full")
 
 

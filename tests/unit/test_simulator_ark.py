@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import json
 import re
 from typing import Any
@@ -12,9 +10,9 @@ import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from prefect_genvideo.simulator import Fault, Simulator
+from tests.fixtures.pictures import jpeg_url
 from tests.fixtures.simulator_calls import Calls
 
 LINK = "https://example.com/a.jpg"
@@ -34,12 +32,6 @@ def image(role: str | None, url: str = LINK) -> dict[str, Any]:
 
 def reference(kind: str) -> dict[str, Any]:
     return {"type": f"{kind}_url", f"{kind}_url": {"url": LINK}, "role": f"reference_{kind}"}
-
-
-def jpeg(width: int, height: int) -> str:
-    target = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(target, "JPEG")
-    return f"data:image/jpeg;base64,{base64.b64encode(target.getvalue()).decode()}"
 
 
 def told(answer: httpx.Response) -> tuple[int, str, str]:
@@ -125,7 +117,7 @@ def test_what_was_asked_is_echoed(sim: Simulator, calls: Calls) -> None:
 
 def test_an_adaptive_ratio_follows_the_picture(sim: Simulator, calls: Calls) -> None:
     """The nearest of the table is told and billed; without a picture it is 16:9."""
-    tall = calls.ark_done(calls.ark_id(image(None, jpeg(300, 500)), ratio="adaptive"))
+    tall = calls.ark_done(calls.ark_id(image(None, jpeg_url(300, 500)), ratio="adaptive"))
     assert (tall["ratio"], tall["usage"]["completion_tokens"]) == ("9:16", 108_900)
     assert calls.ark_done(calls.ark_id(ratio=None))["ratio"] == "16:9"
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import Any
 
 import httpx
 import pytest
-from PIL import Image
 
 from prefect_genvideo.simulator import Simulator
+from tests.fixtures.pictures import jpeg_url
 from tests.fixtures.simulator_calls import Calls
 
 LINK = "https://example.com/a.jpg"
@@ -18,12 +16,6 @@ LINK = "https://example.com/a.jpg"
 
 def image(role: str, url: str = LINK) -> dict[str, Any]:
     return {"type": "image", "url": url, "role": role}
-
-
-def jpeg(width: int, height: int) -> str:
-    target = io.BytesIO()
-    Image.new("RGB", (width, height), "teal").save(target, "JPEG")
-    return f"data:image/jpeg;base64,{base64.b64encode(target.getvalue()).decode()}"
 
 
 def test_create_answers_with_the_id_alone(sim: Simulator, calls: Calls) -> None:
@@ -132,7 +124,7 @@ def test_every_model_is_listed(sim: Simulator, calls: Calls) -> None:
 
 def test_inline_pictures_come_back_as_links(sim: Simulator, calls: Calls) -> None:
     """A data URL is stored by the provider; the record shows a link, and the clip shows the picture."""
-    task_id = calls.sense_create(image("first_frame", jpeg(320, 320)), ratio="1:1").json()["task_id"]
+    task_id = calls.sense_create(image("first_frame", jpeg_url(320, 320)), ratio="1:1").json()["task_id"]
     item = calls.sense_status(task_id).json()["content"][1]
     assert item["role"] == "first_frame"
     assert httpx.get(item["url"]).content.startswith(b"\xff\xd8\xff")
