@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger import LedgerRecord
 from prefect_genvideo.models import Generation
-from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, object_key_of, slug
+from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, name_task, object_key_of, slug
 from prefect_genvideo.storage import clean_key
 
 RECORD = LedgerRecord(
@@ -39,6 +39,24 @@ def test_every_field_can_be_used() -> None:
     assert object_key_of(template, RECORD, TASK) == (
         "2026-11-22/2026/11/22/sudashui/sd-2-720p/task_0a1b/a-cat-surfing-at-dusk/daily-2026-11-22/6f1c/mp4.mp4"
     )
+
+
+def test_a_name_of_many_long_parts_is_one_that_file_systems_take() -> None:
+    """It is made when the video is paid for; two that differ in what is cut stay two."""
+    template = (
+        "{idempotency_key}-{prompt_slug}-{model}-{flow_run}/{prompt_slug}-{idempotency_key}-{flow_run}-{task_id}.mp4"
+    )
+    facts = {"request": {"prompt": "猫" * 200}, "flow_run_id": "f" * 36, "key": "k" * 300}
+    record = RECORD.model_copy(update=facts)
+    keys = [
+        object_key_of(template, record, TASK.model_copy(update={"task_id": f"task_{'x' * 60}{end}"})) for end in "ab"
+    ]
+    keys += [name_task(key, "another" * 20) for key in keys]
+    assert len(set(keys)) == 4
+    for key in keys:
+        assert max(len(segment.encode()) for segment in key.split("/")) <= 240
+        assert key.endswith(".mp4")
+        assert clean_key(key) == key
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ FIELDS: Mapping[str, str] = {
 _MAX_VALUE_BYTES = 120
 _MAX_PROMPT_BYTES = 60
 _EXTENSION = "mp4"
+# Bytes of one segment: file systems, those below object stores too, take 255, and a cover's ending is longer.
+_LONGEST_SEGMENT = 240
 _SOURCE = "key templates"
 
 
@@ -68,7 +70,7 @@ def name_task(key: str, task_id: str) -> str:
         task_id: The provider's id.
     """
     mark, stem = slug(task_id, identity=True), key.removesuffix(f".{_EXTENSION}")
-    return key if mark in stem else clean_key(f"{stem}.{mark}.{_EXTENSION}")
+    return key if mark in stem else clean_key(_fitting(stem, f".{mark}.{_EXTENSION}"))
 
 
 def object_key_of(template: str, record: LedgerRecord, generation: Generation) -> str:
@@ -104,7 +106,21 @@ def object_key_of(template: str, record: LedgerRecord, generation: Generation) -
         "flow_run": slug(record.flow_run_id or "", identity=True),
         "ext": _EXTENSION,
     }
-    return clean_key(template.format(**values))
+    return clean_key(_fitting(template.format(**values).removesuffix(f".{_EXTENSION}"), f".{_EXTENSION}"))
+
+
+def _fitting(path: str, end: str) -> str:
+    """The path and its end, each segment as long as file systems take; one that is cut is told apart by a hash."""
+    *folders, name = path.split("/")
+    return "/".join((*map(_cut, folders), _cut(name, end)))
+
+
+def _cut(segment: str, end: str = "") -> str:
+    if len(f"{segment}{end}".encode()) <= _LONGEST_SEGMENT:
+        return segment + end
+    mark = hashlib.sha256(segment.encode()).hexdigest()[:8]
+    room = _LONGEST_SEGMENT - len(f"-{mark}{end}".encode())
+    return f"{segment.encode()[:room].decode(errors='ignore').rstrip('-._')}-{mark}{end}"
 
 
 def slug(text: str, *, limit: int = _MAX_VALUE_BYTES, identity: bool = False) -> str:
