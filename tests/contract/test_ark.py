@@ -628,7 +628,7 @@ async def test_byteplus_has_names_of_its_own(server: ScriptedServer, network: Ho
     assert not [name for name in offered if name.startswith("doubao")]
 
 
-@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "cancelled"])
+@pytest.mark.parametrize("state", ["running", "succeeded", "failed", "expired", "cancelling"])
 async def test_only_a_queued_task_is_cancelled(state: str, ark: ArkClient, server: ScriptedServer) -> None:
     """DELETE would remove the record of a finished task, and the link that was paid for."""
     serve(server, task(state, content={"video_url": URL}))
@@ -651,6 +651,16 @@ async def test_what_became_of_a_cancelled_task_is_told(ark: ArkClient, server: S
     told = await ark.cancel(TASK)
     assert (told.state, told.reason) == ("failed", "cancelled")
     assert gone == [f"/api/v3{TASKS}/{TASK}"]
+    assert await ark.cancel(TASK) == told, "one whose cancelling was not heard of is cancelled"
+    assert len(gone) == 1
+
+
+async def test_a_task_that_stays_queued_is_not_taken_for_cancelled(ark: ArkClient, server: ScriptedServer) -> None:
+    """The answer to DELETE proves nothing."""
+    serve(server, task("queued"))
+    with pytest.raises(errors.TransientError) as caught:
+        await ark.cancel(TASK)
+    assert (caught.value.reason, caught.value.task_id) == ("still queued", TASK)
 
 
 @pytest.mark.parametrize(

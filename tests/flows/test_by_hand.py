@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.flows import adopt_task, generate_videos, release_key, run_preset
+from prefect_genvideo.flows import adopt_task, cancel_task, generate_videos, release_key, run_preset
 from prefect_genvideo.models import StoredVideo
 from tests.flows.conftest import Place
 from tests.flows.test_video_job import job
@@ -50,3 +50,17 @@ async def test_a_task_is_adopted_by_form(place: Place) -> None:
     tasks = {one["key"]: one["task_id"] for one in place.records()}
     assert tasks.pop(record["key"]) == "task_other"
     assert list(tasks.values()) == [record["task_id"]], "the one that was given up is still paid for"
+
+
+async def test_a_waiting_task_is_cancelled_by_form(place: Place) -> None:
+    """It costs nothing, and the next run with its key makes the video."""
+    place.sim.configure(clock="manual")
+    collected: Any = generate_videos
+    request = {"model": place.ark_request["model"], "prompt": "a cat", "resolution": "480p"}
+    await collected([request], place.ark, place.destination, wait="collect", idempotency_key="day")
+    run: Any = cancel_task
+    assert await run(place.ark, place.destination, place.record()["key"]) == "rejected"
+    assert (place.sim.billed, [task.ended_as for task in place.sim.tasks]) == (0, ["cancelled"])
+    place.sim.configure(clock="immediate")
+    await collected([request], place.ark, place.destination, idempotency_key="day")
+    assert (place.sim.billed, place.record()["state"]) == (1, "saved")

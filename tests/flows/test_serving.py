@@ -22,7 +22,7 @@ from prefect_genvideo import (
     reconcile_videos,
     storyboard,
 )
-from prefect_genvideo.flows import adopt_task, release_key, run_preset
+from prefect_genvideo.flows import adopt_task, cancel_task, release_key, run_preset
 from prefect_genvideo.ready import content_calendar, on_request, reconcile, storyboard_film
 from tests.fixtures.prefect import child_env, end
 from tests.fixtures.runs import eventually
@@ -44,6 +44,7 @@ FLOWS: dict[str, tuple[Flow[Any, Any], dict[str, Any]]] = {
     "run_preset": (run_preset, {"preset": {"credentials": {"api_key": "sk-x"}, "destination": {"bucket": "videos"}}}),
     "adopt_task": (adopt_task, {"destination": BLOCKS["destination"], "idempotency_key": "k", "task_id": "t"}),
     "release_key": (release_key, {"destination": BLOCKS["destination"], "idempotency_key": "k"}),
+    "cancel_task": (cancel_task, {"idempotency_key": "k", **BLOCKS}),
     "content_calendar": (content_calendar, {"manifest": "s3://b/calendar.yaml", **BLOCKS}),
     "on_request": (on_request, {"payload": {"prompt": "a cat"}, "event_id": "e1", **BLOCKS}),
     "reconcile": (reconcile, dict(BLOCKS)),

@@ -22,9 +22,10 @@ from prefect_genvideo.ledger.record import LedgerRecord, LedgerState
 from prefect_genvideo.ledger.store import Entry, Ledger
 from prefect_genvideo.models import StoredVideo
 from prefect_genvideo.prices.facts import MoneyFacts
-from prefect_genvideo.providers import SudashuiClient
+from prefect_genvideo.providers import ArkClient, SudashuiClient
 from prefect_genvideo.simulator import Simulator
 from prefect_genvideo.storage import LocalStore
+from tests.fixtures.accounts import REQUESTS
 from tests.fixtures.money import REQUEST, draft
 from tests.fixtures.prefect import PrefectServer, child_env
 from tests.fixtures.s3 import S3Server
@@ -347,6 +348,26 @@ def test_reconciling_fetches_what_is_ready(shell: Shell, provider: Simulator, pr
     assert "crashed" in printed
     assert printed.splitlines()[-1] == "1 unknown"
     assert provider.billed == 1
+
+
+def test_a_waiting_task_is_cancelled(shell: Shell, sim: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the account of its own provider, which the record names; its key is free then."""
+    sim.configure(clock="manual")
+    monkeypatch.setenv("ARK_API_KEY", sim.key)
+    monkeypatch.setenv("ARK_BASE_URL", sim.ark_url)
+
+    async def work() -> None:
+        async with ArkClient(sim.key, sim.ark_url) as client:
+            task_id = await client.create(REQUESTS["ark"])
+            entry = await shell.ledger.claim(draft("k", provider="ark", account=client.account))
+        assert entry is not None
+        await shell.ledger.move(entry, "submitted", task_id=task_id)
+
+    anyio.run(work)
+    assert json.loads(shell("cancel", "k", "--json"))["state"] == "rejected"
+    assert (sim.billed, shell.state("k")) == (0, "rejected")
+    shell("cancel", "k")
+    assert (shell.status, "task that is on its way" in shell.err) == (1, True)
 
 
 def test_reconciling_without_a_key_says_which_variable_to_set(shell: Shell) -> None:

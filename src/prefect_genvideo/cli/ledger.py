@@ -182,6 +182,28 @@ async def release(key: str, /, *, at: str, force: bool = False) -> None:
 
 @ledger_app.command
 @command
+async def cancel(key: str, /, *, at: str, credentials: str | None = None) -> None:
+    """Cancel a key's task that still waits in the provider's queue, which costs nothing, and free the key.
+
+    Of the providers, Ark can. A task that has begun goes on and is billed.
+
+    Args:
+        key: Idempotency key.
+        at: Destination, as for `list`.
+        credentials: Saved credentials block; else the key comes from the environment.
+    """
+    from prefect_genvideo.blocks.session import open_pipeline
+    from prefect_genvideo.pipeline.cancel import cancel as take_back
+
+    ledger, _ = await _opened(at)
+    payer = credentials_from((await ledger.existing(key)).record.provider, credentials)
+    async with open_pipeline(payer, destination_from(at)) as pipeline:
+        record = await take_back(pipeline, key)
+    give(f"{key} is free: {record.reason}.", _facts(record))
+
+
+@ledger_app.command
+@command
 async def reconcile(*, at: str, provider: str, credentials: str | None = None) -> None:
     """Ask the provider about unfinished generations, save what is ready, report the rest.
 

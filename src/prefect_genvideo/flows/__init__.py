@@ -15,7 +15,7 @@ from prefect_genvideo.flows.storyboard import storyboard
 if TYPE_CHECKING:
     from prefect_genvideo.flows.batch import generate_videos
     from prefect_genvideo.flows.bill import bill_videos
-    from prefect_genvideo.flows.decide import adopt_task, release_key
+    from prefect_genvideo.flows.decide import adopt_task, cancel_task, release_key
     from prefect_genvideo.flows.generate import AspectRatio, Resolution, generate_video
     from prefect_genvideo.flows.plan import plan_videos
     from prefect_genvideo.flows.preset import run_preset
@@ -27,6 +27,7 @@ __all__ = [
     "Resolution",
     "adopt_task",
     "bill_videos",
+    "cancel_task",
     "generate_video",
     "generate_videos",
     "generate_videos_sharded",
@@ -42,6 +43,7 @@ _MODULE_OF = {
     "Resolution": "generate",
     "adopt_task": "decide",
     "bill_videos": "bill",
+    "cancel_task": "decide",
     "generate_video": "generate",
     "generate_videos": "batch",
     "generate_videos_sharded": "shards",

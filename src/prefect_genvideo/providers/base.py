@@ -222,6 +222,21 @@ class VideoClient(Billing):
         path = self._query_path.format(task_id=quote(task_id, safe=""))
         return self._generation_of(await self._exchange("GET", path), task_id)
 
+    async def cancel(self, task_id: str) -> Generation:
+        """Cancel a task that has not begun, which costs nothing, and return how it ended.
+
+        Args:
+            task_id: The provider's id.
+
+        Raises:
+            InvalidRequestError: There is no way to do so here.
+            RejectedError: It runs and is billed, or has ended otherwise.
+            TaskLostError: The provider does not know the id.
+            TransientError: Whether it was cancelled is not known; cancel again.
+        """
+        del task_id
+        raise self._invalid("task_id", "of a provider that can cancel; this one cannot, and the task goes on")
+
     def open_video(
         self, url: str, *, offset: int = 0, if_range: str | None = None, max_size: int | None = None
     ) -> AbstractAsyncContextManager[VideoStream]:

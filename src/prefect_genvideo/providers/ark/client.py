@@ -166,23 +166,27 @@ class ArkClient(VideoClient):
             raise self._error(wire.DELETE, wire.silence_of(reply), task_id)
 
     async def cancel(self, task_id: str) -> Generation:
-        """Cancel a task that is still queued, which costs nothing, and return what became of it.
+        """Cancel a task that is still queued; see `VideoClient.cancel`. One that was cancelled before will do, too.
 
-        Raises:
-            RejectedError: It is not queued any more: it runs and is billed, or has ended.
-            TaskLostError: The provider does not know the id.
-            TransientError: An answer said nothing; ask again.
+        Args:
+            task_id: The provider's id.
         """
         now = await self.get(task_id)
-        if now.state != "queued":
+        if now.state == "queued":
+            await self.delete(task_id)
+            now = await self.get(task_id)
+        if now.state == "queued":
+            raise TransientError(
+                f"{self.title}: the task is still queued.", provider=self.name, task_id=task_id, reason="still queued"
+            )
+        if not tasks.is_cancelled(now):
             raise RejectedError(
                 f"{self.title}: only a queued task can be cancelled; this one is {now.state}.",
                 provider=self.name,
                 task_id=task_id,
                 reason=f"not queued: {now.state}",
             )
-        await self.delete(task_id)
-        return await self.get(task_id)
+        return now
 
     def read_callback(self, body: bytes) -> Generation:
         """Return what a call to a request's `callback_url` says. It is not signed: get the task before trusting it.

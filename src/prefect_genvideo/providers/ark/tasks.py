@@ -8,9 +8,10 @@ from typing import Any
 from urllib.parse import urlencode
 
 from prefect_genvideo.models import Generation
-from prefect_genvideo.providers.answers import JsonObject, as_figure, as_id, as_list, as_object, parse_json
+from prefect_genvideo.providers.answers import JsonObject, as_figure, as_id, as_list, as_object, as_text, parse_json
 from prefect_genvideo.providers.evidence import find_task, keyed, opened
 from prefect_genvideo.providers.http import Reply
+from prefect_genvideo.providers.words import normalised
 
 # Names of a page's entries; gateways before the API have others.
 _LISTS = ("items", "tasks", "list", "data")
@@ -99,6 +100,11 @@ def row_of(answer: JsonObject) -> JsonObject:
         return fields
     task = find_task(answer, "", plain_ids=True)
     return task.fields if task is not None else fields
+
+
+def is_cancelled(generation: Generation) -> bool:
+    """Whether a task was cancelled, as far as it says."""
+    return normalised(as_text(row_of(generation.raw).get("status"))) in ("cancelled", "canceled")
 
 
 def tokens_of(row: JsonObject) -> int | None:
