@@ -92,6 +92,10 @@ def test_the_event_door_keeps_its_queue_where_it_outlives_the_container() -> Non
 def test_services_wait_for_what_they_need_and_that_exists() -> None:
     """Who waits for a healthy service needs one that tells; images are pinned; nothing is open to the network."""
     services = COMPOSE["services"]
+    # Only what ends by itself, and the background services, which listen nowhere, tell nothing.
+    silent = {name for name, service in services.items() if "healthcheck" not in service}
+    assert silent == {"migrate", "setup", "services"}
+    assert "--with-healthcheck" in services["worker"]["command"]
     for service in services.values():
         for needed, condition in service.get("depends_on", {}).items():
             assert condition["condition"] != "service_healthy" or "healthcheck" in services[needed]

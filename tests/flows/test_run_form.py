@@ -9,6 +9,7 @@ from prefect.blocks.core import Block
 from prefect.utilities.callables import parameter_schema
 
 from prefect_genvideo import LocalDestination, S3Destination, generate_video, generate_videos, reconcile_videos
+from prefect_genvideo.flows import plan_videos
 
 REQUIRED = ["prompt", "model", "credentials", "destination"]
 CHOICES = ["duration", "aspect_ratio", "resolution", "images", "videos", "audios", "first_frame", "last_frame"]
@@ -59,6 +60,13 @@ def test_no_other_field_needs_a_choice_of_types(schema: dict[str, Any]) -> None:
     for name in set(ORDER) - {"credentials", "destination"}:
         assert "anyOf" not in schema["properties"][name], name
         assert schema["properties"][name]["type"] in ("string", "number", "array", "object"), name
+
+
+@pytest.mark.parametrize("batch", [generate_videos, plan_videos])
+def test_a_batch_is_a_manifest_or_a_list_in_words(batch: Any) -> None:
+    """A tab without a title is called `str`."""
+    choices = parameter_schema(batch).model_dump()["properties"]["requests"]["anyOf"]
+    assert [choice["title"] for choice in choices] == ["Manifest", "List of requests"]
 
 
 def test_secrets_are_secret_in_forms(schema: dict[str, Any]) -> None:

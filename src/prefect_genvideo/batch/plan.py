@@ -8,11 +8,12 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import anyio
 import anyio.lowlevel
 import anyio.to_thread
+from pydantic import Field
 
 from prefect_genvideo.batch.manifest import load_manifest, rows_from
 from prefect_genvideo.batch.model import Alternative, Manifest, ManifestRow
@@ -33,7 +34,10 @@ Requests = str | Sequence[VideoRequest | Mapping[str, Any]] | Manifest
 if TYPE_CHECKING:
     RequestsGiven = Requests
 else:
-    RequestsGiven = str | list[VideoRequest | dict[str, Any]]
+    RequestsGiven = (
+        Annotated[str, Field(title="Manifest")]
+        | Annotated[list[VideoRequest | dict[str, Any]], Field(title="List of requests")]
+    )
 
 # Problems shown in the error; the rest is counted.
 _SHOWN = 200
