@@ -112,14 +112,6 @@ class Estimate(BaseModel):
         """The upper end as money; None where nobody knows one."""
         return None if self.high is None or self.currency is None else Money(amount=self.high, currency=self.currency)
 
-    def times(self, factor: int | Decimal) -> Estimate:
-        """Return the estimate of several, e.g. for a row with two retakes."""
-        scaled = {
-            name: None if value is None else EXACT.multiply(value, Decimal(factor))
-            for name, value in (("low", self.low), ("expected", self.expected), ("high", self.high))
-        }
-        return self.model_copy(update=scaled)
-
     def __str__(self) -> str:
         if self.low is None and self.high is None:
             return "unknown"

@@ -206,4 +206,5 @@ class Billing(ModelKnowledge):
             return cost
         if self.price_table.failed is None:
             return Estimate(note="what a failed generation costs is not stated")
-        return cost.times(0).model_copy(update={"note": "failed generations are free by the price table"})
+        free = {end: Decimal(0) for end in ("low", "expected", "high") if getattr(cost, end) is not None}
+        return cost.model_copy(update={**free, "note": "failed generations are free by the price table"})
