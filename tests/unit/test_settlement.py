@@ -27,7 +27,7 @@ from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.spent import Label
 from prefect_genvideo.ledger.store import Ledger
 from prefect_genvideo.models import VideoRequest
-from prefect_genvideo.pipeline import heal
+from prefect_genvideo.pipeline import lost_creates
 from prefect_genvideo.pipeline.hooks import Labels
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.reconcile import Reconciled, reconcile
@@ -582,5 +582,5 @@ async def test_a_ledger_that_cannot_be_listed_stops_no_healing(till: Till, monke
         raise DestinationError("the store is down", retryable=True)
         yield ledger
 
-    monkeypatch.setattr(heal, "every_record", nothing)
+    monkeypatch.setattr(lost_creates, "every_record", nothing)
     assert [row.outcome for row in (await till.reconcile()).rows] == ["saved"]

@@ -64,18 +64,18 @@ def create_app(config: ListenConfig, sources: Mapping[str, Source], queue: Deliv
         sources: Who is heard, by name.
         queue: Where events wait; closed when the application ends.
     """
-    door = _Door(config, sources, queue)
+    endpoints = _Endpoints(config, sources, queue)
     routes = [
-        Route("/hooks/{source}", door.take, methods=["POST"]),
-        Route("/hooks/{source}/{token}", door.take, methods=["POST"]),
-        Route("/healthz", door.state),
-        Route("/readyz", door.state),
-        Route("/metrics", door.counted),
+        Route("/hooks/{source}", endpoints.take, methods=["POST"]),
+        Route("/hooks/{source}/{token}", endpoints.take, methods=["POST"]),
+        Route("/healthz", endpoints.state),
+        Route("/readyz", endpoints.state),
+        Route("/metrics", endpoints.counted),
     ]
-    return Starlette(routes=routes, lifespan=door.open)
+    return Starlette(routes=routes, lifespan=endpoints.open)
 
 
-class _Door:
+class _Endpoints:
     def __init__(self, config: ListenConfig, sources: Mapping[str, Source], queue: DeliveryQueue) -> None:
         self.config, self.sources, self.queue = config, sources, queue
         self.metrics = Metrics()

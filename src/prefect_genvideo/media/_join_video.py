@@ -11,7 +11,7 @@ from typing import Any
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media._join_plan import Plan
 from prefect_genvideo.media.clip import Clip, damaged, whole
-from prefect_genvideo.media.frames import Lens, matrix_name
+from prefect_genvideo.media.frames import FrameFitter, matrix_name
 
 _ENCODER = "libx264"
 # Visually lossless; the encoder's own keyframes stay, one more is forced at every seam.
@@ -118,7 +118,7 @@ class EncodedVideo(FilmTrack):
         self._base = Fraction(clip.video.time_base)
         self._start, self._offset = shot.start, round(self._plan.seams[number] * self._fps)
         self._until = round(self._plan.seams[number + 1] * self._fps)
-        self._lens = Lens(self._size, "yuv420p", clip.pixel_aspect, self._matrix)
+        self._fitter = FrameFitter(self._size, "yuv420p", clip.pixel_aspect, self._matrix)
         self._held: Any = None
         self._untimed = shot.start
         self._fresh = True
@@ -148,7 +148,7 @@ class EncodedVideo(FilmTrack):
     def _write(self, until: int) -> Iterator[Any]:
         if self._written >= until:
             return
-        frame = self._lens(self._held)
+        frame = self._fitter(self._held)
         while self._written < until:
             frame.pts, frame.time_base = self._written, 1 / self._fps
             # A decoded frame remembers its type, and the encoder would obey it.

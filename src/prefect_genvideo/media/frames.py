@@ -100,12 +100,12 @@ def _last(clip: Clip, from_start: bool) -> Any:
 
 def _image(frame: Any, clip: Clip) -> Any:
     aspect = clip.pixel_aspect
-    return Lens(displayed_size(frame, aspect), "rgb24", aspect)(frame).to_image()
+    return FrameFitter(displayed_size(frame, aspect), "rgb24", aspect)(frame).to_image()
 
 
 def _light(frame: Any) -> float:
     """Mean luma, 0-255."""
-    small = Lens((_SAMPLE, _SAMPLE), "rgb24", Fraction(1))(frame).to_image().convert("L").tobytes()
+    small = FrameFitter((_SAMPLE, _SAMPLE), "rgb24", Fraction(1))(frame).to_image().convert("L").tobytes()
     return sum(small) / len(small)
 
 
@@ -136,7 +136,7 @@ def matrix_name(colorspace: int) -> str | None:
     return _MATRICES.get(int(colorspace))
 
 
-class Lens:
+class FrameFitter:
     """Turns frames upright and fits them into one size, with black bars where the ratio differs.
 
     Args:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prefect_genvideo.errors import DownloadError
 from prefect_genvideo.media.clip import Clip, displayed_size, load_pillow, open_clip
-from prefect_genvideo.media.frames import Lens
+from prefect_genvideo.media.frames import FrameFitter
 from prefect_genvideo.media.thumbnail import saved
 
 PREVIEW_LIMIT = 150_000
@@ -54,7 +54,7 @@ def moving_preview(path: str | Path, *, limit: int = PREVIEW_LIMIT) -> bytes | N
 def _pictures(clip: Clip) -> list[Any]:
     """Pictures at an even rate, small; those before a damaged frame where there is one."""
     pictures: list[Any] = []
-    lens, pixels, aspect = None, 0, clip.pixel_aspect
+    fitter, pixels, aspect = None, 0, clip.pixel_aspect
     try:
         for number, frame in enumerate(clip.frames()):
             pixels += frame.width * frame.height
@@ -62,8 +62,8 @@ def _pictures(clip: Clip) -> list[Any]:
                 break
             if Fraction(number) / clip.fps < Fraction(len(pictures), _RATE):
                 continue
-            lens = lens or Lens(_small(displayed_size(frame, aspect)), "rgb24", aspect)
-            pictures.append(lens(frame).to_image())
+            fitter = fitter or FrameFitter(_small(displayed_size(frame, aspect)), "rgb24", aspect)
+            pictures.append(fitter(frame).to_image())
     except DownloadError:
         if len(pictures) < 2:
             raise

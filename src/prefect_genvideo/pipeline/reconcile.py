@@ -18,7 +18,7 @@ from prefect_genvideo.ledger.lost import settle_intent, told_of
 from prefect_genvideo.ledger.record import SETTLED, LedgerRecord
 from prefect_genvideo.ledger.store import Entry, LedgerConflictError
 from prefect_genvideo.models import NO_REASON, Generation
-from prefect_genvideo.pipeline.heal import heal
+from prefect_genvideo.pipeline.lost_creates import find_lost_creates
 from prefect_genvideo.pipeline.money import cost_after_end, cost_by_log, log_once, never_told
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.wait import by_content, learn
@@ -118,7 +118,9 @@ async def reconcile(pipeline: Pipeline, *, at_once: int = 8) -> Reconciled:
     if lost or owing:
         log = await log_once(pipeline.client)
         # Those whose tasks the provider names are fetched, the others wait for a person.
-        report.rows += [await _one(pipeline, entry) for entry in (await heal(pipeline, lost, log) if lost else ())]
+        report.rows += [
+            await _one(pipeline, entry) for entry in (await find_lost_creates(pipeline, lost, log) if lost else ())
+        ]
         settled = [await _apart(entry.record, _owing(pipeline, entry, log)) for entry in owing]
         report.rows += filter(None, settled)
     report.rows.sort(key=lambda row: row.key)

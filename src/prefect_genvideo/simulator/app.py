@@ -24,7 +24,7 @@ from prefect_genvideo.simulator.config import SimulatorConfig
 from prefect_genvideo.simulator.dialects import dialects
 from prefect_genvideo.simulator.faults import Fault
 from prefect_genvideo.simulator.files import ARK_FILES, FILES, SENSE_FILES, Files
-from prefect_genvideo.simulator.heads import Heads
+from prefect_genvideo.simulator.headers import ResponseHeaders
 from prefect_genvideo.simulator.manners import Told
 from prefect_genvideo.simulator.state import SimulatorState
 from prefect_genvideo.simulator.tasks import Task
@@ -63,7 +63,7 @@ def create_app(config: SimulatorConfig | None = None, state: SimulatorState | No
         *_ark_routes(state, files, side),
         *_Control(state, files).routes(),
     ]
-    app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(Heads, purse=state.purse)])
+    app = Starlette(routes=routes, lifespan=lifespan, middleware=[Middleware(ResponseHeaders, purse=state.purse)])
     app.state.simulator = state
     return app
 

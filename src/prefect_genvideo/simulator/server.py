@@ -244,7 +244,7 @@ def _server(state: SimulatorState, ready: Callable[[], object]) -> _Server:
         access_log=False,
         timeout_graceful_shutdown=1,
         backlog=2048,
-        date_header=False,  # the gateway's clock may be off, see `Heads`
+        date_header=False,  # the gateway's clock may be off, see `ResponseHeaders`
     )
     return _Server(config, ready)
 

@@ -45,7 +45,7 @@ class _Known:
     whole: bool = True
 
 
-async def heal(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotTold) -> list[Entry]:
+async def find_lost_creates(pipeline: Pipeline, lost: Sequence[Entry], log: AccountLog | NotTold) -> list[Entry]:
     """Look for the tasks of lost creates. What is certain is taken up; else the evidence stands in the record.
 
     Args:

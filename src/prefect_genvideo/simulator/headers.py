@@ -18,7 +18,7 @@ GATEWAY = "/sudashui/"
 _IDS = {"/ark/": "X-Request-Id", "/ark-files/": "X-Tos-Request-Id"}
 
 
-class Heads:
+class ResponseHeaders:
     """Puts a time on every answer, and an id on those of the gateway and of Ark. A proxy's own page has none.
 
     Args:
