@@ -424,3 +424,14 @@ async def test_the_key_is_nowhere_in_an_error(sudashui: SudashuiClient, server: 
     assert KEY not in f"{error} {error.reason} {error.__dict__}"
     assert error.__cause__ is None
     assert error.__context__ is None
+
+
+@pytest.mark.parametrize("status", [400, 401, 403, 409, 422, 429])
+async def test_a_refusal_that_names_a_task_keeps_its_id(
+    client: VideoClient, server: ScriptedServer, status: int
+) -> None:
+    """A person may go by it; an `id` alone may be that of the call."""
+    for body in ({"data": {"task_id": "task_9"}, "message": "no"}, {"error": {"code": "x"}, "taskId": "task_9"}):
+        assert (await refusal(client, server, answering(status, body))).task_id == "task_9"
+    for body in ({"id": "req_9", "error": {"code": "x", "message": "no"}}, {"error": {"code": "x"}}):
+        assert (await refusal(client, server, answering(status, body))).task_id is None

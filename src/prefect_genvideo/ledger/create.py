@@ -348,8 +348,9 @@ class Creator:
     async def _free(self, entry: Entry, error: GenVideoError) -> None:
         if self._budget is not None:
             self._budget.refund(entry.record)
+        named = f"; the answer names task {error.task_id}" if error.task_id else ""
         try:
-            await self.ledger.move(entry, "rejected", unpaid=True, reason=error.reason or str(error))
+            await self.ledger.move(entry, "rejected", unpaid=True, reason=f"{error.reason or error}{named}")
         except LedgerConflictError as conflict:
             # A person has adopted a task for the key meanwhile, or released it and another run has claimed it.
             self._say(f"Nothing was made, and the key is not ours to free: {conflict}")

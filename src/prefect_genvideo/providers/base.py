@@ -291,6 +291,8 @@ class VideoClient(Billing):
         error = await self._refusal(facts, request, named if answered else None)
         if isinstance(error, UnknownOutcomeError):
             error.task_id = named  # whatever the status was, a person may go by it
+        elif found.is_named:
+            error.task_id = found.task_id
         raise error
 
     async def _refusal(self, facts: Facts, request: VideoRequest, task_id: str | None) -> GenVideoError:

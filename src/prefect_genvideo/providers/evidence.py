@@ -283,12 +283,16 @@ class CreatedIds:
     Attributes:
         task_id: What stands where a task's id stands; None when nothing does.
         suspect: Anything else that may be one, for a person to go by.
+        is_named: Whether a field of its own names it, e.g. `task_id`: an `id` may be that of a call.
     """
 
     task_id: str | None = None
     suspect: str | None = None
+    is_named: bool = False
 
 
+# Ranks of ids: of one under a task's own name, and of none.
+_OWN_NAME, _NO_RANK = 0, 9
 # A number of fewer digits in `id` is a row's, not a task's.
 _TASK_DIGITS = 10
 # Fields that may hold a task's id, or what it is found by.
@@ -312,13 +316,15 @@ def created_ids(answer: Any) -> CreatedIds:
             suspects += [as_id(fields.get(key)) for key in _OTHER_IDS if isinstance(fields.get(key), str)]
             suspects += [as_id(fields.get("id"))]
     named = [(rank, task_id) for rank, task_id in standing if task_id]
-    best = min(named, key=lambda each: each[0], default=(0, None))  # of equals the first: it stands farther outside
-    return CreatedIds(best[1], next(filter(None, suspects), None))
+    best = min(
+        named, key=lambda each: each[0], default=(_NO_RANK, None)
+    )  # of equals the first: it stands farther outside
+    return CreatedIds(best[1], next(filter(None, suspects), None), best[0] == _OWN_NAME)
 
 
 def _standing(fields: JsonObject) -> Iterator[tuple[int, str | None]]:
     """Ids where a task's id stands, with their ranks."""
-    yield 0, as_id(fields.get("taskid"))
+    yield _OWN_NAME, as_id(fields.get("taskid"))
     plain = fields.get("id")
     if isinstance(plain, str) or len(as_word(plain)) >= _TASK_DIGITS:
         yield (1 if isinstance(plain, str) else 2), as_id(plain)
