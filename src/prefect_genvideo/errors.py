@@ -74,9 +74,11 @@ def _without_secrets(match: re.Match[str]) -> str:
     _, at, name = host.rpartition("@")
     if at:
         host = f"***@{name}"
-    elif ":" in host and not host.startswith("[") and not host.rpartition(":")[2].rstrip(_CLOSING).isdigit():
-        # No port stands there but a password, with a slash or a question mark in it.
-        host, slash, path = "***", "", ""
+    else:
+        named = host if slash or query else host.rstrip(_CLOSING)  # what ends a link there belongs to the sentence
+        if ":" in named and not named.startswith("[") and not named.rpartition(":")[2].rstrip(_CLOSING).isdigit():
+            # No port stands there but a password, with a slash or a question mark in it.
+            host, slash, path = "***", "", ""
     hidden = f"{query[0]}***{_behind(rest[query.end() :])}" if query else ""
     return f"{scheme}://{host}{slash}{path}{hidden}"
 

@@ -104,6 +104,11 @@ def test_a_tag_that_s3_does_not_take_is_left_out_and_told_once(caplog: pytest.Lo
     assert [record.args[0] for record in caplog.records if isinstance(record.args, tuple)] == [name]
 
 
+def test_a_blank_is_written_as_every_store_reads_it() -> None:
+    """Ceph reads a plus sign as a plus sign."""
+    assert tagging({"cost center": "a +b"}) == "cost%20center=a%20%2Bb"
+
+
 def test_the_cost_center_and_the_first_nine_tags_are_kept() -> None:
     """Ten is S3's limit; a value that is too long is no value."""
     tags = Labels(tuple(f"tag {number}" for number in range(40)), "marketing").pairs()

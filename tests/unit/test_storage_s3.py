@@ -293,7 +293,8 @@ def test_codes_become_words(code: str, status: int, named: str, retryable: bool)
     ("codes", "status"),
     [
         (("ExpiredToken", "SecurityTokenExpired"), 400),
-        (("InvalidToken", "InvalidSecurityToken"), 400),
+        (("InvalidToken", "InvalidSecurityToken", "InvalidTokenId"), 400),
+        (("KeyTooLongError",), 400),
         (("AuthorizationHeaderMalformed",), 400),
         (("RequestTimeTooSkewed",), 403),
         (("KMS.DisabledException",), 400),
@@ -311,6 +312,39 @@ def test_a_known_code_says_more_than_its_status(codes: tuple[str, ...], status: 
     said = {told(code) for code in codes}
     assert len(said) == 1
     assert told("Unheard") not in said
+
+
+def test_a_store_that_says_nothing_is_quoted_with_nothing() -> None:
+    """Ceph leaves the message of its errors empty."""
+    error = AnsweredError("NoSuchBucket", 404)
+    cast("Any", error.response["Error"])["Message"] = None
+    assert "None" not in str(explain(error, "put_object", "s3://bucket/key", None))
+
+
+def test_a_404_in_no_words_of_s3_sends_one_to_the_endpoint() -> None:
+    """Any web server answers so to a path that it does not know."""
+    assert "endpoint" in str(explain(AnsweredError("404", 404), "put_object", "s3://bucket/key", None))
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "named"),
+    [
+        ("InvalidRequest", 400, True),  # Ceph without TLS, to encryption
+        ("InvalidArgument", 400, True),  # Ceph, to a storage class
+        ("NotImplemented", 501, True),  # JuiceFS, to encryption
+        ("InternalError", 500, True),  # SeaweedFS and LocalStack without a key service
+        ("AccessDenied", 403, True),
+        ("SlowDown", 503, False),
+        ("NoSuchBucket", 404, False),
+        ("PreconditionFailed", 412, False),
+    ],
+)
+def test_what_a_refused_write_asked_for_is_named(code: str, status: int, named: bool) -> None:
+    """As the fields of the destination, where the store's answer may mean one of them."""
+    asked = {"ServerSideEncryption": "aws:kms", "StorageClass": "GLACIER_IR", "Tagging": "a=b", "Body": b"1"}
+    said = str(explain(AnsweredError(code, status), "put_object", "s3://bucket/key", None, asked))
+    for field in ("encryption=aws:kms", "storage_class=GLACIER_IR", "object_tags"):
+        assert (field in said) is named
 
 
 @pytest.mark.parametrize(("code", "status"), [("PreconditionFailed", 412), ("FileAlreadyExists", 409)])

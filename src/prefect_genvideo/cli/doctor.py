@@ -18,7 +18,7 @@ from prefect_genvideo.cli.console import FAILED, command, give
 from prefect_genvideo.cli.targets import credentials_from, destination_from, providers_with_keys
 from prefect_genvideo.errors import GenVideoError, RateLimitedError, counted, redact
 from prefect_genvideo.providers import NOT_SENT
-from prefect_genvideo.storage.base import TAGS_REFUSED
+from prefect_genvideo.storage.base import EXTRAS_REFUSED
 
 Verdict = Literal["ok", "warn", "bad"]
 # S3 refuses requests whose clock is a quarter of an hour off; signed links and leases suffer earlier.
@@ -191,10 +191,10 @@ async def _destination(at: str) -> AsyncIterator[Finding]:
     try:
         keeps, lacks = await store.conditional_writes(), await store.shortcomings()
     except GenVideoError as error:
-        refused = error.reason == TAGS_REFUSED
-        what, todo = (
-            ("object tags", "see the page Stores") if refused else ("conditional writes", "the ledger needs them")
-        )
+        if error.reason in EXTRAS_REFUSED:
+            what, todo = error.reason.removesuffix(" refused"), "see the page Stores"
+        else:
+            what, todo = "conditional writes", "the ledger needs them"
         yield Finding(what, "bad", redact(str(error)), todo)
         return
     if keeps and not lacks:

@@ -27,6 +27,15 @@ DAY = 24 * 3600.0
 TAGS_REFUSED = "object tags refused"
 """Reason of the `DestinationError` of a store that was to give its objects tags and takes none."""
 
+CLASS_REFUSED = "storage class refused"
+"""The same of a store that does not take the storage class of the videos."""
+
+ENCRYPTION_REFUSED = "encryption refused"
+"""The same of a store that does not encrypt as it is asked to."""
+
+EXTRAS_REFUSED = frozenset({TAGS_REFUSED, CLASS_REFUSED, ENCRYPTION_REFUSED})
+"""All of these reasons."""
+
 CHUNK = 1024 * 1024
 """Bytes of one read or write: a thread hop for every 64 KiB would cost more than the disk."""
 

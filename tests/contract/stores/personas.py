@@ -6,7 +6,7 @@ Every persona is reached by its real host name through the server as an HTTP pro
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 BUCKET = "my-videos"
@@ -38,6 +38,7 @@ class Persona:
         markers: Keys that writes find occupied and reads do not find (delete markers).
         conflicts: CompleteMultipartUpload is answered 409 so many times, and its upload is gone.
         expired: Requests that are answered that their credentials have expired.
+        unknown: Headers of a write that are refused, each with status and code.
     """
 
     host: str
@@ -59,6 +60,7 @@ class Persona:
     markers: tuple[str, ...] = ()
     conflicts: int = 0
     expired: int = 0
+    unknown: Mapping[str, tuple[int, str]] = field(default_factory=dict[str, tuple[int, str]])
 
     @property
     def endpoint_url(self) -> str:
@@ -129,5 +131,7 @@ PERSONAS: Mapping[str, Persona] = {
     "no-parts": _plain("no-parts", denied=frozenset({"CreateMultipartUpload"})),
     "complete-409": _plain("complete-409", conflicts=1),
     "expires-once": _plain("expires-once", path_refusal=None, expired=1),
+    "one-class": _plain("one-class", unknown={"x-amz-storage-class": (400, "InvalidArgument")}),
+    "plain-bytes": _plain("plain-bytes", unknown={"x-amz-server-side-encryption": (501, "NotImplemented")}),
     "delete-marker": _plain("delete-marker", markers=("_ledger/k.json",)),
 }

@@ -144,6 +144,16 @@ class PersonaServer:
             raise fault(404, "NoSuchBucket")
         if request.action in self.persona.denied:
             raise fault(403, "AccessDenied")
+        for name in self.persona.unknown.keys() & request.headers.keys():
+            raise fault(*self.persona.unknown[name])
+        self._look_at_body(request)
+        if request.method == "GET" and not request.key:
+            return self._list(request)
+        if "uploads" in request.query or "uploadId" in request.query:
+            return self._in_parts(request)
+        return getattr(self, f"_{request.method.lower()}")(request)
+
+    def _look_at_body(self, request: Request) -> None:
         digest = request.headers.get("content-md5")
         if digest and base64.b64decode(digest) != hashlib.md5(request.body, usedforsecurity=False).digest():
             raise fault(400, "BadDigest")
@@ -155,11 +165,6 @@ class PersonaServer:
         if "partNumber" in request.query:
             hashes = (("Content-MD5", digest is not None), ("SHA-256", signed != "UNSIGNED-PAYLOAD"))
             self.hashes[request.query["partNumber"]] = {name for name, given in hashes if given}
-        if request.method == "GET" and not request.key:
-            return self._list(request)
-        if "uploads" in request.query or "uploadId" in request.query:
-            return self._in_parts(request)
-        return getattr(self, f"_{request.method.lower()}")(request)
 
     def _put(self, request: Request) -> Answer:
         if "x-amz-copy-source" in request.headers:

@@ -90,6 +90,23 @@ async def test_a_missing_permission_is_named_before_paying(
     assert sim.billed == 0
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "named"),
+    [
+        ("one-class", {"storage_class": "STANDARD_IA"}, "storage_class"),
+        ("plain-bytes", {"encryption": "aws:kms"}, "encryption=aws:kms"),
+    ],
+)
+async def test_what_a_store_cannot_do_to_videos_is_told_before_paying(
+    name: str, settings: dict[str, str], named: str, serve: Serve, pipelines: Pipelines, sim: Simulator
+) -> None:
+    """A storage class is the videos' alone, so that no record and no probe would show it."""
+    row = await money_child.run(pipelines(destination(serve(name), **settings)), "k")
+    assert row["error"] == "DestinationError"
+    assert named in row["message"]
+    assert sim.billed == 0
+
+
 async def test_a_delete_marker_ends_in_a_word(serve: Serve, pipelines: Pipelines, sim: Simulator) -> None:
     """A key that writes find occupied and reads do not find is refused after a few tries, not asked for ever."""
     server = serve("delete-marker")

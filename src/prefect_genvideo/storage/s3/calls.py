@@ -97,7 +97,7 @@ class BucketCalls:
         full = self.full_key(key)
         given = {"Bucket": self._bucket, "Key": full, **params}
         return await self.run(
-            operation, full, lambda connection: getattr(connection.client, operation)(**given), headers
+            operation, full, lambda connection: getattr(connection.client, operation)(**given), headers, asked=params
         )
 
     async def send_body(
@@ -189,7 +189,7 @@ class BucketCalls:
             told, md5 = _md5(body) if with_md5 else ({}, "")
             return getattr(connection.client, operation)(**given, **told), md5
 
-        return await self.run(operation, full, send, headers)
+        return await self.run(operation, full, send, headers, asked=params)
 
     async def run(
         self,
@@ -198,6 +198,7 @@ class BucketCalls:
         work: Callable[[Connection], T],
         headers: Mapping[str, str] | None = None,
         listing: Mapping[str, Any] | None = None,
+        asked: Mapping[str, Any] | None = None,
     ) -> T:
         """Work with the client in a thread; what it raises becomes a `DestinationError`.
 
@@ -207,6 +208,7 @@ class BucketCalls:
             work: What to do with the connection.
             headers: More headers of the request.
             listing: Of a listing its parameters, see `connect`.
+            asked: Of other requests their parameters, for the error.
         """
 
         def send() -> T:
@@ -217,7 +219,8 @@ class BucketCalls:
             except GenVideoError:
                 raise
             except Exception as error:
-                raise explain(error, operation, f"s3://{self._bucket}/{full}", self._settings.endpoint_url) from error
+                uri, endpoint = f"s3://{self._bucket}/{full}", self._settings.endpoint_url
+                raise explain(error, operation, uri, endpoint, asked) from error
 
         try:
             return await in_thread(send)

@@ -70,6 +70,7 @@ _CODES: Mapping[str, Meaning] = {
     "SignatureDoesNotMatch": _CREDENTIALS,
     "InvalidToken": _TOKEN,
     "InvalidSecurityToken": _TOKEN,
+    "InvalidTokenId": _TOKEN,
     "InvalidClientTokenId": _CREDENTIALS,
     "ExpiredToken": _EXPIRED,
     "ExpiredTokenException": _EXPIRED,
@@ -85,6 +86,7 @@ _CODES: Mapping[str, Meaning] = {
     "XAmzContentSHA256Mismatch": _CORRUPTED,
     "XAmzContentChecksumMismatch": _CHECKSUM,
     "MissingContentMD5": _CHECKSUM,
+    "KeyTooLongError": Meaning("the object's key is longer than the store allows: shorten prefix and key_template"),
     "InvalidDigest": Meaning("the store does not accept the MD5 of the body"),
     "EntityTooLarge": Meaning("the object is larger than the store allows"),
     "EntityTooSmall": Meaning("a part is smaller than the store allows: raise part_size"),
@@ -110,7 +112,7 @@ _STATUSES: Mapping[int, Meaning] = {
     400: Meaning("the store calls the request invalid: check region, addressing, encryption and endpoint settings"),
     401: _CREDENTIALS,
     403: _DENIED,
-    404: Meaning("there is no such bucket or object"),
+    404: Meaning("there is no such bucket or object, or the endpoint URL is not that of an S3 API"),
     408: _BUSY,
     429: _BUSY,
     409: Meaning(_TAKEN, retryable=True),
@@ -143,6 +145,15 @@ _EXCEPTIONS: Mapping[str, Meaning] = {
     "ValueError": Meaning("the S3 client refuses a setting: check the endpoint URL"),
 }
 _UNKNOWN = Meaning("the S3 client failed")
+# Meanings of a refusal that may be for what a write asked for.
+_VAGUE = frozenset({_BUSY, _DENIED, _STATUSES[400], _STATUSES[501]})
+# Fields of a destination by the client's parameters that they become.
+_FIELDS: Mapping[str, str] = {
+    "ServerSideEncryption": "encryption",
+    "SSEKMSKeyId": "kms_key_id",
+    "StorageClass": "storage_class",
+    "Tagging": "object_tags",
+}
 # Words in a store's message that say more than its code: part of the message, in lower case; what it means.
 _PHRASES: tuple[tuple[str, Meaning], ...] = (
     ("aws-chunked", _CHECKSUM),
@@ -172,7 +183,9 @@ _ACTIONS: Mapping[str, str] = {
 }
 
 
-def explain(error: Exception, operation: str, uri: str, endpoint: str | None) -> DestinationError:
+def explain(
+    error: Exception, operation: str, uri: str, endpoint: str | None, asked: Mapping[str, Any] | None = None
+) -> DestinationError:
     """Turn an exception of the S3 client into a `DestinationError` that says what to check.
 
     Args:
@@ -180,6 +193,7 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
         operation: Name of the client's method, e.g. `put_object`.
         uri: What was worked on, e.g. `s3://bucket/key`.
         endpoint: The configured endpoint URL; None is Amazon's.
+        asked: Parameters of the client's method.
 
     Returns:
         The error; its `reason` is the store's code, `status_code` the HTTP status where there was an answer.
@@ -192,10 +206,18 @@ def explain(error: Exception, operation: str, uri: str, endpoint: str | None) ->
         endpoint=endpoint or "Amazon S3",
         hint=_HIDDEN_BY_403 if operation in {"get_object", "head_object"} else "",
     )
+    if meaning in _VAGUE and status not in {408, 429, 503} and (extras := _extras_of(asked or {})):
+        words = f"{words}; the write asked for {extras}, which not every store does"
     lost = meaning is _EXISTS or (status in {409, 412} and code not in _CODES)
     kind = PreconditionFailedError if lost else DestinationError
     detail = ", ".join(part for part in (operation, code, said) if part)
     return kind(f"{uri}: {words} ({detail})", retryable=meaning.retryable, status_code=status, reason=code or None)
+
+
+def _extras_of(asked: Mapping[str, Any]) -> str:
+    """What a write asked for beside its bytes, as fields of a destination."""
+    fields = ((field, asked[name]) for name, field in _FIELDS.items() if name in asked)
+    return ", ".join(field if field == "object_tags" else f"{field}={value}" for field, value in fields)
 
 
 def code_of(error: Exception) -> tuple[str, int | None]:
@@ -224,7 +246,7 @@ def _answer(error: Exception) -> _Answer:
         return _Answer(error, type(error).__name__)
     fault = response.get("Error", {})
     status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
-    said = str(fault.get("Message", ""))[:200]
+    said = str(fault.get("Message") or "")[:200]
     return _Answer(error, str(fault.get("Code", "")), int(status) if status else None, said)
 
 

@@ -1,21 +1,11 @@
-"""Object tags: what S3 takes of them, and whether a store takes any."""
+"""Object tags: what S3 takes of them."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
-from urllib.parse import urlencode
-from uuid import uuid4
-
-from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.storage.base import TAGS_REFUSED
-from prefect_genvideo.storage.s3.promises import PROBES
-from prefect_genvideo.storage.threads import finish
-
-if TYPE_CHECKING:
-    from prefect_genvideo.storage.s3.store import S3Store
+from urllib.parse import quote, urlencode
 
 logger = logging.getLogger(__name__)
 
@@ -42,7 +32,7 @@ def tagging(tags: Mapping[str, str]) -> str:
     for name in tags:
         if name not in kept:
             _leave_out(name)
-    return urlencode(kept)
+    return urlencode(kept, quote_via=quote, safe="")  # a blank as `+` is read as a plus sign by Ceph
 
 
 def _fits(name: str, value: str) -> bool:
@@ -62,31 +52,3 @@ def _leave_out(name: str) -> None:
         LONGEST_NAME,
         LONGEST_VALUE,
     )
-
-
-async def try_tags(store: S3Store) -> None:
-    """See that a store takes object tags.
-
-    Raises:
-        DestinationError: It refuses them, or a permission is missing; nothing was spent.
-    """
-    key = f"{PROBES}0-{uuid4().hex}"
-    try:
-        await store.send_body("put_object", key, b"1", Tagging="genvideo=probe")
-    except DestinationError as error:
-        if error.retryable:
-            raise
-        raise DestinationError(
-            f"{store.uri('')} takes no object tags ({error.reason}): grant s3:PutObjectTagging, or switch "
-            f"`object_tags` of the destination off. {error}",
-            status_code=error.status_code,
-            reason=TAGS_REFUSED,
-        ) from error
-    await finish(_removed(store, key))
-
-
-async def _removed(store: S3Store, key: str) -> None:
-    try:
-        await store.call("delete_object", key)
-    except DestinationError as error:  # roles without s3:DeleteObject keep everything; a later sweep removes it
-        logger.info("A probe of one byte stays in the store: %s", error)

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Hashable, Mapping
 from contextlib import asynccontextmanager, closing
 from copy import copy
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 from uuid import uuid4
 
@@ -17,7 +16,8 @@ from prefect_genvideo.storage.s3.addressing import Route, known_route
 from prefect_genvideo.storage.s3.answers import dated_by, plain_etag
 from prefect_genvideo.storage.s3.calls import BucketCalls
 from prefect_genvideo.storage.s3.client import Connection, prepare
-from prefect_genvideo.storage.s3.object_tags import tagging, try_tags
+from prefect_genvideo.storage.s3.extras import try_extras
+from prefect_genvideo.storage.s3.object_tags import tagging
 from prefect_genvideo.storage.s3.orphans import sweep
 from prefect_genvideo.storage.s3.promises import Promises
 from prefect_genvideo.storage.s3.settings import PART_SIZE, Addressing, S3Settings, check_settings, split_uri
@@ -308,11 +308,14 @@ class S3Store(BucketCalls, ObjectStore):
         async with self._probing:  # the rows of a batch all ask at once
             found = known(self._identity) or await find_out(self, note=note)
             remember(self._identity, found)
-            if self._object_tags and not found.tags:
-                await try_tags(self)
-                found = replace(found, tags=True)
-                remember(self._identity, found)
+            await try_extras(self, self._identity, self._extras(found))
         return found
+
+    def _extras(self, found: Promises) -> dict[str, str]:
+        """What the videos are written with and the trial was not."""
+        # A store that fails all of the trial's writes with 501 may do so for the encryption.
+        encryption = {} if found.create else _given(ServerSideEncryption=self._encryption.get("ServerSideEncryption"))
+        return encryption | self._storage_class | _given(Tagging="genvideo=probe" if self._object_tags else None)
 
     async def _tried_or_assumed(self) -> Promises:
         """What the store keeps; Amazon's own manners where asking is not permitted: a paid task is to be recorded."""
