@@ -107,6 +107,15 @@ async def test_what_a_store_cannot_do_to_videos_is_told_before_paying(
     assert sim.billed == 0
 
 
+async def test_encryption_that_is_not_confirmed_is_told_once(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that ignores what it is asked for keeps the videos readable."""
+    server = serve("aws")
+    for _ in range(2):
+        await destination(server, encryption="AES256").get_store().conditional_writes()
+    told = [record for record in caplog.records if record.levelname == "WARNING"]
+    assert ["AES256" in record.getMessage() for record in told] == [True]
+
+
 async def test_a_delete_marker_ends_in_a_word(serve: Serve, pipelines: Pipelines, sim: Simulator) -> None:
     """A key that writes find occupied and reads do not find is refused after a few tries, not asked for ever."""
     server = serve("delete-marker")

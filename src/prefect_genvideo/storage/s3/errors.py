@@ -206,18 +206,19 @@ def explain(
         endpoint=endpoint or "Amazon S3",
         hint=_HIDDEN_BY_403 if operation in {"get_object", "head_object"} else "",
     )
-    if meaning in _VAGUE and status not in {408, 429, 503} and (extras := _extras_of(asked or {})):
-        words = f"{words}; the write asked for {extras}, which not every store does"
+    if meaning in _VAGUE and status not in {408, 429, 503}:
+        words += _asked_for(asked or {})
     lost = meaning is _EXISTS or (status in {409, 412} and code not in _CODES)
     kind = PreconditionFailedError if lost else DestinationError
     detail = ", ".join(part for part in (operation, code, said) if part)
     return kind(f"{uri}: {words} ({detail})", retryable=meaning.retryable, status_code=status, reason=code or None)
 
 
-def _extras_of(asked: Mapping[str, Any]) -> str:
-    """What a write asked for beside its bytes, as fields of a destination."""
-    fields = ((field, asked[name]) for name, field in _FIELDS.items() if name in asked)
-    return ", ".join(field if field == "object_tags" else f"{field}={value}" for field, value in fields)
+def _asked_for(params: Mapping[str, Any]) -> str:
+    """Words for what a write asked for beside its bytes, as fields of a destination; empty where that is nothing."""
+    fields = ((field, params[name]) for name, field in _FIELDS.items() if name in params)
+    extras = ", ".join(field if field == "object_tags" else f"{field}={value}" for field, value in fields)
+    return f"; the write asked for {extras}, which not every store does" if extras else ""
 
 
 def code_of(error: Exception) -> tuple[str, int | None]:

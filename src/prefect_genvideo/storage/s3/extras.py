@@ -74,7 +74,7 @@ async def try_extras(store: S3Store, identity: Hashable, extras: Mapping[str, st
 async def _try(store: S3Store, name: str, value: str) -> None:
     key, extra = f"{PROBES}0-{uuid4().hex}", dict[str, Any]({name: value})
     try:
-        await store.send_body("put_object", key, b"1", **extra)
+        answer = await store.send_body("put_object", key, b"1", **extra)
     except DestinationError as error:
         if error.retryable:
             raise
@@ -84,6 +84,10 @@ async def _try(store: S3Store, name: str, value: str) -> None:
             status_code=error.status_code,
             reason=refusal.reason,
         ) from error
+    if name == "ServerSideEncryption" and not answer.get(name):
+        logger.warning(
+            "%s confirms no encryption, though %s is asked for: it may keep everything as it is", store.uri(""), value
+        )
     await finish(_removed(store, key))
 
 

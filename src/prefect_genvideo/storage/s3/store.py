@@ -308,14 +308,16 @@ class S3Store(BucketCalls, ObjectStore):
         async with self._probing:  # the rows of a batch all ask at once
             found = known(self._identity) or await find_out(self, note=note)
             remember(self._identity, found)
-            await try_extras(self, self._identity, self._extras(found))
+            await try_extras(self, self._identity, self._extras())
         return found
 
-    def _extras(self, found: Promises) -> dict[str, str]:
-        """What the videos are written with and the trial was not."""
-        # A store that fails all of the trial's writes with 501 may do so for the encryption.
-        encryption = {} if found.create else _given(ServerSideEncryption=self._encryption.get("ServerSideEncryption"))
-        return encryption | self._storage_class | _given(Tagging="genvideo=probe" if self._object_tags else None)
+    def _extras(self) -> dict[str, str]:
+        """What the videos are written with beside their bytes."""
+        return _given(
+            ServerSideEncryption=self._encryption.get("ServerSideEncryption"),
+            StorageClass=self._storage_class.get("StorageClass"),
+            Tagging="genvideo=probe" if self._object_tags else None,
+        )
 
     async def _tried_or_assumed(self) -> Promises:
         """What the store keeps; Amazon's own manners where asking is not permitted: a paid task is to be recorded."""
