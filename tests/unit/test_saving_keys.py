@@ -11,7 +11,17 @@ from hypothesis import strategies as st
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger import LedgerRecord
 from prefect_genvideo.models import Generation
-from prefect_genvideo.pipeline.names import DEFAULT_TEMPLATE, FIELDS, check_template, name_task, object_key_of, slug
+from prefect_genvideo.pipeline.names import (
+    CONTAINERS,
+    DEFAULT_TEMPLATE,
+    FIELDS,
+    check_template,
+    media_type_of,
+    name_task,
+    object_key_of,
+    slug,
+    stem_of,
+)
 from prefect_genvideo.storage import clean_key
 
 RECORD = LedgerRecord(
@@ -31,6 +41,27 @@ def test_the_default_name() -> None:
     """Day, model, task id."""
     assert object_key_of(DEFAULT_TEMPLATE, RECORD, TASK) == "2026-11-22/sd-2-720p/task_0a1b.mp4"
     assert check_template(DEFAULT_TEMPLATE) == []
+
+
+@pytest.mark.parametrize(
+    ("options", "ending"),
+    [
+        ({"output_format": "mov"}, "mov"),
+        ({"output_format": "mp4"}, "mp4"),
+        ({"output_format": "exe"}, "mp4"),
+        ({}, "mp4"),
+    ],
+)
+@pytest.mark.parametrize("template", [DEFAULT_TEMPLATE, "{task_id}.{ext}"])
+def test_the_ending_is_that_of_the_container_that_was_asked_for(
+    template: str, options: dict[str, str], ending: str
+) -> None:
+    """A player goes by it, and so does the media type; a second task's name keeps it."""
+    record = RECORD.model_copy(update={"request": {"prompt": "x", "options": options}})
+    key = object_key_of(template, record, TASK)
+    assert (key.endswith(f"task_0a1b.{ending}"), stem_of(key)) == (True, key[:-4])
+    assert media_type_of(key) == CONTAINERS[ending]
+    assert name_task(key, "task_2") == f"{key[:-4]}.task_2.{ending}"
 
 
 def test_every_field_can_be_used() -> None:

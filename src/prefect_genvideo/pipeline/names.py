@@ -30,6 +30,8 @@ FIELDS: Mapping[str, str] = {
     "ext": "mp4",
 }
 """What a template may use, with what it becomes."""
+CONTAINERS: Mapping[str, str] = {"mp4": "video/mp4", "mov": "video/quicktime"}
+"""Media type by the name that a request's option `output_format` and a file's ending have for a container."""
 # Bytes in UTF-8 of a field's value, and of a prompt's.
 _MAX_VALUE_BYTES = 120
 _MAX_PROMPT_BYTES = 60
@@ -62,21 +64,40 @@ def check_template(template: str) -> list[str]:
     return problems
 
 
+def stem_of(key: str) -> str:
+    """Return a video's key without its ending: what lies beside it begins so."""
+    stem, _, ending = key.rpartition(".")
+    return stem if ending in CONTAINERS else key
+
+
+def media_type_of(key: str) -> str:
+    """Return the media type that a video's key tells."""
+    return CONTAINERS.get(key.rpartition(".")[2], CONTAINERS[_EXTENSION])
+
+
+def _ending_of(record: LedgerRecord) -> str:
+    """The ending of the container that was asked for."""
+    options = record.request.get("options")
+    asked = options.get("output_format") if isinstance(options, dict) else None
+    return asked if isinstance(asked, str) and asked in CONTAINERS else _EXTENSION
+
+
 def name_task(key: str, task_id: str) -> str:
     """Return a video's key with its task's id in the name, where it is not there already: no two tasks share it.
 
     Args:
-        key: Ending in `.mp4`.
+        key: Ending in `.mp4` or `.mov`.
         task_id: The provider's id.
     """
-    mark, stem = slug(task_id, identity=True), key.removesuffix(f".{_EXTENSION}")
-    return key if mark in stem else clean_key(_fitting(stem, f".{mark}.{_EXTENSION}"))
+    mark, stem = slug(task_id, identity=True), stem_of(key)
+    return key if mark in stem else clean_key(_fitting(stem, f".{mark}{key[len(stem) :]}"))
 
 
 def object_key_of(template: str, record: LedgerRecord, generation: Generation) -> str:
     """Return the object key of a record's video, from facts that are the same when it is saved again later.
 
-    A value that is missing, or of which nothing can stand in a name, becomes `none`.
+    A value that is missing, or of which nothing can stand in a name, becomes `none`. A request for another container
+    than MP4 has the ending of that in place of the template's.
 
     Args:
         template: See `check_template`.
@@ -106,7 +127,8 @@ def object_key_of(template: str, record: LedgerRecord, generation: Generation) -
         "flow_run": slug(record.flow_run_id or "", identity=True),
         "ext": _EXTENSION,
     }
-    return clean_key(_fitting(template.format(**values).removesuffix(f".{_EXTENSION}"), f".{_EXTENSION}"))
+    stem = template.format(**values).removesuffix(f".{_EXTENSION}")
+    return clean_key(_fitting(stem, f".{_ending_of(record)}"))
 
 
 def _fitting(path: str, end: str) -> str:

@@ -15,6 +15,7 @@ import anyio.to_thread
 
 from prefect_genvideo.errors import DestinationError, GenVideoError
 from prefect_genvideo.models import StoredVideo
+from prefect_genvideo.pipeline.names import stem_of
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore, Upload
 
 MEMORY = 8 * 1024 * 1024
@@ -69,7 +70,7 @@ class Pictures:
         kept = self._kept.get((video.uri, "cover"))
         if kept is not None or video.cover_uri is None:
             return kept
-        name = store.relative_key(video.key).removesuffix(".mp4") + ".cover." + video.cover_uri.rpartition(".")[2]
+        name = stem_of(store.relative_key(video.key)) + ".cover." + video.cover_uri.rpartition(".")[2]
         try:
             found = await store.get(name)
         except DestinationError:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.models import Moment, StoredVideo
+from prefect_genvideo.pipeline.names import stem_of
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore
 
 SCHEMA_VERSION = 1
@@ -120,7 +121,7 @@ class Manifest(BaseModel):
 
 def manifest_key(key: str) -> str:
     """Key of the manifest beside a video, e.g. `a/b.json` for `a/b.mp4`."""
-    return f"{key.removesuffix('.mp4')}.json"
+    return f"{stem_of(key)}.json"
 
 
 async def read_manifest(store: ObjectStore, key: str) -> Manifest | None:

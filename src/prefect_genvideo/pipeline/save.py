@@ -23,10 +23,9 @@ from prefect_genvideo.errors import DestinationError, DownloadError, GenVideoErr
 from prefect_genvideo.ledger.record import shown
 from prefect_genvideo.media.inspect import sniff
 from prefect_genvideo.models import Generation, StoredVideo
-from prefect_genvideo.pipeline.names import name_task
+from prefect_genvideo.pipeline.names import media_type_of, name_task, stem_of
 from prefect_genvideo.pipeline.pictures import LARGEST_CLIP, CopyingUpload, Pictures, first_picture
 from prefect_genvideo.pipeline.provenance import (
-    MEDIA_TYPE,
     PROVIDER_MARK,
     TASK_MARK,
     Manifest,
@@ -60,7 +59,7 @@ class SaveJob:
 
     Attributes:
         generation: The finished task.
-        key: Where the video goes, relative to the store's prefix, ending in `.mp4`.
+        key: Where the video goes, relative to the store's prefix, ending in `.mp4` or `.mov`.
         model: Name of the model.
         request: The request, as JSON values; shown without data URLs and signatures.
         idempotency_key: Key of the ledger's record, when there is one.
@@ -205,7 +204,7 @@ class _Saver:
     async def _move(self, copy: IO[bytes] | None) -> tuple[Received, ObjectInfo]:
         job = self.job
         async with self.store.upload(
-            job.key, content_type=MEDIA_TYPE, metadata=self._marks(), if_absent=True
+            job.key, content_type=media_type_of(job.key), metadata=self._marks(), if_absent=True
         ) as upload:
             fetch = Fetch(
                 self.source,
@@ -271,6 +270,7 @@ class _Saver:
                     size=received.size,
                     sha256=received.sha256,
                     etag=there.etag or None,
+                    media_type=media_type_of(job.key),
                     seconds=movie.seconds,
                     width=movie.width,
                     height=movie.height,
@@ -315,7 +315,7 @@ class _Saver:
             if media_type not in _COVERS or len(data) > MAX_COVER:
                 logger.info("Task %s: the cover is no picture of a fitting size; left out", self.job.generation.task_id)
                 return None
-            key = f"{self.job.key.removesuffix('.mp4')}.cover.{_COVERS[media_type]}"
+            key = f"{stem_of(self.job.key)}.cover.{_COVERS[media_type]}"
             etag = await self._put_cover(key, data, media_type) if self.job.covered else ""
             self.pictures.keep(self.store.uri(self.job.key), "cover", data)
             if not self.job.covered:

@@ -19,6 +19,7 @@ from prefect_genvideo.media import join, last_frame
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import ReferenceAssets
+from prefect_genvideo.pipeline.names import stem_of
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.provenance import MEDIA_TYPE, manifest_key
 from prefect_genvideo.storage.base import ObjectStore
@@ -146,7 +147,7 @@ async def frame_after(pipeline: Pipeline, video: StoredVideo) -> AsyncGenerator[
     """
     store = pipeline.ledger.store
     key = store.relative_key(video.key)
-    picture_key = f"{key.removesuffix('.mp4')}.last.png"
+    picture_key = f"{stem_of(key)}.last.png"
     with tempfile.TemporaryDirectory(prefix="genvideo-", ignore_cleanup_errors=True) as folder:
         found = await store.get(picture_key)
         if found is None:
