@@ -49,9 +49,15 @@ _NAMES = (
     r"|authorization|password|passwd|x-amz-(?:signature|credential|security-token)|signature"
 )
 _SECRETS = (
-    # Base64 may be broken over lines: better a word too many is hidden than a line of the content shown.
-    (re.compile(r"(\bdata:[a-z0-9.+/\-]*(?:;[^;,\"'<>]{0,60})*;\s*base64\s*,)[A-Za-z0-9+/=_\-%\s]+", re.I), r"\1***"),
-    (re.compile(r"(\bdata:[a-z]+/[a-z0-9.+\-]+(?:;[^;,\s\"'<>]{0,60})*,)[^\s\"'<>*]+", re.I), r"\1***"),
+    # Base64 may be broken over lines: better a word too many is hidden than a line of the content shown. A media type
+    # has few parameters: without a bound, each of many `data:` would be looked through to the end of the text.
+    (
+        re.compile(
+            r"(\bdata:[a-z0-9.+/\-]{0,200}(?:;[^;,\"'<>]{0,60}){0,10};\s*base64\s*,)[A-Za-z0-9+/=_\-%\s]+", re.I
+        ),
+        r"\1***",
+    ),
+    (re.compile(r"(\bdata:[a-z]+/[a-z0-9.+\-]+(?:;[^;,\s\"'<>]{0,60}){0,10},)[^\s\"'<>*]+", re.I), r"\1***"),
     (re.compile(r"(?i)\b(bearer)\s+[^\s\"',;]+"), r"\1 ***"),
     # Not every word behind "basic": one that looks like base64.
     (re.compile(r"\b((?i:basic))\s+(?=\S*(?:[0-9=+/]|[a-z][A-Z]))[A-Za-z0-9+/_\-]{6,}={0,2}"), r"\1 ***"),

@@ -62,6 +62,9 @@ KEPT: frozenset[LedgerState] = frozenset({*PAID, "saved"})
 
 # For so long after its end the cost of a generation is read again.
 _MONEY_MOVES = timedelta(days=7)
+# Characters that no key may have: by category controls, halves and ends of lines, by direction those that turn it.
+_UNTYPED = frozenset({"Cc", "Cs", "Zl", "Zp"})
+_TURNS = frozenset({"LRE", "RLE", "LRO", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"})
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,119}")
 
 
@@ -237,9 +240,11 @@ def check_key(key: str) -> None:
     """Refuse keys that nobody can name or type.
 
     Raises:
-        InvalidRequestError: Empty, longer than 300 characters, or holding control or half characters.
+        InvalidRequestError: Empty, longer than 300 characters, or holding half characters, or such as control a
+            terminal, break a line or turn the direction of writing.
     """
-    if not key.strip() or len(key) > 300 or any(unicodedata.category(char) in {"Cc", "Cs"} for char in key):
+    odd = any(unicodedata.category(char) in _UNTYPED or unicodedata.bidirectional(char) in _TURNS for char in key)
+    if not key.strip() or len(key) > 300 or odd:
         problem = Problem("idempotency_key", repr(key[:40]), "1 to 300 printable characters")
         raise InvalidRequestError("The idempotency key cannot be used.", problems=[problem])
 
