@@ -31,7 +31,7 @@ def _read(stated: str, name: str) -> tuple[Any, str]:
             raise OSError(27, f"larger than {MAX_BYTES} bytes")
         text = content.decode()
         return (json.loads(text) if text.lstrip().startswith("{") else parse_yaml(text)), source
-    except (OSError, ValueError, RecursionError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError) as error:  # RuntimeError: too deep, or no such user after `~`
         why = error.strerror if isinstance(error, OSError) else f"no JSON or YAML object: {error}"
         problem = Problem(name, shown(stated), f"a JSON or YAML object or the path of a file with one: {why}")
         raise InvalidRequestError(f"What is stated in {name} cannot be read:", problems=[problem]) from None

@@ -14,7 +14,6 @@ from prefect_genvideo.batch.plan import Batch, Item, plan_batch, unclaimed
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
 from prefect_genvideo.models import VideoRequest
 from prefect_genvideo.simulator import Simulator
-from prefect_genvideo.storage import LocalStore
 from prefect_genvideo.storage.base import ObjectInfo
 from tests.fixtures.expected import refusing
 from tests.fixtures.pipelines import Pipelines, derive, open_pipelines, rows
@@ -25,13 +24,6 @@ MODEL = "sd-2-fast-720p"
 
 def key_of(item: Item) -> str:
     return item.alternatives[0].idempotency_key
-
-
-@pytest.fixture
-async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
-    """Two accounts over one folder."""
-    async with open_pipelines(sim, LocalStore(tmp_path / "videos")) as opened:
-        yield opened
 
 
 async def plan(pipelines: Pipelines, requests: Any, allow_local: bool = True, **facts: Any) -> Batch:

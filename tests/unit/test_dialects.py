@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,22 +12,14 @@ from PIL import Image
 from prefect_genvideo.errors import GenerationFailedError, GenVideoError, RejectedError, UnknownOutcomeError
 from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.simulator import Dialect, Fault, FileManner, Simulator, dialects
-from prefect_genvideo.storage import LocalStore
 from tests.fixtures.accounts import REQUESTS
-from tests.fixtures.pipelines import Pipelines, open_pipelines
+from tests.fixtures.pipelines import Pipelines
 
 SPOKEN = [
     pytest.param(op, name, provider, dialect.ends, id=f"{op}-{name}-{provider}")
     for op, name, dialect in dialects()
     for provider in dialect.providers
 ]
-
-
-@pytest.fixture
-async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
-    """An account of each provider over one folder."""
-    async with open_pipelines(sim, LocalStore(tmp_path / "store")) as opened:
-        yield opened
 
 
 async def outcome(attempt: Attempt) -> str:
@@ -62,6 +53,6 @@ async def test_money_is_safe_in_every_dialect(
     for run in range(2):
         assert await outcome(replace(attempt)) == ends, f"run {run + 1}"
         assert sim.billed == (ends != "refused"), f"run {run + 1}"
-    saved = [path for path in (tmp_path / "store").rglob("*.mp4") if "_ledger" not in path.parts]
+    saved = [path for path in (tmp_path / "videos").rglob("*.mp4") if "_ledger" not in path.parts]
     assert len(saved) == (ends == "saved")
     assert {type(dialect) for _, _, dialect in dialects()} == {Dialect, FileManner}

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, fields, replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -28,21 +27,13 @@ from prefect_genvideo.pipeline import make as making
 from prefect_genvideo.pipeline.make import FALLBACK_KINDS, Attempt, BoundedSteps, Maker, is_moderation
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.simulator import Fault, Simulator
-from prefect_genvideo.storage import LocalStore
 from tests.fixtures.expected import failing
 from tests.fixtures.money import REQUEST, TEMPLATE, FakeProvider, MemoryStore, VirtualTime
-from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, nap, open_pipelines
+from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, nap
 
 DEFAULT = frozenset({"quota", "model_unavailable", "provider_down"})
 EVERYTHING = frozenset(FALLBACK_KINDS)
 NO_CHANNEL = {"error": {"message": "no channel", "type": "new_api_error", "code": "model_not_found"}}
-
-
-@pytest.fixture
-async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
-    """Two accounts over one folder."""
-    async with open_pipelines(sim, LocalStore(tmp_path)) as opened:
-        yield opened
 
 
 def ways(pipelines: Pipelines, on: frozenset[str] = DEFAULT) -> list[Attempt]:

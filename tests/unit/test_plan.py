@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import timedelta
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +18,7 @@ from prefect_genvideo.pipeline.make import Maker
 from prefect_genvideo.polling import History, history_key
 from prefect_genvideo.prices import PriceTable
 from prefect_genvideo.simulator import Simulator
-from prefect_genvideo.storage import LocalStore
-from tests.fixtures.pipelines import Pipelines, derive, open_pipelines, rows
+from tests.fixtures.pipelines import Pipelines, derive, rows
 
 MODEL, DEARER, SENSE = "sd-2-fast-720p", "sd-2-1080p", "Seedance-2.0"
 PER_SECOND = {
@@ -35,12 +32,11 @@ SENSE_PRICES = {"currency": "credit", "prices": [{"models": "*", "per": "second"
 
 
 @pytest.fixture
-async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
+def pipelines(pipelines: Pipelines) -> Pipelines:
     """Two accounts over one folder, with prices in two currencies."""
-    async with open_pipelines(sim, LocalStore(tmp_path / "videos")) as opened:
-        opened.sudashui.client.price_table = PriceTable.model_validate(PER_SECOND)
-        opened.senseaudio.client.price_table = PriceTable.model_validate(SENSE_PRICES)
-        yield opened
+    pipelines.sudashui.client.price_table = PriceTable.model_validate(PER_SECOND)
+    pipelines.senseaudio.client.price_table = PriceTable.model_validate(SENSE_PRICES)
+    return pipelines
 
 
 async def plan(pipelines: Pipelines, requests: Any, **facts: Any) -> Plan:

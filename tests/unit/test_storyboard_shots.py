@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,20 +17,11 @@ from prefect_genvideo.pipeline.make import Attempt, Maker
 from prefect_genvideo.pipeline.pipeline import Pipeline
 from prefect_genvideo.pipeline.storyboard import Shot, frame_after, going_on, join_shots, problems_going_on
 from prefect_genvideo.providers import ArkClient
-from prefect_genvideo.simulator import Simulator
-from prefect_genvideo.storage import LocalStore
 from tests.fixtures.money import MemoryStore
-from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines, open_pipelines
+from tests.fixtures.pipelines import SENSEAUDIO, SUDASHUI, Pipelines
 
 NOTHING = ReferenceAssets({}, {}, {})
 PICTURE = MediaInfo("image", "image/png", 1_000, width=640, height=360)
-
-
-@pytest.fixture
-async def pipelines(sim: Simulator, tmp_path: Path) -> AsyncIterator[Pipelines]:
-    """Two accounts over one folder."""
-    async with open_pipelines(sim, LocalStore(tmp_path / "videos")) as opened:
-        yield opened
 
 
 async def shoot(pipeline: Pipeline, request: VideoRequest, key: str) -> StoredVideo:

@@ -104,7 +104,7 @@ async def approve(
     from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
 
     if yes and no:
-        raise InvalidRequestError("One answer.", problems=[Problem("answer", "--yes --no", "one of them")])
+        raise InvalidRequestError("Nothing was answered.", problems=[Problem("answer", "--yes --no", "one of them")])
     spans_of(rows)
     async with get_client() as client:
         waiting, key = await find_waiting(client, flow_run)

@@ -209,7 +209,7 @@ async def _take(client: PrefectClient, record: ApprovalRecord, found: FlowRunInp
         form = Approval.model_validate(found.decoded_value)
         if form.answer == "yes":
             picked(batch.items, form.rows)
-    except (ValidationError, ValueError, InvalidRequestError) as error:
+    except (ValueError, InvalidRequestError) as error:
         await client.delete_flow_run_input(found.flow_run_id, found.key)
         if isinstance(error, InvalidRequestError):
             raise

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Generic, TypeVar
 
 import anyio
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import ObjectStore, PreconditionFailedError
@@ -80,9 +80,8 @@ class SharedObject(Generic[S]):
                 )
             except DestinationError as error:
                 self._seen = None
-                if not (isinstance(error, PreconditionFailedError) or error.retryable):
-                    raise
-                if attempt + 1 == self._tries:
+                can_pass = isinstance(error, PreconditionFailedError) or error.retryable
+                if not can_pass or attempt + 1 == self._tries:
                     raise
                 longest = min(_LONGEST_PAUSE, 0.01 * 2**attempt)
                 await anyio.sleep(random.uniform(0, longest))  # noqa: S311 - only parts writers that met
@@ -101,7 +100,7 @@ class SharedObject(Generic[S]):
             if len(found[0]) > _LARGEST:
                 raise ValueError("too large")
             return type(self._empty).model_validate_json(found[0]), found[1]
-        except (ValidationError, ValueError):
+        except ValueError:  # also what pydantic raises
             raise DestinationError(
                 f"{self._store.uri(self.path)} cannot be read: upgrade prefect-genvideo here, or mend or remove it by "
                 "hand; nothing was sent.",
