@@ -14,8 +14,8 @@ from prefect_genvideo.providers.ark.rules import MODELS
 from prefect_genvideo.simulator.ark_rules import ARK_MODELS, ark_problem, fails_later
 
 CLIENT = ArkClient("sk-sim")
-# Fields about which the client is stricter on purpose: neither is documented to be taken.
-STRICTER = {("options.service_tier",), ("duration",)}
+# Fields about which the client is stricter on purpose: neither is documented for the models that it is refused for.
+STRICTER = {("options.service_tier",), ("options.draft",)}
 
 
 def links(kind: str, count: int) -> tuple[str, ...]:
@@ -41,7 +41,12 @@ OPTIONS: tuple[dict[str, Any], ...] = (
     *({"service_tier": tier} for tier in ("flex", "default")),
     *({"frames": frames} for frames in (25, 29, 57, 58, 289, 293)),
     *({"priority": priority} for priority in (0, 9, 10)),
-    *({"seed": seed} for seed in (-2, -1, 2**31 - 1, 2**32)),
+    *({"seed": seed} for seed in (-2, -1, 2**31 - 1, 2**31)),
+    *({name: True} for name in ("generate_audio", "watermark", "return_last_frame")),
+    *({"output_format": name} for name in ("mp4", "mov", "avi")),
+    *({"tools": [{"type": kind}]} for kind in ("web_search", "code")),
+    *({"safety_identifier": text} for text in ("x" * 64, "x" * 65, "é")),
+    {"priority": 1, "service_tier": "flex"},
     *({"omni_reference_task_type": kind} for kind in ("reference", "edit", "extend")),
 )
 
@@ -54,6 +59,11 @@ def requests(model: str) -> Iterator[VideoRequest]:
         )
     for media, options, seconds in product(MEDIA, OPTIONS, (None, 5)):
         yield VideoRequest(model=model, prompt="x", options=options, duration=seconds, **media)
+    drafts: tuple[dict[str, Any], ...] = ({"draft": True}, {"draft": False}, {"draft_task_id": "cgt-1"})
+    for options, prompt, resolution, ratio in product(drafts, ("x", ""), (None, "480p", "1080p"), (None, "16:9")):
+        yield VideoRequest(model=model, prompt=prompt, options=options, resolution=resolution, aspect_ratio=ratio)
+    for name, value in (("seed", 1), ("generate_audio", False), ("return_last_frame", True), ("priority", 1)):
+        yield VideoRequest(model=model, options={"draft_task_id": "cgt-1", name: value}, resolution="1080p")
     for timeout in (3599, 3600, 259_200, 259_201):
         yield VideoRequest(model=model, prompt="x", timeout=timeout)
 

@@ -99,6 +99,7 @@ _1: dict[str, Any] = {
 }  # fmt: skip
 _10 = ArkModel("doubao-seedance-1-0-pro", (2, 12), _UP_TO_1080, _SIZES_1, **_1)
 _10_FAST = ArkModel("doubao-seedance-1-0-pro-fast", (2, 12), _UP_TO_1080, _SIZES_1, last_frame=False, **_1)
+_DRAFTING = (_25, _15)
 _BY_VERSION = {
     "seedance-2-5-260628": _25,
     "seedance-2-0-260128": _20,
@@ -286,7 +287,7 @@ def _unsupported(body: Json, model: ArkModel) -> ArkProblem | None:
         **dict.fromkeys(("priority", "tools"), model.ranks),
         **dict.fromkeys(("output_format", "omni_reference_task_type"), model is _25),
         "generate_audio": model.has_audio,
-        "draft": model in (_25, _15) or body.get("draft") is False,
+        "draft": model in _DRAFTING or body.get("draft") is False,
     }
     wrong = [name for name, is_known in known.items() if name in body and not is_known]
     wrong += ["service_tier"] * (body.get("service_tier", "default") not in tiers)
@@ -302,8 +303,8 @@ def _drafted(body: Json, model: ArkModel) -> ArkProblem | None:
         return invalid("resolution", "a draft has 480p")
     if not any(item.get("type") == "draft_task" for item in _items(body)):
         return None
-    if len(_items(body)) > 1:
-        return invalid("content", "a draft task goes alone")
+    if len(_items(body)) > 1 or model not in _DRAFTING:
+        return invalid("content", "a draft task goes alone, and to a model that makes drafts")
     if model is _25 and body.get("resolution") != "1080p":
         return invalid("resolution", "the final video of a draft has 1080p")
     again = next((name for name in _OF_THE_DRAFT if name in body), None)
