@@ -18,7 +18,6 @@ from prefect_genvideo.cli.console import (
     say,
     say_json,
 )
-from prefect_genvideo.cli.console import show as show_table
 from prefect_genvideo.cli.targets import credentials_from, destination_from
 from prefect_genvideo.errors import GenVideoError, InvalidRequestError, shorten
 from prefect_genvideo.ledger import decisions
@@ -220,10 +219,9 @@ async def reconcile(*, at: str, provider: str, credentials: str | None = None) -
         rows, links = report.rows, pipeline.links
         keys = [row.object_key if links.lasting else None for row in rows]
         found = await links.of(pipeline.ledger.store, keys)
-    cells, facts = list[tuple[str, ...]](), list[dict[str, Any]]()
     for row, link in zip(rows, found, strict=True):
-        detail = " ".join(filter(None, (row.uri or row.detail, link_line(link))))
-        cells.append((row.key, row.outcome, row.model, row.task_id or "", shorten(row.prompt, 40), detail))
-        facts.append(row.model_dump(mode="json", exclude_none=True) | link_facts(link))
-    show_table(("key", "outcome", "model", "task id", "prompt", "detail"), cells, facts)
+        task = f"task {shorten(row.task_id, 1024)}" if row.task_id else ""
+        lines = (shorten(row.prompt, _WIDTH), row.model, task, row.uri or row.detail, link_line(link))
+        card = "\n  ".join([f"{row.key}  {row.outcome}", *filter(None, lines)])
+        give(card, row.model_dump(mode="json", exclude_none=True) | link_facts(link))
     say(", ".join(f"{count} {outcome}" for outcome, count in report.counts.items()) or "nothing was left behind")

@@ -218,7 +218,7 @@ def told_of(record: LedgerRecord) -> str:
     facts = record.money
     said = [f"The provider's id of the call: {record.request_id}."] if record.request_id else []
     if facts is not None and facts.evidence:
-        said.append(f"What it shows: {facts.evidence}")
+        said.append(f"The provider shows: {facts.evidence}")
     return "".join(f"{sentence} " for sentence in said)
 
 

@@ -279,7 +279,7 @@ def resolve(listed: Listing, lost: LostCreate) -> FoundCreate:
     rows = [looked.as_candidate(task, doubt or "others bear the same mark") for task, doubt in doubts.values()]
     rows.sort(key=lambda one: abs(one.seconds) if one.seconds is not None else float("inf"))
     shown = tuple(rows[:_SHOWN])
-    told = f"tasks that fit ({len(rows)}): {'; '.join(map(_in_words, shown))}. A person decides."
+    told = f"tasks that fit ({len(rows)}): {'; '.join(map(_in_words, shown))}."
     told += _shown_by(looked.expiry)
     return FoundCreate("ambiguous", "candidates", candidates=len(rows), evidence=told, rows=shown)
 

@@ -189,8 +189,8 @@ def _by_elimination(looked: _Looked) -> FoundCreate:
         return FoundCreate("not_charged", "by elimination", evidence=f"{told}: most likely nothing was made.")
     rows, count = looked.as_candidates(fitting), len(fitting)
     if not lost.key_is_ours or count != lost.lost_alike or not all(map(_can_be_told, fitting)):
-        told = f"charges that fit ({count} for {lost.lost_alike} lost): {'; '.join(map(_in_words, rows))}. "
-        return FoundCreate("ambiguous", "candidates", candidates=count, evidence=f"{told}A person decides.", rows=rows)
+        told = f"charges that fit ({count} for {lost.lost_alike} lost): {'; '.join(map(_in_words, rows))}."
+        return FoundCreate("ambiguous", "candidates", candidates=count, evidence=told, rows=rows)
     if count == 1:
         return _charged(looked, fitting[0], "by elimination")
     whole = sum(row.quota for row in fitting)
