@@ -60,7 +60,7 @@ def test_any_answer_is_survived(body: Any, status: int, with_key: bool) -> None:
     """As JSON off the wire, through every reader."""
     content = json.dumps(body).encode()
     try:
-        answer = money.told(Reply(status, content, parse_json(content)), "Sudashui", "sudashui", with_key=with_key)
+        answer = money.object_of(Reply(status, content, parse_json(content)), "Sudashui", "sudashui", with_key=with_key)
     except GenVideoError:
         return
     if isinstance(answer, NotTold):

@@ -24,7 +24,7 @@ from prefect_genvideo.finance import Plan, PlanDriftError
 from prefect_genvideo.finance.approvals import ApprovalRecord, needs_asking, open_approval, overdue, picked
 from prefect_genvideo.flows import approval
 from prefect_genvideo.flows.approval import end_overdue
-from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told
+from prefect_genvideo.flows.approval_form import Approval, find_waiting, read_question, respond
 from prefect_genvideo.prices.amounts import parse_money
 from prefect_genvideo.runtime import runs
 from tests.fixtures.runs import ended, eventually, execute, retry, until
@@ -86,7 +86,7 @@ async def test_a_yes_pays_and_stands_beside_the_plan(place: Place) -> None:
     run = await waiting(place)
     assert place.sim.billed == 0
     async with get_client() as client:
-        question = await told(client, *await find_waiting(client, run))
+        question = await read_question(client, *await find_waiting(client, run))
     assert "expected 4 CNY, at most 4 CNY" in question.replace("\\", "")
     await say(run, "yes", note="go")
     report = await going
@@ -244,7 +244,7 @@ async def test_an_answer_that_cannot_be_used_is_asked_for_again(place: Place) ->
     assert await resume(answer="yes", rows="7") == "ACCEPT"
     await go_on(run, StateType.PAUSED)
     async with get_client() as client:
-        question = await told(client, *await find_waiting(client, str(run)))
+        question = await read_question(client, *await find_waiting(client, str(run)))
     assert question.startswith("**Once more: rows = 7")
     assert (await resume(answer="yes"), place.sim.billed) == ("ACCEPT", 0)
     await go_on(run)

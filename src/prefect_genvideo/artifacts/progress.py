@@ -45,7 +45,8 @@ class ProgressArtifact:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._artifact is not None:
-            await self._show(100.0 if error is None else float(self._last.progress), plain(_words(self._last, error)))
+            progress = 100.0 if error is None else float(self._last.progress)
+            await self._show(progress, plain(_status_line(self._last, error)))
 
     async def look(self, look: Look) -> None:
         """Take what the waiter has seen; updates sparingly."""
@@ -53,7 +54,7 @@ class ProgressArtifact:
         self._log(look)
         if look.waited - self._shown_at >= _ARTIFACT_EVERY or _state(look) != self._shown:
             self._shown_at, self._shown = look.waited, _state(look)
-            await self._show(float(look.progress), plain(_words(look, None)))
+            await self._show(float(look.progress), plain(_status_line(look, None)))
 
     def _log(self, look: Look) -> None:
         now = (_state(look), look.trouble)
@@ -61,7 +62,7 @@ class ProgressArtifact:
             return
         self._seen, self._logged_at = now, look.waited
         level = logging.WARNING if look.trouble else logging.INFO
-        self._logger.log(level, "Task %s: %s", self._task_id, _words(look, None))
+        self._logger.log(level, "Task %s: %s", self._task_id, _status_line(look, None))
 
     async def _show(self, progress: float, words: str) -> None:
         if task_run_id() is None:
@@ -80,7 +81,7 @@ def _state(look: Look) -> str:
     return look.generation.state if look.generation else ("unknown" if look.asked else "not asked yet")
 
 
-def _words(look: Look, error: BaseException | None) -> str:
+def _status_line(look: Look, error: BaseException | None) -> str:
     if look.first_in is not None:
         return f"submitted, first check in {look.first_in:.0f} s"
     words = f"{_state(look)}, {look.waited:.0f} s waited, {counted(look.asked, 'question')}"

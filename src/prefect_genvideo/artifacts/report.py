@@ -118,7 +118,7 @@ async def publish(pipeline: Pipeline, report: BatchReport, name: str | None = No
         report = stored
     if report is stored:
         tell_report(pipeline, str(stored.report_uri), name, report.summary(), [video.uri for video in report.saved])
-    table = show_table(report.table(), artifact_key("batch", name), _told(report, name))
+    table = show_table(report.table(), artifact_key("batch", name), _headline(report, name))
     await asyncio.gather(table, _show_covers(pipeline, report, name, links))
     return report
 
@@ -137,10 +137,10 @@ async def _show_covers(pipeline: Pipeline, report: BatchReport, name: str, links
         if sheet is not None:
             await pipeline.ledger.store.put(f"{_folder(name)}/contact-sheet.jpg", sheet, content_type="image/jpeg")
         page = batch_markdown(report, links, data_url("image/jpeg", sheet) if sheet else None)
-        await show_page(page, artifact_key("videos", name), _told(report, name))
+        await show_page(page, artifact_key("videos", name), _headline(report, name))
 
 
-def _told(report: BatchReport, name: str) -> str:
+def _headline(report: BatchReport, name: str) -> str:
     """What a batch is called and how it ended. A key that was derived from the run says less than the first prompt."""
     prompt = report.rows[0].prompt if report.rows and _DERIVED.match(name) else ""
     return f"{shorten(prompt or name, 100)} · {report.summary()}"

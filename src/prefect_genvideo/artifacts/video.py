@@ -136,7 +136,7 @@ def film_markdown(
     joined = f"by encoding again: {plain(film.reason)}" if film.reencoded else "without encoding again"
     facts = f"{film.seconds:.1f} s, {film.size:,} bytes, {counted(len(film.shots), 'shot')} joined {joined}."
     rows = [
-        [str(number), f"![shot {number}]({picture})" if picture else "", _told(shot, prompt, link)]
+        [str(number), f"![shot {number}]({picture})" if picture else "", _caption(shot, prompt, link)]
         for number, (shot, prompt, picture, link) in enumerate(
             zip(film.shots, prompts, pictures, links[1:], strict=False), start=1
         )
@@ -147,5 +147,5 @@ def film_markdown(
     )
 
 
-def _told(shot: StoredVideo, prompt: str, link: PlayLink | None) -> str:
+def _caption(shot: StoredVideo, prompt: str, link: PlayLink | None) -> str:
     return " · ".join(filter(None, (plain(shorten(prompt, 200)), play(link), code(shot.task_id))))

@@ -22,7 +22,14 @@ from pydantic import (
 from pydantic_core import ErrorDetails, PydanticCustomError
 
 from prefect_genvideo.batch._values import Copy
-from prefect_genvideo.batch.model import DEFAULT_KINDS, FALLBACK_KINDS, REQUEST_FIELDS, FallbackKind, near, problem
+from prefect_genvideo.batch.model import (
+    DEFAULT_KINDS,
+    FALLBACK_KINDS,
+    REQUEST_FIELDS,
+    FallbackKind,
+    closest_name,
+    problem,
+)
 from prefect_genvideo.batch.templates import Meter, is_template, render
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.ledger.record import check_key
@@ -284,7 +291,7 @@ def _found(line: ErrorDetails, name: str) -> tuple[Any, str]:
     if line["type"] in {"limit", "rendered"}:
         return line.get("ctx", {}).get("value", line["input"]), line["msg"]
     if line["type"] == "extra_forbidden":
-        meant = near(name, (*REQUEST_FIELDS, "provider", "on"))
+        meant = closest_name(name, (*REQUEST_FIELDS, "provider", "on"))
         return line["input"], "is no field of an alternative" + (f"; did you mean {meant}?" if meant else "")
     return "(not given)" if line["type"] == "missing" else line["input"], _LIMITS.get(name, "must be a text")
 

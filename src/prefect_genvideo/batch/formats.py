@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 from typing import Any, Literal, TypeVar, cast
 
 from prefect_genvideo.batch._encoding import decode
-from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, near, problem, unusable
+from prefect_genvideo.batch.model import ROW_FIELDS, ManifestLimits, Numbering, closest_name, problem, unusable
 from prefect_genvideo.errors import counted, printable
 from prefect_genvideo.models import Problem
 from prefect_genvideo.plain_yaml import parse_yaml
@@ -232,7 +232,7 @@ def _column(title: str) -> tuple[str, str]:
     for where in ("vars", "options"):
         if plain.startswith(f"{where}."):
             return where, title.partition(".")[2].strip()
-    meant = _APIS_WORDS.get(plain) or near(plain, ROW_FIELDS, 0.8)
+    meant = _APIS_WORDS.get(plain) or closest_name(plain, ROW_FIELDS, 0.8)
     if meant:
         # Taken for a variable, a misspelt column would change what is paid for without a word.
         hint = f"did you mean {meant}? A variable is called vars.{printable(title)[:80]}"

@@ -200,7 +200,7 @@ def unusable(name: str, limit: str) -> InvalidRequestError:
     return InvalidRequestError("The manifest cannot be used; nothing was sent.", problems=[refused])
 
 
-def near(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
+def closest_name(name: str, names: Sequence[str], cutoff: float = 0.6) -> str | None:
     """Return the one of `names` that `name` is most likely a misspelling of.
 
     Args:

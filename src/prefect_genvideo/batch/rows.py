@@ -22,7 +22,7 @@ from prefect_genvideo.batch.model import (
     ManifestLimits,
     ManifestRow,
     RowProblem,
-    near,
+    closest_name,
     problem,
     unusable,
 )
@@ -140,7 +140,7 @@ class _Reader:
         total = 0
         for name, value in known.items():
             if name not in ROW_FIELDS:
-                meant = near(name, ROW_FIELDS) if isinstance(name, str) else None
+                meant = closest_name(name, ROW_FIELDS) if isinstance(name, str) else None
                 hint = f"did you mean {meant}?" if meant else "variables of your own go under `vars`"
                 faults.append(Fault(problem(str(name), value, f"is no field of a row; {hint}")))
                 continue

@@ -43,7 +43,7 @@ from prefect_genvideo.batch._template_tools import (
     metered_filters,
     refuse,
 )
-from prefect_genvideo.batch.model import near
+from prefect_genvideo.batch.model import closest_name
 from prefect_genvideo.errors import InvalidRequestError
 
 __all__ = ["Meter", "is_template", "render"]
@@ -131,7 +131,7 @@ def _hint(message: str, variables: Mapping[str, Any]) -> str:
     if named is None:
         return ""
     names = sorted(name for name in variables if name.isidentifier())
-    meant = near(named[1], names)
+    meant = closest_name(named[1], names)
     return f"; did you mean {meant}?" if meant else f"; there are {', '.join(names[:100])[:150]}"
 
 

@@ -124,7 +124,7 @@ async def check(manifest: Path, /, *, provider: str | None = None) -> None:
         say(f"… and {len(warnings) - _SHOWN_WARNINGS} more of this kind")
     total = total_of(estimates)
     give(
-        f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_told(total)}",
+        f"{counted(len(found.rows), 'video')}, every rule kept. Cost: {_total_text(total)}",
         {
             "rows": len(found.rows),
             "warnings": list(map(str, warnings[:_SHOWN_WARNINGS])),
@@ -143,7 +143,7 @@ def _judged(request: VideoRequest, provider: str | None) -> tuple[Any, list[Prob
     return client, client.validate(request)
 
 
-def _told(total: EstimateTotal) -> str:
+def _total_text(total: EstimateTotal) -> str:
     known = " + ".join(map(str, total.sums))
     if not total.unknown:
         return known or "nothing"

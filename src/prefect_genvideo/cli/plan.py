@@ -101,7 +101,7 @@ async def approve(
     """
     from prefect.client.orchestration import get_client
 
-    from prefect_genvideo.flows.approval_form import Approval, find_waiting, respond, told, whoami
+    from prefect_genvideo.flows.approval_form import Approval, find_waiting, read_question, respond, whoami
 
     if yes and no:
         raise InvalidRequestError("Nothing was answered.", problems=[Problem("answer", "--yes --no", "one of them")])
@@ -110,7 +110,7 @@ async def approve(
         waiting, key = await find_waiting(client, flow_run)
         facts = {"flow_run": str(waiting.id), "name": waiting.name}
         if not yes and not no:
-            question = await told(client, waiting, key)
+            question = await read_question(client, waiting, key)
             give(question, {**facts, "question": question}, markdown=True)
             return
         form = Approval(answer="yes" if yes else "no", rows=rows, by=by or whoami(), note=note)

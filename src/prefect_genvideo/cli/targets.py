@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl, unquote
 
-from prefect_genvideo.batch.model import near
+from prefect_genvideo.batch.model import closest_name
 from prefect_genvideo.errors import AuthenticationError, GenVideoError, InvalidRequestError
 from prefect_genvideo.models import Problem
 from prefect_genvideo.providers.answers import url_parts
@@ -47,7 +47,7 @@ def _nobodys(model: str) -> str:
     from prefect_genvideo.providers import get_provider, provider_names
 
     names = provider_names()
-    meant = near(model, [one for name in names for one in get_provider(name).documented_models], 0.8)
+    meant = closest_name(model, [one for name in names for one in get_provider(name).documented_models], 0.8)
     hint = f" (did you mean {meant}?)" if meant else ""
     return f"no provider documents it{hint}; a new one needs --provider, or `provider` in its row: {', '.join(names)}"
 

@@ -67,10 +67,10 @@ async def records_in(ledger: Ledger, since: datetime | None = None) -> tuple[lis
 def _each_task_once(records: list[LedgerRecord]) -> list[LedgerRecord]:
     """Without what stands twice: a run may die after a given-up task's own record and before its key's next claim."""
     keys = {(record.account, record.key) for record in records}
-    return [record for record in records if (record.account, _aside(record)) not in keys]
+    return [record for record in records if (record.account, _own_key(record)) not in keys]
 
 
-def _aside(record: LedgerRecord) -> str:
+def _own_key(record: LedgerRecord) -> str:
     """Key of the record of its own that a given-up task has beside this one; empty for this one itself."""
     over = record.task_id is not None and record.state in ("rejected", "failed")
     aside = key_of_task(record.provider, record.task_id or "") if over else ""

@@ -94,7 +94,7 @@ async def find_waiting(client: PrefectClient, named: str) -> tuple[FlowRun, str]
     return found[0]
 
 
-async def told(client: PrefectClient, run: FlowRun, key: str) -> str:
+async def read_question(client: PrefectClient, run: FlowRun, key: str) -> str:
     """Return what a run asks.
 
     Args:

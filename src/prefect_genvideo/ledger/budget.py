@@ -219,10 +219,10 @@ class BudgetGuard:
         spent |= {scope: await self._counted(day[:length], draft.account) + mine for scope, length in self._periods}
         elsewhere = await self._labels.elsewhere(draft)
         caps = list(self._caps(spent))
-        self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._over(caps)], draft)
+        self._refuse([*self._unknown(draft, mine, spent, elsewhere), *self._exceeded(caps)], draft)
         others = {label: self._most(known) for label, known in elsewhere.items()}
         taken = await self._labels.take(draft, self._most(mine), others)
-        self._refuse(list(self._over(taken)), draft)
+        self._refuse(list(self._exceeded(taken)), draft)
         self._add(day, mine)
         await self._tell_of([*caps, *taken], draft)
         own = {str(one.label): Money(amount=self._most(mine), currency=one.currency) for one in taken}
@@ -236,7 +236,7 @@ class BudgetGuard:
         share = Decimal(str(self.budget.warn_share))
         for cap in caps:
             if share and cap.wanted >= cap.limit * share:
-                await self._tell(cap, draft)
+                await self._tell_near(cap, draft)
 
     def refund(self, draft: LedgerRecord) -> None:
         """Take back a create that made nothing."""
@@ -312,7 +312,7 @@ class BudgetGuard:
             limit = "none in this period, or unknown_price: assume"
             yield Problem("budget.unknown_price", f"{others} creates of unknown price", limit, _SOURCE)
 
-    def _over(self, caps: Iterable[Cap]) -> Iterator[Problem]:
+    def _exceeded(self, caps: Iterable[Cap]) -> Iterator[Problem]:
         now = self.now()
         first = (now.replace(day=1) + timedelta(days=32)).strftime("%Y-%m-01 00:00 UTC")
         when: dict[Scope, str] = {
@@ -326,7 +326,7 @@ class BudgetGuard:
                 limit = f"at most {cap.shown(cap.limit)}{whose}; {when[cap.scope]}"
                 yield Problem(f"budget.{cap.name}", f"{cap.shown(cap.wanted)} with this one", limit, _SOURCE)
 
-    async def _tell(self, cap: Cap, draft: LedgerRecord) -> None:
+    async def _tell_near(self, cap: Cap, draft: LedgerRecord) -> None:
         period = {"run": "", "day": _day(draft), "month": _day(draft)[:7]}[cap.scope]
         whose = cap.label.name if cap.label else ""
         known = (name := f"{cap.name}/{period}/{whose}") in self.near

@@ -91,7 +91,7 @@ def text(value: Any) -> str | None:
     return "".join(char for char in value if char in _KEPT_CONTROLS or unicodedata.category(char) not in ("Cc", "Cs"))
 
 
-def word(value: Any) -> str | None:
+def identifier(value: Any) -> str | None:
     """An identifier: one line of at most 1,024 bytes without control characters. Numbers are taken as they print."""
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) <= _MAX_INTEGER:
         return str(value)

@@ -12,7 +12,7 @@ from urllib.parse import unquote_plus
 from uuid import NAMESPACE_URL, UUID, uuid5
 
 from prefect_genvideo.events import OPEN_FIELDS
-from prefect_genvideo.listen.reading import Kind, Record, UnreadableError, at, number, plain, word
+from prefect_genvideo.listen.reading import Kind, Record, UnreadableError, at, identifier, number, plain
 
 Auth = Literal["signature", "token", "path"]
 """How a sender proves itself: a signature over time and body, a token in a header, or a token in the address."""
@@ -149,7 +149,7 @@ def _says(record: Record, path: str, pattern: re.Pattern[str]) -> bool:
 
 
 def _identity(shape: Shape, record: Record) -> str:
-    parts = [word(at(path)(record)) for path in shape.identity]
+    parts = [identifier(at(path)(record)) for path in shape.identity]
     if not any(parts):
         return ""
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
@@ -157,7 +157,7 @@ def _identity(shape: Shape, record: Record) -> str:
 
 def _resource(shape: Shape, source: str, found: Mapping[str, Any]) -> str:
     values = {**found, "source": source}
-    return PLACEHOLDER.sub(lambda match: word(values.get(match[1])) or "unknown", shape.resource)
+    return PLACEHOLDER.sub(lambda match: identifier(values.get(match[1])) or "unknown", shape.resource)
 
 
 def _nested(found: Mapping[str, Any]) -> dict[str, Any]:
@@ -186,19 +186,19 @@ def _s3_key(record: Record) -> Any:
 
 def _etag(value: Any) -> str | None:
     """An entity tag without its quotes."""
-    return word(value.strip('"') if isinstance(value, str) else value)
+    return identifier(value.strip('"') if isinstance(value, str) else value)
 
 
 def _cos_bucket(record: Record) -> Any:
     """Tencent's buckets are called `<name>-<account>` everywhere but in their notifications."""
-    name, account = (word(at(f"cos.cosBucket.{part}")(record)) for part in ("name", "appid"))
+    name, account = (identifier(at(f"cos.cosBucket.{part}")(record)) for part in ("name", "appid"))
     return f"{name}-{account}" if name and account else name
 
 
 def _cos_key(record: Record) -> Any:
     """Tencent's notifications have `/<account>/<bucket>/` in front of the key."""
     key = at("cos.cosObject.key")(record)
-    name, account = (word(at(f"cos.cosBucket.{part}")(record)) for part in ("name", "appid"))
+    name, account = (identifier(at(f"cos.cosBucket.{part}")(record)) for part in ("name", "appid"))
     front = f"/{account}/{name}/"
     return key.removeprefix(front if key.startswith(front) else "/") if isinstance(key, str) else None
 
@@ -208,13 +208,13 @@ def _object(
 ) -> dict[str, Fact]:
     """The facts of an object, laid out as Amazon EventBridge does, so that one trigger fits every store."""
     return {
-        "bucket.name": Fact(bucket, word, required=True),
-        "object.key": Fact(key, word, required=True),
+        "bucket.name": Fact(bucket, identifier, required=True),
+        "object.key": Fact(key, identifier, required=True),
         "object.etag": Fact(etag, _etag),
         "object.size": Fact(at(f"{rest}.size"), number),
         # Amazon has two spellings of its own.
-        "object.version-id": Fact(at(f"{rest}.version-id", f"{rest}.versionId"), word),
-        "object.sequencer": Fact(at(f"{rest}.sequencer"), word),
+        "object.version-id": Fact(at(f"{rest}.version-id", f"{rest}.versionId"), identifier),
+        "object.sequencer": Fact(at(f"{rest}.sequencer"), identifier),
     }
 
 
@@ -281,8 +281,8 @@ SHAPES: dict[str, Shape] = {
         resource="genvideo.callback.{source}.{task_id}",
         # Nobody signs these: they are a hint to look, and no link of theirs is passed on.
         facts={
-            "task_id": Fact(at("task_id", "id", "data.task_id", "data.id"), word, required=True),
-            "status": Fact(at("status", "state", "data.status"), word),
+            "task_id": Fact(at("task_id", "id", "data.task_id", "data.id"), identifier, required=True),
+            "status": Fact(at("status", "state", "data.status"), identifier),
         },
         identity=("task_id", "id", "data.task_id", "status", "state", "data.status", "updated_at"),
     ),

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
-from prefect_genvideo.media.clip import MAX_SECONDS, Clip, damaged, displayed_size, open_clip, turn, whole
+from prefect_genvideo.media.clip import MAX_SECONDS, Clip, checked_frame, damaged, displayed_size, open_clip, turn
 from prefect_genvideo.media.frames import matrix_name
 
 # Codecs whose packets an MP4 holds as they are, and whose clips can follow one another.
@@ -194,7 +194,7 @@ def scan(path: str | Path) -> Shot:
                 continue
             pictures.add(packet)
             # The first frame tells what the file's head does not: the format, the colours, the orientation.
-            frame = frame or next(map(whole, packet.decode()), None)
+            frame = frame or next(map(checked_frame, packet.decode()), None)
         if frame is None or not pictures.frames:
             raise damaged("it has no frames")
         if pictures.end - pictures.start > MAX_SECONDS:

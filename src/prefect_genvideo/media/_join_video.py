@@ -10,7 +10,7 @@ from typing import Any
 
 from prefect_genvideo.errors import InvalidRequestError
 from prefect_genvideo.media._join_plan import Plan
-from prefect_genvideo.media.clip import Clip, damaged, whole
+from prefect_genvideo.media.clip import Clip, checked_frame, damaged
 from prefect_genvideo.media.frames import FrameFitter, matrix_name
 
 _ENCODER = "libx264"
@@ -126,7 +126,7 @@ class EncodedVideo(FilmTrack):
     def feed(self, packet: Any) -> Iterator[Any]:
         """Encode what the packet completes."""
         for frame in packet.decode():
-            whole(frame)
+            checked_frame(frame)
             time = self._untimed if frame.pts is None else frame.pts * self._base
             self._untimed = time + 1 / self._fps
             if time < self._start:

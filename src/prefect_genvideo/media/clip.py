@@ -82,7 +82,7 @@ class Clip:
             DownloadError: A frame cannot be decoded whole.
         """
         for frame in self.container.decode(self.video):
-            yield whole(frame)
+            yield checked_frame(frame)
 
 
 def load_pyav() -> Any:
@@ -126,7 +126,7 @@ def damaged(why: str) -> DownloadError:
     return DownloadError(f"The clip is damaged: {why}. Fetch it again.", reason="damaged clip")
 
 
-def whole(frame: Any) -> Any:
+def checked_frame(frame: Any) -> Any:
     """Return a decoded frame that is whole and no larger than 8K.
 
     Raises:

@@ -60,9 +60,9 @@ async def cost_after_end(
     """
     try:
         if client.tells_money:
-            return await _told_again(client, record, generation)
-        last = generation or await _last_word(client, record)
-        return {} if last is None else _calculated(client, record, last, seconds)
+            return await _cost_by_task(client, record, generation)
+        last = generation or await _final_generation(client, record)
+        return {} if last is None else _calculated_cost(client, record, last, seconds)
     except (ValueError, ArithmeticError):  # figures that no account has
         return {}
 
@@ -72,7 +72,7 @@ def _calculates(client: VideoClient) -> bool:
     return not client.tells_money and bool(client.price_table.prices or client.price_table.failed)
 
 
-async def _last_word(client: VideoClient, record: LedgerRecord) -> Generation | None:
+async def _final_generation(client: VideoClient, record: LedgerRecord) -> Generation | None:
     """The task's end, asked for anew: prices may need what it tells. None where no prices are stated, or no end."""
     if record.task_id is None or not _calculates(client):
         return None
@@ -83,14 +83,14 @@ async def _last_word(client: VideoClient, record: LedgerRecord) -> Generation | 
     return told if told.state in ("succeeded", "failed") else None
 
 
-def _calculated(
+def _calculated_cost(
     client: VideoClient, record: LedgerRecord, generation: Generation, seconds: float | None
 ) -> dict[str, Any]:
     """The cost by the user's own prices, where they say one figure."""
     estimate = client.cost_of(generation, request_of(record), seconds)
     if estimate.expected is None or estimate.low != estimate.high:
         return {}
-    facts = _of(record).model_copy(
+    facts = _money_of(record).model_copy(
         update={"cost": estimate.expected, "currency": estimate.currency, "basis": "calculated", "final": True}
     )
     return {"money": facts}
@@ -104,7 +104,7 @@ def request_of(record: LedgerRecord) -> VideoRequest:
         return VideoRequest(model=record.model, duration=record.seconds, resolution=record.resolution)
 
 
-async def _told_again(client: VideoClient, record: LedgerRecord, seen: Generation | None) -> dict[str, Any]:
+async def _cost_by_task(client: VideoClient, record: LedgerRecord, seen: Generation | None) -> dict[str, Any]:
     now = await _asked_again(client, record, seen)
     if now is None or now.cost is None:
         return _not_told(record)
@@ -135,7 +135,7 @@ def _not_told(record: LedgerRecord) -> dict[str, Any]:
     """What a record keeps where the task's answers show no cost: the log may still tell it, by the id of the call."""
     if record.request_id is None or record.money_is_open:
         return {}
-    before = _of(record)
+    before = _money_of(record)
     return {"money": before.model_copy(update={"read_at": datetime.now(timezone.utc), "reads": before.reads + 1})}
 
 
@@ -189,7 +189,7 @@ async def booked(
         final: Whether nothing more is expected to move.
         charge: What was taken at first, where it is known otherwise.
     """
-    per_unit, before = await quota_per_unit(client), _of(record)
+    per_unit, before = await quota_per_unit(client), _money_of(record)
     told = _postings(money, per_unit, client.unit)
     cost = None if money.cost is None else money_of(money.cost, per_unit, client.unit)
     told |= {} if charge is None or "charge" in told else {"charge": charge}
@@ -249,7 +249,7 @@ async def quota_per_unit(client: VideoClient) -> Decimal | None:
     return site.quota_per_unit if isinstance(site, Site) else None
 
 
-def _of(record: LedgerRecord) -> MoneyFacts:
+def _money_of(record: LedgerRecord) -> MoneyFacts:
     return record.money or MoneyFacts()
 
 

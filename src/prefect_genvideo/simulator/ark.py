@@ -104,7 +104,7 @@ class Ark(Side):
 
     def __init__(self, state: SimulatorState, files: Files) -> None:
         super().__init__(state, files)
-        self.callbacks = Callbacks(state, word_of)
+        self.callbacks = Callbacks(state, status_of)
 
     async def create(self, call: Call) -> Response:
         """Check, take the task, answer with its id alone."""
@@ -212,7 +212,7 @@ class Ark(Side):
         record: dict[str, Any] = {
             "id": task.task_id,
             "model": name,
-            "status": word_of(task),
+            "status": status_of(task),
             "created_at": int(task.created),
             "updated_at": int(task.done_at or task.created),
             "service_tier": body.get("service_tier", "default"),
@@ -262,7 +262,7 @@ class Ark(Side):
             return respond(FAULT_ANSWERS["not_found"]("delete"))
         if self.state.take_back(task):
             return respond((200, {}))
-        words = f"The task is {word_of(task)} and cannot be cancelled."
+        words = f"The task is {status_of(task)} and cannot be cancelled."
         return respond(error(409, "Conflict", "TaskRunningCannotCancel", words))
 
 
@@ -281,7 +281,7 @@ def _failure(task: Task) -> dict[str, Any]:
     return {"error": {name: text for name, text in said.items() if text} or None}
 
 
-def word_of(task: Task) -> str:
+def status_of(task: Task) -> str:
     """Ark's word for how far a task is."""
     if task.done:
         return task.ended_as or task.state
@@ -291,7 +291,7 @@ def word_of(task: Task) -> str:
 def _fits(task: Task, request: Request) -> bool:
     query, body = request.query_params, task.wanted.request
     asked: Mapping[str, object] = {
-        "filter.status": word_of(task),
+        "filter.status": status_of(task),
         "filter.model": body["model"],
         "filter.service_tier": body.get("service_tier", "default"),
     }

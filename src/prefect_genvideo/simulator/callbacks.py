@@ -25,11 +25,11 @@ class Callbacks:
 
     Args:
         state: Where the tasks are.
-        word_of: The provider's word for how far a task is.
+        status_of: The provider's word for how far a task is.
     """
 
-    def __init__(self, state: SimulatorState, word_of: Callable[[Task], str]) -> None:
-        self._state, self._word_of = state, word_of
+    def __init__(self, state: SimulatorState, status_of: Callable[[Task], str]) -> None:
+        self._state, self._status_of = state, status_of
         self._group: TaskGroup | None = None
 
     @asynccontextmanager
@@ -56,7 +56,7 @@ class Callbacks:
         async with httpx.AsyncClient(timeout=_PATIENCE_S, trust_env=False, verify=False) as http:  # noqa: S501 - a local double
             while self._state.by_id.get(task.task_id) is task and not task.deleted:
                 self._state.look(task)
-                word, is_over = self._word_of(task), task.done
+                word, is_over = self._status_of(task), task.done
                 if word not in (told, "cancelled"):
                     told = word
                     await _post(http, url, record(), 1 + (word in _INSISTS) * _MORE_TRIES)

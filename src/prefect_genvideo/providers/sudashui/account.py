@@ -197,7 +197,7 @@ class SudashuiAccount(VideoClient):
             generation: The provider's last word on it.
             per_call: Whether its price is fixed; by the gateway's list where not given.
         """
-        quota = None if generation.cost is None else money.whole(generation.cost)
+        quota = None if generation.cost is None else money.whole_number(generation.cost)
         if quota is None or generation.state not in ("succeeded", "failed"):
             return ToldCost()
         if generation.state == "failed":
@@ -264,7 +264,7 @@ class SudashuiAccount(VideoClient):
             await self._take_call()
         reply = await self._exchange("GET", path, with_key=with_key, size=_LOG_SIZE if path == money.LOG else 1)
         try:
-            answer = money.told(reply, self.title, self.name, with_key=with_key)
+            answer = money.object_of(reply, self.title, self.name, with_key=with_key)
         except RateLimitedError as error:
             if path in _RARE:
                 await self._close_calls(error.retry_after or money.WINDOW)

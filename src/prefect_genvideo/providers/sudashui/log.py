@@ -23,7 +23,7 @@ from prefect_genvideo.providers.answers import (
     parse_json,
 )
 from prefect_genvideo.providers.money import CHARGE, AccountLog, LogRow, NotTold
-from prefect_genvideo.providers.sudashui.money import whole
+from prefect_genvideo.providers.sudashui.money import whole_number
 
 ROWS = 1000
 """Rows that a log has at most; there is no second page."""
@@ -52,7 +52,7 @@ def log_of(answer: JsonObject, clock_ahead: float | None, read_at: datetime | No
     if entries is None:
         return NotTold("no list")
     rows = [row for row in map(_row, entries[:_MAX_ROWS]) if row is not None]
-    cut = len(entries) >= ROWS or (whole(holder.get("total")) or 0) > len(entries)
+    cut = len(entries) >= ROWS or (whole_number(holder.get("total")) or 0) > len(entries)
     unread = min(len(entries), _MAX_ROWS) - len(rows)
     return AccountLog(_newest_first(rows), cut, clock_ahead, read_at or datetime.now(timezone.utc), unread)
 
@@ -96,7 +96,7 @@ def _other(value: Any) -> JsonObject:
 
 def _row(value: Any) -> LogRow | None:
     row = as_object(value)
-    kind, quota = whole(row.get("type")), whole(row.get("quota"))
+    kind, quota = whole_number(row.get("type")), whole_number(row.get("quota"))
     if kind is None or quota is None:
         return None
     other = _other(row.get("other"))
@@ -131,7 +131,7 @@ def _is_task(other: JsonObject, content: str) -> bool | None:
 
 
 def _first(other: JsonObject, names: Iterable[str]) -> int | None:
-    return next((found for name in names if (found := whole(other.get(name))) is not None), None)
+    return next((found for name in names if (found := whole_number(other.get(name))) is not None), None)
 
 
 def time_of(row: LogRow) -> datetime | None:

@@ -78,7 +78,7 @@ _REFUSED_IN_PUBLIC = tuple(
 _BAD_KEY_ROW = (Row(AuthenticationError, "the key is missing, wrong, disabled or exhausted", reason="credentials"),)
 
 
-def told(reply: Reply, title: str, provider: str, *, with_key: bool = True) -> JsonObject | NotTold:
+def object_of(reply: Reply, title: str, provider: str, *, with_key: bool = True) -> JsonObject | NotTold:
     """Return the object of an answer about money.
 
     Args:
@@ -137,7 +137,7 @@ def _words(reply: Reply) -> str:
 def balance_of(answer: JsonObject) -> Balance | NotTold:
     """Read the balance of a key."""
     data = as_object(answer.get("data", answer))
-    left, used, granted = (whole(data.get(name)) for name in ("total_available", "total_used", "total_granted"))
+    left, used, granted = (whole_number(data.get(name)) for name in ("total_available", "total_used", "total_granted"))
     unlimited = as_flag(data.get("unlimited_quota")) is True
     if left is None and granted is not None and used is not None:
         left = granted - used
@@ -239,9 +239,9 @@ def _listed(entry: JsonObject) -> ListedPrice | None:
     if as_text(entry.get("billing_mode")) or as_text(entry.get("billing_expr")):
         return None  # by an expression of the operator's own
     price, ratio = decimal(entry.get("model_price")), decimal(entry.get("model_ratio"))
-    if whole(entry.get("quota_type")) == 1 and price is not None and price >= 0:
+    if whole_number(entry.get("quota_type")) == 1 and price is not None and price >= 0:
         return ListedPrice("per_call", unit_price=price, groups=groups)
-    if whole(entry.get("quota_type")) == 0 and ratio is not None and ratio >= 0:
+    if whole_number(entry.get("quota_type")) == 0 and ratio is not None and ratio >= 0:
         return ListedPrice("per_token", ratio=ratio, groups=groups)
     return None
 
@@ -251,7 +251,7 @@ def says_no_refund(reason: str) -> bool:
     return "不进行退款" in reason
 
 
-def whole(value: Any) -> int | None:
+def whole_number(value: Any) -> int | None:
     """Return a whole number of either sign, however it was written; None for anything else."""
     found = decimal(value)
     if found is None or abs(found) >= (2**53 if isinstance(value, float) else LARGEST_QUOTA):
