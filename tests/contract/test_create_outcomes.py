@@ -435,3 +435,15 @@ async def test_a_refusal_that_names_a_task_keeps_its_id(
         assert (await refusal(client, server, answering(status, body))).task_id == "task_9"
     for body in ({"id": "req_9", "error": {"code": "x", "message": "no"}}, {"error": {"code": "x"}}):
         assert (await refusal(client, server, answering(status, body))).task_id is None
+
+
+@pytest.mark.parametrize("status", [200, 500, 502, 504])
+async def test_an_error_that_names_a_task_keeps_its_id(
+    client: VideoClient, server: ScriptedServer, status: int
+) -> None:
+    """Wherever the outcome is unknown; what is said in a text speaks of another exchange."""
+    told = {"code": "upstream_error", "message": "no"}
+    error = await refusal(client, server, answering(status, {"error": {**told, "task_id": "task_9"}}))
+    assert (type(error), error.task_id) == (errors.UnknownOutcomeError, "task_9")
+    error = await refusal(client, server, answering(status, {"error": {**told, "message": '{"task_id": "task_9"}'}}))
+    assert error.task_id is None

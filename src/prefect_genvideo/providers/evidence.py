@@ -315,11 +315,16 @@ def created_ids(answer: Any) -> CreatedIds:
             standing += _standing(fields)
             suspects += [as_id(fields.get(key)) for key in _OTHER_IDS if isinstance(fields.get(key), str)]
             suspects += [as_id(fields.get("id"))]
+    suspects += _named_in_errors(answer)
     named = [(rank, task_id) for rank, task_id in standing if task_id]
-    best = min(
-        named, key=lambda each: each[0], default=(_NO_RANK, None)
-    )  # of equals the first: it stands farther outside
+    # Of equals the first: it stands farther outside.
+    best = min(named, key=lambda each: each[0], default=(_NO_RANK, None))
     return CreatedIds(best[1], next(filter(None, suspects), None), best[0] == _OWN_NAME)
+
+
+def _named_in_errors(answer: Any) -> list[str | None]:
+    """Ids that an error's object names; texts in its place speak of another exchange."""
+    return [as_id(keyed(said).get("taskid")) for name, said in keyed(answer).items() if name in _SAID]
 
 
 def _standing(fields: JsonObject) -> Iterator[tuple[int, str | None]]:
