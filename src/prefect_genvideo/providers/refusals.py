@@ -69,12 +69,17 @@ def has_error(answer: Any) -> bool:
 
 
 def _is_broken(answer: Any) -> bool:
-    """Whether an error's code speaks of a fault inside, and of nothing besides."""
+    """Whether an error's code speaks of a fault inside, and of nothing else: `unknown_error`, but no unknown field."""
     error = keyed(keyed(answer).get("error"))
     words = [word for name in ("code", "type", "status") if (word := as_word(error.get(name)))]
     named = next((word for word in words if not word.isdigit()), "")
-    broken = _FAULT.fullmatch(words[0]) if words and not named else _tokens(named) & _BROKEN_TOKENS
-    return bool(broken) and not _tokens(named) & (_REFUSING_TOKENS - _FAILING_TOKENS)
+    if words and not named:
+        return _FAULT.fullmatch(words[0]) is not None
+    tokens = _tokens(named) - _FAILING_TOKENS - {""}
+    broken, rest = tokens & _BROKEN_TOKENS, tokens - _BROKEN_TOKENS
+    if not broken or rest & _REFUSING_TOKENS or _phrase_in(named):
+        return False
+    return broken != {"unknown"} or not rest
 
 
 def codes_of(answer: Any) -> list[str]:
@@ -95,11 +100,14 @@ def is_refusing(code: str) -> bool:
         return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
     if is_success(code) or len(code) > 300:
         return False
-    slug, tokens = slug_of(code), _tokens(code)
+    tokens = _tokens(code)
     if tokens & _BROKEN_TOKENS:
         return False
-    phrase = _REFUSING_PHRASES.search(re.sub(r"[^a-z]+", "_", slug))
-    return bool(tokens & _REFUSING_TOKENS or phrase or _REFUSING_CHINESE.search(code))
+    return bool(tokens & _REFUSING_TOKENS or _phrase_in(code) or _REFUSING_CHINESE.search(code))
+
+
+def _phrase_in(code: str) -> bool:
+    return _REFUSING_PHRASES.search(re.sub(r"[^a-z]+", "_", slug_of(code))) is not None
 
 
 def _tokens(code: str) -> set[str]:
