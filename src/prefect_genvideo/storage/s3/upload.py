@@ -253,8 +253,8 @@ class S3Upload(Upload):
         except DestinationError as error:
             if error.reason != "NoSuchUpload":
                 logger.warning(
-                    "%s: the multipart upload %s could not be aborted and costs storage until a lifecycle rule or "
-                    "a person aborts it: %s",
+                    "%s: the multipart upload %s could not be aborted and costs storage until reconcile, which does so "
+                    "after a day, or a lifecycle rule aborts it: %s",
                     self._store.uri(self._key),
                     self._upload_id,
                     error,
