@@ -320,3 +320,24 @@ async def test_a_list_that_does_not_come(
     with pytest.raises(errors.GenVideoError) as caught:
         await client.models()
     assert type(caught.value) is expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"code": "server_error", "status": "failed", "message": "x"},
+        {"code": 500, "status": "failed", "message": "x"},
+        {"code": "upstream_timeout", "state": "failure"},
+        {"status": "failed", "error": {"code": "internal_error", "message": "x"}},
+        {"code": "invalid_request", "status": "failed", "message": "x"},
+    ],
+)
+async def test_a_failure_with_a_code_and_without_a_task_is_the_question_s(
+    client: VideoClient, server: ScriptedServer, body: dict[str, Any]
+) -> None:
+    """Whatever broke: the task is paid for and goes on. Where the same names the task, it ended."""
+    serve(server, body)
+    with pytest.raises(errors.TransientError):
+        await client.get(TASK)
+    serve(server, {**body, "task_id": TASK})
+    assert (await client.get(TASK)).state == "failed"

@@ -17,7 +17,7 @@ from prefect_genvideo.providers.http import Reply
 from prefect_genvideo.providers.links import LinkPlaces
 from prefect_genvideo.providers.moderation import refused_for_content
 from prefect_genvideo.providers.reasons import said_in
-from prefect_genvideo.providers.refusals import has_error, is_refusal
+from prefect_genvideo.providers.refusals import has_failed, is_refusal
 from prefect_genvideo.providers.words import normalised, state_of
 
 NO_LINK = "reported done, without an http(s) link yet"
@@ -136,7 +136,7 @@ def _is_about_the_call(task: Task) -> bool:
     """Whether a word of failure may mean that the question was refused, rather than that the task ended."""
     if task.relation is not Relation.CALL:
         return False
-    return normalised(task.word) in _OF_A_CALL or has_error(task.answer) or is_refusal(task.answer)
+    return normalised(task.word) in _OF_A_CALL or has_failed(task.answer) or is_refusal(task.answer)
 
 
 def _failed(task: Task) -> _Verdict:

@@ -53,17 +53,21 @@ def is_refusal(answer: Any) -> bool:
     words of an exhausted account. Text alone does not: no machine is sure of a sentence, and a mistake is paid twice.
     Nor does an error whose code says that something broke inside: that may have been after the task was made.
     """
-    if as_flag(keyed(answer).get("success")) is False or (has_error(answer) and not _is_broken(answer)):
+    if as_flag(keyed(answer).get("success")) is False or (_has_error(answer) and not _is_broken(answer)):
         return True
     codes = codes_of(answer)
     if any(map(is_refusing, codes)) or refused_for_content("", codes):
         return True
-    failed = has_error(answer) or not all(map(is_success, codes))
-    return failed and any(map(MONEY.search, said_in(answer).texts))
+    return has_failed(answer) and any(map(MONEY.search, said_in(answer).texts))
 
 
-def has_error(answer: Any) -> bool:
-    """Whether an answer holds an error object that says something."""
+def has_failed(answer: Any) -> bool:
+    """Whether an answer says that something failed, whatever it was: an error object, or any code but a success."""
+    return _has_error(answer) or not all(map(is_success, codes_of(answer)))
+
+
+def _has_error(answer: Any) -> bool:
+    """Whether there is an error object that says something."""
     error = keyed(keyed(answer).get("error"))
     return not all(is_success(as_word(error.get(name))) for name in ("message", "code"))
 
