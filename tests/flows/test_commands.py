@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from benchmarks.servers import free_port
 from prefect_genvideo.cli import console
@@ -212,6 +213,16 @@ def test_a_result_is_all_that_quiet_leaves(typed: Type) -> None:
     (facts,) = typed(*words, "--json").objects
     assert quiet.out.strip() == facts["uri"]
     assert facts["key"].endswith(".mp4")
+
+
+@pytest.mark.parametrize("words", [["ledger", "list", "--at", "s3-video-destination/x"], ["approve", "some-run"]])
+def test_a_prefect_server_that_is_away_is_one_line(words: list[str], typed: Type) -> None:
+    """And the same command may work later."""
+    with temporary_settings({PREFECT_API_URL: f"http://127.0.0.1:{free_port()}/api"}):
+        away = typed(*words, "--json")
+    assert away.status == AGAIN
+    (line,) = away.err.splitlines()
+    assert "PREFECT_API_URL" in json.loads(line)["message"]
 
 
 def verdicts(spoken: Spoken) -> dict[str, str]:

@@ -9,12 +9,13 @@ import sys
 import threading
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, cast
 
 import anyio
 import httpx
 import pytest
-from botocore.exceptions import MissingDependencyException
+from botocore.exceptions import EndpointConnectionError, MissingDependencyException
 
 from benchmarks.leaks import leaks
 from prefect_genvideo.errors import DestinationError, InvalidRequestError
@@ -319,6 +320,30 @@ def test_a_store_that_says_nothing_is_quoted_with_nothing() -> None:
     error = AnsweredError("NoSuchBucket", 404)
     cast("Any", error.response["Error"])["Message"] = None
     assert "None" not in str(explain(error, "put_object", "s3://bucket/key", None))
+
+
+def test_the_store_that_cannot_be_reached_is_named_as_the_environment_names_it() -> None:
+    """`AWS_ENDPOINT_URL` and profiles name another than Amazon; keys of the request are not told."""
+    url = "http://me:secret@minio:9000/bucket?list-type=2"
+    said = str(explain(EndpointConnectionError(endpoint_url=url), "put_object", "s3://bucket/key", None))
+    assert "http://minio:9000 cannot be reached" in said
+    assert "secret" not in said
+
+
+async def test_where_nothing_can_be_sent_nothing_is_said_to_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without credentials no probe was ever written; a warning of one sends people to look for it."""
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_PROFILE")
+    for name in (*keys, "AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    store = S3Store("bucket", region="us-east-1")  # Amazon's; without a key no request is made
+    with failing(DestinationError, "NoCredentialsError"):
+        await store.conditional_writes()
+    assert [one for one in caplog.records if one.levelno >= logging.WARNING] == []
 
 
 def test_a_404_in_no_words_of_s3_sends_one_to_the_endpoint() -> None:

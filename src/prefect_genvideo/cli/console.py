@@ -172,6 +172,12 @@ def plain_errors(output: Output = WORDS) -> Generator[None]:
         else:
             complain("\n".join([f"{error.title} cannot be made of what was given:", *lines]))
         sys.exit(FAILED)
+    except Exception as error:
+        told = _of_prefect(error)
+        if told is None:
+            raise
+        _report(told)
+        sys.exit(exit_code(told))
     except KeyboardInterrupt:
         complain("Stopped. What was paid for goes on at the provider; the same key, or reconciling, takes it up again.")
         sys.exit(STOPPED)
@@ -184,6 +190,28 @@ def exit_code(error: Exception) -> int:
     if isinstance(error, UnknownOutcomeError):
         return DECIDE
     return AGAIN if isinstance(error, GenVideoError) and error.retryable else FAILED
+
+
+def _of_prefect(error: BaseException) -> GenVideoError | None:
+    """What to say of an error of Prefect's client, which tells of its server in stacks; None where it is none."""
+    import httpx
+    from prefect.settings import get_current_settings
+
+    behind: BaseException | None = error
+    while behind is not None and not isinstance(behind, httpx.HTTPError):
+        behind = behind.__cause__
+    named = get_current_settings().api.url
+    if behind is None or not named:
+        return None
+    status = behind.response.status_code if isinstance(behind, httpx.HTTPStatusError) else None
+    if status in (401, 403):
+        advice = "check PREFECT_API_KEY, or PREFECT_API_AUTH_STRING"
+        return GenVideoError(f"The Prefect server {named} refuses (HTTP {status}): {advice}", status_code=status)
+    if status is not None and status < 500:
+        return None
+    failed = f"HTTP {status}" if status else type(behind).__name__
+    advice = "start it, mend PREFECT_API_URL, or unset it for a temporary server. What was paid for is in the ledger"
+    return GenVideoError(f"The Prefect server {named} does not answer ({failed}): {advice}", retryable=True)
 
 
 def _report(error: Exception) -> None:

@@ -6,11 +6,15 @@ botocore.exceptions.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple, cast
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.storage.base import PreconditionFailedError
+
+# Scheme, and host with port; a user before them is left out.
+_ADDRESS = re.compile(r"(https?://)(?:[^/?#@]*@)?([^/?#@]+)")
 
 
 class Meaning(NamedTuple):
@@ -183,6 +187,14 @@ _ACTIONS: Mapping[str, str] = {
 }
 
 
+def _endpoint_of(error: Exception) -> str:
+    """Address that botocore tried: the environment or a profile may name another than Amazon's."""
+    tried = getattr(error, "kwargs", None)
+    url = cast("dict[str, Any]", tried).get("endpoint_url") if isinstance(tried, dict) else None
+    found = _ADDRESS.match(url) if isinstance(url, str) else None
+    return f"{found[1]}{found[2]}" if found else "Amazon S3"
+
+
 def explain(
     error: Exception, operation: str, uri: str, endpoint: str | None, asked: Mapping[str, Any] | None = None
 ) -> DestinationError:
@@ -203,7 +215,7 @@ def explain(
     meaning = _meaning_of(answer)
     words = meaning.words.format(
         action=_ACTIONS.get(operation, operation),
-        endpoint=endpoint or "Amazon S3",
+        endpoint=endpoint or _endpoint_of(error),
         hint=_HIDDEN_BY_403 if operation in {"get_object", "head_object"} else "",
     )
     if meaning in _VAGUE and status not in {408, 429, 503}:

@@ -265,8 +265,8 @@ class Probe:
             try:
                 await self._store.call("delete_object", key)
             except DestinationError as error:
-                if error.status_code == 404:
-                    return  # there is no such bucket, and so no probe in it
+                if error.status_code == 404 or error.reason == "NoCredentialsError":
+                    return  # no such bucket, or nothing was ever sent: there is no probe in it
                 # Locked buckets and roles without s3:DeleteObject keep everything; nothing that is needed deletes.
                 left = counted(len(self._keys) - number, "probe of one byte stays", "probes of one byte stay")
                 logger.warning("%s in the store: %s", left, error)
