@@ -177,7 +177,7 @@ async def _destination(at: str) -> AsyncIterator[Finding]:
     probe = f"_ledger/.doctor-{uuid4().hex}"
     steps: list[tuple[str, Callable[[], Awaitable[object]], str]] = [
         ("list", lambda: anext(store.list(probe), None), "grant s3:ListBucket; check bucket, region and endpoint"),
-        ("write", lambda: store.put(probe, b"genvideo doctor"), "grant s3:PutObject on the prefix"),
+        ("write", lambda: store.put(probe, b"genvideo doctor"), "grant s3:PutObject on the prefix; check encryption"),
         ("read", lambda: store.get(probe), "grant s3:GetObject on the prefix"),
         ("delete", lambda: store.delete(probe), "grant s3:DeleteObject on the prefix"),
     ]

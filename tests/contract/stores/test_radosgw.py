@@ -16,7 +16,9 @@ from botocore.config import Config
 
 from prefect_genvideo import S3Destination
 from prefect_genvideo.simulator import Simulator
-from prefect_genvideo.storage import PreconditionFailedError
+from prefect_genvideo.storage import PreconditionFailedError, S3Store
+from prefect_genvideo.storage.base import CLASS_REFUSED
+from prefect_genvideo.storage.s3.client import Connection
 from prefect_genvideo.storage.s3.trials import NOTES
 from tests.contract.stores.conftest import Pipelines
 from tests.contract.stores.personas import BUCKET
@@ -78,3 +80,28 @@ async def test_a_video_in_parts_replaces_nobody(ceph: S3Destination, pipelines: 
     found = await store.get("cat.mp4")
     assert found is not None
     assert found[0] == b"theirs"
+
+
+async def test_a_storage_class_that_the_zone_has_not_is_told_before_paying(
+    ceph: S3Destination, pipelines: Pipelines, sim: Simulator
+) -> None:
+    """It would show when the video is saved."""
+    place = ceph.model_copy(update={"prefix": "class", "storage_class": "STANDARD_IA"})
+    row = await money_child.run(pipelines(place), "k")
+    assert row["reason"] == CLASS_REFUSED
+    assert sim.billed == 0
+
+
+async def test_tags_are_kept_as_they_were_given(ceph: S3Destination) -> None:
+    """Of an object in one piece; a blank is none that a form would send."""
+    place = ceph.model_copy(update={"prefix": "tags", "object_tags": True})
+    wanted = {"cost_center": "a b", "spring": "x+y"}
+    store = place.get_store().tagged(wanted)
+    await store.put("cat.mp4", b"1")
+
+    def tags(connection: Connection) -> dict[str, str]:
+        found = connection.client.get_object_tagging(Bucket=BUCKET, Key=store.full_key("cat.mp4"))
+        return {tag["Key"]: tag["Value"] for tag in found["TagSet"]}
+
+    assert isinstance(store, S3Store)
+    assert await store.run("get_object_tagging", "", tags) == wanted
