@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable
+import gzip
+import time
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import anyio
 import httpx
 import pytest
 
-from prefect_genvideo.errors import DownloadError
-from prefect_genvideo.providers import SudashuiClient, answers, download, http
+from prefect_genvideo.errors import DownloadError, GenVideoError
+from prefect_genvideo.providers import SudashuiClient, answers, download, http, unpack
 from prefect_genvideo.providers.http import Client, Reply, exchange
 
 
@@ -118,3 +120,29 @@ async def test_a_large_request_gets_the_time_that_it_needs(monkeypatch: pytest.M
         for size, failure in ((0, http.TIMED_OUT), (10_000, "")):
             reply = await exchange(client, "POST", "https://e.com/", headers={}, content=b"x" * size, deadline=0.05)
             assert reply.failure == failure
+
+
+@pytest.mark.parametrize("text", ["1" + " " * 20_000 + "x", "x" + ", " * 10_000 + "x", "request id: " * 2_000])
+@pytest.mark.parametrize("field", ["progress", "url", "message", "fail_reason"])
+@pytest.mark.parametrize("status", [200, 400])
+async def test_no_text_of_an_answer_takes_longer_to_read_than_it_is_long(field: str, text: str, status: int) -> None:
+    """A run of blanks in one field would keep the process, and every other video of it, waiting for hours."""
+    answer = {"id": "task_1", "status": "running", field: text, "error": {field: text}}
+    transport = httpx.MockTransport(lambda request: httpx.Response(status, json=answer))
+    began = time.process_time()
+    async with SudashuiClient("sk-test", "https://gateway.test", "https://gateway.test", transport=transport) as client:
+        with contextlib.suppress(GenVideoError):
+            await client.get("task_1")
+    assert time.process_time() - began < 2  # 0.02 s where nothing else runs
+
+
+async def test_a_body_of_endless_empty_pieces_is_broken_off() -> None:
+    """No size, rate or pause bounds it: bytes come fast, and it holds nothing."""
+
+    async def endless() -> AsyncIterator[bytes]:
+        while True:
+            yield gzip.compress(b"") * 3_000
+
+    with pytest.raises(unpack.BrokenCodingError):
+        async for _ in unpack.unpacked(endless(), "gzip"):
+            pass

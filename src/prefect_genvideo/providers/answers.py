@@ -38,7 +38,7 @@ _FIGURE = re.compile(r"[0-9]{1,18}(?:\.[0-9]{1,6})?")
 _NO_IDS = frozenset(names("none null nil undefined nan n/a false true unknown -"))
 # Whole numbers that lost nothing when a gateway wrote them as a fraction, e.g. `400015.0`.
 _SAFE_FRACTION = 1e9
-_PERCENT = re.compile(r"\s*([0-9]{1,6}(?:\.[0-9]{1,6})?)\s*(%?)\s*")
+_PERCENT = re.compile(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)\s{0,9}(%?)")
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 _FULL_IDS = tuple(
     re.compile(rf'"{name}"\s*:\s*(?:"([^"\\\s]{{1,{_MAX_ID}}})"|([0-9]{{6,{_MAX_DIGITS}}})(?=\s*[,}}]))')
@@ -156,7 +156,7 @@ def as_percent(value: Any) -> int | None:
     """Return 0-100 from `30`, `30.0`, `"30"`, `"30%"` or the fraction `0.3`, clamped; None for anything else."""
     fraction = isinstance(value, float)
     if isinstance(value, str):
-        found = _PERCENT.fullmatch(value)
+        found = _PERCENT.fullmatch(value.strip())
         value, fraction = (float(found[1]), "." in found[1] and not found[2]) if found else (None, False)
     number = as_number(value)
     if number is None:

@@ -41,8 +41,8 @@ _TYPE_KEYS = ("type", "media_type", "content_type", "mime_type", "mimeType", "ki
 # A link inside a text for people, and the fields that hold such texts.
 _INSIDE_TEXT = re.compile(r"https?://[^\s\"'<>()\[\]{}\\，。；！？、（）【】》」]{1,2000}", re.IGNORECASE)
 _TEXT_KEYS = frozenset(("content", "text", "output", "result", "message"))
-# Between two links in one text.
-_NEXT_LINK = re.compile(r"[\s,;|]+(?=https?://)", re.IGNORECASE)
+# Between two links in one text; looked at once a run, for a run may be as long as the text.
+_NEXT_LINK = re.compile(r"(?<![\s,;|])[\s,;|]+(?=https?://)", re.IGNORECASE)
 # A link in brackets, as Markdown or a list that was printed.
 _IN_BRACKETS = re.compile(r"(?:!?\[[^\]]{0,100}\])?\((\S+)\)|\[(\S+)\]")
 # What people paste along and no link begins or ends with: quotes, marks that take no room.

@@ -39,9 +39,11 @@ _NO_WORDS = re.compile(r"\{|/\S*$|(?:data|blob):|v1/", re.IGNORECASE)
 _SUCCESS = re.compile(
     r"(?:操作|请求|查询|提交|获取)成功[。!]?|(?:request|query|operation|task) (?:was )?succe\w+\.?", re.I
 )
-# Of no use to readers: a request's id, an echo of the (masked) key.
+# Of no use to readers: a request's id, an echo of the (masked) key. What is in front of the id is looked at once a run
+# of blanks and commas, and blanks are single by then: tried at each of many, a line of them would take hours.
 _REQUEST_ID = re.compile(
-    r"[\s,;]*[(\[（【]?\s*(?:ark|csd)?request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*", re.IGNORECASE
+    r"(?<![\s,;])[\s,;]*[(\[（【]?\s*(?:ark|csd)?request[ _-]?id\s*[:：=]\s*[\w-]{2,80}\s*[)\]）】]?[\s.]*",
+    re.IGNORECASE,
 )
 _KEY_ECHO = re.compile(r"^\[[^\]\s]{0,80}\*{2}[^\]\s]{0,80}\]\s*")
 _TITLE = re.compile(r"<title[^>]{0,200}>([^<]{1,300})</title>", re.IGNORECASE)
@@ -99,7 +101,8 @@ def _plain_words(text: str) -> str:
     if text.lstrip()[:1] == "<":
         title = _TITLE.search(text)
         text = title[1] if title else _TAGS.sub(" ", text)
-    return " ".join(_KEY_ECHO.sub("", _REQUEST_ID.sub(" ", text)).split()).strip(" ,;:")
+    text = _REQUEST_ID.sub(" ", " ".join(text.split()))
+    return " ".join(_KEY_ECHO.sub("", text).split()).strip(" ,;:")
 
 
 def _collect(answer: Any, said: Said, nested: int) -> None:

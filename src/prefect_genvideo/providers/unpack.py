@@ -11,6 +11,9 @@ PIECE = 256 * 1024
 CODINGS = frozenset({"gzip", "x-gzip", "deflate"})
 """Values of `Content-Encoding` that can be undone here."""
 
+# Bytes by which a body may be longer than what it unpacks to: headers and names of files. One that is longer by far is
+# made of empty pieces, and would never end.
+_MOST_FOR_NOTHING = 1024 * 1024
 _GZIP_MAGIC = b"\x1f\x8b"
 # The low four bits of the first byte of a zlib stream (RFC 1950, 2.2).
 _ZLIB_MARK = 8
@@ -31,17 +34,20 @@ async def unpacked(chunks: AsyncIterator[bytes], coding: str) -> AsyncIterator[b
         The content, in pieces of at most `PIECE` bytes.
 
     Raises:
-        BrokenCodingError: The bytes are in no such coding, or end too early.
+        BrokenCodingError: The bytes are in no such coding, end too early, or unpack to next to nothing.
     """
-    head, unpacker = b"", None
+    head, unpacker, packed, content = b"", None, 0, 0
     async for chunk in chunks:
-        new = chunk
+        new, packed = chunk, packed + len(chunk)
+        if packed > 2 * content + len(chunk) + _MOST_FOR_NOTHING:
+            raise BrokenCodingError
         if unpacker is None:
             head += chunk
             if len(head) < len(_GZIP_MAGIC):
                 continue
             new, unpacker = head, _Unpacker(coding, head)
         for piece in unpacker.pieces(new):
+            content += len(piece)
             yield piece
     if head and (unpacker is None or not unpacker.whole):
         raise BrokenCodingError

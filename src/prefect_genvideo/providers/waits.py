@@ -114,7 +114,7 @@ def _fields(places: Iterable[dict[str, Any]]) -> Iterable[float]:
 def _sentences(places: Iterable[dict[str, Any]]) -> Iterable[float]:
     for place in places:
         for name in ("message", "msg", "code", "detail"):
-            text = as_text(place.get(name))[:_LIMIT]
+            text = " ".join(as_text(place.get(name))[:_LIMIT].split())
             for pattern in _WORDS:
                 if found := pattern.search(text):
                     yield _summed(found[1])
