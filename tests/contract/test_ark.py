@@ -316,6 +316,9 @@ async def test_waits_are_honoured(code: str, reason: str, ark: ArkClient, server
         ({"data": {"id": TASK}}, TASK),
         ({"ResponseMetadata": {"RequestId": RID}, "Result": {"id": TASK}}, TASK),
         ({"id": TASK, "error": None}, TASK),
+        ({"id": TASK, "error": {"code": 0, "message": "ok"}}, TASK),
+        ({"id": TASK, "error": {"code": "success", "message": "created"}}, TASK),
+        ({"id": TASK, "code": "OK", "message": "created"}, TASK),
         ({"id": f" {TASK} ", "safety_identifier": "a"}, TASK),
         ({"code": 0, "message": "success", "data": {"task_id": TASK}}, TASK),
     ],
@@ -348,6 +351,8 @@ async def test_where_a_new_id_may_stand(body: Any, task_id: str, ark: ArkClient,
         ({"error": {"message": "no", "type": "upstream_error"}}, errors.UnknownOutcomeError),
         ({"error": {"message": "no", "code": 502}}, errors.UnknownOutcomeError),
         (error("unknown_error"), errors.UnknownOutcomeError),
+        (error("OK"), errors.UnknownOutcomeError),  # an error that is none
+        ({"error": {"code": 0, "message": "done"}}, errors.UnknownOutcomeError),
         (error("unknown_parameter"), errors.RejectedError),  # what is unknown is named
         (error("upstream_model_not_found"), errors.RejectedError),
         (error("gateway_rejected"), errors.RejectedError),

@@ -67,9 +67,9 @@ def has_failed(answer: Any) -> bool:
 
 
 def _has_error(answer: Any) -> bool:
-    """Whether there is an error object that says something."""
+    """Whether there is an error object that says something; one whose code speaks of success is none."""
     error = keyed(keyed(answer).get("error"))
-    return not all(is_success(as_word(error.get(name))) for name in ("message", "code"))
+    return not is_success(as_word(error.get("code")) or as_word(error.get("message")))
 
 
 def _is_broken(answer: Any) -> bool:
@@ -95,7 +95,7 @@ def codes_of(answer: Any) -> list[str]:
 
 def is_success(code: str) -> bool:
     """Whether a code, which may be missing, speaks of success."""
-    return code in ("", "0", "200") or state_of(code) == "succeeded"
+    return code.lower() in ("", "0", "200", "ok") or state_of(code) == "succeeded"
 
 
 def is_refusing(code: str) -> bool:
