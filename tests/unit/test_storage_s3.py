@@ -387,6 +387,7 @@ def test_a_lost_condition_has_a_class_of_its_own(code: str, status: int) -> None
         ("AssumeRoleWithWebIdentity", "AccessDenied", "not authorized", "role_arn"),
         ("PutObject", "InvalidArgument", "aws-chunked encoding is not supported", "request_checksum_calculation"),
         ("PutObject", "AccessDenied", "Please use virtual hosted style", "addressing='virtual'"),
+        ("PutObject", "InvalidAccessKeyId", "Failed to retrieve the actual key, kms-keyid: k", "kms_key_id"),  # Ceph
     ],
 )
 def test_the_cause_is_named_where_the_code_hides_it(operation_name: str, code: str, said: str, named: str) -> None:

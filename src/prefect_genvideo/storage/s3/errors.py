@@ -168,6 +168,7 @@ _PHRASES: tuple[tuple[str, Meaning], ...] = (
     ("path-style", _VIRTUAL),
     ("must be addressed using the specified endpoint", _ENDPOINT),
     ("public endpoint", _CNAME),
+    ("failed to retrieve the actual key", Meaning("the store cannot fetch the KMS key: check kms_key_id")),
 )
 # Requests of other services, which the client makes on its own to get credentials.
 _ROLE_CALLS = frozenset({"AssumeRole", "AssumeRoleWithWebIdentity", "AssumeRoleWithSAML", "GetRoleCredentials"})
