@@ -43,6 +43,8 @@ _REFUSING_CHINESE = re.compile(
 )
 _NUMBER = re.compile(r"[0-9]{3,6}")
 _FAULT = re.compile(r"5[0-9]{2}")
+# Characters of a code; what is longer is prose, or garbage.
+_LONGEST = 300
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 
 
@@ -76,7 +78,7 @@ def _is_broken(answer: Any) -> bool:
     """Whether an error's code speaks of a fault inside, and of nothing else: `unknown_error`, but no unknown field."""
     error = keyed(keyed(answer).get("error"))
     words = [word for name in ("code", "type", "status") if (word := as_word(error.get(name)))]
-    named = next((word for word in words if not word.isdigit()), "")
+    named = next((word[:_LONGEST] for word in words if not word.isdigit()), "")
     if words and not named:
         return _FAULT.fullmatch(words[0]) is not None
     tokens = _tokens(named) - _FAILING_TOKENS - {""}
@@ -102,7 +104,7 @@ def is_refusing(code: str) -> bool:
     """Whether a code names a refusal: one of the client's faults by number, or a word for one, in slug or prose."""
     if _NUMBER.fullmatch(code):
         return code[:2] in ("40", "41", "42") and len(code) in (3, 6) and code not in ("408", "425")
-    if is_success(code) or len(code) > 300:
+    if is_success(code) or len(code) > _LONGEST:
         return False
     tokens = _tokens(code)
     if tokens & _BROKEN_TOKENS:
