@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -213,6 +214,36 @@ def test_a_result_is_all_that_quiet_leaves(typed: Type) -> None:
     (facts,) = typed(*words, "--json").objects
     assert quiet.out.strip() == facts["uri"]
     assert facts["key"].endswith(".mp4")
+
+
+def test_the_table_comes_when_the_lines_of_progress_are_at_rest(
+    typed: Type, sim: Simulator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when videos failed: it was written between lines that changed."""
+    order: list[str] = []
+
+    @contextmanager
+    def lines(ledger: Ledger) -> Generator[None]:
+        yield
+        order.append("lines at rest")
+
+    async def table(*_: object) -> None:
+        order.append("table")
+
+    monkeypatch.setattr("prefect_genvideo.cli.progress.shown_progress", lines)
+    monkeypatch.setattr("prefect_genvideo.cli.make._print", table)
+    sim.faults.add(Fault("moderation", match="two red"))
+    assert typed("batch", "kites.yaml", "--to", "videos").status == FAILED
+    assert order == ["lines at rest", "table"]
+
+
+def test_a_batch_names_the_rows_whose_provider_is_not_known(typed: Type) -> None:
+    """All of them, and all else that is wrong, as `check` does."""
+    Path("mixed.csv").write_text("model,prompt,duration\nsd-2-fast-720p,a,4\nsd-9,b,4\nsd-8,c,4\nsd-2-fast-720p,d,x\n")
+    told = typed("batch", "mixed.csv", "--to", "videos", "--json")
+    assert told.status == FAILED
+    fields = {problem["field"] for problem in json.loads(told.err)["problems"]}
+    assert fields == {"line 3: model", "line 4: model", "line 5: duration"}
 
 
 @pytest.mark.parametrize("words", [["ledger", "list", "--at", "s3-video-destination/x"], ["approve", "some-run"]])

@@ -186,6 +186,7 @@ async def batch(
     target = await resolve_destination(destination_from(to))
     first, *others = await providers_of(manifest, target.get_store(), provider, credentials)
     flow: Any = generate_videos
+    failed: BatchFailedError | None = None
     with shown_progress(target.get_ledger()):
         try:
             report: BatchReport = await flow(
@@ -201,10 +202,12 @@ async def batch(
                 more_credentials=[credentials_from(name, None) for name in others],
             )
         except BatchFailedError as error:
-            await _print(error.report, target)
-            complain(error)
-            raise SystemExit(FAILED) from None
+            failed, report = error, error.report
+    # Where lines still change, a table would be written between them.
     await _print(report, target)
+    if failed is not None:
+        complain(failed)
+        raise SystemExit(FAILED)
 
 
 async def _print(report: BatchReport, target: VideoDestination) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import re
@@ -141,6 +142,14 @@ def destination_from(to: str) -> Any:
     return LocalDestination(path=path)
 
 
+def _known_or_not(model: str, block: str | None) -> tuple[str | None, tuple[Problem, ...]]:
+    """The provider of a model, or why it is not known."""
+    try:
+        return provider_of(model, block), ()
+    except InvalidRequestError as error:
+        return None, tuple(error.problems)
+
+
 async def providers_of(manifest: str, home: ObjectStore, provider: str | None, block: str | None = None) -> list[str]:
     """The providers that a manifest's rows and fallbacks are of; the one that was named, or the first row's, first.
 
@@ -158,12 +167,15 @@ async def providers_of(manifest: str, home: ObjectStore, provider: str | None, b
     from prefect_genvideo.runtime import get_settings
 
     found = await load_manifest(manifest, home=home, allow_private=get_settings().allow_private)
-    named, known = [provider] if provider else [], dict[str, str]()
-    for one in (one for row in found.rows for one in row.alternatives()):
-        model, said = one.request.model, one.provider or provider
-        if said is None and model not in known:
-            known[model] = provider_of(model, block)
-        named.append(said or known[model])
+    of_model = functools.cache(functools.partial(_known_or_not, block=block))
+    named, problems = [provider] if provider else [], list[Problem]()
+    for row in found.rows:
+        for number, one in enumerate(row.alternatives()):
+            said, faults = (one.provider or provider, ()) if one.provider or provider else of_model(one.request.model)
+            named += [said] if said else []
+            problems += found.of_row(row, number, faults)
+    if problems:
+        found.check(problems)  # with all else that is wrong
     if not named:  # whatever is wrong with the rows is told by the flow, all of it
         named = (providers_with_keys(provider_names()) or provider_names())[:1]
     return list(dict.fromkeys(named))
