@@ -697,6 +697,7 @@ async def test_a_task_that_stays_queued_is_not_taken_for_cancelled(ark: ArkClien
         (200, error("APIAccountRpmRateLimitExceeded"), RATE),
         (200, {"code": 0, "message": "success"}, None),
         (200, {"code": "200", "msg": "deleted"}, None),
+        (200, {"status": "deleted"}, None),
         (200, {"id": TASK, "status": "cancelled"}, None),
         (200, {"ResponseMetadata": {"RequestId": "x"}}, None),
         (200, "null", None),

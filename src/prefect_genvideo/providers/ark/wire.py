@@ -38,7 +38,7 @@ from prefect_genvideo.providers.classify import (
 from prefect_genvideo.providers.evidence import keyed, opened
 from prefect_genvideo.providers.http import NOT_SENT, Reply
 from prefect_genvideo.providers.refusals import codes_of, is_success
-from prefect_genvideo.providers.words import state_of
+from prefect_genvideo.providers.words import normalised, state_of
 
 # Kinds of codes, as the tables below name them.
 _ADDRESS, _MODEL, _MONEY, _KEY, _SPENT = "ark: address", "ark: model", "ark: money", "ark: key", "ark: spent"
@@ -185,6 +185,10 @@ def facts_of(reply: Reply) -> Facts:
     return replace(facts, codes=facts.codes | kinds, request_id=request_id)
 
 
+# Status words of a deletion that was done, which are ends of a task elsewhere.
+_DELETED = frozenset(("deleted", "cancelled", "canceled"))
+
+
 def is_yes(reply: Reply) -> bool:
     """Whether the answer to a deletion is a plain yes: a success that says nothing else, nor cannot be read."""
     facts, fields = facts_of(reply), keyed(reply.json)
@@ -192,7 +196,8 @@ def is_yes(reply: Reply) -> bool:
     if reply.status not in IN_2XX or reply.failure or not whole or facts.refused or facts.codes:
         return False
     spoken = bool(facts.message) and not any(map(is_success, codes_of(reply.json)))
-    failed = state_of(as_text(fields.get("status"))) == "failed" and "id" not in fields
+    word = as_text(fields.get("status"))
+    failed = state_of(word) == "failed" and normalised(word) not in _DELETED and "id" not in fields
     return not spoken and not failed
 
 
