@@ -83,11 +83,14 @@ async def test_the_weak_mode_works_where_it_is_offered(
 async def test_a_missing_permission_is_named_before_paying(
     name: str, action: str, mode: str, serve: Serve, pipelines: Pipelines, sim: Simulator
 ) -> None:
-    """What saving will need is tried first, in both modes."""
-    row = await money_child.run(pipelines(destination(serve(name), ledger_mode=mode)), "k")
+    """What saving will need is tried first, in both modes; what was written for that is removed, and no more."""
+    server = serve(name)
+    row = await money_child.run(pipelines(destination(server, ledger_mode=mode)), "k")
     assert row["error"] == "DestinationError"
     assert action in row["message"]
     assert sim.billed == 0
+    written = name not in ("no-put", "no-get")  # the record is read before anything is tried
+    assert (server.seen["DELETE", "DeleteObject"] > 0) is written
 
 
 @pytest.mark.parametrize(

@@ -62,7 +62,6 @@ class Promises:
         signed: Whether a body is refused that does not fit the SHA-256 in the request's signature.
         unsigned: Whether a body is taken without that SHA-256, where nobody looks at it.
         create_only: The ledger in the store is kept in the create-only mode.
-        tags: Whether it was seen to take object tags, which is tried where they are wanted.
         faults: What is missing, in words.
     """
 
@@ -73,7 +72,6 @@ class Promises:
     signed: bool = False
     unsigned: bool = False
     create_only: bool = False
-    tags: bool = False
     faults: tuple[str, ...] = ()
 
     def creating(self) -> dict[str, Any]:
@@ -147,7 +145,12 @@ class Probe:
     async def _plain(self) -> tuple[str, bool]:
         """Write, read and list without conditions: what fails here is a missing permission, not a missing feature."""
         key = self._new_key()
-        answer = await self._store.send_body("put_object", key, b"1")
+        try:
+            answer = await self._store.send_body("put_object", key, b"1")
+        except DestinationError as error:
+            if error.status_code is not None and error.status_code < 500:
+                self._keys.remove(key)  # it was refused, so there is nothing to clean
+            raise
         found = await self._store.get(key)
         if found is None or found[0] != b"1":
             raise DestinationError(
@@ -265,8 +268,8 @@ class Probe:
             try:
                 await self._store.call("delete_object", key)
             except DestinationError as error:
-                if error.status_code == 404 or error.reason == "NoCredentialsError":
-                    return  # no such bucket, or nothing was ever sent: there is no probe in it
+                if error.reason == "NoCredentialsError":
+                    return  # nothing was ever sent
                 # Locked buckets and roles without s3:DeleteObject keep everything; nothing that is needed deletes.
                 left = counted(len(self._keys) - number, "probe of one byte stays", "probes of one byte stay")
                 logger.warning("%s in the store: %s", left, error)
