@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from prefect_genvideo.errors import DestinationError
-from prefect_genvideo.ledger.allowances import sweep_allowances
+from prefect_genvideo.ledger.allowances import settle_taken, sweep_allowances
 from prefect_genvideo.ledger.budget import Budget, BudgetError, BudgetGuard, Reached
 from prefect_genvideo.ledger.record import LedgerRecord
 from prefect_genvideo.ledger.spent import NOTHING, Expected, Label, Spent, marked_in, names_with, one_create, spent_in
@@ -207,6 +207,20 @@ async def test_a_write_that_fails_or_whose_answer_is_lost_takes_nothing_twice(wh
     await guard.finish()
     assert not await spend(guard_of(store, "2 CNY"), create("b", "0.5"))
     assert await spend(guard_of(store, "2.5 CNY"), create("c", "0.5"))
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+async def test_a_correction_whose_answer_is_lost_counts_once(when: Any) -> None:
+    """A video turns out to have cost 1 of the 2 that were taken: 1 is free again, not 2."""
+    store = TroubledMemory()
+    guard = guard_of(store, "2 CNY")
+    record = await guard.reserve(create("a"))
+    await guard.finish()
+    settled = record.model_copy(update={"money": MoneyFacts(cost=Decimal(1), currency="CNY", final=True)})
+    store.troubles.append(Trouble(contains=SHARED, when=when))
+    await settle_taken(guard.ledger, settled)
+    assert not await spend(guard_of(store, "2 CNY"), create("b", "1.5"))
+    assert await spend(guard_of(store, "2 CNY"), create("c", "1"))
 
 
 async def test_a_store_that_refuses_lets_nothing_be_sent() -> None:

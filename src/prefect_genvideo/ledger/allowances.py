@@ -34,6 +34,8 @@ _AHEAD = 20
 # A run that has not taken anything for so long has died or ended; what it holds counts as spent.
 _HOLDS = timedelta(days=7)
 _MOST_HOLDS = 1_000
+# A lost answer shows within seconds, in which a month's label has few corrections.
+_MOST_CORRECTIONS = 64
 Scope = Literal["run", "day", "month"]
 
 
@@ -55,7 +57,7 @@ async def settle_taken(ledger: Ledger, record: LedgerRecord) -> None:
         less = EXACT.subtract(cost.amount, taken.amount)
         try:
             await _object_of(ledger, label, f"{record.created_at:%Y-%m}").change(
-                partial(Taken.corrected, currency=in_name(taken.currency), less=less)
+                partial(Taken.corrected, claim=record.claim, currency=in_name(taken.currency), less=less)
             )
         except DestinationError as error:
             ledger.on_trouble(f"The cap of {label.name!r} counts {record.key!r} with what it might have cost: {error}")
@@ -111,6 +113,7 @@ class Taken(BaseModel):
         name: The word.
         ended: What ended runs have spent, by currency.
         held: What the others have taken, by a run's own id.
+        corrected_for: Claims of the newest corrections, by which a write whose answer was lost is known again.
     """
 
     version: int = Field(default=1, le=1)
@@ -118,6 +121,7 @@ class Taken(BaseModel):
     name: str
     ended: dict[str, Decimal] = {}
     held: dict[str, Hold] = {}
+    corrected_for: list[str] = []
 
     def by_others(self, run: str, currency: str) -> Decimal:
         """What all runs but one have spent or hold.
@@ -144,17 +148,19 @@ class Taken(BaseModel):
             taken = taken.without(key, held[key].amount)
         return taken
 
-    def corrected(self, currency: str, less: Decimal) -> Taken:
-        """Return it with a difference to what was taken; nothing where nothing is counted.
+    def corrected(self, claim: str, currency: str, less: Decimal) -> Taken:
+        """Return it with a difference to what was taken, once; as it is where nothing is counted.
 
         Args:
+            claim: Of the record that has cost something else.
             currency: Of the difference.
             less: The difference, negative where it has cost less.
         """
-        if not self.ended and not self.held:
+        if claim in self.corrected_for or not (self.ended or self.held):
             return self
         ended = self.ended | {currency: EXACT.add(self.ended.get(currency, Decimal(0)), less)}
-        return self.model_copy(update={"ended": ended})
+        known = [*self.corrected_for, claim][-_MOST_CORRECTIONS:]
+        return self.model_copy(update={"ended": ended, "corrected_for": known})
 
     def without(self, run: str, spent: Decimal) -> Taken:
         """Return it after a run's end.
