@@ -82,14 +82,15 @@ def test_a_yes_in_the_form_is_carried_out_by_another_worker(ui: Ui) -> None:
     ui.open(f"/v2/runs/flow-run/{run}", "Waiting for an approval")
     ui.press("Open menu")
     ui.choose("Resume", "[role=menuitem]")
-    asked = ui.until("the form", lambda: "".join(one.text for one in ui.elements("[role=dialog]")))
+    answer = ui.until("the form", lambda: ui.elements("[aria-label='Select Answer']"))[0]
+    asked = "".join(one.text for one in ui.elements("[role=dialog]"))
     for words in (
         "3 videos: 3 new; expected 12 CNY, at most 12 CNY",
         "A lighthouse at dusk, drone shot sd-2-1080p 6 CNY",
         "yes pays for what the plan says",
     ):
         assert words in asked
-    ui.until("the answers", lambda: ui.elements("[aria-label='Select Answer']"))[0].click()
+    answer.click()
     ui.choose("yes", "[role=option]")
     rows, name, note = ui.elements("[role=dialog] textarea")
     rows.send_keys("1, 3")
