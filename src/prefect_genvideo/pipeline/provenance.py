@@ -12,13 +12,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from prefect_genvideo.errors import DestinationError
 from prefect_genvideo.models import Moment, StoredVideo
-from prefect_genvideo.pipeline.names import stem_of
+from prefect_genvideo.pipeline.names import CONTAINERS, stem_of
 from prefect_genvideo.storage.base import ObjectInfo, ObjectStore
 
 SCHEMA_VERSION = 1
 """Version of the manifest that this release writes; a newer one is refused."""
-MEDIA_TYPE = "video/mp4"
-"""Media type of every video in a destination."""
 TASK_MARK = "task-id"
 """Metadata name of the task that a video is of."""
 PROVIDER_MARK = "provider"
@@ -39,7 +37,7 @@ class StoredFile(BaseModel):
     size: int
     sha256: str
     etag: str | None = None
-    media_type: str = MEDIA_TYPE
+    media_type: str = CONTAINERS["mp4"]
 
 
 class VideoFile(StoredFile):

@@ -19,9 +19,9 @@ from prefect_genvideo.media import join, last_frame
 from prefect_genvideo.media.inspect import MediaInfo
 from prefect_genvideo.models import Problem, StoredVideo, VideoRequest, duration_or_default
 from prefect_genvideo.pipeline.assets import ReferenceAssets
-from prefect_genvideo.pipeline.names import stem_of
+from prefect_genvideo.pipeline.names import media_type_of, stem_of
 from prefect_genvideo.pipeline.pipeline import Pipeline
-from prefect_genvideo.pipeline.provenance import MEDIA_TYPE, manifest_key
+from prefect_genvideo.pipeline.provenance import manifest_key
 from prefect_genvideo.storage.base import ObjectStore
 
 _IMAGE = re.compile(r"images\[(\d+)\]")
@@ -185,7 +185,7 @@ async def join_shots(store: ObjectStore, shots: Sequence[StoredVideo], name: str
             await store.download(store.relative_key(shot.key), clip)
         film_path = Path(folder) / "film.mp4"
         info = await anyio.to_thread.run_sync(join, clips, film_path)
-        there, sha256 = await store.upload_file(key, film_path, content_type=MEDIA_TYPE)
+        there, sha256 = await store.upload_file(key, film_path, content_type=media_type_of(key))
     film = StoredFilm(
         uri=store.uri(key),
         key=store.full_key(key),

@@ -126,8 +126,8 @@ async def find_out(store: S3Store, *, note: bool) -> Promises:
         for fault in found.faults:
             logger.info("%s: %s", store.uri(""), fault)
     # Credentials that a role has lent to this process are no other's, so that a note of theirs helps nobody again.
-    known_already = believed is not None and (believed.credentials == access.credentials or access.is_lent)
-    if note and found.create is not None and not known_already:
+    is_noted = believed is not None and (believed.credentials == access.credentials or access.is_lent)
+    if note and found.create is not None and not is_noted:
         await _write(store, _Note(place, access.credentials, tried_at, found), there)
     return replace(found, create_only=CREATE_ONLY_MARK in there)
 
