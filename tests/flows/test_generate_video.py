@@ -63,6 +63,15 @@ async def test_the_field_s_manners_change_nothing(place: Place, provider: str, d
     assert list(place.videos()) == [first.key]
 
 
+@pytest.mark.parametrize("covers", [True, False])
+async def test_a_destination_may_do_without_covers(place: Place, covers: bool) -> None:
+    """Then the store has the video and its manifest, and nothing else of it."""
+    video = await place.straight(destination=place.destination.model_copy(update={"covers": covers}))
+    stem = video.key.removesuffix(".mp4")
+    beside = {key.removeprefix(stem) for key in place.objects() if key.startswith(stem)}
+    assert beside == {".mp4", ".json", *([".cover.jpg"] if covers else [])}
+
+
 async def test_the_run_shows_what_it_does(place: Place) -> None:
     """Names of runs say what is made; the artifact has the cover, the place and the facts; progress ends at 100."""
     state = await place.ended()
